@@ -1,0 +1,53 @@
+# Everything runs in .venv, made from the pinned set in constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DATA   ?= ../shared/data
+WORKERS ?= 2
+
+.PHONY: install demo test test-all lint types bench clean
+
+install: $(STAMP)
+
+# torch first and pinned: any other request would pull the CUDA packages of the newest build
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $(STAMP)
+
+# the main job end to end on data the project simulates itself
+demo: $(STAMP)
+	rm -rf demo
+	$(BIN)/pyrogrn simulate linear --genes 100 --tfs 15 --cells 1500 --perturbed 3 --seed 1 --out demo/data
+	$(BIN)/pyrogrn infer demo/data/expression.h5ad --method linear --tfs demo/data/tfs.csv --prior motif=demo/data/prior.csv \
+	  --perturbation-key perturbation --truth demo/data/network.csv --seed 1 --out demo/run
+	$(BIN)/pyrogrn score demo/run/edges.csv demo/data/network.csv
+	$(BIN)/pyrogrn predict demo/run --knockout G0004 --out demo/run/knockout_G0004.csv
+	@echo "Open demo/run/report.html"
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not gpu"
+
+lint: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not see an editable install of a package that is its own checkout: check an ordinary one
+types:
+	$(PYTHON) -m venv .venv-types
+	.venv-types/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-types/bin/pip install --quiet --disable-pip-version-check -c constraints.txt . mypy pandas-stubs
+	cd .venv-types && bin/mypy --config-file ../pyproject.toml -p pyrogrn
+
+# every figure quoted in README.md; tidy rows in experiments/results/
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.bench --data $(DATA) --out experiments/results
+
+clean:
+	rm -rf $(VENV) .venv-types demo build *.egg-info

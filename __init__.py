@@ -1,0 +1,44 @@
+"""PyroGRN: probabilistic gene regulatory networks and gene programs, with posteriors on edges that are tested."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name -> module; imported on first use, so that `pyrogrn --help` does not wait for torch
+_PUBLIC = {
+    "ExpressionData": "models",
+    "GramStatistics": "models",
+    "LinearNetwork": "models",
+    "PriorNetwork": "priors",
+    "Normal": "priors",
+    "Laplace": "priors",
+    "Horseshoe": "priors",
+    "SpikeSlab": "priors",
+    "HardMask": "priors",
+    "fit": "inference",
+    "Posterior": "inference",
+    "Gibbs": "inference",
+    "NUTS": "inference",
+    "MapEstimate": "inference",
+    "MeanField": "inference",
+    "LowRank": "inference",
+    "Blocked": "inference",
+    "read_expression": "experiments",
+    "read_names": "experiments",
+    "score_edges": "experiments",
+    "write_report": "experiments",
+    "simulate_linear": "models.simulators",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

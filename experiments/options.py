@@ -1,0 +1,118 @@
+"""Names and options of the command line, as the objects they stand for."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..inference import GUIDES, SAMPLERS
+from ..inference.samplers import Sampler
+from ..priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork
+
+EDGE_PRIOR_NAMES = {"normal": "Normal", "laplace": "Laplace", "horseshoe": "Horseshoe", "spike-slab": "SpikeSlab", "hard-mask": "HardMask"}
+FIT_OPTIONS = ("num_draws", "threshold")
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``["prior.spike_ratio=0.02", "guide.num_chains=2"]`` → ``{"prior": {...}, "guide": {...}, "fit": {}}``.
+
+    Raises
+    ------
+    ValueError
+        No ``=``, an unknown group, or a value that is neither a number nor a word.
+    """
+    groups: dict[str, dict[str, Any]] = {"prior": {}, "guide": {}, "fit": {}}
+    for setting in settings:
+        key, sep, text = setting.partition("=")
+        group, dot, name = key.strip().partition(".")
+        if not sep or not dot or group not in groups:
+            raise ValueError(f"--set {setting}: expected prior.NAME=VALUE, guide.NAME=VALUE or fit.NAME=VALUE, for example prior.spike_ratio=0.02")
+        groups[group][name] = _value(text.strip())
+    unknown = sorted(set(groups["fit"]) - set(FIT_OPTIONS))
+    if unknown:
+        raise ValueError(f"--set fit.{unknown[0]}: unknown, choose from {', '.join(FIT_OPTIONS)}")
+    return groups
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def make(kind: type, options: Mapping[str, Any], group: str) -> Any:
+    """Build ``kind(**options)``; unknown names and values it refuses are one-line errors that list what it takes."""
+    known = [p for p in inspect.signature(kind).parameters if p not in ("self", "base")]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"--set {group}.{name}: {kind.__name__} takes {', '.join(known) or 'no options'}")
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f"--set {group}.*: {kind.__name__} refused {dict(options)}: {error}") from error
+
+
+def make_edge_prior(name: str, options: Mapping[str, Any]) -> EdgePrior:
+    """The edge prior of that name; ``hard-mask`` is HardMask over Normal, ``hard-mask:spike-slab`` over another."""
+    outer, _, inner = name.partition(":")
+    if outer not in EDGE_PRIOR_NAMES or (inner and (outer != "hard-mask" or inner not in EDGE_PRIOR_NAMES)):
+        raise ValueError(f"unknown edge prior {name!r}: choose one of {', '.join(EDGE_PRIOR_NAMES)}, or hard-mask:NAME")
+    classes = {c.__name__: c for c in EDGE_PRIORS}
+    if outer != "hard-mask":
+        return make(classes[EDGE_PRIOR_NAMES[outer]], options, "prior")
+    return HardMask(make(classes[EDGE_PRIOR_NAMES[inner or "normal"]], options, "prior"))
+
+
+def make_guide(name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None) -> Any:
+    """The guide of that name, or the default's class with options.
+
+    ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to `fit`.
+    """
+    classes = {c.name: c for c in (*GUIDES, *SAMPLERS)}
+    if name is not None and name not in classes:
+        raise ValueError(f"unknown guide {name!r}: choose one of {', '.join(classes)}")
+    kind = type(default) if name is None else classes[name]
+    options = dict(options)
+    if issubclass(kind, Sampler):
+        for key, value in (("num_chains", restarts), ("num_samples", steps)):
+            if value is not None:
+                options.setdefault(key, value)
+    return make(kind, options, "guide")
+
+
+def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:
+    """``["motif=prior.csv", ...]`` → networks by name of the source.
+
+    A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs, any other key picks the rows of a file that
+    holds several networks (``sim=priors.csv.gz?noise=0.05``).
+    """
+    networks: dict[str, PriorNetwork] = {}
+    for entry in entries:
+        name, sep, path = entry.partition("=")
+        path, _, query = path.partition("?")
+        if not sep or not name or not path:
+            raise ValueError(f"--prior {entry}: expected NAME=FILE, for example motif=prior.csv")
+        if name in networks:
+            raise ValueError(f"--prior {name}: given twice, each source needs its own name")
+        options = dict(part.partition("=")[::2] for part in query.split("&") if part)
+        signed = {"": None, "true": True, "false": False}.get(options.pop("signed", ""))
+        kind = options.pop("format", None)
+        where = {key: _value(value) for key, value in options.items()}
+        networks[name] = PriorNetwork.read(Path(path), name=name, format=kind, signed=signed, where=where or None)
+    return networks
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one; asking for CUDA where there is none is an error, not a silent fall-back."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
+        raise ValueError(f"unknown device {name!r}: choose auto, cpu or cuda")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for and this machine has none that torch can use: choose --device cpu or auto")
+    return torch.device(name)

@@ -1,0 +1,37 @@
+"""Inference: what we believe after the data, and whether we can trust it."""
+
+from .callbacks import Checkpoint, Progress, load_checkpoint
+from .fit import default_guide, fit
+from .gibbs import GibbsKernel
+from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
+from .moments import EdgeMoments
+from .posterior import EDGE_COLUMNS, Posterior
+from .samplers import NUTS, Gibbs
+from .stopping import NeverStop, RelativeImprovement
+from .svi import Adam, History
+
+SAMPLERS = (Gibbs, NUTS)
+
+__all__ = [
+    "EDGE_COLUMNS",
+    "GUIDES",
+    "NUTS",
+    "SAMPLERS",
+    "Adam",
+    "Blocked",
+    "Checkpoint",
+    "EdgeMoments",
+    "Gibbs",
+    "GibbsKernel",
+    "History",
+    "LowRank",
+    "MapEstimate",
+    "MeanField",
+    "NeverStop",
+    "Posterior",
+    "Progress",
+    "RelativeImprovement",
+    "default_guide",
+    "fit",
+    "load_checkpoint",
+]

@@ -1,0 +1,109 @@
+"""Progress bars and checkpoints: called by a fit, off unless asked for."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What a callback sees: the step just done, of how many, a line to show, and ``snapshot()`` for a checkpoint."""
+
+    step: int
+    total: int
+    message: str
+    snapshot: Callable[[], dict[str, Any]]
+
+
+class Callback(Protocol):
+    def __call__(self, state: FitState) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Progress:
+    """A tqdm bar on the standard error stream.
+
+    Parameters
+    ----------
+    every
+        Steps between updates of the message.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        self.every = every
+        self._bar: tqdm | None = None
+
+    def __call__(self, state: FitState) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False)
+        self._bar.update(state.step - self._bar.n)
+        if state.step % self.every == 0:
+            self._bar.set_postfix_str(state.message, refresh=False)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+@dataclass
+class Checkpoint:
+    """Writes the state of a fit to ``path`` every ``seconds``, and when the fit is interrupted; replaces the file in one move.
+
+    Parameters
+    ----------
+    path
+        File to write; loads on any device.
+    seconds
+        Least time between two writes. Default 30.
+    """
+
+    path: Path
+    seconds: float = 30.0
+    _last: float = field(default_factory=time.monotonic)
+    _state: FitState | None = None
+
+    def __call__(self, state: FitState) -> None:
+        self._state = state
+        if time.monotonic() - self._last >= self.seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Write now."""
+        if self._state is None:
+            return
+        scratch = Path(self.path).with_suffix(".partial")
+        torch.save(self._state.snapshot(), scratch)
+        os.replace(scratch, self.path)
+        self._last = time.monotonic()
+
+    def close(self) -> None:
+        self._state = None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU (tensors and plain values only, no code).
+
+    Raises
+    ------
+    ValueError
+        The file is not a checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of a fit ({type(error).__name__}): remove it and run again without resuming"
+        ) from error
+    if not isinstance(state, dict) or "fingerprint" not in state:
+        raise ValueError(f"{path} is not a checkpoint of a fit: remove it and run again without resuming")
+    return state

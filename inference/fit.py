@@ -1,0 +1,182 @@
+"""`fit`: one call for every model and guide."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import torch
+
+from ..models import ExpressionData, Model
+from .callbacks import Callback, Checkpoint
+from .guides import Blocked, Guide, GuideFactory, MeanField
+from .moments import Collector
+from .posterior import Posterior
+from .samplers import Gibbs, Sampler, add_draw
+from .stopping import RelativeImprovement, StoppingRule
+from .svi import Adam, History, run_svi
+
+
+def default_guide(model: Model) -> "Sampler | GuideFactory":
+    """The most trustworthy engine that applies: Gibbs for spike-and-slab, Blocked where W is conditionally Gaussian, else MeanField."""
+    if "inclusion" in model.dims:
+        return Gibbs()
+    if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
+        return Blocked()
+    return MeanField()
+
+
+def fit(
+    model: Model,
+    data: ExpressionData | None = None,
+    *,
+    guide: "Sampler | GuideFactory | None" = None,
+    optimizer: Adam | None = None,
+    stop: StoppingRule | None = None,
+    num_steps: int = 3000,
+    batch_size: int | None = None,
+    num_draws: int = 500,
+    restarts: int = 4,
+    threshold: float = 0.1,
+    jit: bool = True,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: dict[str, Any] | None = None,
+) -> Posterior:
+    """Condition ``model`` on its data.
+
+    Parameters
+    ----------
+    model
+        A `Model`; it holds the data it was made from (sufficient statistics), which is what a full-batch fit conditions on.
+    data
+        Only with ``batch_size``: the cells to take minibatches of.
+    guide
+        A sampler (`Gibbs`, `NUTS`) or a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`). Default `default_guide`.
+    optimizer, stop, num_steps
+        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own lengths.
+    batch_size
+        Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
+    num_draws
+        Draws by restart from a variational guide.
+    restarts
+        Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
+    threshold
+        δ: families without an inclusion variable report P(|W| > δ) as inclusion (standardised units).
+    jit
+        Trace the full-batch objective once (two to three times faster on CPU).
+    seed
+        The caller's random generators are not touched. Same seed, same draws.
+    device
+        Where to fit; default where the model is.
+    callbacks
+        `Progress`, `Checkpoint`. They are closed at the end, also when the fit is interrupted; a checkpoint is written then.
+    resume
+        A state from `load_checkpoint`; the run continues to the numbers it would have had.
+
+    Returns
+    -------
+    Posterior
+        ``history.reason`` says how the fit ended: ``converged``, ``budget``, or ``diverged at step …``.
+
+    Raises
+    ------
+    ValueError
+        A guide that does not fit the prior, a checkpoint of another fit.
+    """
+    if batch_size is not None and data is None:
+        raise ValueError(
+            "`batch_size` needs the cells: pass `data` as well, or leave both out to fit the sufficient statistics"
+        )
+    if restarts < 1 or num_draws < 1 or num_steps < 1:
+        raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
+    if device is not None:
+        model = model.to(device)
+    guide = guide if guide is not None else default_guide(model)
+    name = getattr(guide, "name", type(guide).__name__)
+    fingerprint = {
+        "model": model.name,
+        "guide": repr(guide),
+        "seed": seed,
+        "data": _digest(model),
+        "restarts": restarts,
+        "num_steps": num_steps,
+    }
+    if resume is not None and resume["fingerprint"] != fingerprint:
+        other = {
+            k: (v, resume["fingerprint"].get(k)) for k, v in fingerprint.items() if resume["fingerprint"].get(k) != v
+        }
+        raise ValueError(
+            f"the checkpoint belongs to another fit (now, then): {other}. Use the same data and options, or start anew"
+        )
+    devices = [model.constant.device] if model.constant.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        try:
+            if isinstance(guide, Sampler):
+                if batch_size is not None:
+                    raise ValueError("samplers use all cells through the sufficient statistics: leave out `batch_size`")
+                collector, history = guide.run(
+                    model, data, seed=seed, callbacks=callbacks, fingerprint=fingerprint, resume=resume
+                )
+            else:
+                first = (
+                    next(data.minibatches(batch_size, torch.Generator().manual_seed(0)))
+                    if data is not None and batch_size is not None
+                    else None
+                )
+                fitted = guide(model, first, restarts)
+                history = run_svi(
+                    model,
+                    data,
+                    fitted,
+                    optimizer=optimizer or Adam(),
+                    stop=stop or RelativeImprovement(),
+                    num_steps=num_steps,
+                    batch_size=batch_size,
+                    jit=jit,
+                    callbacks=callbacks,
+                    fingerprint=fingerprint,
+                    resume=resume,
+                )
+                collector = draw_guide(model, fitted, num_draws, threshold)
+        except KeyboardInterrupt:
+            for callback in callbacks:
+                if isinstance(callback, Checkpoint):
+                    callback.write()
+            raise
+        finally:
+            for callback in callbacks:
+                callback.close()
+    return Posterior.from_collector(
+        model,
+        collector,
+        history,
+        guide=name,
+        calibrated=guide.calibrated,
+        seed=seed,
+        threshold=None if collector.has_inclusion else threshold,
+    )
+
+
+def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> Collector:
+    """Draws from a fitted guide; a diverged guide gives draws that are not finite, and the history says so."""
+    collector = Collector(model, guide.num_restarts, num_draws, has_inclusion="inclusion" in model.dims)
+    with torch.no_grad():
+        for _ in range(num_draws):
+            values, _ = guide.draw()
+            add_draw(model, collector, values, threshold)
+    return collector
+
+
+def _digest(model: Model) -> str:
+    """A short hash of what the model conditions on."""
+    digest = hashlib.sha256()
+    for name, buffer in sorted(model.named_buffers()):
+        digest.update(name.encode())
+        digest.update(buffer.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+__all__ = ["History", "default_guide", "fit"]

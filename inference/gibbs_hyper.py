@@ -1,0 +1,383 @@
+r"""Conditional updates of the spike-and-slab hyperparameters, all from a few sums over edges."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..priors import Hyper, SpikeSlab
+
+State = dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class EdgeClasses:
+    """Edges grouped by what the prior knows of them: the same regulator and the same confidences P^k.
+
+    The inclusion likelihood is a function of the number of edges and of present edges in each class, so its updates cost the number of
+    classes (regulators × 2^sources for yes/no sources), not of edges.
+
+    ``member`` (edge,) class of each edge, edges that may not exist in the last, unused class; ``tf`` (class,), ``feature`` (class, source), ``count`` (class,).
+    """
+
+    member: Tensor
+    tf: Tensor
+    feature: Tensor
+    count: Tensor
+
+    @classmethod
+    def from_prior(cls, prior: SpikeSlab, allowed: Tensor) -> "EdgeClasses":
+        num_tfs, num_targets = allowed.shape
+        tf = torch.arange(num_tfs, device=allowed.device)[:, None].expand(-1, num_targets)
+        table = torch.cat([tf[None].to(prior.probability.dtype), prior.probability]).flatten(1).T  # (edge, 1 + source)
+        classes, member = torch.unique(table[allowed.flatten()], dim=0, return_inverse=True)
+        full = torch.full((allowed.numel(),), len(classes), device=allowed.device)
+        full[allowed.flatten()] = member
+        count = torch.bincount(member, minlength=len(classes)).to(table.dtype)
+        return cls(full, classes[:, 0].long(), classes[:, 1:], count)
+
+    def sums(self, value: Tensor) -> Tensor:
+        """``(chain, class)`` sums of ``(chain, tf, target)``."""
+        out = value.new_zeros(len(value), len(self.count) + 1)
+        return out.index_add_(1, self.member, value.flatten(1))[:, :-1]
+
+
+@dataclass(eq=False)
+class HyperUpdates:
+    """The hyperparameter moves of one `SpikeSlab`, with proposal scales that adapt during warm-up (and never after)."""
+
+    prior: SpikeSlab
+    allowed: Tensor
+    generator: torch.Generator
+    context_scale: Hyper
+    adapting: bool = True
+    log_step: State = field(default_factory=dict)
+    classes: EdgeClasses = field(init=False)
+
+    def __post_init__(self) -> None:
+        hypers = {
+            "slab_scale": self.prior.slab_scale,
+            "spike_ratio": self.prior.spike_ratio,
+            "hub_scale": self.prior.hub_scale,
+        }
+        hypers["context_scale"] = self.context_scale
+        # made once: building a distribution costs more than evaluating it for a few chains
+        self.hyperprior = {name: None if hyper.is_fixed else hyper.distribution() for name, hyper in hypers.items()}
+        self.classes = EdgeClasses.from_prior(self.prior, self.allowed)
+        self.num_edges = float(self.allowed.sum())
+        self.num_tfs = self.allowed.shape[0]
+        listed = (self.prior.sign != 0).any(0) & self.allowed
+        self.signed_edges = torch.nonzero(listed.flatten()).flatten()
+        self.signs = self.prior.sign.flatten(1)[:, self.signed_edges]  # (source, edge)
+
+    def log_hyperprior(self, name: str, value: Tensor) -> Tensor:
+        """Log density of a scalar hyperparameter in its logarithm (density times value); zero when it is fixed."""
+        density = self.hyperprior[name]
+        return torch.zeros_like(value) if density is None else density.log_prob(value) + value.log()
+
+    # -- random numbers --------------------------------------------------------------------------------------------------------
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+
+    def _accept(self, name: str, log_ratio: Tensor, target: float) -> Tensor:
+        """Metropolis decisions, one an element; adapts the step of ``name`` towards the wanted acceptance rate."""
+        u = torch.rand(log_ratio.shape, generator=self.generator, device=log_ratio.device, dtype=log_ratio.dtype)
+        accepted = u.log() < log_ratio
+        if self.adapting:
+            self.log_step[name] = self.log_step[name] + 0.1 * (accepted.to(log_ratio.dtype) - target)
+        return accepted
+
+    def _step(self, name: str, like: Tensor) -> Tensor:
+        if name not in self.log_step:
+            self.log_step[name] = torch.full_like(like, math.log(0.2))
+        return self.log_step[name].exp()
+
+    # -- inclusion ---------------------------------------------------------------------------------------------------------------
+    def update_inclusion(self, state: State) -> None:
+        """The intercept a and the trust b by one Fisher-scoring proposal, hubs h likewise, then their spread; in place."""
+        present = self.classes.sums(state["inclusion"])  # (chain, class)
+        if self._free_logit_terms():
+            for _ in range(2):  # the proposal is refused when a trust goes negative: twice keeps useless sources moving
+                self._update_coefficients(state, present)
+        if self.prior.has_hubs:
+            self._update_hubs(state, present)
+            if not self.prior.edge_logit.is_fixed:
+                self._shift_hubs(state)
+            if not self.prior.hub_scale.is_fixed:
+                self._update_hub_scale(state)
+
+    def _free_logit_terms(self) -> bool:
+        return not self.prior.edge_logit.is_fixed or ("trust" in self.prior.dims and self.prior.strategy == "inclusion")
+
+    def _hub_of_class(self, state: State) -> Tensor:
+        return state["hub"][..., 0][:, self.classes.tf] if self.prior.has_hubs else state["edge_logit"].new_zeros(1, 1)
+
+    def _update_coefficients(self, state: State, present: Tensor) -> None:
+        free_intercept = not self.prior.edge_logit.is_fixed
+        with_trust = self.prior.strategy == "inclusion" and "trust" in self.prior.dims
+        columns = [torch.ones(len(self.classes.count), 1).to(self.classes.feature)] if free_intercept else []
+        if with_trust:
+            columns.append(self.classes.feature)
+        design = torch.cat(columns, dim=1)  # (class, term)
+        offset = self._hub_of_class(state)
+        if not free_intercept:
+            offset = offset + state["edge_logit"][:, None]
+        parts = ([state["edge_logit"][:, None]] if free_intercept else []) + ([state["trust"]] if with_trust else [])
+        theta = torch.cat(parts, dim=1)  # (chain, term)
+        mean, weight = torch.zeros_like(theta), torch.zeros_like(theta)
+        if free_intercept:
+            loc, sd = self.prior.edge_logit.constants
+            mean[:, 0], weight[:, 0] = loc, sd**-2
+        if with_trust:
+            weight[:, int(free_intercept) :] = self.prior.trust_prior.constants[0] ** -2
+
+        def log_density(value: Tensor) -> Tensor:
+            linear = value @ design.T + offset
+            fit = (present * linear - self.classes.count * torch.nn.functional.softplus(linear)).sum(1)
+            return fit - 0.5 * (weight * (value - mean) ** 2).sum(1)
+
+        def proposal(value: Tensor) -> tuple[Tensor, Tensor]:
+            p = torch.sigmoid(value @ design.T + offset)
+            gradient = (present - self.classes.count * p) @ design - weight * (value - mean)
+            curvature = self.classes.count * p * (1 - p)
+            information = torch.einsum("cm,mi,mj->cij", curvature, design, design) + torch.diag_embed(weight)
+            factor = torch.linalg.cholesky(information.double())
+            move = torch.cholesky_solve(gradient.double()[..., None], factor)[..., 0].to(value)
+            # far from the mode a full Newton step overshoots: limit it to 2 on the log-odds scale (symmetric in the reverse move)
+            return value + move.clamp(-2, 2), factor.to(value)
+
+        def log_proposal(to: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
+            z = (factor.transpose(-1, -2) @ (to - centre)[..., None])[..., 0]
+            return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * z.square().sum(-1)
+
+        centre, factor = proposal(theta)
+        noise = torch.linalg.solve_triangular(factor.transpose(-1, -2), self._normal(theta)[..., None], upper=True)[
+            ..., 0
+        ]
+        new = centre + noise
+        inside = (
+            (new[:, int(free_intercept) :] >= 0).all(1)
+            if with_trust
+            else torch.ones(len(new), dtype=torch.bool, device=new.device)
+        )
+        safe = torch.where(inside[:, None], new, theta)
+        back, back_factor = proposal(safe)
+        ratio = (
+            log_density(safe)
+            - log_density(theta)
+            + log_proposal(theta, back, back_factor)
+            - log_proposal(safe, centre, factor)
+        )
+        u = torch.rand(ratio.shape, generator=self.generator, device=ratio.device, dtype=ratio.dtype)
+        accepted = inside & (u.log() < ratio)
+        theta = torch.where(accepted[:, None], safe, theta)
+        if free_intercept:
+            state["edge_logit"] = theta[:, 0]
+        if with_trust:
+            state["trust"] = theta[:, int(free_intercept) :]
+
+    def _class_offset(self, state: State) -> Tensor:
+        offset = state["edge_logit"][:, None]
+        if self.prior.strategy == "inclusion" and "trust" in self.prior.dims:
+            offset = offset + state["trust"] @ self.classes.feature.T
+        return offset
+
+    def _update_hubs(self, state: State, present: Tensor) -> None:
+        """Every hub effect by its own Fisher-scoring proposal: they are independent given the coefficients."""
+        hub, scale = state["hub"][..., 0], state["hub_scale"][:, None]  # (chain, tf), (chain, 1)
+        offset, count, tf = self._class_offset(state), self.classes.count, self.classes.tf
+        gather = lambda v: v.new_zeros(len(v), self.num_tfs).index_add_(1, tf, v)  # noqa: E731
+
+        def evaluate(value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            linear = offset + value[:, tf]
+            p = torch.sigmoid(linear)
+            density = (
+                gather(present * linear - count * torch.nn.functional.softplus(linear)) - 0.5 * (value / scale) ** 2
+            )
+            gradient = gather(present - count * p) - value / scale**2
+            information = gather(count * p * (1 - p)) + scale**-2
+            return density, value + (gradient / information).clamp(-2, 2), information
+
+        density, centre, information = evaluate(hub)
+        new = centre + self._normal(hub) / information.sqrt()
+        new_density, back, back_information = evaluate(new)
+        forward = 0.5 * information.log() - 0.5 * information * (new - centre) ** 2
+        backward = 0.5 * back_information.log() - 0.5 * back_information * (hub - back) ** 2
+        ratio = new_density - density + backward - forward
+        u = torch.rand(ratio.shape, generator=self.generator, device=ratio.device, dtype=ratio.dtype)
+        state["hub"] = torch.where(u.log() < ratio, new, hub)[..., None]
+
+    def _shift_hubs(self, state: State) -> None:
+        """Move a and the mean of the hubs against each other: the likelihood does not change, so the draw is exact."""
+        hub, a = state["hub"][..., 0], state["edge_logit"]
+        loc, sd = self.prior.edge_logit.constants
+        weight = state["hub_scale"] ** -2
+        precision = self.num_tfs * weight + sd**-2
+        centre = (weight * hub.sum(1) - (a - loc) * sd**-2) / precision
+        c = centre + self._normal(centre) / precision.sqrt()
+        state["edge_logit"], state["hub"] = a + c, (hub - c[:, None])[..., None]
+
+    def _update_hub_scale(self, state: State) -> None:
+        square = state["hub"][..., 0].square().sum(1)
+        for _ in range(4):
+            log = state["hub_scale"].log()
+            new = log + self._step("hub_scale", log) * self._normal(log)
+
+            def density(value: Tensor) -> Tensor:
+                return (
+                    -self.num_tfs * value
+                    - 0.5 * square * (-2 * value).exp()
+                    + self.log_hyperprior("hub_scale", value.exp())
+                )
+
+            accepted = self._accept("hub_scale", density(new) - density(log), 0.44)
+            state["hub_scale"] = torch.where(accepted, new, log).exp()
+
+    # -- scales ------------------------------------------------------------------------------------------------------------------
+    def stretch(self, state: State, name: str, linear: Tensor, quadratic: Tensor) -> Tensor:
+        r"""Multiply a scale and everything drawn with it by a common factor; return the factor, ``(chain,)``.
+
+        With W + (c − 1) D in place of W the log-likelihood changes by :math:`(c-1)A - \tfrac12 (c-1)^2 B`, A ``linear`` and B ``quadratic``
+        ``(chain,)``, and the prior of the scaled weights not at all: the ancillary half of an interweaving move (Yu & Meng 2011), without which a small
+        scale and its weights would hold each other in place.
+        """
+        value, total = state[name], torch.ones_like(state[name])
+        upper = 1.0 if name == "spike_ratio" else math.inf
+        for _ in range(4):
+            factor = (self._step(f"{name} stretch", value) * self._normal(value)).exp()
+            new, shift = total * factor, value * total * factor
+            inside = shift < upper
+            shift = torch.where(inside, shift, value)
+            now, after = total - 1, new - 1
+            fit = linear * (after - now) - 0.5 * quadratic * (after**2 - now**2)
+            prior = self.log_hyperprior(name, shift) - self.log_hyperprior(name, value * total)
+            accepted = self._accept(f"{name} stretch", torch.where(inside, fit + prior, -math.inf), 0.44)
+            total = torch.where(accepted, new, total)
+        state[name] = value * total
+        return total
+
+    def update_context_scale(self, state: State) -> None:
+        """ω given the contexts' deviations from the common weights."""
+        square = ((state["W_context"] - state["W"]).square() * self.allowed).sum((0, 2, 3))
+        count = self.num_edges * len(state["W_context"])
+        for _ in range(4):
+            log = state["context_scale"].log()
+            new = log + self._step("context_scale", log) * self._normal(log)
+
+            def density(value: Tensor) -> Tensor:
+                return (
+                    -count * value
+                    - 0.5 * square * (-2 * value).exp()
+                    + self.log_hyperprior("context_scale", value.exp())
+                )
+
+            accepted = self._accept("context_scale", density(new) - density(log), 0.44)
+            state["context_scale"] = torch.where(accepted, new, log).exp()
+
+    def update_scales(self, state: State, loc: Tensor | None) -> None:
+        """Slab scale, spike ratio, trust (when knowledge acts on the scale) and sign trust; in place.
+
+        ``loc`` ``(chain, tf, target)`` is the slab's mean in units of its scale, or ``None``.
+        """
+        W, gate = state["W"], state["inclusion"]
+        gated, square = gate * W, W * W
+        if self.prior.strategy == "scale" and "trust" in self.prior.dims:
+            sums = {"count": self.classes.sums(gate), "square": self.classes.sums(gate * square)}
+            sums |= (
+                {}
+                if loc is None
+                else {"mean": self.classes.sums(gated * loc), "loc": self.classes.sums(gate * loc * loc)}
+            )
+            feature = self.classes.feature
+        else:
+            total = lambda v: v.sum((1, 2))[:, None]  # noqa: E731
+            sums = {"count": total(gate), "square": total(gate * square)}
+            sums |= {} if loc is None else {"mean": total(gated * loc), "loc": total(gate * loc * loc)}
+            feature = W.new_zeros(1, 0)
+        present = sums["count"].sum(1)
+        spike_square = ((1 - gate) * square).sum(
+            (1, 2)
+        )  # not by difference: the spike's share is below float32's digits of the sum
+        spike_count = self.num_edges - present
+
+        def density(slab: Tensor, ratio: Tensor, trust: Tensor) -> Tensor:
+            log_scale = slab.log()[:, None] + 0.5 * trust @ feature.T  # (chain, class)
+            inverse = (-log_scale).exp()
+            fit = -sums["count"] * log_scale - 0.5 * sums["square"] * inverse**2
+            if loc is not None:
+                fit = fit + sums["mean"] * inverse - 0.5 * sums["loc"]
+            spike = slab * ratio
+            return fit.sum(1) - spike_count * spike.log() - 0.5 * spike_square / spike**2
+
+        slab, ratio = state["slab_scale"], state["spike_ratio"]
+        trust = state["trust"] if feature.shape[1] else W.new_zeros(len(W), 0)
+        for _ in range(4):
+            if not self.prior.slab_scale.is_fixed:
+                new = slab * (self._step("slab_scale", slab) * self._normal(slab)).exp()
+                # where ρ is free the spike's width ρ s stays as it is: tens of thousands of spikes would pin s otherwise
+                kept = ratio if self.prior.spike_ratio.is_fixed else ratio * slab / new
+                inside = kept < 1
+                kept = torch.where(inside, kept, ratio)
+                prior = self.log_hyperprior("slab_scale", new) - self.log_hyperprior("slab_scale", slab)
+                prior = prior + self.log_hyperprior("spike_ratio", kept) - self.log_hyperprior("spike_ratio", ratio)
+                change = density(new, kept, trust) - density(slab, ratio, trust) + prior
+                accepted = self._accept("slab_scale", torch.where(inside, change, -math.inf), 0.44)
+                slab, ratio = torch.where(accepted, new, slab), torch.where(accepted, kept, ratio)
+            if not self.prior.spike_ratio.is_fixed:
+                new = ratio * (self._step("spike_ratio", ratio) * self._normal(ratio)).exp()
+                inside = new < 1
+                new = torch.where(inside, new, ratio)
+                prior = self.log_hyperprior("spike_ratio", new) - self.log_hyperprior("spike_ratio", ratio)
+                change = density(slab, new, trust) - density(slab, ratio, trust) + prior
+                ratio = torch.where(
+                    self._accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
+                )
+            if trust.shape[1]:
+                trust = self._update_scale_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
+        state["slab_scale"], state["spike_ratio"] = slab, ratio
+        if trust.shape[1]:
+            state["trust"] = trust
+        if "sign_trust" in state:
+            self._update_sign_trust(state)
+
+    def _update_scale_trust(self, trust: Tensor, density) -> Tensor:
+        """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""
+        for k in range(trust.shape[1]):
+            name = f"trust[{k}]"
+            new = trust.clone()
+            new[:, k] = (trust[:, k] + self._step(name, trust[:, k]) * self._normal(trust[:, k])).abs()
+            prior = -0.5 * (new[:, k] ** 2 - trust[:, k] ** 2) * self.prior.trust_prior.constants[0] ** -2
+            accepted = self._accept(name, density(new) - density(trust) + prior, 0.44)
+            trust = torch.where(accepted[:, None], new, trust)
+        return trust
+
+    def _update_sign_trust(self, state: State) -> None:
+        r"""ψ_k | the rest: with w/s − Σ_{j≠k} ψ_j S^j ~ N(ψ_k S^k, 1) on present edges, a normal truncated at zero."""
+        scale = slab_scale(self.prior, state).expand_as(state["W"]).flatten(1)[:, self.signed_edges]
+        gate = state["inclusion"].flatten(1)[:, self.signed_edges]
+        value = state["W"].flatten(1)[:, self.signed_edges] / scale
+        psi = state["sign_trust"]
+        for k in range(psi.shape[1]):
+            rest = value - psi @ self.signs + psi[:, k : k + 1] * self.signs[k]
+            precision = (gate * self.signs[k] ** 2).sum(1) + self.prior.sign_trust_prior.constants[0] ** -2
+            mean = (gate * self.signs[k] * rest).sum(1) / precision
+            psi = psi.clone()
+            psi[:, k] = truncated_normal(mean, precision.rsqrt(), self.generator)
+        state["sign_trust"] = psi
+
+
+def slab_scale(prior: SpikeSlab, state: State) -> Tensor:
+    """``(chain, tf, target)`` or ``(chain, 1, 1)``: the slab's scale of every edge."""
+    slab = state["slab_scale"][:, None, None]
+    if prior.strategy == "scale" and "trust" in prior.dims:
+        return slab * (0.5 * torch.einsum("ck,ktg->ctg", state["trust"], prior.probability)).exp()
+    return slab
+
+
+def truncated_normal(mean: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw of N(mean, sd²) given that it is positive, by inversion in float64 (tails to −8 sd)."""
+    low = torch.special.ndtr((-mean / sd).double())
+    u = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
+    quantile = (low + u * (1 - low)).clamp(max=1 - 1e-15)
+    return (mean + sd * torch.special.ndtri(quantile).to(mean)).clamp_min(1e-8)

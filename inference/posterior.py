@@ -1,0 +1,333 @@
+"""`Posterior`: what is believed of the network after the data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..models import LinearNetwork, Model
+from ..models.steady_state import respond
+from .moments import Collector, EdgeMoments
+from .svi import History
+
+if TYPE_CHECKING:
+    import xarray
+
+    from ..models import ExpressionData
+
+EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws and summaries of a fitted model.
+
+    Attributes
+    ----------
+    model
+        The model that was fitted.
+    draws
+        By site, ``(chain, draw, *dims)``; a chain is a restart or a Markov chain. Sites the size of the network may be thinned.
+    moments
+        Summaries of ``W`` (and ``W_context``) that use every draw.
+    history
+        How the fit went.
+    guide, calibrated, seed, threshold
+        What produced it; whether that engine claims calibration; δ of inclusion, ``None`` when the model has an inclusion variable.
+    notes
+        What was dropped or recognised on the way in; for the report.
+    """
+
+    model: Model
+    draws: Mapping[str, np.ndarray]
+    moments: Mapping[str, EdgeMoments]
+    history: History
+    guide: str
+    calibrated: bool
+    seed: int
+    threshold: float | None
+    notes: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_collector(
+        cls,
+        model: Model,
+        collector: Collector,
+        history: History,
+        *,
+        guide: str,
+        calibrated: bool,
+        seed: int,
+        threshold: float | None,
+    ) -> "Posterior":
+        """From what a sampler or guide has drawn."""
+        return cls(model, collector.stacked(), collector.moments(), history, guide, calibrated, seed, threshold)
+
+    def with_notes(self, notes: Sequence[str]) -> "Posterior":
+        """A copy that also says what happened to the data on the way in."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def coords(self) -> Mapping[str, list[str]]:
+        return self.model.coords
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        return self.model.dims
+
+    # -- edges -------------------------------------------------------------------------------------------------------------------
+    def edges(
+        self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
+    ) -> pd.DataFrame:
+        """The edge table, sorted by inclusion, then by |weight|; no self-edges, and none outside a hard mask.
+
+        Columns: ``source, target``; ``weight`` posterior mean and ``sd`` (standard deviations of the target per standard deviation of the source); ``lower, upper`` the equal-tailed
+        interval; ``inclusion`` P(edge exists), or P(|W| > δ) for priors without an inclusion variable; ``sign_probability`` that the more probable sign is right given that
+        the edge exists; ``lfsr`` the local false sign rate min(P(W ≥ 0), P(W ≤ 0)), an absent edge counting as zero (Stephens 2017); ``prior`` the largest
+        confidence of any prior network.
+
+        Parameters
+        ----------
+        level
+            Probability of the interval. Default 0.89, as ArviZ.
+        fdr
+            Keep the largest set whose expected false discovery rate, the mean of 1 − inclusion, is at most this.
+        context
+            One context's weights; default the network shared by all.
+        top
+            Keep this many rows.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
+        if fdr is not None and not 0 < fdr < 1:
+            raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
+        moments, draws = self._of_context(context)
+        allowed = self.model.edge_prior.allowed.cpu().numpy()
+        source, target = np.nonzero(allowed)
+        order = np.lexsort((-np.abs(moments.mean[source, target]), -moments.inclusion[source, target]))
+        if fdr is not None:
+            rate = np.cumsum(1 - moments.inclusion[source, target][order].astype(np.float64)) / np.arange(
+                1, len(order) + 1
+            )
+            order = order[
+                : int(np.searchsorted(rate, fdr, side="right"))
+            ]  # the running mean of a sorted list does not fall
+        order = order[:top]
+        source, target = source[order], target[order]
+        pick = lambda table: table[source, target].astype(np.float64)  # noqa: E731
+        lower, upper = interval(draws, source, target, level)
+        positive, negative = pick(moments.positive), pick(moments.negative)
+        right = np.maximum(positive, negative)
+        confidence = self.model.knowledge.probability
+        prior = confidence.amax(0).cpu().numpy() if len(confidence) else np.zeros(allowed.shape, dtype=np.float32)
+        coords = self.coords
+        table = pd.DataFrame(
+            {
+                "source": np.asarray(coords["tf"], dtype=object)[source],
+                "target": np.asarray(coords["target"], dtype=object)[target],
+                "weight": pick(moments.mean),
+                "sd": pick(moments.sd),
+                "lower": lower,
+                "upper": upper,
+                "inclusion": pick(moments.inclusion).clip(0, 1),
+                "sign_probability": np.divide(
+                    right, positive + negative, out=np.full_like(right, 0.5), where=positive + negative > 0
+                ),
+                "lfsr": (1 - right).clip(0, 1),
+                "prior": pick(prior),
+            }
+        )
+        return table[list(EDGE_COLUMNS)]
+
+    def _of_context(self, context: str | None) -> tuple[EdgeMoments, np.ndarray]:
+        if context is None:
+            return self.moments["W"], self.draws["W"]
+        names = self.coords["context"]
+        if context not in names:
+            raise ValueError(f"no context {context!r}: the fit has {names}")
+        if len(names) == 1:
+            return self.moments["W"], self.draws["W"]
+        k = names.index(context)
+        return self.moments["W_context"].context(k), self.draws["W_context"][:, :, k]
+
+    def trust(self) -> pd.DataFrame:
+        """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd, lower, upper)."""
+        if "trust" not in self.draws:
+            return pd.DataFrame(columns=["source", "mean", "sd", "lower", "upper"])
+        flat = self.draws["trust"].reshape(-1, self.draws["trust"].shape[-1])
+        lower, upper = np.quantile(flat, [0.055, 0.945], axis=0)
+        return pd.DataFrame(
+            {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
+        )
+
+    # -- draws and predictions -----------------------------------------------------------------------------------------------------
+    def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """``num_draws`` joint draws ``(draw, *dims)``, chains pooled, without replacement where there are enough."""
+        pool = self.draws["W"].shape[0] * self.draws["W"].shape[1]
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(pool, num_draws, replace=num_draws > pool)
+        kept = self.draws["W"].shape[1]
+        result = {}
+        for name, value in self.draws.items():
+            stride = value.shape[1] // kept  # small sites keep every draw, large ones every stride-th
+            aligned = value[:, ::stride][:, :kept]
+            result[name] = aligned.reshape(-1, *value.shape[2:])[chosen]
+        return result
+
+    def predict(
+        self,
+        *,
+        knockout: Sequence[str] = (),
+        overexpress: Mapping[str, float] | None = None,
+        context: str | None = None,
+        steps: int | None = None,
+        level: float = 0.89,
+        num_draws: int = 200,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Expression after clamping regulators, by the steady state of the linear network, in the units of the data.
+
+        Parameters
+        ----------
+        knockout
+            Regulators set to zero (where the data have negative values: to the smallest value seen).
+        overexpress
+            Regulators set to a given expression level.
+        context
+            One context's network; default the shared one.
+        steps
+            Carry the change n steps through the network as CellOracle does, instead of solving for the steady state.
+        level, num_draws, seed
+            Of the interval; posterior draws used.
+
+        Returns
+        -------
+        DataFrame
+            ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior uncertainty, the share of draws whose
+            network has a stable steady state (the others are left out; NaN when none has one), and the level before.
+
+        Raises
+        ------
+        ValueError
+            No gene given, a gene that is no regulator, or one clamped twice.
+        """
+        model = self._linear()
+        levels = {gene: None for gene in knockout} | dict(overexpress or {})
+        if not levels:
+            raise ValueError("nothing to predict: name a gene to knock out or over-express")
+        twice = set(knockout) & set(overexpress or {})
+        if twice or len(set(knockout)) < len(tuple(knockout)):
+            raise ValueError(f"clamped twice: {sorted(twice) or sorted(knockout)}. Give each gene once")
+        unknown = [g for g in levels if g not in model.tfs]
+        if unknown:
+            raise ValueError(
+                f"not among the {len(model.tfs)} regulators of this fit: {unknown}. A gene that regulates nothing changes nothing"
+            )
+        position = {g: i for i, g in enumerate(model.genes)}
+        target_of = {g: i for i, g in enumerate(model.targets)}
+        scale, mean = model.scale.cpu(), model.mean.cpu()
+        if context is not None and len(self.coords["context"]) > 1:
+            mean = model.context_mean.cpu()[self._context_index(context)]
+        values = []
+        for gene, value in levels.items():
+            i = position[gene]
+            final = min(0.0, float(model.minimum[i])) if value is None else float(value)
+            values.append((final - float(mean[i])) / float(scale[i]))
+        W = torch.as_tensor(self._network_draws(context, num_draws, seed))
+        place = lambda g: target_of.get(g, -1)  # noqa: E731
+        response = respond(
+            W.double(),
+            torch.tensor([place(t) for t in model.tfs]),
+            torch.tensor([model.tfs.index(g) for g in levels]),
+            torch.tensor(values, dtype=torch.float64),
+            torch.tensor([place(g) for g in levels]),
+            steps=steps,
+        )
+        index = model.target_index.cpu()
+        control = mean[index].double().numpy()
+        after = control + response.change.numpy() * scale[index].double().numpy()  # (draw, target)
+        return summarise(after, response.settled.numpy(), list(model.targets), control, level)
+
+    def _linear(self) -> LinearNetwork:
+        if not isinstance(self.model, LinearNetwork):
+            raise ValueError(f"{type(self.model).__name__} does not predict interventions")
+        return self.model
+
+    def _context_index(self, context: str) -> int:
+        names = self.coords["context"]
+        if context not in names:
+            raise ValueError(f"no context {context!r}: the fit has {names}")
+        return names.index(context)
+
+    def _network_draws(self, context: str | None, num_draws: int, seed: int) -> np.ndarray:
+        _, draws = self._of_context(context)
+        flat = draws.reshape(-1, *draws.shape[2:])
+        if num_draws >= len(flat):
+            return flat
+        return flat[np.random.default_rng(seed).choice(len(flat), num_draws, replace=False)]
+
+    # -- elsewhere -----------------------------------------------------------------------------------------------------------------
+    def to_datatree(self, data: "ExpressionData | None" = None, *, seed: int = 0) -> "xarray.DataTree":
+        """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See `datatree.to_datatree`."""
+        from .datatree import to_datatree
+
+        return to_datatree(self, data, seed=seed)
+
+    def diagnose(self, data: "ExpressionData | None" = None) -> pd.DataFrame:
+        """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
+        from .diagnostics import diagnose
+
+        return diagnose(self, data)
+
+    def save(self, folder: str | Path) -> None:
+        """Write arrays and a manifest into ``folder`` (no pickle). See `storage.save`."""
+        from .storage import save
+
+        save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> "Posterior":
+        """Read what `save` has written, on any machine and device."""
+        from .storage import load
+
+        return load(Path(folder), device=device)
+
+
+def interval(
+    draws: np.ndarray, source: np.ndarray, target: np.ndarray, level: float, block: int = 20000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Equal-tailed interval of the chosen edges from ``draws`` (chain, draw, tf, target), in blocks of edges to bound memory."""
+    flat = draws.reshape(-1, *draws.shape[2:])
+    lower, upper = np.empty(len(source)), np.empty(len(source))
+    tail = (1 - level) / 2
+    for start in range(0, len(source), block):
+        rows = slice(start, start + block)
+        chosen = np.sort(flat[:, source[rows], target[rows]], axis=0)
+        place = tail * (len(chosen) - 1)
+        low, high = int(np.floor(place)), min(int(np.floor(place)) + 1, len(chosen) - 1)
+        part = place - low
+        lower[rows] = (1 - part) * chosen[low] + part * chosen[high]
+        upper[rows] = (1 - part) * chosen[-1 - low] + part * chosen[-1 - high]
+    return lower, upper
+
+
+def summarise(
+    after: np.ndarray, settled: np.ndarray, genes: list[str], control: np.ndarray, level: float
+) -> pd.DataFrame:
+    """Mean, sd and interval over the draws that settle."""
+    table = pd.DataFrame({"gene": genes})
+    used = after[settled]
+    if len(used):
+        tail = (1 - level) / 2
+        table["mean"], table["sd"] = used.mean(0), used.std(0)
+        table["lower"], table["upper"] = np.quantile(used, [tail, 1 - tail], axis=0)
+    else:
+        table[["mean", "sd", "lower", "upper"]] = np.nan
+    table["settled"] = float(settled.mean())
+    table["control"] = control
+    return table

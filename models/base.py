@@ -1,0 +1,68 @@
+"""`Model`: a generative story with named axes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .data import ExpressionData
+
+
+class GaussianBlock(NamedTuple):
+    """Independent Gaussians over blocks of a site: ``mean`` (*batch, column, row), ``factor`` the lower Cholesky factor of each precision.
+
+    The site is laid out ``(*batch, row, column)``: one block a column.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+
+class Model(nn.Module, ABC):
+    """A Pyro callable with ``coords`` and ``dims``; ``forward(batch)`` is the generative story and nothing else.
+
+    ``forward(None)`` conditions on everything the model was made from (the whole data, or its sufficient statistics);
+    ``forward(batch)`` on a minibatch of cells. Plates sit at fixed dimensions: ``context`` -3, ``cell`` and ``tf`` -2, ``target`` -1; restarts and
+    draws come to the left of ``max_plate_nesting``. Constants are buffers, so ``model.to(...)`` moves the priors too.
+    """
+
+    name: ClassVar[str]
+    reference: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def coords(self) -> Mapping[str, list[str]]:
+        """Labels along each named dimension."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Named dimensions of each site, without the plates of size one that pad it."""
+
+    @property
+    @abstractmethod
+    def max_plate_nesting(self) -> int:
+        """Number of plate dimensions the model uses."""
+
+    @abstractmethod
+    def forward(self, batch: ExpressionData | None = None) -> None:
+        """Sample every site, and the data given them."""
+
+    def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
+        """The exact conditional distribution of ``site`` given all other sites, where the model is conjugate in it.
+
+        Raises
+        ------
+        ValueError
+            When it is not; the message says which priors are.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no closed-form conditional for {site!r}: use the MeanField or LowRank guide"
+        )
+
+    @property
+    def constant(self) -> Tensor:
+        """Any floating buffer: its device and dtype are the model's."""
+        return next(b for b in self.buffers() if torch.is_floating_point(b))

@@ -1,0 +1,448 @@
+"""`ExpressionData`: what a model conditions on."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .matrix import Affine, RowTransform, log1p_cpm, read_rows
+
+if TYPE_CHECKING:
+    import anndata
+
+    from .gram import GramStatistics
+
+logger = logging.getLogger(__name__)
+
+CONTROL_LABELS = frozenset({"control", "ctrl", "non-targeting", "nt", "none", "wildtype", "wt", "nan", ""})
+NORMALIZATIONS = ("none", "log1p-cpm", "zscore")
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """The first names of a list, for an error message: ``['A', 'B'] and 7 more``."""
+    shown = [str(n) for n in names[:limit]]
+    return f"{shown}" + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+@dataclass(frozen=True, eq=False)
+class ExpressionData:
+    """Expression of genes in cells, with what is known of each cell.
+
+    Parameters
+    ----------
+    matrix
+        ``(cell, column)``: a tensor, a scipy CSR matrix (stays sparse until a block is needed), or a backed matrix that is
+        read in blocks and never whole.
+    genes
+        Names of the genes, in the order of ``X``'s columns.
+    tfs
+        The candidate regulators, a subset of ``genes``. Empty: every gene is a candidate.
+    context
+        ``(cell,)`` integer codes into ``context_names`` (cell types, batches, files), or ``None``.
+    perturbed
+        ``(intervention, 2)`` pairs (cell, gene). An intervention clamps that gene in that cell: its incoming edges are cut there,
+        so the cell says nothing of what regulates the gene but still tells what the gene regulates.
+    size_factor
+        ``(cell,)`` positive depth factors, or ``None``.
+    transform
+        Applied to every block of rows before genes are selected (normalisation by row needs all genes).
+    column
+        ``(gene,)`` positions of ``genes`` among the matrix columns, or ``None`` when they are the same.
+    dtype, device
+        Of the blocks handed out. Default float32 on the CPU.
+    population
+        Number of cells that a minibatch stands for; ``None`` when the data stand for themselves.
+    notes
+        What was recognised, dropped or changed on the way here, for the report.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, duplicate names, unknown TFs, and non-finite values (in-memory matrices here; backed ones when a block is read).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=["A", "B", "C"])
+    >>> ExpressionData.from_frame(frame, tfs=["A"]).X.shape
+    torch.Size([20, 3])
+    """
+
+    matrix: Any
+    genes: tuple[str, ...]
+    tfs: tuple[str, ...] = ()
+    context: Tensor | None = None
+    context_names: tuple[str, ...] = ("all",)
+    perturbed: Tensor | None = None
+    size_factor: Tensor | None = None
+    transform: RowTransform | None = None
+    column: np.ndarray | None = None
+    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    population: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.matrix.shape) != 2 or min(self.matrix.shape) == 0:
+            raise ValueError(
+                f"expression has shape {tuple(self.matrix.shape)}, expected (cells, genes) with at least one of each"
+            )
+        width = self.matrix.shape[1] if self.column is None else len(self.column)
+        if len(self.genes) != width:
+            raise ValueError(f"{len(self.genes)} gene names for {width} columns: pass one name for each column")
+        repeated = pd.Index(self.genes)
+        if not repeated.is_unique:
+            raise ValueError(
+                f"duplicate gene names: {some(sorted(set(repeated[repeated.duplicated()])))}. Make them unique first (adata.var_names_make_unique())"
+            )
+        if not self.tfs:
+            object.__setattr__(self, "tfs", self.genes)
+        unknown = sorted(set(self.tfs) - set(self.genes))
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(self.tfs)} `tfs` are not in `genes`: {some(unknown)}. Pass names from the expression file, or use match_tfs()"
+            )
+        if len(set(self.tfs)) != len(self.tfs):
+            raise ValueError("`tfs` has repeated names: list each candidate regulator once")
+        for name, value in (("context", self.context), ("size_factor", self.size_factor)):
+            if value is not None and tuple(value.shape) != (self.num_cells,):
+                raise ValueError(
+                    f"`{name}` has shape {tuple(value.shape)}, expected ({self.num_cells},): one value a cell"
+                )
+        if self.size_factor is not None and not bool((self.size_factor > 0).all()):
+            raise ValueError("`size_factor` has values that are not positive: drop cells without counts first")
+        if isinstance(self.matrix, Tensor):
+            check_finite(self.matrix, self.genes if self.column is None else None)
+        elif sp.issparse(self.matrix):
+            check_finite(torch.as_tensor(self.matrix.data), None)
+
+    # -- sizes and names -------------------------------------------------------------------------------------------------------
+    @property
+    def num_cells(self) -> int:
+        return int(self.matrix.shape[0])
+
+    @property
+    def num_genes(self) -> int:
+        return len(self.genes)
+
+    @property
+    def num_contexts(self) -> int:
+        return len(self.context_names)
+
+    @cached_property
+    def tf_index(self) -> Tensor:
+        """``(tf,)`` position of each candidate regulator among ``genes``."""
+        position = {gene: i for i, gene in enumerate(self.genes)}
+        return torch.tensor([position[tf] for tf in self.tfs], device=self.device)
+
+    # -- values ----------------------------------------------------------------------------------------------------------------
+    def rows(self, rows: slice | np.ndarray) -> Tensor:
+        """``(row, gene)`` dense block, normalised, checked to be finite."""
+        block = read_rows(self.matrix, rows, self.dtype).to(self.device)
+        if self.transform is not None:
+            block = self.transform(block)
+        if self.column is not None:
+            block = block[:, torch.as_tensor(self.column, device=block.device)]
+        if not isinstance(self.matrix, Tensor) or self.transform is not None:
+            check_finite(block, self.genes)
+        return block
+
+    @cached_property
+    def X(self) -> Tensor:
+        """``(cell, gene)``, dense; made once. For data larger than memory use `chunks` or `statistics`."""
+        return self.rows(slice(0, self.num_cells))
+
+    def chunks(self, size: int = 8192) -> Iterator[tuple[int, Tensor]]:
+        """``(first row, (row, gene) block)`` over all cells in order, ``size`` rows at a time."""
+        for start in range(0, self.num_cells, size):
+            yield start, self.rows(slice(start, min(start + size, self.num_cells)))
+
+    def minibatches(self, size: int, generator: torch.Generator | None = None) -> Iterator["ExpressionData"]:
+        """One pass over all cells in random order, ``size`` at a time (the last may be smaller), each standing for all cells."""
+        order = torch.randperm(self.num_cells, generator=generator).numpy()
+        for start in range(0, self.num_cells, size):
+            yield replace(self.subset(order[start : start + size]), population=self.num_cells)
+
+    def statistics(self, chunk_size: int = 8192) -> "GramStatistics":
+        """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`."""
+        from .gram import GramStatistics
+
+        return GramStatistics.from_data(self, chunk_size=chunk_size)
+
+    # -- derived data ----------------------------------------------------------------------------------------------------------
+    def subset(self, cells: np.ndarray) -> "ExpressionData":
+        """The given cells (integer positions or a boolean mask), in memory."""
+        cells = np.asarray(cells)
+        cells = np.flatnonzero(cells) if cells.dtype == bool else cells.astype(np.int64)
+        perturbed = None
+        if self.perturbed is not None:
+            where = torch.full((self.num_cells,), -1, dtype=torch.long)
+            where[torch.as_tensor(cells)] = torch.arange(len(cells))
+            new = where[self.perturbed[:, 0].cpu()]
+            perturbed = torch.stack([new, self.perturbed[:, 1].cpu()], dim=1)[new >= 0].to(self.device)
+        pick = torch.as_tensor(cells, device=self.device)
+        return replace(
+            self,
+            matrix=self.rows(cells),
+            transform=None,
+            column=None,
+            context=None if self.context is None else self.context[pick],
+            size_factor=None if self.size_factor is None else self.size_factor[pick],
+            perturbed=perturbed,
+        )
+
+    def select_genes(self, genes: Sequence[str]) -> "ExpressionData":
+        """Keep these genes, in this order; candidate regulators that are not among them are dropped."""
+        position = {gene: i for i, gene in enumerate(self.genes)}
+        unknown = [g for g in genes if g not in position]
+        if unknown:
+            raise ValueError(f"{len(unknown)} genes are not in the data: {some(unknown)}")
+        keep = np.array([position[g] for g in genes], dtype=np.int64)
+        perturbed = self.perturbed
+        if perturbed is not None:
+            where = torch.full((self.num_genes,), -1, dtype=torch.long)
+            where[torch.as_tensor(keep)] = torch.arange(len(keep))
+            new = where[perturbed[:, 1].cpu()]
+            perturbed = torch.stack([perturbed[:, 0].cpu(), new], dim=1)[new >= 0].to(self.device)
+        chosen = set(genes)
+        tfs = tuple(t for t in self.tfs if t in chosen)
+        if not tfs:
+            raise ValueError("none of the candidate regulators is among the selected genes")
+        return replace(
+            self,
+            genes=tuple(genes),
+            tfs=tfs,
+            column=keep if self.column is None else self.column[keep],
+            perturbed=perturbed,
+        )
+
+    def without_constant_genes(self) -> "ExpressionData":
+        """Drop genes with no variance (they can neither regulate nor be explained) and say so in ``notes``."""
+        varies = self.moments()[1] > 0
+        constant = [g for g, v in zip(self.genes, varies.tolist(), strict=True) if not v]
+        if not constant:
+            return self
+        kept = self.select_genes([g for g, v in zip(self.genes, varies.tolist(), strict=True) if v])
+        return replace(kept, notes=(*self.notes, f"{len(constant)} constant genes dropped: {some(constant)}"))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """``(gene,)`` mean and variance over all cells, float64, in one pass."""
+        count, mean, square = (
+            0,
+            torch.zeros(self.num_genes, dtype=torch.float64),
+            torch.zeros(self.num_genes, dtype=torch.float64),
+        )
+        for _, block in self.chunks():
+            rows = block.double().cpu()
+            shift = rows.mean(0) - mean
+            total = count + len(rows)
+            square += rows.var(0, correction=0) * len(rows) + shift**2 * (count * len(rows) / total)
+            mean += shift * (len(rows) / total)
+            count = total
+        return mean, square / count
+
+    def normalized(self, how: str) -> "ExpressionData":
+        """Return the data under one of the named normalisations, applied lazily to each block.
+
+        ``none``: as they are. ``log1p-cpm``: ``log(1 + counts per million)``, refusing negative values. ``zscore``: each gene to
+        mean 0 and variance 1 over all cells (constant genes are refused by name).
+        """
+        if how not in NORMALIZATIONS:
+            raise ValueError(f"unknown normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
+        if how == "none":
+            return self
+        if self.transform is not None or self.column is not None:
+            raise ValueError(
+                "normalise before selecting genes and only once: depths are sums over all genes of the file"
+            )
+        if how == "log1p-cpm":
+            return replace(self, transform=log1p_cpm)
+        mean, variance = self.moments()
+        constant = [g for g, v in zip(self.genes, variance.tolist(), strict=True) if v == 0]
+        if constant:
+            raise ValueError(
+                f"{len(constant)} constant genes cannot be z-scored: {some(constant)}. Drop them first (--drop-constant)"
+            )
+        return replace(self, transform=Affine(mean, variance.sqrt()))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "ExpressionData":
+        """Blocks come out on this device in this floating type; a matrix on disk stays there."""
+        device = self.device if device is None else torch.device(device)
+        dtype = self.dtype if dtype is None else dtype
+        move = lambda value: None if value is None else value.to(device)  # noqa: E731
+        matrix = self.matrix.to(device=device, dtype=dtype) if isinstance(self.matrix, Tensor) else self.matrix
+        size_factor = None if self.size_factor is None else self.size_factor.to(device=device, dtype=dtype)
+        return replace(
+            self,
+            matrix=matrix,
+            device=device,
+            dtype=dtype,
+            context=move(self.context),
+            perturbed=move(self.perturbed),
+            size_factor=size_factor,
+        )
+
+    # -- constructors ----------------------------------------------------------------------------------------------------------
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        tfs: Sequence[str] | None = None,
+        context: Sequence[str] | None = None,
+        perturbed: Sequence[str] | None = None,
+    ) -> "ExpressionData":
+        """From a table with one row a cell and one column a gene.
+
+        A table of genes × cells (BEELINE) is recognised when ``tfs`` are found among the rows and not among the columns; it is
+        transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by ``+`` or ``,``, or
+        a control label) have one entry a cell.
+        """
+        notes: tuple[str, ...] = ()
+        frame, swapped = orient(frame, tfs)
+        if swapped:
+            notes = (
+                f"genes x cells recognised from the TF names and transposed: {frame.shape[0]} cells x {frame.shape[1]} genes",
+            )
+        other = [str(c) for c, kind in frame.dtypes.items() if kind.kind not in "fiub"]
+        if other:
+            raise ValueError(
+                f"columns that are not numbers: {some(other)}. Expected one column a gene; drop or move annotations"
+            )
+        genes = tuple(str(c) for c in frame.columns)
+        data = cls(torch.as_tensor(frame.to_numpy(dtype=np.float32)), genes, notes=notes)
+        return data.annotated(tfs=tfs, context=context, perturbed=perturbed)
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: "anndata.AnnData",
+        *,
+        layer: str | None = None,
+        tfs: Sequence[str] | None = None,
+        context_key: str | None = None,
+        perturbation_key: str | None = None,
+    ) -> "ExpressionData":
+        """From an AnnData of cells × genes; dense, CSR, CSC, or backed (then read in blocks).
+
+        Parameters
+        ----------
+        layer
+            Name of the layer to read instead of ``.X``.
+        tfs
+            Candidate regulators; default every gene.
+        context_key, perturbation_key
+            Columns of ``.obs``: the context of each cell, and the gene perturbed in it.
+        """
+        if layer is not None and layer not in adata.layers:
+            raise ValueError(f"no layer {layer!r}: the file has {sorted(adata.layers) or 'no layers'}")
+        matrix = adata.X if layer is None else adata.layers[layer]
+        if matrix is None:
+            raise ValueError("the AnnData has no .X: pass `layer=`")
+        if sp.issparse(matrix):
+            matrix = matrix.tocsr()
+        elif isinstance(matrix, np.ndarray):
+            matrix = torch.as_tensor(np.asarray(matrix, dtype=np.float32))
+        columns = {}
+        for name, key in (("context", context_key), ("perturbed", perturbation_key)):
+            if key is not None and key not in adata.obs:
+                raise ValueError(f"no column {key!r} in .obs: it has {list(adata.obs.columns)}")
+            columns[name] = None if key is None else adata.obs[key].astype(str).tolist()
+        data = cls(matrix, tuple(str(g) for g in adata.var_names))
+        return data.annotated(tfs=tfs, **columns)
+
+    def annotated(
+        self,
+        *,
+        tfs: Sequence[str] | None = None,
+        context: Sequence[str] | None = None,
+        perturbed: Sequence[str] | None = None,
+    ) -> "ExpressionData":
+        """A copy with candidate regulators, contexts and interventions given by name."""
+        data = self
+        if tfs is not None:
+            data = data.match_tfs(tfs)
+        if context is not None:
+            names, codes = np.unique(np.asarray(context, dtype=str), return_inverse=True)
+            data = replace(
+                data, context=torch.as_tensor(codes, device=self.device), context_names=tuple(names.tolist())
+            )
+        if perturbed is not None:
+            data = data.with_interventions(perturbed)
+        return data
+
+    def match_tfs(self, tfs: Sequence[str]) -> "ExpressionData":
+        """Use those of ``tfs`` that are measured; the number of the others goes to ``notes``. None measured is an error."""
+        known = set(self.genes)
+        wanted = list(dict.fromkeys(str(t) for t in tfs))
+        found = tuple(t for t in wanted if t in known)
+        if not found:
+            hint = ""
+            upper = {g.upper() for g in self.genes}
+            if any(t.upper() in upper for t in wanted):
+                hint = " They match when case is ignored: use the same case in both files."
+            raise ValueError(
+                f"none of {len(wanted)} TFs ({some(wanted, 3)}) is among the genes ({some(self.genes, 3)}).{hint}"
+            )
+        notes = self.notes
+        if len(found) < len(wanted):
+            missing = [t for t in wanted if t not in known]
+            notes = (*notes, f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}")
+            logger.info(notes[-1])
+        return replace(self, tfs=found, notes=notes)
+
+    def with_interventions(self, labels: Sequence[str]) -> "ExpressionData":
+        """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are noted."""
+        if len(labels) != self.num_cells:
+            raise ValueError(f"{len(labels)} perturbation labels for {self.num_cells} cells: pass one a cell")
+        position = {gene: i for i, gene in enumerate(self.genes)}
+        pairs, unmeasured = [], set()
+        for cell, label in enumerate(labels):
+            if str(label).strip().lower() in CONTROL_LABELS:
+                continue
+            for gene in str(label).replace(",", "+").split("+"):
+                gene = gene.strip()
+                if gene in position:
+                    pairs.append((cell, position[gene]))
+                elif gene.lower() not in CONTROL_LABELS:
+                    unmeasured.add(gene)
+        notes = self.notes
+        if unmeasured:
+            notes = (
+                *notes,
+                f"{len(unmeasured)} perturbed genes are not measured, nothing to cut: {some(sorted(unmeasured), 3)}",
+            )
+            logger.info(notes[-1])
+        table = torch.tensor(pairs, dtype=torch.long, device=self.device).reshape(-1, 2)
+        return replace(self, perturbed=table if len(pairs) else None, notes=notes)
+
+
+def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame, bool]:
+    """Return the table as cells × genes, and whether it had to be transposed (decided by where the TF names are)."""
+    if tfs is None:
+        return frame, False
+    names = {str(t) for t in tfs}
+    in_columns = len(names & {str(c) for c in frame.columns})
+    in_rows = len(names & {str(r) for r in frame.index})
+    return (frame.T, True) if in_rows > in_columns else (frame, False)
+
+
+def check_finite(values: Tensor, genes: Sequence[str] | None) -> None:
+    """Refuse NaN and infinite values, naming the genes when they are known."""
+    finite = torch.isfinite(values)
+    if bool(finite.all()):
+        return
+    count = int((~finite).sum())
+    kind = "NaN" if bool(torch.isnan(values).any()) else "infinite"
+    where = ""
+    if genes is not None and values.ndim == 2:
+        bad = torch.nonzero(~finite.all(dim=0)).flatten().tolist()
+        where = f" in genes {some([genes[i] for i in bad], 3)}"
+    raise ValueError(f"{count} {kind} values in the expression matrix{where}: remove or impute them first")

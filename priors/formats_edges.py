@@ -1,0 +1,209 @@
+"""Edge-list formats: how each program's table is recognised, and which of its columns mean what.
+
+A reader takes a `RawFile` to a data frame with ``source``, ``target`` and what the format knows of ``probability``,
+``weight``, ``score``, ``sign``, ``confidence``, ``evidence`` (meanings: `PriorNetwork.from_edges`); other columns stay,
+to choose rows by. A writer takes the five columns of `PriorNetwork.to_frame` and a path.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .formats_files import RawFile, numbers, parse_table, shorten, write_table
+from .formats_weights import TINY, odds_map
+
+# Names in use for the same thing, matched without regard to case; the first is ours.
+SYNONYMS = {
+    "source": ("source", "tf", "regulator", "regulatorygene", "transcription_factor", "from"),
+    "target": ("target", "gene", "targetgene", "target_gene", "to"),
+    "probability": ("probability", "prob"),
+    "weight": ("weight",),
+    "score": ("score", "importance", "edgeweight"),
+    "sign": ("sign", "mor"),
+    "confidence": ("confidence",),
+    "evidence": ("evidence", "resources"),
+}
+PPI_COLUMNS = ({"gene1", "gene2"}, {"protein1", "protein2"})
+
+
+def canonical_names(raw: RawFile) -> dict[str, str]:
+    """Column of the file -> our name, for those columns that have one."""
+    found: dict[str, str] = {}
+    for ours, names in SYNONYMS.items():
+        matches = [c for c in raw.header if c.lower() in names]
+        exact = [c for c in matches if c == ours]
+        if len(matches) > 1 and not exact:
+            raise raw.fail(f"columns {shorten(matches)} could each be the {ours}; rename the right one to '{ours}'")
+        if matches:
+            found[(exact or matches)[0]] = ours
+    return found
+
+
+def has_edge_columns(raw: RawFile) -> bool:
+    """Whether the header names a source and a target column."""
+    lower = {c.lower() for c in raw.header}
+    return bool(lower.intersection(SYNONYMS["source"])) and bool(lower.intersection(SYNONYMS["target"]))
+
+
+def has_columns(raw: RawFile, *columns: str) -> bool:
+    """Whether the header holds all these columns, spelled exactly so."""
+    return set(columns) <= set(raw.header)
+
+
+def require(raw: RawFile, *columns: str) -> None:
+    """Refuse a file whose header lacks one of the columns."""
+    lacking = [c for c in columns if c not in raw.header]
+    if lacking:
+        raise raw.fail(f"lacks column(s) {shorten(lacking)}; found {shorten(raw.header or raw.first, 12)}")
+
+
+def read_table(raw: RawFile, names: dict[str, str]) -> pd.DataFrame:
+    """Parse with a header and rename the columns of the file to ours."""
+    require(raw, *names)
+    text = [c for c, ours in names.items() if ours in ("source", "target", "sign", "confidence", "evidence")]
+    table = parse_table(raw, text_columns=text).rename(columns=names)
+    for column in ("probability", "weight", "score"):
+        if column in table:
+            table[column] = numbers(raw, table, column)
+    return table
+
+
+# --------------------------------------------------------------------------------------------------------- plain tables
+
+
+def read_edges(raw: RawFile) -> pd.DataFrame:
+    """Any table that names its source and target columns."""
+    names = canonical_names(raw)
+    if not {"source", "target"} <= set(names.values()):
+        raise raw.fail(
+            f"needs a column 'source' (or tf, regulator) and 'target' (or gene); found {shorten(raw.first, 12)}"
+        )
+    return read_table(raw, names)
+
+
+def write_edges(frame: pd.DataFrame, path: Path) -> None:
+    """Our own table: everything but the network's name; tab separated when the name says tsv or txt."""
+    write_table(path, frame, separator="\t" if {".tsv", ".txt"} & set(path.suffixes) else ",")
+
+
+def is_posterior(raw: RawFile) -> bool:
+    """The edge table of a fitted model."""
+    return has_columns(raw, "source", "target", "weight", "inclusion")
+
+
+def read_posterior(raw: RawFile) -> pd.DataFrame:
+    """Posterior edges as the next prior: inclusion probability, and the sign of the posterior mean."""
+    require(raw, "source", "target", "weight", "inclusion")
+    table = parse_table(raw, text_columns=("source", "target"))
+    inclusion = numbers(raw, table, "inclusion")
+    outside = np.flatnonzero((inclusion < 0.0) | (inclusion > 1.0))
+    if outside.size:
+        raise raw.fail(f"column 'inclusion', row {outside[0] + 1} holds {inclusion[outside[0]]:g}, not a probability")
+    sign = np.sign(numbers(raw, table, "weight")).astype(np.int8)
+    return table[["source", "target"]].assign(probability=np.clip(inclusion, TINY, 1.0 - TINY), sign=sign)
+
+
+# ----------------------------------------------------------------------------------- tables of other inference programs
+
+
+def is_arboreto(raw: RawFile) -> bool:
+    """GENIE3 and GRNBoost2 as arboreto writes them."""
+    return has_columns(raw, "TF", "target", "importance")
+
+
+def read_arboreto(raw: RawFile) -> pd.DataFrame:
+    """Unsigned importances, tab separated; an edge that is absent had importance 0."""
+    return read_table(raw, {"TF": "source", "target": "target", "importance": "score"})
+
+
+def write_arboreto(frame: pd.DataFrame, path: Path) -> None:
+    """Sorted by importance, as arboreto does."""
+    table = pd.DataFrame({"TF": frame["source"], "target": frame["target"], "importance": frame["probability"]})
+    write_table(path, table.sort_values("importance", ascending=False, kind="stable"), separator="\t")
+
+
+def is_decoupler(raw: RawFile) -> bool:
+    """Prior tables of decoupler/OmniPath: besides the edge they carry references."""
+    lower = {c.lower() for c in raw.header}
+    return has_columns(raw, "source", "target") and bool(lower & {"resources", "references", "sign_decision"})
+
+
+def read_decoupler(raw: RawFile) -> pd.DataFrame:
+    """CollecTRI, DoRothEA and the like; a table without weight means weight 1 for every edge."""
+    return read_edges(raw)
+
+
+def write_decoupler(frame: pd.DataFrame, path: Path) -> None:
+    """Columns ``source, target, weight, resources`` with the signed probability as weight."""
+    table = frame[["source", "target"]].assign(weight=signed_probability(frame), resources=frame["evidence"])
+    write_table(path, table)
+
+
+def signed_probability(frame: pd.DataFrame) -> np.ndarray:
+    """Probability with the sign of the edge; an unknown sign counts as positive, shape (edge,)."""
+    return np.where(frame["sign"] < 0, -1.0, 1.0) * frame["probability"].to_numpy()
+
+
+def is_beeline_truth(raw: RawFile) -> bool:
+    """``GroundTruthNetwork.csv``, formerly ``refNetwork.csv``."""
+    return has_columns(raw, "Gene1", "Gene2") and "EdgeWeight" not in raw.header
+
+
+def read_beeline_truth(raw: RawFile) -> pd.DataFrame:
+    """``Gene1, Gene2`` and mostly ``Type`` (+ or -)."""
+    names = {"Gene1": "source", "Gene2": "target"}
+    return read_table(raw, names | ({"Type": "sign"} if "Type" in raw.header else {}))
+
+
+def write_beeline_truth(frame: pd.DataFrame, path: Path) -> None:
+    """BEELINE's input; ``Type`` is left out of a network without signs."""
+    table = pd.DataFrame({"Gene1": frame["source"], "Gene2": frame["target"]})
+    if (frame["sign"] != 0).any():
+        table["Type"] = frame["sign"].map({1: "+", -1: "-", 0: ""})
+    write_table(path, table)
+
+
+def is_beeline_ranked(raw: RawFile) -> bool:
+    """``rankedEdges.csv``."""
+    return has_columns(raw, "Gene1", "Gene2", "EdgeWeight")
+
+
+def read_beeline_ranked(raw: RawFile) -> pd.DataFrame:
+    """Ranking by the absolute value of ``EdgeWeight``."""
+    return read_table(raw, {"Gene1": "source", "Gene2": "target", "EdgeWeight": "score"})
+
+
+def write_beeline_ranked(frame: pd.DataFrame, path: Path) -> None:
+    """Tab separated whatever the suffix, strongest edge first: BEELINE expects both."""
+    table = pd.DataFrame({"Gene1": frame["source"], "Gene2": frame["target"], "EdgeWeight": signed_probability(frame)})
+    order = frame["probability"].sort_values(ascending=False, kind="stable").index
+    write_table(path, table.loc[order], separator="\t")
+
+
+def is_celloracle_links(raw: RawFile) -> bool:
+    """One cluster of CellOracle's ``Links``."""
+    return has_columns(raw, "source", "target", "coef_mean")
+
+
+def read_celloracle_links(raw: RawFile) -> pd.DataFrame:
+    """Regression coefficients: never probabilities, also where all are below 1, so always through the odds map."""
+    table = read_table(raw, {"source": "source", "target": "target", "coef_mean": "coef_mean"})
+    coefficient = numbers(raw, table, "coef_mean")
+    table, coefficient = table[coefficient != 0.0].reset_index(drop=True), coefficient[coefficient != 0.0]
+    if table.empty:
+        raise raw.fail("every 'coef_mean' is 0: there are no edges")
+    return table.assign(probability=odds_map(np.abs(coefficient), 0.5), sign=np.sign(coefficient).astype(np.int8))
+
+
+def is_inferelator_network(raw: RawFile) -> bool:
+    """The inferelator's ``network.tsv.gz``."""
+    return has_columns(raw, "target", "regulator", "combined_confidences")
+
+
+def read_inferelator_network(raw: RawFile) -> pd.DataFrame:
+    """Combined confidences in [0, 1]; the sign is that of the coefficients summed over bootstraps, where given."""
+    table = read_table(raw, {"regulator": "source", "target": "target", "combined_confidences": "score"})
+    if "beta.sign.sum" in table:
+        table["sign"] = np.sign(numbers(raw, table, "beta.sign.sum")).astype(np.int8)
+    return table
