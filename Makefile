@@ -47,7 +47,7 @@ types:
 
 # every figure quoted in README.md; tidy rows in experiments/results/
 bench: $(STAMP)
-	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.bench --data $(DATA) --out experiments/results
+	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks --data $(DATA) --out experiments/results
 
 clean:
 	rm -rf $(VENV) .venv-types demo build *.egg-info

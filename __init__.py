@@ -24,10 +24,10 @@ _PUBLIC = {
     "MeanField": "inference",
     "LowRank": "inference",
     "Blocked": "inference",
-    "read_expression": "experiments",
-    "read_names": "experiments",
-    "score_edges": "experiments",
-    "write_report": "experiments",
+    "read_expression": "experiments.readers",
+    "read_names": "experiments.readers",
+    "score_edges": "experiments.scores",
+    "write_report": "experiments.report",
     "simulate_linear": "models.simulators",
 }
 

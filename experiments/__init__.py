@@ -1,7 +1,1 @@
-"""Experiments: readers, tasks, methods, scores, benchmark, report, command line."""
-
-from .readers import read_expression, read_names
-from .report import write_report
-from .scores import score_edges
-
-__all__ = ["read_expression", "read_names", "score_edges", "write_report"]
+"""Experiments: readers, tasks, methods, scores, benchmarks, report, command line; import from the module of each."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -295,6 +296,7 @@ def write_table(table, path: Path) -> None:
 def main() -> None:
     """Entry point: a user's mistake ends in one line on stderr and exit code 2, never in a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)  # what a cluster sends when time is up: leave a checkpoint as on Ctrl-C
     try:
         app(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -305,6 +307,10 @@ def main() -> None:
         sys.exit(130)
     except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
         fail(str(error))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:

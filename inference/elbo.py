@@ -36,28 +36,28 @@ def sum_sites(trace: Trace, max_plate_nesting: int, num_restarts: int) -> Tensor
     """
     trace.compute_log_prob()
     plain = torch.zeros(())
-    dependent: list[tuple[str, Tensor]] = []
+    dependent: list[tuple[str, Tensor, frozenset[str]]] = []
     base = max_plate_nesting + 1
     for name, site in trace.nodes.items():
         if site["type"] != "sample":
             continue
         log_prob = site["log_prob"]
         if log_prob.dim() > base and log_prob.shape[: log_prob.dim() - base].numel() > 1:
-            dependent.append((name, log_prob))
+            dependent.append((name, log_prob, frozenset(f.name for f in site["cond_indep_stack"] if f.vectorized)))
         else:
             plain = plain + by_restart(log_prob, base, num_restarts)
     if dependent:
-        shape = max((lp.shape[-base + 1 :] for _, lp in dependent), key=lambda s: s.numel())
-        for name, lp in dependent:
-            if any(a == 1 and b > 1 for a, b in zip(lp.shape[-base + 1 :], shape, strict=True)):
+        plates = dependent[0][2]  # of the enumerated site itself: it comes before its children
+        for name, _, own in dependent:
+            if own != plates:
                 raise ValueError(
-                    f"site {name!r} depends on an enumerated variable across a plate: let the variable act on the prior of one site in its own plates"
+                    f"site {name!r} (plates {sorted(own)}) depends on a variable enumerated in plates {sorted(plates)}: let the variable act on the prior of one site in its own plates"
                 )
-        if len({lp.dim() for _, lp in dependent}) > 1:
+        if len({lp.dim() for _, lp, _ in dependent}) > 1:
             raise ValueError(
-                f"sites {[n for n, _ in dependent]} depend on more than one enumerated variable: sum one of them out by hand"
+                f"sites {[n for n, _, _ in dependent]} depend on more than one enumerated variable: sum one of them out by hand"
             )
-        joint = torch.logsumexp(sum(lp for _, lp in dependent), dim=0)
+        joint = torch.logsumexp(sum(lp for _, lp, _ in dependent), dim=0)
         plain = plain + by_restart(joint, base, num_restarts)
     return plain
 

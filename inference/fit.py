@@ -1,20 +1,27 @@
 """`fit`: one call for every model and guide."""
 
+import copy
 import hashlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyro
 import torch
+from torch import Tensor
 
 from ..models import ExpressionData, Model
 from .callbacks import Callback, Checkpoint
+from .elbo import log_joint
 from .guides import Blocked, Guide, GuideFactory, MeanField
 from .moments import Collector
 from .posterior import Posterior
 from .samplers import Gibbs, Sampler, add_draw
 from .stopping import RelativeImprovement, StoppingRule
 from .svi import Adam, History, run_svi
+
+DENSITY_BLOCK = 2_000_000  # edge weights whose densities are evaluated at once: some 100 MB
 
 
 def default_guide(model: Model) -> "Sampler | GuideFactory":
@@ -149,7 +156,7 @@ def fit(
         finally:
             for callback in callbacks:
                 callback.close()
-    return Posterior.from_collector(
+    posterior = Posterior.from_collector(
         model,
         collector,
         history,
@@ -158,16 +165,45 @@ def fit(
         seed=seed,
         threshold=None if collector.has_inclusion else threshold,
     )
+    return replace(posterior, attributes=collector.extras())
 
 
 def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> Collector:
     """Draws from a fitted guide; a diverged guide gives draws that are not finite, and the history says so."""
     collector = Collector(model, guide.num_restarts, num_draws, has_inclusion="inclusion" in model.dims)
+    size = guide.num_restarts * max(math.prod(shape) for shape in collector.shape.values())
+    block = max(1, DENSITY_BLOCK // size)
+    # sums over a million cells have fewer digits in float32 than importance weights need
+    reference = copy.deepcopy(model).double()
+    waiting: list[tuple[dict[str, Tensor], Tensor]] = []
     with torch.no_grad():
-        for _ in range(num_draws):
-            values, _ = guide.draw()
+        for i in range(num_draws):
+            values, log_q = guide.draw()
             add_draw(model, collector, values, threshold)
+            if i % collector.thin == 0:
+                waiting.append((values, log_q))
+            if waiting and (len(waiting) == block or i == num_draws - 1):
+                for name, value in densities(reference, waiting).items():
+                    collector.densities.setdefault(name, []).append(value)
+                waiting = []
     return collector
+
+
+def densities(model: Model, drawn: Sequence[tuple[dict[str, Tensor], Tensor]]) -> dict[str, Tensor]:
+    """``lp`` = log p(X, z) and ``lq`` = log q(z) of draws of a guide, each ``(restart, draw)``; NaN where a draw is not finite.
+
+    No ``lq`` for a point estimate, whose q has no density, nor when q covers sites of minibatches (intercepts), which
+    the likelihood of all cells integrates out.
+    """
+    num_draws, num_restarts = len(drawn), len(drawn[0][1])
+    values = {name: torch.cat([v[name] for v, _ in drawn]).double() for name in drawn[0][0]}
+    with pyro.validation_enabled(False):  # a diverged guide gets NaN here, not an error
+        lp = log_joint(model, values, None, num_draws * num_restarts)[0]
+    result = {"lp": lp.reshape(num_draws, num_restarts).T}
+    lq = torch.stack([log_q for _, log_q in drawn], dim=1)
+    if set(values) <= set(model.dims) and bool((lq != 0).any()):
+        result["lq"] = lq.double()
+    return result
 
 
 def _digest(model: Model) -> str:

@@ -3,6 +3,7 @@ r"""The exact posterior of the spike-and-slab network: Gibbs sampling on Gram st
 import math
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
@@ -16,6 +17,7 @@ from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
 )
+STRETCH = 3  # sweeps between interweaving moves: they cost two matrix products, as much as a third of a sweep
 
 
 class GibbsKernel(MCMCKernel):
@@ -51,6 +53,10 @@ class GibbsKernel(MCMCKernel):
         if not isinstance(prior, SpikeSlab):
             raise ValueError(
                 f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
+            )
+        if prior.edge_logit.family not in (None, dist.Normal):
+            raise ValueError(
+                f"the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has {prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
             )
         super().__init__()
         self.model, self.prior, self.num_chains = model, prior, num_chains
@@ -123,7 +129,8 @@ class GibbsKernel(MCMCKernel):
         self._update_noise(state)
         self.hyper.update_inclusion(state)
         self.hyper.update_scales(state, self._location(state))
-        self._stretch(state)
+        if self.count % STRETCH == 0:
+            self._stretch(state)
         self.count += 1
         return state
 
@@ -145,7 +152,7 @@ class GibbsKernel(MCMCKernel):
         """All that the next sweep depends on, for a checkpoint."""
         return {
             "state": dict(state),
-            "sse": self.sse,
+            "sse": self.sse.clone(),  # kept current in place
             "count": self.count,
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),

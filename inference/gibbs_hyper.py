@@ -376,8 +376,8 @@ def slab_scale(prior: SpikeSlab, state: State) -> Tensor:
 
 
 def truncated_normal(mean: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw of N(mean, sd²) given that it is positive, by inversion in float64 (tails to −8 sd)."""
-    low = torch.special.ndtr((-mean / sd).double())
-    u = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
-    quantile = (low + u * (1 - low)).clamp(max=1 - 1e-15)
-    return (mean + sd * torch.special.ndtri(quantile).to(mean)).clamp_min(1e-8)
+    """A draw of N(mean, sd²) given that it is positive, by inversion of the upper tail in float64 (a mean down to −37 sd)."""
+    ratio = (mean / sd).double()
+    u = 1 - torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)  # (0, 1]
+    z = -torch.special.ndtri((u * torch.special.ndtr(ratio)).clamp_min(1e-300))
+    return (sd * (ratio + z)).to(mean).clamp_min(1e-8)

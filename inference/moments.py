@@ -1,7 +1,9 @@
 """Running posterior moments of every edge, and as many draws as memory allows."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,10 +51,14 @@ class Collector:
         self.shape = {name: tuple(len(coords[d]) for d in dims) for name, dims in self.dims.items()}
         self.num_chains, self.num_draws, self.has_inclusion = num_chains, num_draws, has_inclusion
         large = sum(4 * math.prod(self.shape[n]) for n in self.shape if len(self.shape[n]) > 1)
-        self.thin = max(1, math.ceil(num_chains * num_draws * large / DRAW_BUDGET))
+        thin = max(1, math.ceil(num_chains * num_draws * large / DRAW_BUDGET))
+        # the number kept, ceil(draws / thin), gives the stride back: joint draws of large and small sites stay aligned
+        self.thin = math.ceil(num_draws / math.ceil(num_draws / thin))
         self.count = 0
         self.draws: dict[str, list[Tensor]] = {}
         self.sums: dict[str, list[Tensor]] = {}
+        self.chain_inclusion: Tensor | None = None  # (chain, tf, target) sum over draws
+        self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge given it."""
@@ -65,13 +71,18 @@ class Collector:
             )
         for name in ("W", "W_context"):
             if name in sites:
-                self._accumulate(name, sites[name].reshape(self.num_chains, *self.shape[name]), inclusion)
+                W = sites[name].reshape(self.num_chains, *self.shape[name])
+                self._accumulate(name, W, inclusion, sites.get("inclusion", inclusion))
+        if self.chain_inclusion is None:
+            self.chain_inclusion = torch.zeros_like(inclusion, dtype=torch.float32)
+        self.chain_inclusion += inclusion
         self.count += 1
 
-    def _accumulate(self, name: str, W: Tensor, inclusion: Tensor) -> None:
-        gate = inclusion if W.dim() == inclusion.dim() else inclusion[:, None]
-        gate = gate.expand_as(W)
-        weight = gate if self.has_inclusion else torch.ones_like(gate)
+    def _accumulate(self, name: str, W: Tensor, inclusion: Tensor, present: Tensor) -> None:
+        # a probability that has W integrated out (a Gibbs sweep's) says nothing of the sign of the W drawn with it: signs go with
+        # the inclusion variable drawn before W, where there is one
+        gate, present = ((v if v.dim() == W.dim() else v[:, None]).expand_as(W) for v in (inclusion, present))
+        weight = present if self.has_inclusion else torch.ones_like(gate)
         terms = (W, W * W, gate, weight * (W > 0), weight * (W < 0))
         if name not in self.sums:
             self.sums[name] = [
@@ -90,6 +101,10 @@ class Collector:
             n = self.count * self.num_chains
             mean = first / n
             sd = (second / n - mean**2).clamp_min(0).sqrt()
+            if self.has_inclusion:  # the mean probability has less Monte-Carlo noise than the count of drawn inclusion variables
+                signed = positive + negative
+                share = torch.where(signed > 0, positive / signed.clamp_min(1e-30), 0.5)
+                positive, negative = gate * share, gate * (1 - share)
             result[name] = EdgeMoments(
                 *(t.float().cpu().numpy() for t in (mean, sd, gate / n, positive / n, negative / n))
             )
@@ -99,6 +114,15 @@ class Collector:
         """Kept draws by site, ``(chain, draw, *dims)``."""
         return {name: torch.stack(values, dim=1).numpy() for name, values in self.draws.items()}
 
+    def extras(self) -> dict[str, Any]:
+        """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the inclusion
+        probabilities of each chain alone, and of variational guides ``lp`` and ``lq`` (chain, kept draw).
+        """
+        extras: dict[str, Any] = {"thin": self.thin}
+        if self.chain_inclusion is not None:
+            extras["chain_inclusion"] = (self.chain_inclusion / self.count).cpu().numpy()
+        return extras | {name: torch.cat(values, dim=1).cpu().numpy() for name, values in self.densities.items()}
+
     # -- checkpoints -------------------------------------------------------------------------------------------------------------
     def snapshot(self) -> dict:
         """State for a checkpoint."""
@@ -106,6 +130,7 @@ class Collector:
             "count": self.count,
             "draws": {n: list(v) for n, v in self.draws.items()},
             "sums": {n: list(v) for n, v in self.sums.items()},
+            "chain_inclusion": self.chain_inclusion,
         }
 
     def restore(self, state: dict, device: torch.device) -> None:
@@ -113,3 +138,21 @@ class Collector:
         self.count = state["count"]
         self.draws = {name: list(values) for name, values in state["draws"].items()}
         self.sums = {name: [v.to(device) for v in values] for name, values in state["sums"].items()}
+        chain_inclusion = state["chain_inclusion"]
+        self.chain_inclusion = None if chain_inclusion is None else chain_inclusion.to(device)
+
+
+def aligned(draws: Mapping[str, np.ndarray], thin: int) -> dict[str, np.ndarray]:
+    """Joint draws: small sites keep every draw and large ones each ``thin``-th, so the small ones are thinned alike.
+
+    Parameters
+    ----------
+    draws
+        By site, ``(chain, draw, *dims)``.
+    thin
+        ``Collector.thin`` of the collector they come from.
+    """
+    if not draws:
+        return {}
+    kept = min(value.shape[1] for value in draws.values())
+    return {name: value if value.shape[1] == kept else value[:, ::thin] for name, value in draws.items()}

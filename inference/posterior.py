@@ -84,7 +84,7 @@ class Posterior:
     def edges(
         self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
-        """The edge table, sorted by inclusion, then by |weight|; no self-edges, and none outside a hard mask.
+        """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard mask.
 
         Columns: ``source, target``; ``weight`` posterior mean and ``sd`` (standard deviations of the target per standard deviation of the source); ``lower, upper`` the equal-tailed
         interval; ``inclusion`` P(edge exists), or P(|W| > δ) for priors without an inclusion variable; ``sign_probability`` that the more probable sign is right given that
@@ -109,14 +109,14 @@ class Posterior:
         moments, draws = self._of_context(context)
         allowed = self.model.edge_prior.allowed.cpu().numpy()
         source, target = np.nonzero(allowed)
-        order = np.lexsort((-np.abs(moments.mean[source, target]), -moments.inclusion[source, target]))
+        inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
         if fdr is not None:
-            rate = np.cumsum(1 - moments.inclusion[source, target][order].astype(np.float64)) / np.arange(
-                1, len(order) + 1
-            )
-            order = order[
-                : int(np.searchsorted(rate, fdr, side="right"))
-            ]  # the running mean of a sorted list does not fall
+            best = np.argsort(-inclusion, kind="stable")
+            rate = np.cumsum(1 - inclusion[best]) / np.arange(1, len(best) + 1)  # never falls, so one cut is enough
+            best = np.sort(best[: int(np.searchsorted(rate, fdr, side="right"))])
+            source, target, inclusion, size = source[best], target[best], inclusion[best], size[best]
+        # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but certain
+        order = np.lexsort((-size, -inclusion.round(2)))
         order = order[:top]
         source, target = source[order], target[order]
         pick = lambda table: table[source, target].astype(np.float64)  # noqa: E731
@@ -174,7 +174,7 @@ class Posterior:
         kept = self.draws["W"].shape[1]
         result = {}
         for name, value in self.draws.items():
-            stride = value.shape[1] // kept  # small sites keep every draw, large ones every stride-th
+            stride = -(-value.shape[1] // kept)  # small sites keep every draw, large ones every stride-th
             aligned = value[:, ::stride][:, :kept]
             result[name] = aligned.reshape(-1, *value.shape[2:])[chosen]
         return result

@@ -99,13 +99,13 @@ def run_svi(
     started = time.monotonic()
     parameters = list(guide.parameters())
     algorithm = optimizer.build(parameters)
-    record: list[np.ndarray] = []
-    first = 0
+    table = np.empty((guide.num_restarts, num_steps))  # ELBO by restart and step
+    first = done = 0
     if resume is not None:
         guide.load_state_dict(resume["guide"])
         algorithm.load_state_dict(resume["optimizer"])
-        record = list(resume["elbo"].numpy())
-        first = resume["step"]
+        first = done = resume["step"]
+        table[:, :first] = resume["elbo"].numpy().T
         torch.set_rng_state(resume["rng"])
     batches = None if batch_size is None or data is None else _forever(data, batch_size, first)
     scale = 1.0
@@ -118,10 +118,10 @@ def run_svi(
         return {
             "fingerprint": fingerprint,
             "kind": "svi",
-            "step": len(record),
+            "step": done,
             "guide": guide.state_dict(),
             "optimizer": algorithm.state_dict(),
-            "elbo": torch.tensor(np.stack(record)),
+            "elbo": torch.tensor(table[:, :done].T),
             "rng": torch.get_rng_state(),
         }
 
@@ -141,15 +141,16 @@ def run_svi(
             break
         algorithm.step()
         algorithm.zero_grad(set_to_none=False)
-        record.append(value)
+        table[:, step] = value
+        done = step + 1
         state = FitState(step + 1, num_steps, f"ELBO {value.max():.1f}", snapshot)
         for callback in callbacks:
             callback(state)
-        if stop(np.stack(record[-1000:], axis=1)) and _is_settled(step, num_steps):
+        if stop(table[:, :done]) and _is_settled(step, num_steps):
             reason = "converged"
             break
-    table = np.stack(record, axis=1) if record else np.zeros((guide.num_restarts, 0))
-    steps = np.arange(1, table.shape[1] + 1)
+    table = table[:, :done]
+    steps = np.arange(1, done + 1)
     keep = np.unique(np.linspace(0, max(len(steps) - 1, 0), min(len(steps), 2000)).astype(int))
     rates = np.array([optimizer.rate(int(s) - 1, num_steps) for s in steps[keep]])
     return History(reason, table[:, keep], steps[keep], rates, time.monotonic() - started)

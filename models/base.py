@@ -1,12 +1,13 @@
 """`Model`: a generative story with named axes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..priors import EdgeKnowledge, EdgePrior
 from .data import ExpressionData
 
 
@@ -61,6 +62,22 @@ class Model(nn.Module, ABC):
         raise ValueError(
             f"{type(self).__name__} has no closed-form conditional for {site!r}: use the MeanField or LowRank guide"
         )
+
+    @abstractmethod
+    def to_state(self) -> dict[str, list[str]]:
+        """Names that, with the knowledge, the edge prior and the model's own buffers, rebuild it without the data."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Sequence[str]],
+        *,
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        buffers: Mapping[str, Tensor],
+    ) -> "Model":
+        """The model of which ``state`` is `to_state`; ``edge_prior`` is not yet bound."""
 
     @property
     def constant(self) -> Tensor:

@@ -66,13 +66,9 @@ class LinearNetwork(Model):
         targets: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.tfs, self.genes = statistics.tfs, statistics.genes
-        self.targets = tuple(targets) if targets is not None else statistics.genes
-        self.contexts = statistics.context_names
-        self.knowledge = EdgeKnowledge.from_networks(networks, self.tfs, self.targets)
-        self.edge_prior = (edge_prior if edge_prior is not None else SpikeSlab()).bind(self.knowledge)
-        # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
-        self.context_scale = Hyper(dist.HalfNormal, 0.1)
+        targets = tuple(targets) if targets is not None else statistics.genes
+        knowledge = EdgeKnowledge.from_networks(networks, statistics.tfs, targets)
+        self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab())
         regression = RegressionStatistics.from_statistics(statistics, targets=self.targets)
         self.register_buffer("own", regression.own)
         for name in ("gram", "own_gram", "anchor", "residual", "sse", "dof", "tf_mean", "target_mean", "log_count"):
@@ -85,6 +81,16 @@ class LinearNetwork(Model):
         self.register_buffer("mean", (share[:, None] * statistics.mean).sum(0).float())
         self.register_buffer("context_mean", statistics.mean.float())
         self.register_buffer("minimum", statistics.minimum.float())
+
+    def _describe(
+        self, genes: Sequence[str], contexts: Sequence[str], knowledge: EdgeKnowledge, edge_prior: EdgePrior
+    ) -> None:
+        """All but the statistics of the data."""
+        self.genes, self.contexts = tuple(genes), tuple(contexts)
+        self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
+        self.edge_prior = edge_prior.bind(knowledge)
+        # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
+        self.context_scale = Hyper(dist.HalfNormal, 0.1)
 
     gram: Tensor
     own: Tensor
@@ -112,6 +118,25 @@ class LinearNetwork(Model):
     ) -> "LinearNetwork":
         """One pass over the cells, then as the constructor; on the data's device."""
         return cls(data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets).to(data.device)
+
+    def to_state(self) -> dict[str, list[str]]:
+        return {"genes": list(self.genes), "contexts": list(self.contexts)}
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Sequence[str]],
+        *,
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        buffers: Mapping[str, Tensor],
+    ) -> "LinearNetwork":
+        model = cls.__new__(cls)
+        Model.__init__(model)
+        model._describe(state["genes"], state["contexts"], knowledge, edge_prior)
+        for name, value in buffers.items():
+            model.register_buffer(name, value)
+        return model
 
     # -- axes ------------------------------------------------------------------------------------------------------------------
     @property
@@ -208,8 +233,10 @@ class LinearNetwork(Model):
         if levels == 1:
             mean, sd = offset + x @ W, noise.sqrt().expand(*noise.shape[:-1], y.shape[-1])
         else:
-            offset, sd = offset.squeeze(-2)[..., context, :], noise.sqrt().squeeze(-2)[..., context, :]
-            mean = offset + torch.einsum("ct,...ctg->...cg", x, W[..., context, :, :])
+            # (*batch, context, 1, target) -> (*batch, 1, cell, target): whatever is left of the context plate stays left of it
+            by_cell = lambda v: v.squeeze(-2)[..., context, :].unsqueeze(-3)  # noqa: E731
+            offset, sd = by_cell(offset), by_cell(noise.sqrt())
+            mean = offset + torch.einsum("ct,...ctg->...cg", x, W[..., context, :, :]).unsqueeze(-3)
         share = 1.0 if batch.population is None else batch.population / len(X)
         with poutine.scale(scale=share), pyro.plate("cell", len(X), dim=-2), target:
             pyro.sample("X", dist.Normal(mean, sd).mask(mask), obs=y)

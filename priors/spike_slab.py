@@ -53,13 +53,13 @@ class SpikeSlab(EdgePrior):
         strategy: str | None = None,
     ) -> None:
         super().__init__(strategy=strategy)
-        if isinstance(edge_probability, float):
+        if isinstance(edge_probability, (int, float)):
             if not 0 < edge_probability < 1:
                 raise ValueError(
                     f"`edge_probability` is {edge_probability}, expected a number strictly between 0 and 1"
                 )
             edge_probability = Hyper(math.log(edge_probability / (1 - edge_probability)))
-        if isinstance(spike_ratio, float) and not 0 < spike_ratio < 1:
+        if isinstance(spike_ratio, (int, float)) and not 0 < spike_ratio < 1:
             raise ValueError(
                 f"`spike_ratio` is {spike_ratio}, expected a number strictly between 0 and 1 (0.02 for a narrow spike)"
             )

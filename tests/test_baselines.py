@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pyrogrn.experiments.baselines import (
     BASELINES,
     GENIE3,
@@ -108,6 +109,12 @@ def test_single_tf_and_constant_tf(baseline):
     assert one["weight"].abs()[0] == one["weight"].abs()[one["target"] == "g7"].item()  # LARS takes the only TF always
     flat = baseline(ExpressionData.from_frame(pd.DataFrame(data.X.numpy(), columns=data.genes), tfs=["g4", "g0"]))
     assert (flat.loc[flat["source"] == "g4", "weight"] == 0).all()
+
+
+@pytest.mark.parametrize("baseline", CASES)
+def test_double_precision_gives_the_same_table(baseline, data):
+    single, double = baseline(data), baseline(data.to(dtype=torch.float64))
+    np.testing.assert_allclose(matrix(double, data), matrix(single, data), atol=1e-6)
 
 
 @pytest.mark.parametrize("baseline", LEARNERS)

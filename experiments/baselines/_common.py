@@ -12,7 +12,7 @@ CHUNK = 8192  # cells converted to float64 at a time
 
 
 def expression(data: ExpressionData) -> np.ndarray:
-    """Return X (cell, gene) as a float32 array in main memory.
+    """Return X (cell, gene) as an array in main memory, of the data's precision.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def regress_each_target(
     Parameters
     ----------
     regress : callable
-        Takes inputs (cell, tf) float32, a target (cell,) float64 of mean 0 and variance 1, and a seed; returns (tf,).
+        Takes inputs (cell, tf), a target (cell,) float64 of mean 0 and variance 1, and a seed; returns (tf,).
     data : ExpressionData
     num_jobs : int
         Processes (joblib); results do not depend on it.

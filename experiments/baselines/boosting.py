@@ -69,7 +69,7 @@ class GRNBoost2:
     def _importance(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
         generator = np.random.default_rng(seed)
         num_in = max(1, int(self.subsample * len(target)))
-        inputs = np.ascontiguousarray(inputs)
+        inputs = np.ascontiguousarray(inputs, dtype=np.float32)  # what unchecked trees expect
         residual = target.copy()  # the target has mean 0, which is F_0
         gain, improvement = np.zeros(inputs.shape[1]), []
         for _ in range(self.num_trees):

@@ -77,13 +77,14 @@ class TIGRESS:
         area = np.zeros((len(tf), X.shape[1]))
         for part in (cells[:half], cells[half : 2 * half]):
             Z = X[part].astype(np.float64)
+            varies = np.ptp(Z, axis=0) > 0  # exact, where a standard deviation may be left with rounding
             Z -= Z.mean(0)
-            sd = Z.std(0)
-            Z = np.divide(Z, sd, out=np.zeros_like(Z), where=sd > 0)
+            Z[:, varies] /= Z[:, varies].std(0)
+            Z[:, ~varies] = 0.0
             weighted = Z[:, tf] * weight
             gram, moment = weighted.T @ weighted, weighted.T @ Z
-            for gene in np.flatnonzero(sd > 0):
-                use = np.flatnonzero((tf != gene) & (sd[tf] > 0))
+            for gene in np.flatnonzero(varies):
+                use = np.flatnonzero((tf != gene) & varies[tf])
                 for step, taken in enumerate(self._lars(gram[np.ix_(use, use)], moment[use, gene], len(part))):
                     area[use[taken], gene] += self.num_steps - step
         return area

@@ -1,0 +1,1 @@
+"""The figures quoted in the README, one section a file: ``python -m pyrogrn.experiments.benchmarks --data FOLDER``."""

@@ -1,0 +1,55 @@
+"""Tidy result rows, each with the seed, commit and machine that made it."""
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+COLUMNS = ("task", "method", "seed", "score", "value", "se")
+
+
+@dataclass
+class Results:
+    """Rows ``task, method, seed, score, value, se`` of one section; written with commit and machine after every addition."""
+
+    path: Path
+    rows: list[dict] = field(default_factory=list)
+
+    def add(self, task: str, method: str, seed: int | str, score: str, value: float, se: float = float("nan")) -> None:
+        """Add one row, print it, and rewrite the file."""
+        row = dict(zip(COLUMNS, (task, method, seed, score, value, se), strict=True))
+        self.rows.append(row)
+        spread = "" if se != se else f" ± {se:.3g}"
+        print(f"{task:<34} {method:<34} {score:<24} {value:.4g}{spread}")
+        self.write()
+
+    def write(self) -> None:
+        """Write all rows."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS))
+        table["commit"], table["machine"] = commit(), machine()
+        table.to_csv(self.path, index=False, float_format="%.6g")
+
+
+def commit() -> str:
+    """The checkout's commit, with ``+`` when it has changes."""
+    here = Path(__file__).parent
+    run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
+    name = run("rev-parse", "--short", "HEAD") or "unknown"
+    return name + ("+" if run("status", "--porcelain", "--untracked-files=no", "--", ":!results") else "")
+
+
+def machine() -> str:
+    """Processor family, threads in use, accelerator, torch version."""
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{platform.machine()} {torch.get_num_threads()} thread(s), {accelerator}, torch {torch.__version__}"
+
+
+def mean_se(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error over replicates."""
+    series = pd.Series(list(values), dtype=float)
+    return float(series.mean()), float(series.sem()) if len(series) > 1 else float("nan")
