@@ -160,11 +160,11 @@ def read_stored(path: Path, *, layer: str | None, text: Collection[str], backed:
 
 def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
     """Names, annotations and one matrix of an AnnData on disk; nothing else of the file is read, however large."""
-    kind = "zarr" if path.is_dir() else "h5ad"
+    kind, what = ("zarr", "a zarr store") if path.is_dir() else ("h5ad", "an h5ad")
     missing = [name for name in ("obs", "var") if name not in store]
     if missing:
         raise ValueError(f"is no AnnData: it has no {' and no '.join(missing)} (found {sorted(store) or 'nothing'})")
-    obs, var = (guarded(f"an {kind}", lambda name=name: read_elem(store[name])) for name in ("obs", "var"))
+    obs, var = (guarded(what, lambda name=name: read_elem(store[name])) for name in ("obs", "var"))
     if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
         raise ValueError("was written by anndata before 0.7: read it and write it again with a current anndata")
     layers = sorted(store["layers"]) if "layers" in store else []
@@ -183,9 +183,9 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         raise ValueError(f"{name} is CSC, which cannot be streamed by rows: write it as CSR, or leave out backed=True")
     large = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,))) > BACKED_SIZE
     if (large if backed is None else backed) and encoding != "csc_matrix":
-        matrix = RowsOnDisk(path, guarded(f"an {kind}", lambda: sparse_dataset(element)) if sparse else element)
+        matrix = RowsOnDisk(path, guarded(what, lambda: sparse_dataset(element)) if sparse else element)
     else:
-        matrix = guarded(f"an {kind}", lambda: read_elem(element))
+        matrix = guarded(what, lambda: read_elem(element))
         matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
@@ -259,12 +259,18 @@ def _read_table(path: Path, text: Collection[str]) -> Stored:
         raise ValueError("has a header but no rows: expected one row a cell, or a gene")
     columns = [name for name in header[1:] if name not in annotations]
     matrix, kind = np.stack(values), "table"
-    unnamed = header[0] not in annotations and header[0].lower() not in INDEX_HEADERS and all(map(is_number, labels))
-    if unnamed:
+    is_index = header[0] in annotations or header[0].lower() in INDEX_HEADERS
+    if not is_index and all(map(is_number, labels)):
         matrix = np.column_stack([np.array(labels, dtype=np.float32), matrix])
         columns = [header[0], *columns]
         kind = f"table without a column of names: its first column, {header[0]!r}, is taken as a gene"
         labels = [str(i) for i in range(len(labels))]
+    elif not is_index and len(set(labels)) < len(labels):
+        example = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(
+            f"its first column, {header[0]!r}, repeats {example!r} and so names neither cells nor genes: drop it, or "
+            "name it as context or perturbation key"
+        )
     row_table = pd.DataFrame(annotations, index=range(len(labels)))
     return Stored(matrix, tuple(labels), tuple(columns), row_table, pd.DataFrame(index=range(len(columns))), kind)
 

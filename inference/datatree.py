@@ -35,25 +35,27 @@ def to_datatree(
 ) -> xr.DataTree:
     """The posterior in the groups of the ArviZ schema.
 
-    ``chain`` is a restart or a Markov chain, ``draw`` a sample of the guide or of the chain. Where the draws of large sites were
-    thinned, all variables are: a draw is then a joint draw, and its coordinate is its number before thinning.
+    ``chain`` is a restart or a Markov chain, ``draw`` a sample of the guide or of the chain. Where the draws of large
+    sites were thinned, all variables are: a draw is a joint draw, and its coordinate is its number before thinning.
 
-    ==================== =====================================================================================================
-    group                content
-    ==================== =====================================================================================================
-    posterior            every site; edges (W, inclusion, …) in full up to five million values, beyond that the 500 with the
-                         highest inclusion as ``W_edge`` … on dim ``edge``, labelled "source -> target"
-    edges                ``mean, sd, inclusion, positive, negative`` of all edges from all draws (tf, target)
-    edges_by_context     the same by context, where there are several
-    prior                draws of the sites that are no edges, from the model's prior
-    sample_stats         ``lp`` log p(X, z), for edges that may exist; variational guides also ``lq`` log q(z)
-    log_prior            log density of each hyperparameter that has no parents: what power-scaling (``arviz_stats.psense``)
-                         scales, as Kallioinen et al. (2024) recommend for hierarchical models
-    svi, trace           ELBO and learning rate by (restart, step); of samplers, the log-likelihood by (chain, step)
-    observed_data,       with ``data``: up to ``num_observations`` random (cell, target) pairs on dim ``observation``, labelled
-    posterior_predictive "cell:target", in the units of the data; see `predictive.predict_cells`. The power-scaling of this
-    log_likelihood       likelihood is that of the chosen pairs.
-    ==================== =====================================================================================================
+    ``posterior``
+        Every site. Edges (W, inclusion, …) in full up to five million values; beyond that the 500 of highest inclusion,
+        as ``W_edge`` and so on, on a dimension ``edge`` labelled "source -> target".
+    ``edges``, ``edges_by_context``
+        ``mean, sd, inclusion, positive, negative`` of all edges, from all draws; by context where there are several.
+    ``prior``
+        Draws of the sites that are no edges from the model's prior.
+    ``sample_stats``
+        ``lp``, log p(X, z), without edges that may not exist. Of variational guides, which draw these too, with them;
+        and ``lq``, log q(z).
+    ``log_prior``
+        Log density of each hyperparameter without parents: what power-scaling (``arviz_stats.psense``) is to scale in a
+        hierarchical model (Kallioinen et al. 2024).
+    ``svi`` or ``trace``
+        ELBO and learning rate by (restart, step); of samplers the log-likelihood by (chain, step), warm-up included.
+    ``observed_data``, ``posterior_predictive``, ``log_likelihood``
+        With ``data``: random (cell, target) pairs, on a dimension ``observation`` labelled "cell:target", in the units
+        of the data (`predictive.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
 
     Parameters
     ----------
@@ -84,10 +86,9 @@ def to_datatree(
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
-    lp, log_prior = evaluate(model, draws)
     densities = {name: posterior.attributes[name] for name in ("lp", "lq") if name in posterior.attributes}
-    groups["sample_stats"] = build.sampled({"lp": lp} | densities, {})
-    groups["log_prior"] = build.sampled(log_prior, model.dims)
+    groups["sample_stats"] = build.sampled(densities or {"lp": log_joint_of(model, draws)}, {})
+    groups["log_prior"] = build.sampled(log_prior_of(model, draws), model.dims)
     groups |= _history_group(build, posterior)
     if data is not None:
         cells = predict_cells(posterior, data, num_observations=num_observations, seed=seed)
@@ -165,7 +166,7 @@ def is_sampler(posterior: Posterior) -> bool:
     return posterior.guide in {cls.name for cls in Sampler.__subclasses__()}
 
 
-# -- groups --------------------------------------------------------------------------------------------------------------
+# -- groups ------------------------------------------------------------------------------------------------------------
 def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
     edge_sites = [name for name in draws if is_edge_site(model, name)]
@@ -177,7 +178,9 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
         chosen = posterior.edges(top=NUM_EDGES)
         source = _positions(model.coords["tf"], chosen["source"])
         target = _positions(model.coords["target"], chosen["target"])
-        build.coords["edge"] = np.asarray([f"{s} -> {t}" for s, t in zip(chosen["source"], chosen["target"], strict=True)])
+        build.coords["edge"] = np.asarray(
+            [f"{s} -> {t}" for s, t in zip(chosen["source"], chosen["target"], strict=True)]
+        )
         for name in edge_sites:
             values[f"{name}_edge"] = draws[name][..., source, target]
             dims[f"{name}_edge"] = (*model.dims[name][:-2], "edge")
@@ -206,7 +209,7 @@ def _history_group(build: _Builder, posterior: Posterior) -> dict[str, xr.Datase
     return {"trace": build({"log_likelihood": history.elbo}, dims=("chain", "step"))}
 
 
-# -- densities and prior -------------------------------------------------------------------------------------------------
+# -- densities and prior -----------------------------------------------------------------------------------------------
 def padded(model: Model, name: str, value: Tensor) -> Tensor:
     """``(draw, *dims)`` → ``(draw, *plates, *event)`` with every plate dimension of the model."""
     plates, event = [1] * model.max_plate_nesting, []
@@ -218,47 +221,50 @@ def padded(model: Model, name: str, value: Tensor) -> Tensor:
     return value.reshape(len(value), *plates, *event)
 
 
-def evaluate(model: Model, draws: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Log joint density of joint draws, and the log prior of each of the sites without parents.
+def log_joint_of(model: Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+    """``(chain, draw)`` log p(X, z) of joint draws; NaN where a draw is not finite.
 
-    In float64, whatever the model was fitted in: sums over a million cells lose digits otherwise. Edges that may not exist do not
-    count: their weights are free in the prior and integrate to one. Discrete sites that ``draws`` lacks are summed out.
+    In float64, whatever the model was fitted in: sums over a million cells lose digits otherwise. Edges that may not
+    exist do not count: their weights are free in the prior and integrate to one. Discrete sites that ``draws`` lacks
+    are summed out.
 
     Parameters
     ----------
     draws
         By site, ``(chain, draw, *dims)``, as from `aligned`.
-
-    Returns
-    -------
-    lp
-        ``(chain, draw)``; NaN where a draw is not finite.
-    log_prior
-        By site without parents (edges left out), ``(chain, draw, *dims)``.
     """
-    model = copy.deepcopy(model).double()
-    device, base = model.constant.device, model.max_plate_nesting + 1
-    shape = draws["W"].shape[:2]
-    flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
-    block = max(1, BLOCK // max(math.prod(v.shape[1:]) for v in flat.values()))
-    lp: list[np.ndarray] = []
-    log_prior: dict[str, list[np.ndarray]] = {}
+    model, shape = copy.deepcopy(model).double(), draws["W"].shape[:2]
+    block = max(1, BLOCK // max(math.prod(value.shape[2:]) for value in draws.values()))
+    parts = []
     for start in range(0, math.prod(shape), block):
-        values = {
-            name: padded(model, name, torch.tensor(v[start : start + block], dtype=torch.float64, device=device))
-            for name, v in flat.items()
-        }
+        values = _values(model, draws, slice(start, start + block))
         count = len(values["W"])
         with torch.no_grad(), pyro.validation_enabled(False):  # draws of a diverged guide give NaN, not an error
-            _, trace = log_joint(model, values, None, count)
-            lp.append(_total(model, trace, count).cpu().numpy())
-            for name, value in values.items():
-                fn = trace.nodes[name]["fn"]
-                if len(fn.batch_shape) < base and not is_edge_site(model, name):  # no parent has brought the draws in
-                    single = fn.base_dist if fn.event_dim else fn  # by element, where the site is a vector
-                    part = single.log_prob(value).reshape(flat[name][start : start + block].shape)
-                    log_prior.setdefault(name, []).append(part.cpu().numpy())
-    return np.concatenate(lp).reshape(shape), {n: np.concatenate(v).reshape(draws[n].shape) for n, v in log_prior.items()}
+            parts.append(_total(model, log_joint(model, values, None, count)[1], count).cpu().numpy())
+    return np.concatenate(parts).reshape(shape)
+
+
+def log_prior_of(model: Model, draws: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``(chain, draw, *dims)`` log prior density of each site without parents that is no edge; ``draws`` as above."""
+    model = copy.deepcopy(model).double()
+    with torch.no_grad(), pyro.validation_enabled(False):
+        _, trace = log_joint(model, _values(model, draws, slice(0, 1)), None, 1)
+        result = {}
+        for name, value in draws.items():
+            fn = trace.nodes[name]["fn"]
+            if is_edge_site(model, name) or len(fn.batch_shape) > model.max_plate_nesting:
+                continue  # a parent has brought the dimension of the draws into its distribution
+            single = fn.base_dist if fn.event_dim else fn  # by element, where the site is a vector
+            density = single.log_prob(_values(model, {name: value}, slice(None))[name])
+            result[name] = density.reshape(value.shape).cpu().numpy()
+    return result
+
+
+def _values(model: Model, draws: Mapping[str, np.ndarray], rows: slice) -> dict[str, Tensor]:
+    """The chosen draws, chains pooled, laid out as the model has them."""
+    flat = {name: value.reshape(-1, *value.shape[2:])[rows] for name, value in draws.items()}
+    make = {"dtype": model.constant.dtype, "device": model.constant.device}
+    return {name: padded(model, name, torch.tensor(value, **make)) for name, value in flat.items()}
 
 
 def _total(model: Model, trace: poutine.Trace, count: int) -> Tensor:
@@ -303,7 +309,9 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
         num_draws = max(50, min(NUM_PRIOR_DRAWS, NUM_PRIOR_DRAWS * 4_000_000 // size))
     constant = model.constant
     # one lies in the support of every edge site: weights, inclusion variables, scales
-    fixed = {name: padded(model, name, constant.new_ones(1, *s))[0] for name, s in shape.items() if is_edge_site(model, name)}
+    fixed = {
+        name: padded(model, name, constant.new_ones(1, *s))[0] for name, s in shape.items() if is_edge_site(model, name)
+    }
     held = poutine.condition(model, data=fixed)
     drawn: dict[str, list[np.ndarray]] = {}
     devices = [constant.device] if constant.device.type == "cuda" else []

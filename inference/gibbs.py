@@ -11,6 +11,7 @@ from torch import Tensor
 from ..models import LinearNetwork
 from ..models.linear import NOISE_RATE, NOISE_SHAPE
 from ..priors import HardMask, SpikeSlab
+from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
 
@@ -130,6 +131,7 @@ class GibbsKernel(MCMCKernel):
         self.hyper.update_inclusion(state)
         self.hyper.update_scales(state, self._location(state))
         if self.count % STRETCH == 0:
+            self._update_collapsed(state)
             self._stretch(state)
         self.count += 1
         return state
@@ -175,11 +177,7 @@ class GibbsKernel(MCMCKernel):
 
     def edge_prior_state(self, state: State) -> EdgePriorState:
         """The prior of every edge at the current hyperparameters."""
-        logit = state["edge_logit"][:, None, None]
-        if self.prior.has_hubs:
-            logit = logit + state["hub"]
-        if self.prior.strategy == "inclusion" and "trust" in state:
-            logit = logit + torch.einsum("ck,ktg->ctg", state["trust"], self.prior.probability)
+        logit = state["edge_logit"][:, None, None] + self._logit_terms(state)
         scale = slab_scale(self.prior, state)
         location = self._location(state)
         spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None] ** 2
@@ -201,17 +199,33 @@ class GibbsKernel(MCMCKernel):
                 self.generator,
             )
 
+    def _update_collapsed(self, state: State) -> None:
+        """Intercept and scales with every inclusion variable summed out, then the inclusion variables given them."""
+        density = MixtureDensity(
+            state["W"], self._logit_terms(state), slab_scale(self.prior, state) / state["slab_scale"][:, None, None], self._location(state), self.allowed
+        )
+        update_collapsed(self.hyper, density, state)
+
+    def _logit_terms(self, state: State) -> Tensor:
+        """``(chain, tf or 1, target or 1)`` log-odds of inclusion without the intercept."""
+        logit = torch.zeros_like(state["edge_logit"])[:, None, None]
+        if self.prior.has_hubs:
+            logit = logit + state["hub"]
+        if self.prior.strategy == "inclusion" and "trust" in state:
+            logit = logit + torch.einsum("ck,ktg->ctg", state["trust"], self.prior.probability)
+        return logit
+
     def _update_noise(self, state: State) -> None:
         shape = (NOISE_SHAPE + 0.5 * self.model.dof)[:, None].expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
         state["noise_variance"] = rate / torch._standard_gamma(shape.contiguous(), generator=self.generator)
 
     def _stretch(self, state: State) -> None:
-        """Interweaving for the spike's width and the spread of contexts."""
-        move_spike, several = not self.prior.spike_ratio.is_fixed, self.model.has_contexts
+        """Interweaving for the widths of spike and slab and for the spread of contexts."""
+        several = self.model.has_contexts
         if several:
             self.hyper.update_context_scale(state)
-        if not move_spike and not several:
+        if self.prior.spike_ratio.is_fixed and self.prior.slab_scale.is_fixed and not several:
             return
         residual = self._score(state["W_context"])
         inverse = 1.0 / state["noise_variance"][..., None, :]
@@ -221,14 +235,17 @@ class GibbsKernel(MCMCKernel):
             linear = (direction * residual * inverse).sum((0, 2, 3))
             quadratic = (direction * product * inverse).sum((0, 2, 3))
             factor = self.hyper.stretch(state, name, linear, quadratic)
-            change = (factor - 1)[:, None, None] * direction
-            self.sse += (-2 * change * residual + (factor - 1)[:, None, None] * change * product).sum(-2)
-            residual.sub_((factor - 1)[:, None, None] * product)
-            return change
+            step = (factor - 1)[:, None, None]
+            self.sse += (step * direction * (step * product - 2 * residual)).sum(-2)
+            residual.sub_(step * product)
+            return step * direction
 
-        if move_spike:
-            spike = (1 - state["inclusion"]) * state["W"]
-            change = act("spike_ratio", spike.expand_as(state["W_context"]))
+        for name, weights in (("spike_ratio", 1 - state["inclusion"]), ("slab_scale", state["inclusion"])):
+            if getattr(self.prior, name).is_fixed:
+                continue
+            if name == "slab_scale" and self.prior.spike_ratio.is_fixed:
+                weights = torch.ones_like(weights)  # the spike is a fixed share of the slab and goes with it
+            change = act(name, (weights * state["W"]).expand_as(state["W_context"]))
             state["W_context"] = state["W_context"] + change
             state["W"] = state["W"] + change[0]
         if several:

@@ -77,10 +77,11 @@ class HyperUpdates:
         return torch.zeros_like(value) if density is None else density.log_prob(value) + value.log()
 
     # -- random numbers --------------------------------------------------------------------------------------------------------
-    def _normal(self, like: Tensor) -> Tensor:
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal noise in the shape of ``like``."""
         return torch.randn(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
 
-    def _accept(self, name: str, log_ratio: Tensor, target: float) -> Tensor:
+    def accept(self, name: str, log_ratio: Tensor, target: float) -> Tensor:
         """Metropolis decisions, one an element; adapts the step of ``name`` towards the wanted acceptance rate."""
         u = torch.rand(log_ratio.shape, generator=self.generator, device=log_ratio.device, dtype=log_ratio.dtype)
         accepted = u.log() < log_ratio
@@ -88,7 +89,8 @@ class HyperUpdates:
             self.log_step[name] = self.log_step[name] + 0.1 * (accepted.to(log_ratio.dtype) - target)
         return accepted
 
-    def _step(self, name: str, like: Tensor) -> Tensor:
+    def step(self, name: str, like: Tensor) -> Tensor:
+        """The current proposal scale of a move, one a chain; starts at 0.2."""
         if name not in self.log_step:
             self.log_step[name] = torch.full_like(like, math.log(0.2))
         return self.log_step[name].exp()
@@ -152,7 +154,7 @@ class HyperUpdates:
             return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * z.square().sum(-1)
 
         centre, factor = proposal(theta)
-        noise = torch.linalg.solve_triangular(factor.transpose(-1, -2), self._normal(theta)[..., None], upper=True)[
+        noise = torch.linalg.solve_triangular(factor.transpose(-1, -2), self.normal(theta)[..., None], upper=True)[
             ..., 0
         ]
         new = centre + noise
@@ -200,7 +202,7 @@ class HyperUpdates:
             return density, value + (gradient / information).clamp(-2, 2), information
 
         density, centre, information = evaluate(hub)
-        new = centre + self._normal(hub) / information.sqrt()
+        new = centre + self.normal(hub) / information.sqrt()
         new_density, back, back_information = evaluate(new)
         forward = 0.5 * information.log() - 0.5 * information * (new - centre) ** 2
         backward = 0.5 * back_information.log() - 0.5 * back_information * (hub - back) ** 2
@@ -215,14 +217,14 @@ class HyperUpdates:
         weight = state["hub_scale"] ** -2
         precision = self.num_tfs * weight + sd**-2
         centre = (weight * hub.sum(1) - (a - loc) * sd**-2) / precision
-        c = centre + self._normal(centre) / precision.sqrt()
+        c = centre + self.normal(centre) / precision.sqrt()
         state["edge_logit"], state["hub"] = a + c, (hub - c[:, None])[..., None]
 
     def _update_hub_scale(self, state: State) -> None:
         square = state["hub"][..., 0].square().sum(1)
         for _ in range(4):
             log = state["hub_scale"].log()
-            new = log + self._step("hub_scale", log) * self._normal(log)
+            new = log + self.step("hub_scale", log) * self.normal(log)
 
             def density(value: Tensor) -> Tensor:
                 return (
@@ -231,7 +233,7 @@ class HyperUpdates:
                     + self.log_hyperprior("hub_scale", value.exp())
                 )
 
-            accepted = self._accept("hub_scale", density(new) - density(log), 0.44)
+            accepted = self.accept("hub_scale", density(new) - density(log), 0.44)
             state["hub_scale"] = torch.where(accepted, new, log).exp()
 
     # -- scales ------------------------------------------------------------------------------------------------------------------
@@ -242,19 +244,23 @@ class HyperUpdates:
         ``(chain,)``, and the prior of the scaled weights not at all: the ancillary half of an interweaving move (Yu & Meng 2011), without which a small
         scale and its weights would hold each other in place.
         """
-        value, total = state[name], torch.ones_like(state[name])
-        upper = 1.0 if name == "spike_ratio" else math.inf
+        total = torch.ones_like(state[name])
+        current = {name: state[name]}
+        if name == "slab_scale" and not self.prior.spike_ratio.is_fixed:
+            current["spike_ratio"] = state["spike_ratio"]  # moves against the slab, so that the spike's width stays
         for _ in range(4):
-            factor = (self._step(f"{name} stretch", value) * self._normal(value)).exp()
-            new, shift = total * factor, value * total * factor
-            inside = shift < upper
-            shift = torch.where(inside, shift, value)
-            now, after = total - 1, new - 1
-            fit = linear * (after - now) - 0.5 * quadratic * (after**2 - now**2)
-            prior = self.log_hyperprior(name, shift) - self.log_hyperprior(name, value * total)
-            accepted = self._accept(f"{name} stretch", torch.where(inside, fit + prior, -math.inf), 0.44)
+            factor = (self.step(f"{name} stretch", total) * self.normal(total)).exp()
+            new = total * factor
+            proposed = {key: value * factor if key == name else value / factor for key, value in current.items()}
+            inside = proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else torch.ones_like(total, dtype=torch.bool)
+            proposed = {key: torch.where(inside, value, current[key]) for key, value in proposed.items()}
+            change = linear * (new - total) - 0.5 * quadratic * ((new - 1) ** 2 - (total - 1) ** 2)
+            for key, value in proposed.items():
+                change = change + self.log_hyperprior(key, value) - self.log_hyperprior(key, current[key])
+            accepted = self.accept(f"{name} stretch", torch.where(inside, change, -math.inf), 0.44)
             total = torch.where(accepted, new, total)
-        state[name] = value * total
+            current = {key: torch.where(accepted, proposed[key], value) for key, value in current.items()}
+        state.update(current)
         return total
 
     def update_context_scale(self, state: State) -> None:
@@ -263,7 +269,7 @@ class HyperUpdates:
         count = self.num_edges * len(state["W_context"])
         for _ in range(4):
             log = state["context_scale"].log()
-            new = log + self._step("context_scale", log) * self._normal(log)
+            new = log + self.step("context_scale", log) * self.normal(log)
 
             def density(value: Tensor) -> Tensor:
                 return (
@@ -272,7 +278,7 @@ class HyperUpdates:
                     + self.log_hyperprior("context_scale", value.exp())
                 )
 
-            accepted = self._accept("context_scale", density(new) - density(log), 0.44)
+            accepted = self.accept("context_scale", density(new) - density(log), 0.44)
             state["context_scale"] = torch.where(accepted, new, log).exp()
 
     def update_scales(self, state: State, loc: Tensor | None) -> None:
@@ -314,7 +320,7 @@ class HyperUpdates:
         trust = state["trust"] if feature.shape[1] else W.new_zeros(len(W), 0)
         for _ in range(4):
             if not self.prior.slab_scale.is_fixed:
-                new = slab * (self._step("slab_scale", slab) * self._normal(slab)).exp()
+                new = slab * (self.step("slab_scale", slab) * self.normal(slab)).exp()
                 # where ρ is free the spike's width ρ s stays as it is: tens of thousands of spikes would pin s otherwise
                 kept = ratio if self.prior.spike_ratio.is_fixed else ratio * slab / new
                 inside = kept < 1
@@ -322,16 +328,16 @@ class HyperUpdates:
                 prior = self.log_hyperprior("slab_scale", new) - self.log_hyperprior("slab_scale", slab)
                 prior = prior + self.log_hyperprior("spike_ratio", kept) - self.log_hyperprior("spike_ratio", ratio)
                 change = density(new, kept, trust) - density(slab, ratio, trust) + prior
-                accepted = self._accept("slab_scale", torch.where(inside, change, -math.inf), 0.44)
+                accepted = self.accept("slab_scale", torch.where(inside, change, -math.inf), 0.44)
                 slab, ratio = torch.where(accepted, new, slab), torch.where(accepted, kept, ratio)
             if not self.prior.spike_ratio.is_fixed:
-                new = ratio * (self._step("spike_ratio", ratio) * self._normal(ratio)).exp()
+                new = ratio * (self.step("spike_ratio", ratio) * self.normal(ratio)).exp()
                 inside = new < 1
                 new = torch.where(inside, new, ratio)
                 prior = self.log_hyperprior("spike_ratio", new) - self.log_hyperprior("spike_ratio", ratio)
                 change = density(slab, new, trust) - density(slab, ratio, trust) + prior
                 ratio = torch.where(
-                    self._accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
+                    self.accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
                 )
             if trust.shape[1]:
                 trust = self._update_scale_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
@@ -346,9 +352,9 @@ class HyperUpdates:
         for k in range(trust.shape[1]):
             name = f"trust[{k}]"
             new = trust.clone()
-            new[:, k] = (trust[:, k] + self._step(name, trust[:, k]) * self._normal(trust[:, k])).abs()
+            new[:, k] = (trust[:, k] + self.step(name, trust[:, k]) * self.normal(trust[:, k])).abs()
             prior = -0.5 * (new[:, k] ** 2 - trust[:, k] ** 2) * self.prior.trust_prior.constants[0] ** -2
-            accepted = self._accept(name, density(new) - density(trust) + prior, 0.44)
+            accepted = self.accept(name, density(new) - density(trust) + prior, 0.44)
             trust = torch.where(accepted[:, None], new, trust)
         return trust
 

@@ -1,6 +1,7 @@
 """What a fitted linear network says of single cells: the basis of posterior predictive checks and of LOO."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,12 @@ BLOCK = 20_000_000  # weights gathered at once: 160 MB
 class CellPredictions:
     """Normal predictive distributions of (cell, target) pairs given each draw, in the units of the data.
 
-    ``observed`` ``(observation,)``; ``mean``, ``sd`` ``(chain, draw, observation)``; ``target`` ``(observation,)`` positions among the
-    targets; ``labels`` "cell:target".
+    ``observed`` ``(observation,)``; ``mean``, ``sd`` ``(chain, draw, observation)``; ``labels`` "cell:target".
     """
 
     observed: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
-    target: np.ndarray
     labels: list[str]
 
     def draw(self, seed: int = 0) -> np.ndarray:
@@ -42,12 +41,13 @@ def predict_cells(
 ) -> CellPredictions:
     r"""Predictions of random (cell, target) pairs from the regulators of the same cell.
 
-    The intercept, which the sufficient-statistics likelihood integrates out, is drawn from what it then is a posteriori,
+    The intercept, which the sufficient-statistics likelihood integrates out, is drawn from its conditional posterior,
 
-    .. math:: \mu_{kg} \mid W, \sigma^2, X \sim N\Big(\bar y_{kg} - \sum_t W_{ktg}\bar x_{kt},\ \sigma_{kg}^2 / n_{kg}\Big),
+    .. math:: \mu_{kg} \mid W, \sigma^2, X \sim N(\bar y_{kg} - \sum_t W_{ktg}\bar x_{kt},\ \sigma_{kg}^2/n_{kg}),
 
     once for each posterior draw, so the draws of (W, σ², μ) are joint and cells are independent given them, as
-    leave-one-out cross-validation assumes. Pairs in which an intervention clamps the target are not used: the network does not explain them.
+    leave-one-out cross-validation assumes. Pairs in which an intervention clamps the target are left out: the network
+    does not explain them.
 
     Parameters
     ----------
@@ -65,55 +65,73 @@ def predict_cells(
     ValueError
         Another model, genes or contexts that the fit does not know, or no pair that is not clamped.
     """
-    model = linear(posterior.model)
-    missing = sorted(set(model.genes) - set(data.genes))
-    if missing:
-        raise ValueError(
-            f"`data` lack {len(missing)} of the {len(model.genes)} genes of the fit, e.g. {missing[:3]}: pass the expression data that were fitted"
-        )
-    unknown = sorted(set(data.context_names) - set(model.contexts)) if model.has_contexts else []
-    if unknown:
-        raise ValueError(f"contexts {unknown} of `data` are not among those of the fit: {list(model.contexts)}")
+    model, columns, codes = _matched(posterior.model, data)
     rng = np.random.default_rng([seed, 1])
     cell, target = choose_pairs(model, data, num_observations, rng)
     rows, row_of = np.unique(cell, return_inverse=True)
-    column = {gene: i for i, gene in enumerate(data.genes)}
-    index = lambda genes: np.array([column[g] for g in genes])  # noqa: E731
     block = data.rows(rows).double().cpu().numpy()
-    numbers = lambda name: getattr(model, name).double().cpu().numpy()  # noqa: E731
     tf, gene = model.tf_index.cpu().numpy(), model.target_index.cpu().numpy()
-    scale, centre = numbers("scale"), numbers("context_mean")  # (gene,), (context, gene)
-    k = np.zeros(len(cell), dtype=np.int64)
-    if model.has_contexts and data.context is not None:
-        place = np.array([model.contexts.index(name) for name in data.context_names])
-        k = place[data.context.cpu().numpy()[cell]]
+    scale, k = _numbers(model, "scale"), codes[cell]
     # centred on the cells that explain this target in this context, and in standard deviations, as W is
-    x = block[:, index(model.tfs)][row_of] / scale[tf] - numbers("tf_mean")[k, :, target]  # (observation, tf)
-    y_mean = numbers("target_mean")[k, target] * scale[gene[target]]
-    draws = aligned(posterior.draws, int(posterior.attributes.get("thin", 1)))
-    W = draws["W_context"] if model.has_contexts else draws["W"][:, :, None]  # (chain, draw, context, tf, target)
-    noise = draws["noise_variance"] if model.has_contexts else draws["noise_variance"][:, :, None]
+    x = block[:, columns[tf]][row_of] / scale[tf] - _numbers(model, "tf_mean")[k, :, target]  # (observation, tf)
+    y_mean = _numbers(model, "target_mean")[k, target] * scale[gene[target]]
+    count = _numbers(model, "dof")[k, target] + 1
+    W, noise = _network(posterior)
     mean, sd = np.empty((*W.shape[:2], len(cell))), np.empty((*W.shape[:2], len(cell)))
     pairs, intercept_of = np.unique(k * len(gene) + target, return_inverse=True)
     shared = rng.standard_normal((*W.shape[:2], len(pairs)))  # one intercept for all cells of a target and context
     step = max(1, BLOCK // (W.shape[0] * W.shape[1] * W.shape[3]))
     for start in range(0, len(cell), step):
-        rows = slice(start, start + step)
-        weight = W[:, :, k[rows], :, target[rows]].astype(np.float64)  # (observation, chain, draw, tf)
-        unit = scale[gene[target[rows]]]
-        sigma = np.sqrt(noise[:, :, k[rows], target[rows]].astype(np.float64))
-        error = sigma / np.sqrt(numbers("dof")[k[rows], target[rows]] + 1) * shared[..., intercept_of[rows]]
-        mean[..., rows] = y_mean[rows] + unit * (np.einsum("ocdt,ot->cdo", weight, x[rows]) + error)
-        sd[..., rows] = unit * sigma
+        part = slice(start, start + step)
+        weight = W[:, :, k[part], :, target[part]].astype(np.float64)  # (observation, chain, draw, tf)
+        unit = scale[gene[target[part]]]
+        sigma = np.sqrt(noise[:, :, k[part], target[part]].astype(np.float64))
+        error = sigma / np.sqrt(count[part]) * shared[..., intercept_of[part]]
+        mean[..., part] = y_mean[part] + unit * (np.einsum("ocdt,ot->cdo", weight, x[part]) + error)
+        sd[..., part] = unit * sigma
     labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
-    return CellPredictions(block[row_of, index(model.targets)[target]], mean, sd, target, labels)
+    return CellPredictions(block[row_of, columns[gene[target]]], mean, sd, labels)
 
 
-def linear(model: Model) -> LinearNetwork:
-    """The model, refused if it is of another kind."""
-    if not isinstance(model, LinearNetwork):
-        raise ValueError(f"{type(model).__name__} has no per-cell predictions: they are for LinearNetwork")
-    return model
+def squared_residuals(
+    posterior: Posterior, data: ExpressionData, *, num_cells: int = 1000, num_draws: int = 8, seed: int = 0
+) -> np.ndarray:
+    r"""``(cell, target)`` squared residuals in units of the fitted variance, averaged over draws; NaN where clamped.
+
+    .. math:: \frac{E_s[(y_{cg} - \hat y_{cg}(W_s))^2]}{E_s[\sigma^2_{g,s}]}
+
+    Its mean over the cells of the fit is one if the noise model is right: in each draw σ² follows that W's residuals.
+
+    Parameters
+    ----------
+    posterior, data
+        As `predict_cells`.
+    num_cells, num_draws, seed
+        Random cells, and draws of the network, to use.
+    """
+    model, columns, codes = _matched(posterior.model, data)
+    rng = np.random.default_rng([seed, 3])
+    cells = np.sort(rng.choice(data.num_cells, min(num_cells, data.num_cells), replace=False))
+    batch = data.subset(cells)
+    tf, gene = model.tf_index.cpu().numpy(), model.target_index.cpu().numpy()
+    X = batch.X.double().cpu().numpy()[:, columns] / _numbers(model, "scale")  # (cell, gene of the model)
+    W, noise = (value.reshape(-1, *value.shape[2:]) for value in _network(posterior))
+    chosen = rng.choice(len(W), min(num_draws, len(W)), replace=False)
+    result = np.empty((len(cells), len(gene)))
+    for k in np.unique(codes[cells]):
+        rows = codes[cells] == k
+        x, y = X[np.ix_(rows, tf)], X[np.ix_(rows, gene)] - _numbers(model, "target_mean")[k]
+        total = np.zeros_like(y)
+        for draw in chosen:
+            weight = W[draw, k].astype(np.float64)
+            total += (y - x @ weight + (_numbers(model, "tf_mean")[k] * weight).sum(0)) ** 2
+        result[rows] = total / len(chosen) / noise[chosen, k].mean(0, dtype=np.float64)
+    if batch.perturbed is not None:
+        place = {column: j for j, column in enumerate(columns[gene].tolist())}
+        for row, column in batch.perturbed.tolist():
+            if column in place:
+                result[row, place[column]] = np.nan
+    return result
 
 
 def choose_pairs(
@@ -125,10 +143,49 @@ def choose_pairs(
     clamped = np.zeros(0, dtype=np.int64)
     if data.perturbed is not None:
         pairs = [(c, place[data.genes[g]]) for c, g in data.perturbed.tolist() if data.genes[g] in place]
-        clamped = np.unique([c * width + t for c, t in pairs]).astype(np.int64)
+        clamped = np.unique(np.array([c * width + t for c, t in pairs], dtype=np.int64))
     total = data.num_cells * width
     candidates = rng.choice(total, min(total, number + len(clamped)), replace=False)
     chosen = np.sort(candidates[~np.isin(candidates, clamped)][:number])
     if not len(chosen):
         raise ValueError("every (cell, target) pair of `data` is clamped by an intervention: there is nothing to check")
     return np.divmod(chosen, width)
+
+
+def _matched(model: Model, data: ExpressionData) -> tuple[LinearNetwork, np.ndarray, np.ndarray]:
+    """The model; the data's column of each of its genes ``(gene,)``; the model's context of each cell ``(cell,)``."""
+    if not isinstance(model, LinearNetwork):
+        raise ValueError(f"{type(model).__name__} has no predictions of single cells: they are for LinearNetwork")
+    place = {gene: i for i, gene in enumerate(data.genes)}
+    missing = [gene for gene in model.genes if gene not in place]
+    if missing:
+        raise ValueError(
+            f"`data` lack {len(missing)} of the {len(model.genes)} genes of the fit, e.g. {missing[:3]}: "
+            "pass the expression data that were fitted, or new cells with the same genes"
+        )
+    codes = np.zeros(data.num_cells, dtype=np.int64)
+    if model.has_contexts:
+        codes = _context_codes(model.contexts, data)
+    return model, np.array([place[gene] for gene in model.genes]), codes
+
+
+def _context_codes(contexts: Sequence[str], data: ExpressionData) -> np.ndarray:
+    unknown = [name for name in data.context_names if name not in contexts]
+    if unknown:
+        raise ValueError(f"contexts {unknown} of `data` are not among those of the fit: {list(contexts)}")
+    number = np.array([contexts.index(name) for name in data.context_names])
+    if data.context is None:  # all cells are of the one context named
+        return np.full(data.num_cells, number[0])
+    return number[data.context.cpu().numpy()]
+
+
+def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+    """Joint draws of W ``(chain, draw, context, tf, target)`` and its σ² ``(chain, draw, context, target)``."""
+    draws = aligned(posterior.draws, int(posterior.attributes.get("thin", 1)))
+    if "W_context" in draws:
+        return draws["W_context"], draws["noise_variance"]
+    return draws["W"][:, :, None], draws["noise_variance"][:, :, None]
+
+
+def _numbers(model: LinearNetwork, buffer: str) -> np.ndarray:
+    return getattr(model, buffer).double().cpu().numpy()

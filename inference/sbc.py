@@ -135,8 +135,8 @@ class SBCResult:
     Attributes
     ----------
     table
-        One row a quantity: ``bias`` and ``dispersion`` of the normal scores :math:`z = \Phi^{-1}(\mathrm{PIT})` (0 and 1
-        when calibrated; dispersion above 1: intervals too narrow), ``coverage`` of 90% intervals with its
+        One row a quantity: ``bias`` and ``dispersion`` of the normal scores :math:`z = \Phi^{-1}(\mathrm{PIT})` (0
+        and 1 when calibrated; dispersion above 1: intervals too narrow), ``coverage`` of 90% intervals with its
         ``standard_error``, ``ess`` (median effective draws of a fit), and ``pvalue``.
     pit
         ``(simulation, quantity)`` probability integral transforms, uniform when calibrated.
@@ -171,9 +171,9 @@ def simulation_based_calibration(
 
     If the fit is the posterior, the rank of the true value among L independent draws is uniform on 0 … L (Talts et al.
     2018). Ties (inclusion variables) are broken at random, and ranks jittered within their cell, so that the PIT is
-    exactly uniform. Three exact tests a quantity, with normal scores z: :math:`\sum z/\sqrt S` against N(0, 1) finds bias,
-    :math:`\sum z^2` against :math:`\chi^2_S` finds intervals too narrow or too wide (Cook, Gelman & Rubin 2006), and
-    Kolmogorov–Smirnov the rest; ``pvalue`` is three times the smallest.
+    exactly uniform. Three exact tests a quantity, with normal scores z: :math:`\sum z/\sqrt S` against N(0, 1) finds
+    bias, :math:`\sum z^2` against :math:`\chi^2_S` finds intervals too narrow or too wide (Cook, Gelman & Rubin 2006),
+    and Kolmogorov–Smirnov the rest; ``pvalue`` is three times the smallest.
 
     Parameters
     ----------

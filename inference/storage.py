@@ -36,12 +36,12 @@ def package_version() -> str:
         return "unknown"
 
 
-# -- saving --------------------------------------------------------------------------------------------------------------
+# -- saving ------------------------------------------------------------------------------------------------------------
 def save(posterior: Posterior, folder: Path) -> None:
     """Write ``posterior`` into ``folder``.
 
     ``manifest.json`` has everything that is not an array; ``draws.npz`` draws, moments and history; ``model.npz``
-    (compressed) the sufficient statistics and the prior networks on the model's axes. The expression data are not in it.
+    (compressed) the sufficient statistics and the prior networks on the model's axes. The expression data are not kept.
     The files are written to a hidden folder beside it, which is then renamed: ``folder`` is complete or not there.
 
     Raises
@@ -83,7 +83,9 @@ def save(posterior: Posterior, folder: Path) -> None:
     try:
         text = json.dumps(manifest, indent=1, allow_nan=False, default=_as_plain)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"cannot save the posterior: {error}. Attributes may be plain values or numpy arrays") from error
+        raise ValueError(
+            f"cannot save the posterior: {error}. Attributes may be plain values or numpy arrays"
+        ) from error
     scratch = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         scratch.mkdir(parents=True)
@@ -104,7 +106,9 @@ def _check_replaceable(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file, expected a folder to write to: choose another name")
     if any(folder.iterdir()) and not _is_posterior(folder):
-        raise ValueError(f"{folder} exists and is not a saved posterior, so it is not overwritten: choose another folder")
+        raise ValueError(
+            f"{folder} exists and is not a saved posterior, so it is not overwritten: choose another folder"
+        )
 
 
 def _is_posterior(folder: Path) -> bool:
@@ -113,7 +117,9 @@ def _is_posterior(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     known = {MANIFEST, DRAWS, MODEL}
-    return isinstance(manifest, dict) and manifest.get("format") == FORMAT and {p.name for p in folder.iterdir()} <= known
+    return (
+        isinstance(manifest, dict) and manifest.get("format") == FORMAT and {p.name for p in folder.iterdir()} <= known
+    )
 
 
 def _put_in_place(scratch: Path, folder: Path) -> None:
@@ -167,7 +173,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     return described
 
 
-# -- loading -------------------------------------------------------------------------------------------------------------
+# -- loading -----------------------------------------------------------------------------------------------------------
 def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
     """Read what `save` has written.
 
@@ -241,13 +247,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: the saved posterior is incomplete, save it again") from None
     except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is damaged or truncated ({reason}): copy it again or save the posterior again") from error
+        raise ValueError(
+            f"{path} is damaged or truncated ({reason}): copy it again or save the posterior again"
+        ) from error
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

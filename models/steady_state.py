@@ -37,6 +37,8 @@ def respond(
     steps
         ``None`` for the steady state.
     """
+    if steps is not None and steps < 1:
+        raise ValueError(f"`steps` is {steps}: expected at least 1, or None for the steady state")
     num_tfs = W.shape[1]
     inner = tf_target >= 0
     A = torch.zeros(len(W), num_tfs, num_tfs, dtype=W.dtype, device=W.device)

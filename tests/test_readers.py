@@ -1,4 +1,4 @@
-"""Readers: the same values through every format, streaming that does not hold the matrix, and one line for bad input."""
+"""Readers: the same values through every format, streaming without holding the matrix, one line for bad input."""
 
 import gzip
 import tracemalloc
@@ -391,7 +391,7 @@ def test_damaged_zarr(frame, tmp_path):
     for part in path.rglob("*"):
         if part.is_file() and part.parent.name == "X" and not part.name.startswith("."):
             part.write_bytes(b"junk")
-    refused("damaged, truncated or not an zarr", path)
+    refused("damaged, truncated or not a zarr store", path)
     (path / ".zgroup").write_text("{")
     (path / ".zmetadata").unlink(missing_ok=True)
     refused("damaged, truncated or not a zarr store", path)
@@ -435,6 +435,7 @@ def test_damaged_text(frame, tmp_path):
             r"columns that are not numbers: \['condition'\] \(row 1 has 'heat'",
         ),
         ("cell,time,dose,SOX2\nc1,late,high,1\n", r"columns that are not numbers: \['time', 'dose'\]"),
+        ("condition,SOX2,G\nheat,1,2\nheat,3,4\n", "its first column, 'condition', repeats 'heat'"),
         ("SOX2\n1\n2\n", "has a single column"),
         ("SOX2 GATA1\n1 2\n", "has a single column"),
         ("cell,Sox2,G\nc1,1,2\n", r"They match when case is ignored \('SOX2', 'Sox2'\)"),

@@ -1,72 +1,75 @@
 """Are the probabilities right? On data from the model, by regulator correlation and guide; and where the model is wrong."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ...inference import Blocked, Gibbs, LowRank, MeanField, Posterior, fit
 from ...inference.calibration import Recalibration, expected_calibration_error
+from ...inference.sbc import LinearDesign
 from ...models import LinearNetwork
-from ...models.simulators import LinearSimulation, simulate_linear
-from ...priors import Horseshoe, Normal, SpikeSlab
+from ...priors import EdgePrior, Horseshoe, Normal, SpikeSlab
 from ..scores import average_precision
 from ..tasks import random_grn_tasks, sergio_task, truth_matrix
 from .results import Results, mean_se
 
 CORRELATIONS = (0.0, 0.5, 0.9)
 REPLICATES = 8
-SPARSE_GUIDES = (Gibbs(), MeanField(), LowRank())
-DENSE_FITS = ((Normal(), Blocked()), (Normal(), MeanField()), (Horseshoe(), Blocked()), (Horseshoe(), MeanField()))
+KNOWN = {"edge_probability": 0.1, "slab_scale": 0.2, "spike_ratio": 0.02, "hub_scale": 0.0}
+PRIORS: dict[str, EdgePrior] = {
+    "SpikeSlab (hyperparameters known)": SpikeSlab(**KNOWN),
+    "SpikeSlab (hyperparameters learned)": SpikeSlab(),
+    "Normal": Normal(),
+    "Horseshoe": Horseshoe(),
+}
+SPARSE, DENSE = (Gibbs(), MeanField(), LowRank()), (Blocked(), MeanField())
 
 
-def standardised_truth(simulation: LinearSimulation, model: LinearNetwork) -> np.ndarray:
-    """``(tf, target)`` true weights in the units of the fit."""
-    scale = model.scale.numpy()
-    return simulation.W[0].numpy() * scale[: len(model.tfs), None] / scale
+def run(folder: Path, results: Results) -> None:
+    """On-model calibration by correlation, prior and guide, then misspecification on SERGIO."""
+    for correlation in CORRELATIONS:
+        design = LinearDesign(num_tfs=30, num_targets=200, num_cells=500, correlation=correlation)
+        for name, prior in PRIORS.items():
+            for guide in SPARSE if isinstance(prior, SpikeSlab) else DENSE:
+                run_model(results, f"model, correlation {correlation}", f"{name}, {guide.name}", design, prior, guide)
+    run_misspecified(folder, results)
+
+
+def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide) -> None:
+    """Parameters from the prior, data from the model, edges pooled over replicates; standard errors by leaving one replicate out."""
+    pairs, coverages, seconds = [], [], []
+    for seed in range(REPLICATES):
+        model, truth = design.simulate(lambda s: LinearNetwork(s, edge_prior=prior, targets=design.targets), seed)
+        started = time.perf_counter()
+        posterior = fit(model, guide=guide, seed=seed, restarts=1, num_draws=1000)
+        seconds.append(time.perf_counter() - started)
+        coverages.append(interval_coverage(posterior, truth["W"]))
+        if "inclusion" in truth:
+            pairs.append((posterior.moments["W"].inclusion.ravel(), truth["inclusion"].ravel() > 0))
+    span = f"0-{REPLICATES - 1}"
+    results.add(task, method, span, "coverage90", *mean_se(coverages))
+    results.add(task, method, span, "seconds", *mean_se(seconds))
+    for score, function in (("ece", expected_calibration_error), ("average_precision", average_precision)):
+        if pairs:
+            results.add(task, method, span, score, *pooled(function, pairs))
+
+
+def pooled(function: Callable[[np.ndarray, np.ndarray], float], pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """A score of all replicates' edges together and its jackknife standard error."""
+    together = lambda part: function(*(np.concatenate(arrays) for arrays in zip(*part, strict=True)))  # noqa: E731
+    left_out = np.array([together(pairs[:i] + pairs[i + 1 :]) for i in range(len(pairs))])
+    return together(pairs), float(np.sqrt((len(pairs) - 1) * left_out.var()))
 
 
 def interval_coverage(posterior: Posterior, truth: np.ndarray, level: float = 0.9) -> float:
-    """Share of true weights inside the equal-tailed interval, over allowed edges."""
+    """Share of true weights inside the equal-tailed interval."""
     table = posterior.edges(level=level)
     tf = {name: i for i, name in enumerate(posterior.coords["tf"])}
     gene = {name: i for i, name in enumerate(posterior.coords["target"])}
     value = truth[table["source"].map(tf), table["target"].map(gene)]
     return float(((value >= table["lower"]) & (value <= table["upper"])).mean())
-
-
-def run(folder: Path, results: Results) -> None:
-    """On-model calibration by correlation and guide, then misspecification on SERGIO."""
-    for correlation in CORRELATIONS:
-        task = f"model, correlation {correlation}"
-        for guide in SPARSE_GUIDES:
-            errors, precisions, coverages, seconds = [], [], [], []
-            for seed in range(REPLICATES):
-                simulation = simulate_linear(
-                    num_genes=230, num_tfs=30, num_cells=500, edge_probability=0.1, scale=0.2, noise=1.0, tf_correlation=correlation, seed=seed
-                )
-                model = LinearNetwork.from_data(simulation.data, edge_prior=SpikeSlab())
-                started = time.perf_counter()
-                posterior = fit(model, guide=guide, seed=seed)
-                seconds.append(time.perf_counter() - started)
-                allowed = model.edge_prior.allowed.numpy()
-                probability, present = posterior.moments["W"].inclusion[allowed], simulation.present.numpy()[allowed]
-                errors.append(expected_calibration_error(probability, present))
-                precisions.append(average_precision(probability, present))
-                coverages.append(interval_coverage(posterior, standardised_truth(simulation, model)))
-            name = f"SpikeSlab, {guide.name}"
-            for score, values in (("ece", errors), ("average_precision", precisions), ("coverage90", coverages), ("seconds", seconds)):
-                results.add(task, name, f"0-{REPLICATES - 1}", score, *mean_se(values))
-        for prior, guide in DENSE_FITS:
-            coverages = []
-            for seed in range(REPLICATES):
-                simulation = simulate_linear(
-                    num_genes=130, num_tfs=15, num_cells=300, edge_probability=1.0, scale=0.1, noise=1.0, tf_correlation=correlation, seed=seed
-                )
-                model = LinearNetwork.from_data(simulation.data, edge_prior=prior)
-                coverages.append(interval_coverage(fit(model, guide=guide, seed=seed), standardised_truth(simulation, model)))
-            results.add(task, f"{type(prior).__name__}, {guide.name}", f"0-{REPLICATES - 1}", "coverage90", *mean_se(coverages))
-    run_misspecified(folder, results)
 
 
 def run_misspecified(folder: Path, results: Results) -> None:

@@ -1,0 +1,530 @@
+"""report.html: one file that tells a biologist what was found, how sure it is, and whether to believe it."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import halfnorm
+
+from ..inference import Posterior
+from ..models import ExpressionData
+from ..priors import AlignmentReport, HardMask
+from ..priors.formats_files import replacing
+from . import figures
+from .matching import align
+from .report_page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .scores import score_edges
+
+NUM_EDGES, NUM_DRAWN, LEVEL = 50, 60, 0.89
+PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
+COLUMNS = {
+    "source": "The regulator.",
+    "target": "The gene it regulates.",
+    "weight": "Posterior mean of the effect: by how many of its standard deviations the target changes when the "
+    "regulator changes by one of its own, other regulators held fixed. Positive: activation; negative: repression.",
+    "sd": "Posterior standard deviation of the weight.",
+    "lower, upper": f"The weight lies between them with a probability of {LEVEL:.0%}, given the model.",
+    "inclusion": "Probability that the edge exists. Of all edges at 0.8, about 80% should be real.",
+    "sign_probability": "Probability that the sign (activation or repression) is right, given that the edge exists.",
+    "lfsr": "Local false sign rate: probability that the effect is absent or has the other sign. Small is good.",
+    "prior": "Largest confidence that any source of prior knowledge has in the edge; 0 where none lists it.",
+    "expected FDR": "Expected share of false edges in a list: the mean of 1 - inclusion over the list.",
+}
+
+
+def write_report(
+    posterior: Posterior,
+    path: Path | str,
+    *,
+    data: ExpressionData | None = None,
+    diagnostics: pd.DataFrame | None,
+    alignment: Mapping[str, AlignmentReport],
+    command: str,
+    truth: pd.DataFrame | None = None,
+    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
+
+    Parameters
+    ----------
+    posterior
+        The fit. One that diverged is reported as such.
+    path
+        File to write; it is replaced only when the new one is complete.
+    data
+        The cells, for their numbers.
+    diagnostics
+        `Posterior.diagnose`: ``check, value, threshold, passed, meaning``; None: not run, and the report says so.
+    alignment
+        What became of each prior network, by source.
+    command
+        What was run.
+    truth
+        A known network, ``source, target``: adds scores and a reliability diagram. One that cannot be compared is said.
+    predictive
+        Observed values (n,) and posterior predictive draws of them (draws, n): adds the predictive check.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be written.
+    """
+    usable = "W" in posterior.draws and bool(np.isfinite(posterior.moments["W"].mean).all())
+    results = Results(posterior) if usable else None
+    parts = [
+        ("result", "Result", _verdict(posterior, results, diagnostics)),
+        ("input", "What went in", _input(posterior, data, alignment)),
+    ]
+    if results is not None:
+        parts += [
+            ("edges", "Most probable edges", _edges(posterior, results)),
+            ("network", "Network", _network(posterior, results)),
+            ("certainty", "How sure", _certainty(posterior, results)),
+            ("prior", "Prior knowledge", _trust(posterior)),
+        ]
+        if len(posterior.coords["context"]) > 1:
+            parts.append(("contexts", "Contexts", _contexts(posterior)))
+    parts.append(("diagnostics", "Can the fit be trusted?", _diagnostics(posterior, diagnostics)))
+    if predictive is not None and results is not None:
+        parts.append(("predictions", "Does the model describe the data?", _predictions(*predictive)))
+    if truth is not None and results is not None:
+        parts.append(("truth", "Against the known network", _against(results, truth)))
+    parts += [
+        ("columns", "How to read the columns", [glossary(COLUMNS)]),
+        ("cite", "How to cite", [listing(_references(posterior))]),
+        ("run", "How this was made", _made(posterior, command)),
+    ]
+    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
+    head = f"<h1>Gene regulatory network: {escape(_size(posterior))}</h1>\n<nav>{links}</nav>"
+    body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
+    with replacing(Path(path)) as part:
+        part.write_text(page("Gene regulatory network", body), encoding="utf-8")
+
+
+class Results:
+    """Summaries of all edges that may exist, taken once."""
+
+    def __init__(self, posterior: Posterior) -> None:
+        moments = posterior.moments["W"]
+        allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+        self.source, self.target = np.nonzero(allowed)
+        self.tfs, self.genes = posterior.coords["tf"], posterior.coords["target"]
+        self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
+        self.weight = moments.mean[allowed].astype(np.float64)
+        self.right = np.maximum(moments.positive, moments.negative)[allowed]
+        self.top = posterior.edges(level=LEVEL, top=max(NUM_EDGES, NUM_DRAWN))
+        self.found = {rate: figures.discoveries(self.inclusion, rate) for rate in (0.05, 0.10)}
+
+    def table(self) -> pd.DataFrame:
+        """All edges: ``source, target, weight, inclusion``."""
+        names = {"source": np.asarray(self.tfs)[self.source], "target": np.asarray(self.genes)[self.target]}
+        return pd.DataFrame(names | {"weight": self.weight, "inclusion": self.inclusion})
+
+
+def _size(posterior: Posterior) -> str:
+    coords = posterior.coords
+    text = f"{len(coords['tf']):,} regulators, {len(coords['target']):,} genes"
+    return text + (f", {len(coords['context'])} contexts" if len(coords["context"]) > 1 else "")
+
+
+def count(number: int, what: str) -> str:
+    """``1 edge``, ``1,200 edges``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+# -- what was found ----------------------------------------------------------------------------------------------------
+
+
+def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.DataFrame | None) -> list[str]:
+    """The answer in one sentence of plain words, and the badges."""
+    if results is None:
+        reason = posterior.history.reason
+        text = f"No result: the fit {reason}. Use nothing of it; normalise the data or look for extreme values in them."
+        return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
+    strict, loose = results.found[0.05], results.found[0.10]
+    exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
+    if strict:
+        wrong = strict - np.sort(results.inclusion)[-strict:].sum()
+        text = (
+            f"{count(strict, 'regulatory edge')}{exists} can be named with 5% of them expected to be wrong (about "
+            f"{wrong:,.0f}), {loose:,} with 10%"
+        )
+    elif loose:
+        text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
+    else:
+        text = (
+            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
+            f"probability of {results.inclusion.max(initial=0):.0%}"
+        )
+    failed = _failed(diagnostics)
+    if failed is None:
+        checked = badge("diagnostics not run", None)
+        advice = "; the fit was not checked, so this is preliminary"
+    elif failed:
+        checked = badge(f"{count(len(failed), 'diagnostic')} failed", False)
+        advice = f"; but {count(len(failed), 'check')} of the fit failed ({', '.join(failed)}), so this is preliminary"
+    else:
+        checked = badge("diagnostics passed", True)
+        advice = "; all checks of the fit passed"
+    if not posterior.calibrated:
+        engine = badge(f"engine {posterior.guide}: not calibrated", False)
+        meaning = f", and the engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking."
+    else:
+        engine = badge(f"engine {posterior.guide}: calibrated", None if failed else True)
+        passing = "once they pass, the probabilities mean" if failed else "the probabilities mean"
+        meaning = f". As far as the data follow a linear network, {passing} what they say."
+    found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
+    sentence = f"<strong>{escape(text)}</strong>{escape(advice + meaning)}"
+    return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>"]
+
+
+def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
+    if diagnostics is None:
+        return None
+    passed = [_passed(value) for value in diagnostics["passed"]]
+    return [str(check) for check, ok in zip(diagnostics["check"], passed, strict=True) if ok is False]
+
+
+def _passed(value: object) -> bool | None:
+    """A check's outcome, where tables from files hold NaN for "does not apply"."""
+    return None if value is None or pd.isna(value) else bool(value)
+
+
+def _edges(posterior: Posterior, results: Results) -> list[str]:
+    shown = results.top.head(NUM_EDGES)
+    rows = []
+    for edge in shown.itertuples(index=False):
+        rows.append(
+            [
+                Cell(escape(edge.source), "gene"),
+                Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+                Cell(escape(edge.target), "gene"),
+                f"{edge.weight:+.3f}",
+                f"{edge.sd:.3f}",
+                f"{edge.lower:+.3f}",
+                f"{edge.upper:+.3f}",
+                bar(edge.inclusion, _probability(edge.inclusion)),
+                _probability(edge.sign_probability),
+                _probability(edge.lfsr),
+                f"{edge.prior:.2f}" if edge.prior > 0 else "–",
+            ]
+        )
+    numeric = ("weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
+    meaning = (
+        "the edge exists" if posterior.threshold is None else f"its weight exceeds {posterior.threshold:g} in size"
+    )
+    caption = f"Dots: posterior mean; lines: {LEVEL:.0%} interval. To the right, the probability that {meaning}."
+    return [
+        picture(figures.edge_forest(results.top, level=LEVEL), caption),
+        paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
+        table(("source", "", "target", *numeric), rows, numeric=numeric),
+    ]
+
+
+def _probability(value: float) -> str:
+    """Three decimals, never rounded to certainty."""
+    return "<0.001" if value < 0.001 else ">0.999" if value > 0.999 else f"{value:.3f}"
+
+
+def _network(posterior: Posterior, results: Results) -> list[str]:
+    caption = (
+        "Arrows activate, bars repress; thicker lines are stronger effects, paler ones less certain. Only these edges "
+        "are drawn: a gene without a line here may well be regulated."
+    )
+    likely = results.top[results.top["inclusion"] > 0.5].head(NUM_DRAWN)
+    drawn = (
+        picture(figures.network_picture(likely, tfs=set(results.tfs)), caption)
+        if len(likely)
+        else paragraph("No edge is more probable than not, so there is no network to draw.")
+    )
+    degrees = out_degrees(posterior)
+    note = "The expected number of targets is the sum of the probabilities of a regulator's edges."
+    return [drawn, picture(figures.out_degrees(degrees, level=LEVEL), note)]
+
+
+def out_degrees(posterior: Posterior, *, level: float = LEVEL) -> pd.DataFrame:
+    """Expected number of targets of each regulator, with its interval over draws: ``source, mean, lower, upper``.
+
+    The mean is the sum of inclusion over targets; the interval is of the edges that exist (or exceed δ) in a draw.
+    """
+    if posterior.threshold is None:
+        present = posterior.draws["inclusion"]
+    else:
+        present = np.abs(posterior.draws["W"]) > posterior.threshold
+    number = present.sum(-1).reshape(-1, present.shape[-2])
+    tail = (1 - level) / 2
+    lower, upper = np.quantile(number, [tail, 1 - tail], axis=0)
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    mean = (posterior.moments["W"].inclusion * allowed).sum(1)
+    return pd.DataFrame({"source": posterior.coords["tf"], "mean": mean, "lower": lower, "upper": upper})
+
+
+def _certainty(posterior: Posterior, results: Results) -> list[str]:
+    called = results.inclusion > 0.5
+    sure = int((called & (results.right > 0.95)).sum())
+    draws = posterior.draws
+    if posterior.threshold is not None:
+        background = (
+            f"This prior has no inclusion variable: inclusion is the probability that the weight exceeds "
+            f"{posterior.threshold:g} in size, and depends on that number."
+        )
+    elif "spike_ratio" in draws:
+        width = draws["spike_ratio"].mean()
+        background = (
+            f"Small effects that are no edges were allowed for, with a learned width ({width:.2f} of that of edges): "
+            "this takes up part of what a linear model gets wrong."
+        )
+    else:
+        background = (
+            "Nothing in this model takes up what a linear network gets wrong: on real cells the probabilities can be "
+            "too certain."
+        )
+    facts = [
+        f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them existence "
+        "and sign together are 95% certain.",
+        background,
+        "Edges are direct effects in a linear model of these genes. An unmeasured common cause looks like an edge.",
+    ]
+    caption = (
+        "Left: how many edges have which probability; vertical lines mark where lists of 5% and 10% expected false "
+        "discovery rate end. Right: probability against strength."
+    )
+    overview = figures.inclusion_overview(results.inclusion, results.weight, threshold=posterior.threshold)
+    return [listing(facts), picture(overview, caption)]
+
+
+def _contexts(posterior: Posterior) -> list[str]:
+    """The edges whose weights differ most between contexts, relative to how well they are known."""
+    moments, shared = posterior.moments["W_context"], posterior.moments["W"]
+    names, coords = posterior.coords["context"], posterior.coords
+    spread = moments.mean.max(0) - moments.mean.min(0)
+    clear = spread / np.maximum(np.sqrt((moments.sd**2).max(0)), 1e-12)
+    clear = np.where((shared.inclusion > 0.5) & posterior.model.edge_prior.allowed.cpu().numpy(), clear, -1.0)
+    order = np.argsort(-clear, axis=None)[:15]
+    place = [divmod(int(i), clear.shape[1]) for i in order if clear.flat[i] >= 0]
+    rows = [
+        [Cell(escape(coords["tf"][s]), "gene"), Cell(escape(coords["target"][t]), "gene"), f"{shared.mean[s, t]:+.3f}"]
+        + [f"{moments.mean[k, s, t]:+.3f} ± {moments.sd[k, s, t]:.3f}" for k in range(len(names))]
+        for s, t in place
+    ]
+    header = ("source", "target", "shared", *names)
+    intro = (
+        "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
+        f"Contexts: {', '.join(names)}. Likely edges that differ most between them, with posterior mean ± sd:"
+    )
+    none = paragraph("No edge is more probable than not, so there is nothing to compare.")
+    return [paragraph(intro), table(header, rows, numeric=("shared", *names)) if rows else none]
+
+
+# -- what went in ------------------------------------------------------------------------------------------------------
+
+
+def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
+    coords = posterior.coords
+    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
+    numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
+    numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
+    numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
+    if data is not None and data.perturbed is not None:
+        pairs = data.perturbed.cpu().numpy()
+        numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
+        numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
+    content = [tiles(numbers)]
+    notes = list(dict.fromkeys([*posterior.notes, *(() if data is None else data.notes)]))
+    if notes:
+        content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
+    if data is not None and data.context is not None:
+        cells = np.bincount(data.context.cpu().numpy(), minlength=data.num_contexts)
+        rows = [[name, f"{n:,}"] for name, n in zip(data.context_names, cells, strict=True)]
+        content += ["<h3>Cells by context</h3>", table(("context", "cells"), rows, numeric=("cells",))]
+    if alignment:
+        content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
+    return content
+
+
+def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
+    keys = ("edges_in", "edges_out", "dropped_unknown_source", "dropped_unknown_target", "dropped_self")
+    header = ("source", "edges listed", "edges used", "regulator not in data", "target not in data", "self-edges")
+    rows, examples = [], []
+    for name, report in alignment.items():
+        values = report.to_dict()
+        rows.append([Cell(escape(name), "gene"), *(f"{values[key]:,}" for key in keys)])
+        unknown = [*values["unknown_sources"], *values["unknown_targets"]]
+        if unknown:
+            examples.append(f"{name}: not in the data are, for example, {', '.join(map(str, unknown))}")
+    return table(header, rows, numeric=header[1:]) + listing(examples)
+
+
+def _trust(posterior: Posterior) -> list[str]:
+    prior = posterior.model.edge_prior
+    sources = posterior.coords["source"]
+    if not sources:
+        return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
+    if isinstance(prior, HardMask):
+        text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
+        return [paragraph(text)]
+    trust = posterior.trust()
+    on_odds = prior.strategy == "inclusion"
+    effect = "odds of an edge it lists" if on_odds else "typical strength of an edge it lists"
+    factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
+    rows = []
+    for row in trust.itertuples(index=False):
+        times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
+        if row.upper < 0.3:
+            word = "ignored: the data do not bear it out"
+        elif row.lower > 0.3:
+            word = "used: the data bear it out"
+        else:
+            word = "undecided"
+        rows.append(
+            [
+                Cell(escape(row.source), "gene"),
+                f"{row.mean:.2f}",
+                f"{row.lower:.2f} to {row.upper:.2f}",
+                f"×{times[0]:.2f} (×{times[1]:.2f} to ×{times[2]:.2f})",
+                word,
+            ]
+        )
+    scale = float(prior.trust_prior.constants[0])
+    tail = (1 - LEVEL) / 2
+    band = (float(halfnorm.ppf(tail) * scale), float(halfnorm.ppf(1 - tail) * scale))
+    intro = (
+        "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
+        "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
+        "random edges ends near 0. Odds and strength are given for an edge listed with a confidence of 0.9."
+    )
+    header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
+    caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
+    drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
+    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+
+
+# -- whether to believe it ---------------------------------------------------------------------------------------------
+
+
+def _diagnostics(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list[str]:
+    history = posterior.history
+    sampler = posterior.guide in ("gibbs", "nuts")
+    kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
+    ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
+    content = [
+        paragraph(f"The fit {ended} in {history.seconds:,.1f} seconds ({posterior.guide}, seed {posterior.seed}).")
+    ]
+    if diagnostics is None:
+        content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
+    else:
+        rows = []
+        for row in diagnostics.itertuples(index=False):
+            passed = _passed(row.passed)
+            label = badge({True: "pass", False: "fail", None: "–"}[passed], passed)
+            rows.append(
+                [
+                    str(row.check),
+                    _number(row.value),
+                    _number(row.threshold),
+                    Cell(label),
+                    Cell(escape(str(row.meaning)), "wide"),
+                ]
+            )
+        content.append(
+            table(("check", "value", "threshold", "", "what it means"), rows, numeric=("value", "threshold"))
+        )
+    text = (
+        "The chains should lie on top of each other and show no trend in the second half."
+        if sampler
+        else "The curves should have become flat, and end at about the same height."
+    )
+    if history.elbo.size:
+        trace = figures.fit_trace(history.elbo, history.steps, kind=kind, runs=runs)
+        content.append(picture(trace, f"Course of the fit. {text}"))
+    else:
+        content.append(paragraph("This engine keeps no record of its course.", "soft"))
+    return content
+
+
+def _number(value: object) -> str:
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return "–" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "–" if value is None else str(value)
+
+
+def _predictions(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
+    caption = (
+        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is right, "
+        "above it too wide, below it too narrow. Right: flat means that the model describes the spread of the data; a "
+        "hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
+    )
+    return [picture(figures.predictive_check(observed, predictive), caption)]
+
+
+def _against(results: Results, truth: pd.DataFrame) -> list[str]:
+    """Scores against a known network; the fit is done, so a truth that does not fit is said and not raised."""
+    edges = results.table()
+    try:
+        scores = score_edges(edges, truth, restrict_to_truth_regulators=True)
+        pairs = align(edges, truth, restrict_to_truth_regulators=True)
+    except ValueError as error:
+        return [paragraph(f"The known network could not be compared: {error}")]
+    assert pairs.inclusion is not None, "the table has the column"
+    shown = {
+        "average precision": "average_precision",
+        "times better than chance": "average_precision_ratio",
+        "area under ROC curve": "auroc",
+        "early precision": "early_precision",
+        "share of true edges": "base_rate",
+        "calibration error": "ece",
+    }
+    caption = (
+        "Of the pairs rated 0.8, 80% should be true edges. Points below the dashed line: too certain; above: too "
+        "doubtful. A known network that is incomplete makes every method look too certain."
+    )
+    return [
+        tiles({name: f"{scores[key]:.3f}" for name, key in shown.items()}),
+        paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft"),
+        picture(figures.reliability_diagram(pairs.inclusion, pairs.true), caption),
+    ]
+
+
+# -- the small print ---------------------------------------------------------------------------------------------------
+
+
+def _references(posterior: Posterior) -> list[str]:
+    prior = posterior.model.edge_prior
+    base = prior.base if isinstance(prior, HardMask) else prior
+    priors = {
+        "SpikeSlab": "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881",
+        "Horseshoe": "regularised horseshoe: Piironen & Vehtari 2017, Electron J Stat 11:5018",
+        "Laplace": "Bayesian lasso: Park & Casella 2008, J Am Stat Assoc 103:681",
+    }
+    entries = [
+        f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
+        f"The model, {posterior.model.name}: {posterior.model.reference}.",
+    ]
+    if type(base).__name__ in priors:
+        entries.append(f"Its prior on edges, {priors[type(base).__name__]}.")
+    return [
+        *entries,
+        "Local false sign rate: Stephens 2017, Biostatistics 18:275. R-hat: Vehtari et al. 2021, Bayesian Anal 16:667.",
+        "Pyro: Bingham et al. 2019, J Mach Learn Res 20:28. Cite the data and the sources of prior knowledge too.",
+    ]
+
+
+def _made(posterior: Posterior, command: str) -> list[str]:
+    versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    prior = posterior.model.edge_prior
+    kind = f"HardMask({type(prior.base).__name__})" if isinstance(prior, HardMask) else type(prior).__name__
+    details = {
+        "model": posterior.model.name,
+        "edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.coords["source"] else kind,
+        "engine": posterior.guide,
+        "seed": str(posterior.seed),
+        "versions": versions,
+    }
+    return [f"<pre>{escape(command)}</pre>", glossary(details)]
+
+
+__all__: Sequence[str] = ("out_degrees", "write_report")

@@ -1,0 +1,160 @@
+"""The frame of report.html: style sheet and small builders of HTML. Everything that comes from a user is escaped."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #d9dee4; --page: #f5f7fa; --card: #ffffff;
+  --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eef1f4; --bar: #bcdcef; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #a3b0bd; --line: #3e4c59; --page: #14191f;
+  --card: #1f262e; --blue: #6cb8ea; --red: #ff9f5c; --green: #4fd0a3; --good: #12382c; --bad: #45260f;
+  --none: #2b343d; --bar: #1f4a66; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 25px; line-height: 1.25; margin: 0 0 2px; }
+h2 { font-size: 19px; margin: 0 0 10px; }
+h3 { font-size: 15px; margin: 20px 0 6px; }
+p { margin: 0 0 10px; max-width: 78ch; }
+ul { margin: 0 0 10px; padding-left: 20px; max-width: 78ch; }
+a { color: var(--blue); }
+code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+pre { background: var(--page); border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; margin: 0 0 10px;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+.soft { color: var(--soft); }
+.lead { font-size: 17px; line-height: 1.5; margin: 12px 0; max-width: none; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 20px 22px 14px;
+  margin: 18px 0; }
+nav { margin: 10px 0 0; font-size: 13.5px; }
+nav a { margin-right: 14px; white-space: nowrap; text-decoration: none; }
+.badge { display: inline-block; border-radius: 999px; padding: 2px 12px; margin: 0 6px 6px 0; font-size: 13.5px;
+  font-weight: 600; }
+.good { background: var(--good); color: var(--green); }
+.bad { background: var(--bad); color: var(--red); }
+.none { background: var(--none); color: var(--soft); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(124px, 1fr)); gap: 10px; margin: 6px 0 14px; }
+.tile { border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
+.tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: 13px; }
+figure { margin: 8px 0 16px; }
+figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; padding: 8px;
+  border-radius: 8px; border: 1px solid var(--line); }
+figcaption { color: var(--soft); font-size: 13.5px; margin: 6px auto 0; max-width: 84ch; }
+.scroll { overflow-x: auto; margin: 0 0 12px; }
+table { border-collapse: collapse; font-size: 13.5px; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 9px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { font-weight: 600; color: var(--soft); white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+td.gene { font-weight: 600; white-space: nowrap; }
+td.up { color: var(--blue); font-weight: 600; }
+td.down { color: var(--red); font-weight: 600; }
+td.wide { min-width: 260px; }
+td .badge { margin: 0; padding: 0 9px; font-size: 12.5px; }
+dl { margin: 0 0 10px; display: grid; grid-template-columns: max-content 1fr; gap: 5px 16px; }
+dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
+@media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --page: #fff; --card: #fff;
+  --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eee; --bar: #bcdcef; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  body { font-size: 11px; } main { max-width: none; padding: 0; } nav { display: none; }
+  section { border: none; padding: 6px 0; margin: 8px 0; } .scroll { overflow: visible; }
+  table { font-size: 9.5px; } th, td { padding: 2px 5px; } figure, tr, .tile { break-inside: avoid; }
+  h2, h3 { break-after: avoid; } }
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole document; ``body`` is HTML."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(anchor: str, title: str, *content: str) -> str:
+    """A card with a heading; ``content`` is HTML."""
+    return f'<section id="{anchor}">\n<h2>{escape(title)}</h2>\n' + "\n".join(c for c in content if c) + "\n</section>"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Plain text as a paragraph."""
+    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def listing(items: Iterable[str]) -> str:
+    """Plain texts as bullets; nothing for none."""
+    rows = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f"<ul>{rows}</ul>" if rows else ""
+
+
+def badge(text: str, passed: bool | None) -> str:
+    """A coloured label: True good, False bad, None neither."""
+    kind = {True: "good", False: "bad", None: "none"}[passed]
+    return f'<span class="badge {kind}">{escape(text)}</span>'
+
+
+def tiles(values: Mapping[str, str]) -> str:
+    """Numbers with what they count."""
+    cells = (f'<div class="tile"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for k, v in values.items())
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def glossary(entries: Mapping[str, str]) -> str:
+    """Terms and what they mean."""
+    rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in entries.items())
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+class Cell(str):
+    """A table cell that is HTML already, with its CSS class in ``kind``."""
+
+    kind: str
+
+    def __new__(cls, html: str, kind: str = "") -> "Cell":
+        cell = super().__new__(cls, html)
+        cell.kind = kind
+        return cell
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = ()) -> str:
+    """A table of plain texts and `Cell`; columns in ``numeric`` are aligned to the right."""
+    right = {i for i, name in enumerate(header) if name in numeric}
+    head = "".join(f"<th{_kind('number' if i in right else '')}>{escape(n)}</th>" for i, n in enumerate(header))
+    body = []
+    for row in rows:
+        cells = []
+        for i, cell in enumerate(row):
+            kind, html = (cell.kind, str(cell)) if isinstance(cell, Cell) else ("", escape(cell))
+            kind = f"{kind} number".strip() if i in right else kind
+            cells.append(f"<td{_kind(kind)}>{html}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _kind(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
+
+
+def bar(share: float, text: str) -> Cell:
+    """A cell with a bar behind its number."""
+    width = f"{100 * min(max(share, 0), 1):.0f}%"
+    back = f"background:linear-gradient(to right,var(--bar) {width},transparent {width})"
+    return Cell(f'<div style="{back};padding:0 4px;border-radius:3px">{escape(text)}</div>')
+
+
+def picture(figure: Figure, caption: str) -> str:
+    """A figure as an SVG inside the page: no file beside it, sharp at any size and in print."""
+    stream = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "pyrogrn", "svg.fonttype": "path"}):  # the same figure gives the same bytes
+        figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None})
+    data = base64.b64encode(stream.getvalue()).decode()
+    width = round(figure.get_figwidth() * 100)
+    image = f'<img style="width:{width}px" alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -1,0 +1,100 @@
+"""Numbers that say whether a fit has settled: R-hat, effective draws, drift of the ELBO, agreement of chains, k-hat."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats import ess, rhat
+from arviz_stats.base import array_stats
+
+NAT_PER_EDGE = 0.01  # a change of the ELBO below this is no change
+
+
+def rhats(draws: np.ndarray) -> np.ndarray:
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of every element of ``draws`` (chain, draw, ...) that varies.
+
+    Elements that never vary are left out. Infinite where chains are stuck at different values, NaN where draws are not
+    finite.
+    """
+    flat = draws.reshape(*draws.shape[:2], -1).astype(np.float64)
+    finite = np.isfinite(flat).all((0, 1))
+    within = (flat != flat[:, :1]).any((0, 1))
+    varies = within | (flat != flat[:1]).any((0, 1))
+    result = np.where(finite, np.inf, np.nan)
+    regular = finite & within
+    if regular.any():
+        result[regular] = rhat(flat[:, :, regular], chain_axis=0, draw_axis=1)
+    return result[varies | ~finite]
+
+
+def least_ess(draws: np.ndarray) -> float:
+    """Smallest bulk effective sample size of elements of ``draws`` (chain, draw, ...) that vary; NaN if none does."""
+    flat = draws.reshape(*draws.shape[:2], -1).astype(np.float64)
+    flat = flat[:, :, (flat != flat[:1, :1]).any((0, 1)) & np.isfinite(flat).all((0, 1))]
+    return float(np.min(ess(flat, chain_axis=0, draw_axis=1, method="bulk"))) if flat.shape[2] else math.nan
+
+
+def elbo_drift(elbo: np.ndarray, num_edges: int) -> float:
+    """Change of ``elbo`` (restart, record) over its last fifth, relative to its noise, in the worst restart.
+
+    The change is that of a straight line, less two standard errors. Noise is the sd around the line, but at least 0.01
+    nats an edge: a point estimate has none. NaN below 20 records.
+    """
+    if elbo.shape[1] < 20:
+        return math.nan
+    count = max(10, elbo.shape[1] // 5)
+    last = elbo[:, -count:]
+    time = np.linspace(-0.5, 0.5, count)
+    change = last @ time / (time @ time)  # (restart,) over the whole window
+    residual = last - last.mean(1, keepdims=True) - change[:, None] * time
+    noise = np.sqrt((residual**2).sum(1) / (count - 2))
+    sure = np.maximum(np.abs(change) - 2 * noise / np.sqrt(time @ time), 0)
+    return float(np.max(sure / np.maximum(noise, NAT_PER_EDGE * num_edges)))
+
+
+def median_khat(log_weight: np.ndarray) -> float:
+    """Median over restarts of the Pareto k of importance weights (Yao et al. 2018).
+
+    ``log_weight`` (restart, draw) is lp − lq.
+    NaN when no restart is finite, or with fewer than 25 draws.
+    """
+    finite = log_weight[np.isfinite(log_weight).all(1)]
+    if not len(finite) or finite.shape[1] < 25:
+        return math.nan
+    return float(np.median([array_stats.psislw(each)[1] for each in finite]))
+
+
+class Agreement(NamedTuple):
+    """How alike chains are, means over pairs of them: Jaccard index of the top ``k`` edges, and Pearson correlation of
+    inclusion probabilities; ``largest`` difference of one edge's; ``above`` edges whose probability is above one half.
+    """
+
+    jaccard: float
+    k: int
+    above: int
+    correlation: float
+    largest: float
+
+
+def agreement(inclusion: np.ndarray, weight: np.ndarray, *, at_least: int = 20, at_most: int = 500) -> Agreement:
+    """Compare chains by their edges.
+
+    Parameters
+    ----------
+    inclusion, weight
+        ``(chain, edge)`` inclusion probabilities and |mean weight| of each chain alone; weights decide between equals.
+    at_least, at_most
+        Bounds of k, which is otherwise the number of edges above one half.
+    """
+    above = int((inclusion.mean(0) > 0.5).sum())
+    k = min(max(above, at_least), at_most, inclusion.shape[1])
+    tops = [set(np.lexsort((-w, -p))[:k].tolist()) for p, w in zip(inclusion, weight, strict=True)]
+    pairs = list(itertools.combinations(range(len(inclusion)), 2))
+    jaccard = float(np.mean([len(tops[a] & tops[b]) / len(tops[a] | tops[b]) for a, b in pairs]))
+    if (np.ptp(inclusion, axis=1) == 0).any():  # a chain in which all edges are alike correlates with nothing
+        correlation = math.nan
+    else:
+        matrix = np.corrcoef(inclusion)
+        correlation = float(np.mean([matrix[pair] for pair in pairs]))
+    return Agreement(jaccard, k, above, correlation, float(np.ptp(inclusion, axis=0).max()))

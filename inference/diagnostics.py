@@ -1,0 +1,363 @@
+"""Can this fit be trusted? A verdict table in plain words."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..models import ExpressionData
+from ..priors import HardMask
+from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
+from .datatree import is_edge_site, is_sampler, log_joint_of, thin_of
+from .guides import MapEstimate
+from .moments import aligned
+from .posterior import Posterior
+from .predictive import predict_cells, squared_residuals
+
+COLUMNS = ("check", "value", "threshold", "passed", "meaning")
+RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws
+RHAT_GUIDE = 1.1  # restarts end at slightly different optima
+MIN_ESS = 100.0  # then a posterior mean is known to a tenth of its posterior sd
+MIN_JACCARD, MIN_CORRELATION, SMALL_DIFFERENCE = 0.8, 0.95, 0.1
+KHAT = 0.7  # beyond it importance sampling from the guide fails (Yao et al. 2018)
+COVERAGE, COVERAGE_RANGE = 0.9, (0.85, 0.95)
+VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
+TRUST_FLOOR = 0.3  # b below it changes the odds of an edge by less than a third
+NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: ``passed`` is None where a check does not apply or only informs."""
+
+    check: str
+    value: float | str
+    threshold: float | str
+    passed: bool | None
+    meaning: str
+
+
+def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
+    """What can be said against this fit, and what it means for its user.
+
+    fit ended in order
+        Why it ended; fails when it diverged.
+    draws are finite
+        Share of the draws of W that are not finite; 0.
+    ELBO settled (guides)
+        Change over the last fifth of its record, in units of its noise (`elbo_drift`), worst restart; 1.
+    R-hat of the log-likelihood (samplers)
+        Over chains, without warm-up; 1.05.
+    R-hat of the hyperparameters
+        Largest of all; of hubs and noise variances, which are many, the 99th percentile; 1.05 for chains of a sampler,
+        1.1 for restarts of a guide.
+    R-hat of the edges
+        99th percentile over at most 1,000 edges, half of them the most probable; as above.
+    effective draws (samplers)
+        Smallest bulk effective sample size of a hyperparameter; 100.
+    top edges agree
+        Jaccard index of the k most probable edges of two chains, mean over pairs; k is the number of edges above 0.5,
+        at least 20, at most 500; 0.8. Where fewer than 20 are above 0.5 it can pass but not fail: the rest of the 20 is
+        background.
+    inclusion agrees
+        Pearson correlation of two chains' inclusion probabilities, mean over pairs; 0.95, or no difference above 0.1.
+    importance weights (guides)
+        Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
+    predictive intervals (with ``data``)
+        Share of 1,000 (cell, target) pairs inside their 90% interval; 0.85 to 0.95.
+    residual variance (with ``data``)
+        Share of targets whose residual variance is over 20% from the fitted one, by more than three standard errors;
+        0.05.
+    prior knowledge, by source
+        P(b < 0.3), b the trust in that source; 0.5.
+    regulators without edges
+        Share of regulators with no edge above 0.5; fails when it is all of them.
+
+    Parameters
+    ----------
+    posterior
+        Any posterior of `fit`.
+    data
+        The cells, for the predictive checks.
+    seed
+        Of the pairs, cells and edges that are looked at.
+
+    Returns
+    -------
+    DataFrame
+        ``check, value, threshold, passed, meaning``; ``passed`` is True, False, or None where a check does not apply or
+        only informs.
+    """
+    rows = [_ended(posterior)]
+    if "W" in posterior.draws:
+        rows.append(_finite(posterior))
+        rows += _sampler_checks(posterior, seed) if is_sampler(posterior) else _guide_checks(posterior, seed)
+        rows += _agreement(posterior)
+        rows += _predictive(posterior, data, seed)
+        rows += _prior_support(posterior)
+        rows.append(_idle_regulators(posterior))
+    return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """One line: which checks failed."""
+    failed = [str(c) for c, p in zip(table["check"], table["passed"], strict=True) if p is False]
+    applied = sum(p is not None for p in table["passed"])
+    if not failed:
+        return f"all {applied} checks that apply passed"
+    return f"{len(failed)} of {applied} checks failed: {', '.join(failed)}"
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries ready for JSON: what is not finite becomes null."""
+    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v  # noqa: E731
+    return [{name: plain(row[name]) for name in COLUMNS} for row in table.to_dict("records")]
+
+
+# -- how the fit went --------------------------------------------------------------------------------------------------
+def _ended(posterior: Posterior) -> Check:
+    reason = posterior.history.reason
+    good = not reason.startswith("diverged")
+    meaning = "The computation ran to its end."
+    if not good:
+        meaning = (
+            "The computation broke down: do not use the result. Look for extreme values in the data, or normalise "
+            "them; for a guide, lower the learning rate."
+        )
+    return Check("fit ended in order", reason, "not diverged", good, meaning)
+
+
+def _finite(posterior: Posterior) -> Check:
+    share = float(1 - np.isfinite(posterior.draws["W"]).mean())
+    meaning = (
+        "All edge weights are numbers." if share == 0 else "Edge weights are not all numbers: do not use the result."
+    )
+    return Check("draws are finite", share, 0.0, share == 0, meaning)
+
+
+def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+    yield from (_trace_rhat(posterior), *_rhats(posterior, seed))
+    sizes = {name: least_ess(value) for name, value in _small(posterior).items() if not _is_vector(posterior, name)}
+    sizes = {name: value for name, value in sizes.items() if math.isfinite(value)}
+    if not sizes:
+        yield Check("effective draws", math.nan, MIN_ESS, None, "No hyperparameter varies: there is nothing to count.")
+        return
+    name = min(sizes, key=lambda n: sizes[n])
+    good = sizes[name] >= MIN_ESS
+    meaning = f"The chains have drawn enough to know the hyperparameters (slowest: {name})."
+    if not good:
+        meaning = f"The chains move slowly ({name}): probabilities are rough. Draw more samples (num_samples)."
+    yield Check("effective draws", sizes[name], MIN_ESS, good, meaning)
+
+
+def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+    yield from (_settled(posterior), *_rhats(posterior, seed), _khat(posterior))
+
+
+def _settled(posterior: Posterior) -> Check:
+    moved = elbo_drift(posterior.history.elbo, posterior.moments["W"].mean.size)
+    if not math.isfinite(moved):
+        return Check("ELBO settled", moved, 1.0, None, "Too few steps were recorded to tell: raise num_steps.")
+    good = moved <= 1
+    meaning = "The fit had stopped improving."
+    if not good:
+        meaning = "The fit was still moving when it ended: raise num_steps, or lower the learning rate if it jumps."
+    return Check("ELBO settled", moved, 1.0, good, meaning)
+
+
+def _khat(posterior: Posterior) -> Check:
+    name = "importance weights (k-hat)"
+    if not {"lp", "lq"} <= set(posterior.attributes):
+        return Check(name, math.nan, KHAT, None, "Not known: this guide has no density to compare with the model's.")
+    value = median_khat(posterior.attributes["lp"] - posterior.attributes["lq"])
+    if not math.isfinite(value):
+        return Check(name, value, KHAT, None, "Too few finite draws to tell.")
+    size = sum(math.prod(v.shape[2:]) for v in posterior.draws.values())
+    meaning = f"Compares the guide with the exact posterior in all {size:,} numbers at once. "
+    if value <= KHAT:
+        meaning += "They are close."
+    else:
+        meaning += (
+            f"In so many dimensions it is nearly always above {KHAT}: this alone is no objection to single edges."
+        )
+    return Check(name, value, KHAT, None, meaning)
+
+
+# -- chains and restarts -----------------------------------------------------------------------------------------------
+def _small(posterior: Posterior) -> Mapping[str, np.ndarray]:
+    """Draws of sites that are no edges, unthinned."""
+    return {name: value for name, value in posterior.draws.items() if not is_edge_site(posterior.model, name)}
+
+
+def _is_vector(posterior: Posterior, site: str) -> bool:
+    """Whether a site has a value for each regulator, target or context."""
+    return bool({"tf", "target", "context"} & set(posterior.dims[site]))
+
+
+def _upper(values: np.ndarray, quantile: float) -> float | None:
+    return float(np.quantile(values, quantile, method="lower")) if len(values) else None
+
+
+def _trace_rhat(posterior: Posterior) -> Check:
+    trace = posterior.history.elbo
+    if trace.shape[1] == 0:  # NUTS keeps no record
+        trace = log_joint_of(posterior.model, aligned(posterior.draws, thin_of(posterior)))
+    kept = max(value.shape[1] for value in posterior.draws.values())  # at most this many of the last sweeps
+    return _rhat_row(
+        posterior, "R-hat of the log-likelihood", _upper(rhats(trace[:, -kept:]), 1.0), "the fit to the data"
+    )
+
+
+def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
+    worst, name = -math.inf, ""
+    for site, value in _small(posterior).items():
+        one = _upper(rhats(value), 0.99 if _is_vector(posterior, site) else 1.0)
+        if one is not None and not one <= worst:  # also when it is not a number
+            worst, name = one, site
+    yield _rhat_row(posterior, "R-hat of the hyperparameters", worst if name else None, name)
+    source, target = some_edges(posterior, seed)
+    edges = _upper(rhats(posterior.draws["W"][:, :, source, target]), 0.99)
+    yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
+
+
+def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str) -> Check:
+    sampler = is_sampler(posterior)
+    limit, runs = (RHAT_SAMPLER, "chains") if sampler else (RHAT_GUIDE, "restarts")
+    number = posterior.draws["W"].shape[0]
+    because = None
+    if posterior.guide == MapEstimate.name:
+        because = "A point estimate has no spread to compare: see whether the top edges agree."
+    elif number < 2:
+        because = f"Needs at least two {runs}, and there was one."
+    elif value is None:
+        because = "Nothing of this kind varies."
+    if because is not None or value is None:
+        return Check(check, math.nan, limit, None, str(because))
+    good = value <= limit  # False for NaN
+    meaning = f"The {number} {runs} agree."
+    if not good:
+        remedy = "raise num_warmup and num_samples" if sampler else "raise num_steps, or use the Gibbs sampler"
+        meaning = f"The {number} {runs} disagree on {what}: the answer depends on where they started; {remedy}."
+    return Check(check, value, limit, good, meaning)
+
+
+def some_edges(posterior: Posterior, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of at most 1,000 edges that may exist: half of them the most probable, the others random."""
+    source, target = np.nonzero(posterior.model.edge_prior.allowed.cpu().numpy())
+    if len(source) > NUM_EDGES:
+        order = np.argsort(-posterior.moments["W"].inclusion[source, target], kind="stable")
+        half = NUM_EDGES // 2
+        rest = np.random.default_rng(seed).choice(order[half:], NUM_EDGES - half, replace=False)
+        chosen = np.concatenate([order[:half], rest])
+        source, target = source[chosen], target[chosen]
+    return source, target
+
+
+def inclusion_by_chain(posterior: Posterior) -> np.ndarray:
+    """``(chain, tf, target)`` inclusion probabilities of each chain alone."""
+    if "chain_inclusion" in posterior.attributes:
+        return posterior.attributes["chain_inclusion"]
+    if posterior.threshold is None:
+        return posterior.draws["inclusion"].mean(1)
+    return (np.abs(posterior.draws["W"]) > posterior.threshold).mean(1)
+
+
+def _agreement(posterior: Posterior) -> Iterator[Check]:
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    inclusion = inclusion_by_chain(posterior)[:, allowed]
+    number, runs = len(inclusion), "chains" if is_sampler(posterior) else "restarts"
+    names = ("top edges agree", "inclusion agrees")
+    if number < 2 or not np.isfinite(inclusion).all():
+        for check, limit in zip(names, (MIN_JACCARD, MIN_CORRELATION), strict=True):
+            yield Check(check, math.nan, limit, None, f"Needs at least two {runs} with finite results.")
+        return
+    found = agreement(inclusion, np.abs(posterior.draws["W"].mean(1)[:, allowed]))
+    good: bool | None = found.jaccard >= MIN_JACCARD
+    meaning = f"The {number} {runs} name the same top {found.k} edges."
+    if not good and found.above < found.k:
+        good = None
+        meaning = f"Only {found.above} edges are probable; the order of the rest of the top {found.k} is arbitrary."
+    elif not good:
+        meaning = f"The {number} {runs} name different top {found.k} edges: do not rely on single edges; run longer."
+    yield Check(names[0], found.jaccard, MIN_JACCARD, good, meaning)
+    good = found.correlation >= MIN_CORRELATION or found.largest <= SMALL_DIFFERENCE
+    meaning = f"Edge probabilities of the {number} {runs} agree (largest difference {found.largest:.2f})."
+    if not good:
+        meaning = f"Edge probabilities of the {number} {runs} differ by up to {found.largest:.2f}: run longer."
+    yield Check(names[1], found.correlation, MIN_CORRELATION, good, meaning)
+
+
+# -- against the data and the prior ------------------------------------------------------------------------------------
+def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) -> Iterator[Check]:
+    low, high = COVERAGE_RANGE
+    names, limits = ("predictive intervals", "residual variance"), (f"{low} to {high}", MAX_SHARE_OFF)
+    if data is None:
+        for check, limit in zip(names, limits, strict=True):
+            yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")
+        return
+    cells = predict_cells(posterior, data, seed=seed)
+    tail = (1 - COVERAGE) / 2
+    lower, upper = np.quantile(cells.draw(seed), [tail, 1 - tail], axis=(0, 1))
+    covered = float(((lower <= cells.observed) & (cells.observed <= upper)).mean())
+    meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these cells."
+    if not low <= covered <= high:
+        kind = "too narrow" if covered < low else "too wide"
+        meaning = (
+            f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
+        )
+    yield Check(names[0], covered, limits[0], low <= covered <= high, meaning)
+    off = variance_off(squared_residuals(posterior, data, seed=seed))
+    if not np.isfinite(off).any():
+        yield Check(names[1], math.nan, limits[1], None, "Too few cells to tell.")
+        return
+    share = float(np.nanmean(off))
+    meaning = "The spread of cells around their prediction is as fitted for nearly all genes."
+    if share > MAX_SHARE_OFF:
+        some = ", ".join(np.asarray(posterior.coords["target"])[off == 1][:3])
+        meaning = (
+            f"Cells spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other cells, or outliers?"
+        )
+    yield Check(names[1], share, limits[1], share <= MAX_SHARE_OFF, meaning)
+
+
+def variance_off(ratio: np.ndarray) -> np.ndarray:
+    """``(target,)`` 1 where the mean of `squared_residuals` ``(cell, target)`` is over 20% from one by more than three
+    standard errors, 0 where not; NaN for targets with fewer than ten cells.
+    """
+    count = np.isfinite(ratio).sum(0)
+    enough = count >= 10
+    off = np.full(ratio.shape[1], np.nan)
+    if enough.any():
+        mean, sd = np.nanmean(ratio[:, enough], axis=0), np.nanstd(ratio[:, enough], axis=0, ddof=1)
+        off[enough] = np.abs(mean - 1) > VARIANCE_RATIO + 3 * sd / np.sqrt(count[enough])
+    return off
+
+
+def _prior_support(posterior: Posterior) -> Iterator[Check]:
+    if "trust" not in posterior.draws:
+        meaning = "No prior network was given."
+        if isinstance(posterior.model.edge_prior, HardMask):
+            meaning = "The prior networks are a hard mask, which the data cannot overrule."
+        yield Check("prior knowledge", math.nan, 0.5, None, meaning)
+        return
+    below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))
+    for source, value in zip(posterior.coords["source"], below.tolist(), strict=True):
+        meaning = f"The data do not contradict source {source!r}."
+        if value > 0.5:
+            meaning = f"The data do not support source {source!r}, so it had little influence: wrong tissue?"
+        yield Check(f"prior knowledge: {source}", value, 0.5, value <= 0.5, meaning)
+
+
+def _idle_regulators(posterior: Posterior) -> Check:
+    best = posterior.moments["W"].inclusion.max(1)
+    idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > 0.5]
+    share = len(idle) / len(best)
+    meaning = "Every regulator has a probable edge."
+    if share == 1:
+        meaning = "No regulator has a probable edge: too few cells, too much noise, or the wrong list of regulators."
+    elif idle:
+        meaning = f"{len(idle)} of {len(best)} regulators have no probable edge, e.g. {', '.join(idle[:3])}."
+    return Check("regulators without edges", share, 1.0, share < 1, meaning)

@@ -1,0 +1,86 @@
+"""Fixtures of all tests: tiny data, and the guard against tests that change global state."""
+
+import random
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyrogrn.models.simulators import simulate_linear
+
+
+def _parameters() -> set[str]:
+    return set(pyro.get_param_store().keys())
+
+
+def _settings() -> dict[str, object]:
+    return {
+        "torch.get_default_dtype()": torch.get_default_dtype(),
+        "torch.get_default_device()": torch.get_default_device(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+    }
+
+
+def _generators() -> dict[str, tuple]:
+    kind, keys, *position = np.random.get_state()  # noqa: NPY002 the legacy global generator is what is watched
+    return {
+        "torch": (torch.get_rng_state().numpy().tobytes(),),
+        "numpy": (kind, keys.tobytes(), *position),
+        "random": random.getstate(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_global_state_changed():
+    """Fail a test that leaves parameters in the Pyro store, moves a global generator, or changes torch's defaults."""
+    parameters, settings, generators = _parameters(), _settings(), _generators()
+    yield
+    left, after, moved = _parameters() - parameters, _settings(), _generators()
+    changed = [name for name in settings if settings[name] != after[name]]
+    drawn = [name for name in generators if generators[name] != moved[name]]
+    if left:  # put everything back, so that only the guilty test fails
+        pyro.clear_param_store()
+    torch.set_default_dtype(settings["torch.get_default_dtype()"])
+    torch.set_default_device(settings["torch.get_default_device()"])
+    torch.set_num_threads(settings["torch.get_num_threads()"])
+    torch.set_grad_enabled(settings["torch.is_grad_enabled()"])
+    assert not left, f"parameters left in Pyro's global store: {sorted(left)}. Wrap in pyro.get_param_store().scope()"
+    assert not changed, f"global settings changed: {changed}. Library code takes device and dtype from the module"
+    assert not drawn, f"global generators moved: {drawn}. Pass a generator; tests may use the `seeded` fixture"
+
+
+@pytest.fixture
+def seeded(no_global_state_changed):
+    """Run the test under a fixed torch seed, and put the generator back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20240229)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A simulated network of 7 genes, 3 of them regulators, with 60 cells; its true edges are strong."""
+    return simulate_linear(num_genes=7, num_tfs=3, num_cells=60, edge_probability=0.4, tf_correlation=0.5, seed=3)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny):
+    """The cells of `tiny`."""
+    return tiny.data
+
+
+@pytest.fixture(scope="session")
+def rich():
+    """Two contexts and knock-outs of two regulators besides."""
+    return simulate_linear(
+        num_genes=7,
+        num_tfs=3,
+        num_cells=80,
+        edge_probability=0.4,
+        tf_correlation=0.5,
+        num_contexts=2,
+        num_perturbed=2,
+        cells_per_perturbation=7,
+        seed=4,
+    )
