@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+
+# typer has carried click inside since 0.26: its exceptions are found through typer in either case
+ClickException: type = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -299,11 +301,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)  # what a cluster sends when time is up: leave a checkpoint as on Ctrl-C
     try:
         app(standalone_mode=False)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say(error.format_message())
+            sys.exit(2)
         fail(error.format_message())
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
         fail(str(error))

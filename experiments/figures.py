@@ -251,7 +251,7 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
         weight = "bold" if is_tf else "normal"
         colour = "white" if is_tf else INK
         ax.text(*centre, label, ha="center", va="center_baseline", size=8.5, color=colour, weight=weight, zorder=4)
-    strongest = edges["weight"].abs().max()
+    strongest = max(edges["weight"].abs().max(), 1e-12)
     pairs = set(zip(source, target, strict=True))
     for s, t, w, p in zip(source, target, edges["weight"], edges["inclusion"], strict=True):
         style = (
@@ -481,10 +481,12 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
     top.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
-    error = 2 * table["standard_error"]
-    style = {"fmt": "o-", "color": KNOWN, "markersize": 5.5, "lw": 1.3, "elinewidth": 1.2, "capsize": 2.5}
-    top.errorbar(table["probability"], table["observed"], yerr=error, label="this fit, ± 2 standard errors", **style)
-    top.set(ylim=(-0.02, 1.04), ylabel="share of true edges")
+    x, error = table["probability"], 2 * table["standard_error"]
+    low, high = (x - error).clip(lower=0), (x + error).clip(upper=1)
+    top.vlines(x, low, high, color="#c5ced6", lw=7, label="95% of calibrated fits")
+    size = 18 + 22 * np.log10(table["count"])
+    top.scatter(x, table["observed"], s=size, c=KNOWN, zorder=3, label="this fit (larger: more pairs)")
+    top.set(ylim=(-0.04, 1.04), ylabel="share of true edges")
     top.legend(loc="upper left")
     top.set_title(
         f"Reliability against the known network: calibration error {expected_calibration_error(probability, true):.3f}"

@@ -166,19 +166,19 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         advice = "; the fit was not checked, so this is preliminary"
     elif failed:
         checked = badge(f"{count(len(failed), 'diagnostic')} failed", False)
-        advice = f"; but {count(len(failed), 'check')} of the fit failed ({', '.join(failed)}), so this is preliminary"
+        advice = f"; but {count(len(failed), 'check')} failed ({', '.join(failed)}): read them before relying on it"
     else:
         checked = badge("diagnostics passed", True)
         advice = "; all checks of the fit passed"
     if not posterior.calibrated:
         engine = badge(f"engine {posterior.guide}: not calibrated", False)
-        meaning = f", and the engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking."
+        advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
     else:
         engine = badge(f"engine {posterior.guide}: calibrated", None if failed else True)
-        passing = "once they pass, the probabilities mean" if failed else "the probabilities mean"
-        meaning = f". As far as the data follow a linear network, {passing} what they say."
+        if failed == []:
+            advice += ", and the probabilities mean what they say as far as the data follow a linear network"
     found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
-    sentence = f"<strong>{escape(text)}</strong>{escape(advice + meaning)}"
+    sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>"]
 
 
@@ -284,8 +284,8 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             "too certain."
         )
     facts = [
-        f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them existence "
-        "and sign together are 95% certain.",
+        f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them "
+        "existence and sign together are 95% certain.",
         background,
         "Edges are direct effects in a linear model of these genes. An unmeasured common cause looks like an edge.",
     ]
@@ -379,7 +379,7 @@ def _trust(posterior: Posterior) -> list[str]:
         elif row.lower > 0.3:
             word = "used: the data bear it out"
         else:
-            word = "undecided"
+            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
         rows.append(
             [
                 Cell(escape(row.source), "gene"),
@@ -454,9 +454,9 @@ def _number(value: object) -> str:
 
 def _predictions(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
     caption = (
-        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is right, "
-        "above it too wide, below it too narrow. Right: flat means that the model describes the spread of the data; a "
-        "hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
+        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
+        "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
+        "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
     )
     return [picture(figures.predictive_check(observed, predictive), caption)]
 
@@ -479,7 +479,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         "calibration error": "ece",
     }
     caption = (
-        "Of the pairs rated 0.8, 80% should be true edges. Points below the dashed line: too certain; above: too "
+        "Of the pairs rated 0.8, 80% should be true edges. Points below the grey bars: too certain; above: too "
         "doubtful. A known network that is incomplete makes every method look too certain."
     )
     return [

@@ -32,7 +32,7 @@ pre { background: var(--page); border: 1px solid var(--line); border-radius: 6px
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 20px 22px 14px;
   margin: 18px 0; }
 nav { margin: 10px 0 0; font-size: 13.5px; }
-nav a { margin-right: 14px; white-space: nowrap; text-decoration: none; }
+nav a { display: inline-block; margin-right: 14px; text-decoration: none; }
 .badge { display: inline-block; border-radius: 999px; padding: 2px 12px; margin: 0 6px 6px 0; font-size: 13.5px;
   font-weight: 600; }
 .good { background: var(--good); color: var(--green); }
@@ -40,7 +40,7 @@ nav a { margin-right: 14px; white-space: nowrap; text-decoration: none; }
 .none { background: var(--none); color: var(--soft); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(124px, 1fr)); gap: 10px; margin: 6px 0 14px; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
-.tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
+.tile strong { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 figure { margin: 8px 0 16px; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; padding: 8px;
@@ -62,7 +62,8 @@ dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --page: #fff; --card: #fff;
   --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eee; --bar: #bcdcef; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-  body { font-size: 11px; } main { max-width: none; padding: 0; } nav { display: none; }
+  body { font-size: 11px; } .lead { font-size: 13.5px; } figcaption { font-size: 10px; }
+  main { max-width: none; padding: 0; } nav { display: none; }
   section { border: none; padding: 6px 0; margin: 8px 0; } .scroll { overflow: visible; }
   table { font-size: 9.5px; } th, td { padding: 2px 5px; } figure, tr, .tile { break-inside: avoid; }
   h2, h3 { break-after: avoid; } }
@@ -102,7 +103,7 @@ def badge(text: str, passed: bool | None) -> str:
 
 def tiles(values: Mapping[str, str]) -> str:
     """Numbers with what they count."""
-    cells = (f'<div class="tile"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for k, v in values.items())
+    cells = (f'<div class="tile"><strong>{escape(v)}</strong><span>{escape(k)}</span></div>' for k, v in values.items())
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 

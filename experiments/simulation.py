@@ -36,5 +36,5 @@ def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise:
     pd.DataFrame({"tf": data.tfs}).to_csv(folder / "tfs.csv", index=False)
     simulation.network.to_csv(folder / "network.csv", index=False)
     truth = PriorNetwork.from_edges(simulation.network[["source", "target", "sign"]], name="truth")
-    corrupted = truth.corrupted(prior_noise, np.random.default_rng(seed), tfs=data.tfs, targets=data.genes)
+    corrupted = truth.corrupted(prior_noise, np.random.default_rng(seed), sources=data.tfs, targets=data.genes)
     corrupted.to_frame()[["source", "target", "sign"]].to_csv(folder / "prior.csv", index=False)

@@ -18,7 +18,8 @@ from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
 )
-STRETCH = 3  # sweeps between interweaving moves: they cost two matrix products, as much as a third of a sweep
+COLLAPSED = 3  # sweeps between the moves with inclusion summed out: four passes over the edges, as much as half a sweep
+FEW_TFS = 128  # up to here the matrix products of interweaving cost less than a third of a sweep, and it is done every time
 
 
 class GibbsKernel(MCMCKernel):
@@ -130,8 +131,9 @@ class GibbsKernel(MCMCKernel):
         self._update_noise(state)
         self.hyper.update_inclusion(state)
         self.hyper.update_scales(state, self._location(state))
-        if self.count % STRETCH == 0:
+        if self.count % COLLAPSED == 0:
             self._update_collapsed(state)
+        if self.count % (1 if len(self.model.tfs) <= FEW_TFS else COLLAPSED) == 0:
             self._stretch(state)
         self.count += 1
         return state

@@ -108,6 +108,7 @@ class HyperUpdates:
                 self._shift_hubs(state)
             if not self.prior.hub_scale.is_fixed:
                 self._update_hub_scale(state)
+                self._stretch_hubs(state, present)
 
     def _free_logit_terms(self) -> bool:
         return not self.prior.edge_logit.is_fixed or ("trust" in self.prior.dims and self.prior.strategy == "inclusion")
@@ -220,6 +221,23 @@ class HyperUpdates:
         c = centre + self.normal(centre) / precision.sqrt()
         state["edge_logit"], state["hub"] = a + c, (hub - c[:, None])[..., None]
 
+    def _stretch_hubs(self, state: State, present: Tensor) -> None:
+        """Multiply η and all hubs by a common factor: the prior of the hubs does not change, the inclusion likelihood is by class."""
+        offset, count = self._class_offset(state), self.classes.count
+        hub = self._hub_of_class(state)
+
+        def density(factor: Tensor) -> Tensor:
+            linear = offset + factor[:, None] * hub
+            fit = (present * linear - count * torch.nn.functional.softplus(linear)).sum(1)
+            return fit + self.log_hyperprior("hub_scale", state["hub_scale"] * factor)
+
+        total = torch.ones_like(state["hub_scale"])
+        for _ in range(2):
+            new = total * (self.step("hub stretch", total) * self.normal(total) * self.normal(total).exp()).exp()
+            accepted = self.accept("hub stretch", density(new) - density(total), 0.44)
+            total = torch.where(accepted, new, total)
+        state["hub_scale"], state["hub"] = state["hub_scale"] * total, state["hub"] * total[:, None, None]
+
     def _update_hub_scale(self, state: State) -> None:
         square = state["hub"][..., 0].square().sum(1)
         for _ in range(4):
@@ -248,8 +266,9 @@ class HyperUpdates:
         current = {name: state[name]}
         if name == "slab_scale" and not self.prior.spike_ratio.is_fixed:
             current["spike_ratio"] = state["spike_ratio"]  # moves against the slab, so that the spike's width stays
-        for _ in range(4):
-            factor = (self.step(f"{name} stretch", total) * self.normal(total)).exp()
+        for _ in range(8):  # the products are paid for, another try costs almost nothing
+            # heavy tails: how far a scale can go depends on whether the data see it at all, by orders of magnitude
+            factor = (self.step(f"{name} stretch", total) * self.normal(total) * self.normal(total).exp()).exp()
             new = total * factor
             proposed = {key: value * factor if key == name else value / factor for key, value in current.items()}
             inside = proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else torch.ones_like(total, dtype=torch.bool)

@@ -42,7 +42,7 @@ class Horseshoe(EdgePrior):
     def _scale(self, tau: Tensor, slab: Tensor, local: Tensor, trust: Tensor | None) -> Tensor:
         # τ λ̃ = τ λ / sqrt(1 + (τ λ / c)²), written so that λ → ∞ gives c and nothing overflows
         wide = tau * local
-        return wide / torch.sqrt(1 + (wide / slab) ** 2) * (0.5 * self.evidence(trust)).exp()
+        return wide / torch.hypot(torch.ones_like(wide), wide / slab) * (0.5 * self.evidence(trust)).exp()
 
     def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         tau, slab = values.get("tau", self.tau.constants[0]), values.get("slab", self.slab.constants[0])

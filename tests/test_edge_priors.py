@@ -72,10 +72,13 @@ FAMILIES = [
     pytest.param(lambda: Horseshoe(tau=0.1, slab=1.0), id="horseshoe-fixed"),
     pytest.param(lambda: SpikeSlab(), id="spike-slab"),
     pytest.param(lambda: SpikeSlab(strategy="scale"), id="spike-slab-scale"),
-    pytest.param(lambda: SpikeSlab(edge_probability=0.1, hub_scale=0.0, slab_scale=0.3, spike_ratio=0.1), id="spike-slab-fixed"),
+    pytest.param(
+        lambda: SpikeSlab(edge_probability=0.1, hub_scale=0.0, slab_scale=0.3, spike_ratio=0.1),
+        id="spike-slab-fixed",
+    ),
     pytest.param(lambda: HardMask(), id="hard-mask"),
     pytest.param(lambda: HardMask(SpikeSlab()), id="hard-mask-spike-slab"),
-]  # fmt: skip
+]
 
 
 # ---------------------------------------------------------------- sites, shapes, binding
@@ -214,7 +217,7 @@ def test_inclusion_given_a_weight_is_bayes_rule():
     found = prior.inclusion(values)
     slab, logit = values["slab_scale"], values["edge_logit"] + values["hub"]
     evidence = (values["trust"][:, 0, 0, :, None, None] * prior.probability).sum(1)
-    m = values["sign_trust"] * prior.sign[0]
+    m = values["sign_trust"][..., 0] * prior.sign[0]
     odds = torch.logit(torch.sigmoid(logit + evidence)).exp()
     one, zero = (
         dist.Normal(slab * m, slab).log_prob(values["W"]).exp(),
@@ -296,7 +299,9 @@ def test_the_map_of_laplace_edges_is_the_lasso(regression):
         keep = [t for t in range(4) if t != g]
         noise = float(posterior.draws["noise_variance"][0, 0, g])
         alpha = noise / (0.02 * 50)  # SSE / 2σ² + |w| / s, in Lasso's units
-        lasso = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=100_000).fit(X[:, keep], X[:, g])
+        lasso = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=100_000, random_state=0).fit(
+            X[:, keep], X[:, g]
+        )
         w = posterior.draws["W"][0, 0, keep, g].astype(float)
         np.testing.assert_allclose(w, lasso.coef_, atol=2e-3)
         dropped += int((lasso.coef_ == 0).sum())

@@ -1,0 +1,303 @@
+"""The command line: the main job, and every bad input in one line with exit code 2 and nothing half-written."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pyrogrn.experiments.cli import main
+from pyrogrn.inference import EDGE_COLUMNS
+
+QUICK = ["--set", "guide.num_warmup=30", "--steps", "30", "--restarts", "2"]
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["pyrogrn", *map(str, arguments)]
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = keep
+        signal.signal(signal.SIGTERM, handler)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Files of a small simulation."""
+    folder = tmp_path_factory.mktemp("simulated")
+    from pyrogrn.experiments.simulation import write_simulation
+    from pyrogrn.models.simulators import simulate_linear
+
+    simulation = simulate_linear(num_genes=20, num_tfs=5, num_cells=200, num_perturbed=2, edge_probability=0.25, seed=1)
+    write_simulation(simulation, folder, prior_noise=0.2, seed=1)
+    return folder
+
+
+@pytest.fixture
+def run(simulated, tmp_path, capsys):
+    """A finished run."""
+    out = tmp_path / "run"
+    code, _, err = call(
+        capsys, "infer", simulated / "expression.h5ad", "--tfs", simulated / "tfs.csv", "--prior", f"motif={simulated / 'prior.csv'}",
+        "--perturbation-key", "perturbation", "--truth", simulated / "network.csv", "--out", out, *QUICK,
+    )  # fmt: skip
+    assert code == 0, err
+    return out
+
+
+def test_infer_writes_everything(run):
+    assert {p.name for p in run.iterdir()} == {
+        "edges.csv", "posterior.nc", "diagnostics.json", "report.html", "config.json", "model",
+    }  # fmt: skip
+    edges = pd.read_csv(run / "edges.csv")
+    assert tuple(edges.columns) == EDGE_COLUMNS
+    assert len(edges) == 5 * 20 - 5
+    assert edges["prior"].max() > 0
+    checks = json.loads((run / "diagnostics.json").read_text())
+    assert {"verdict", "checks", "history"} <= set(checks)
+    config = json.loads((run / "config.json").read_text())
+    assert config["seed"] == 0
+    assert "Gibbs" in config["guide"]
+    assert not run.with_name("run.partial").exists()
+
+
+def test_predict_one_and_all(run, tmp_path, capsys):
+    code, _, err = call(capsys, "predict", run, "--knockout", "G0001", "--out", tmp_path / "one.csv")
+    assert code == 0, err
+    table = pd.read_csv(tmp_path / "one.csv")
+    assert list(table.columns) == ["gene", "mean", "sd", "lower", "upper", "settled", "control"]
+    code, _, err = call(capsys, "predict", run, "--all-knockouts", "--out", tmp_path / "all.csv", "--draws", "20")
+    assert code == 0, err
+    assert pd.read_csv(tmp_path / "all.csv")["knockout"].nunique() == 5
+    for wrong in (["--knockout", "NOPE"], ["--overexpress", "G0001"], [], ["--knockout", "G0001", "--all-knockouts"]):
+        code, _, err = call(capsys, "predict", run, *wrong, "--out", tmp_path / "bad.csv")
+        assert code == 2
+        assert err.count("\n") == 1
+        assert not (tmp_path / "bad.csv").exists()
+
+
+def test_score_and_convert(run, simulated, tmp_path, capsys):
+    code, out, err = call(capsys, "score", run / "edges.csv", simulated / "network.csv", "--json")
+    assert code == 0, err
+    assert 0 <= json.loads(out)["average_precision"] <= 1
+    code, out, _ = call(capsys, "score", run / "edges.csv", simulated / "network.csv")
+    assert code == 0
+    assert "average_precision" in out
+    code, _, err = call(capsys, "convert", simulated / "network.csv", tmp_path / "network.tsv", "--to", "arboreto")
+    assert code == 0, err
+    assert pd.read_csv(tmp_path / "network.tsv", sep="\t").columns.tolist() == ["TF", "target", "importance"]
+
+
+def test_methods_says_what_is_calibrated(capsys):
+    code, out, _ = call(capsys, "methods")
+    assert code == 0
+    assert "NOT calibrated" in out
+    code, out, _ = call(capsys, "methods", "--json")
+    rows = {(r["edge_prior"], r["guide"]): r["calibrated"] for r in json.loads(out)}
+    assert rows["SpikeSlab", "gibbs"]
+    assert not rows["SpikeSlab", "mean-field"]
+    assert ("SpikeSlab", "blocked") not in rows
+
+
+def test_simulate_then_contexts(tmp_path, capsys):
+    code, _, err = call(
+        capsys, "simulate", "linear", "--genes", 12, "--tfs", 4, "--cells", 200, "--contexts", 2, "--out", tmp_path / "sim"
+    )  # fmt: skip
+    assert code == 0, err
+    code, _, err = call(
+        capsys, "infer", tmp_path / "sim/expression.h5ad", "--tfs", tmp_path / "sim/tfs.csv", "--context-key", "context",
+        "--out", tmp_path / "run", *QUICK,
+    )  # fmt: skip
+    assert code == 0, err
+    assert {"edges_context0.csv", "edges_context1.csv"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.parametrize("options", [["--edge-prior", "normal"], ["--edge-prior", "horseshoe", "--guide", "map", "--steps", "40"],
+                                     ["--edge-prior", "hard-mask:spike-slab", *QUICK], ["--edge-prior", "laplace", "--steps", "60"]])  # fmt: skip
+def test_other_priors_and_guides(simulated, tmp_path, capsys, options):
+    steps = [] if "--steps" in options else ["--steps", "60"]
+    code, _, err = call(
+        capsys, "infer", simulated / "expression.csv.gz", "--tfs", simulated / "tfs.csv", "--prior", f"motif={simulated / 'prior.csv'}",
+        "--out", tmp_path / "run", *options, *steps,
+    )  # fmt: skip
+    assert code == 0, err
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------------------
+
+
+def broken_files(folder, simulated):
+    """One file for each way in which expression can be bad, by name."""
+    frame = pd.read_csv(simulated / "expression.csv.gz", index_col=0)
+    values = {"nan": np.nan, "infinite": np.inf}
+    for name, value in values.items():
+        bad = frame.copy()
+        bad.iloc[3, 2] = value
+        bad.to_csv(folder / f"{name}.csv")
+    constant = frame.copy()
+    constant["G0007"] = 1.0
+    constant.to_csv(folder / "constant.csv")
+    twice = frame.copy()
+    twice.columns = ["G0001", *twice.columns[1:]]
+    twice.to_csv(folder / "duplicate.csv")
+    frame.iloc[:0].to_csv(folder / "empty.csv")
+    (folder / "nothing.csv").write_text("")
+    (folder / "garbage.h5ad").write_bytes(b"not an hdf5 file")
+    whole = gzip.compress(frame.to_csv().encode())
+    (folder / "truncated.csv.gz").write_bytes(whole[: len(whole) // 2])
+    negative = frame - 10
+    negative.to_csv(folder / "negative.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("missing.h5ad", [], "missing.h5ad"),
+        ("garbage.h5ad", [], "garbage.h5ad"),
+        ("truncated.csv.gz", [], "truncated"),
+        ("nan.csv", [], "NaN"),
+        ("infinite.csv", [], "inf"),
+        ("constant.csv", [], "constant"),
+        ("duplicate.csv", [], "uplicate"),
+        ("empty.csv", [], ""),
+        ("nothing.csv", [], ""),
+        ("negative.csv", ["--normalize", "log1p-cpm"], "negative"),
+        ("good", ["--normalize", "log2"], "unknown normalisation"),
+        ("good", ["--layer", "counts"], "layer"),
+        ("good", ["--context-key", "donor"], "donor"),
+        ("good", ["--method", "magic"], "unknown method"),
+        ("good", ["--edge-prior", "flat"], "unknown edge prior"),
+        ("good", ["--edge-prior", "hard-mask"], "prior network"),
+        ("good", ["--guide", "oracle"], "unknown guide"),
+        ("good", ["--guide", "blocked"], "SpikeSlab"),
+        ("good", ["--edge-prior", "laplace", "--guide", "gibbs"], "Laplace"),
+        ("good", ["--set", "prior.width=2"], "SpikeSlab takes"),
+        ("good", ["--set", "nonsense"], "expected prior"),
+        ("good", ["--set", "prior.spike_ratio=3"], "spike_ratio"),
+        ("good", ["--prior", "prior.csv"], "NAME=FILE"),
+        ("good", ["--prior", "m=absent.csv"], "absent.csv"),
+        ("good", ["--prior", "m={other}"], "overlap|none|no "),
+        ("good", ["--prior", "m={swapped}"], "swapped|orientation"),
+        ("good", ["--tfs", "{other_tfs}"], "none of|TFs"),
+        ("good", ["--level", "1.5"], "level"),
+        ("good", ["--resume"], "resume"),
+        ("good", ["--device", "tpu"], "device"),
+        pytest.param(
+            "good", ["--device", "cuda"], "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing(simulated, tmp_path, capsys, name, options, message):
+    files = tmp_path / "files"
+    files.mkdir()
+    broken_files(files, simulated)
+    pd.DataFrame({"source": ["X1"], "target": ["X2"]}).to_csv(files / "other.csv", index=False)
+    truth = pd.read_csv(simulated / "network.csv")
+    truth = truth[~truth["target"].isin(pd.read_csv(simulated / "tfs.csv")["tf"])]
+    truth.rename(columns={"source": "target", "target": "source"})[["source", "target"]].to_csv(files / "swapped.csv", index=False)
+    (files / "other_tfs.csv").write_text("tf\nSOX2\n")
+    places = {"other": files / "other.csv", "swapped": files / "swapped.csv", "other_tfs": files / "other_tfs.csv"}
+    expression = simulated / "expression.h5ad" if name == "good" else files / name
+    out = tmp_path / "out"
+    options = [o.format(**places) if "{" in o else o for o in options]
+    tfs = [] if "--tfs" in options else ["--tfs", simulated / "tfs.csv"]
+    code, _, err = call(capsys, "infer", expression, "--out", out, *tfs, *options)
+    assert code == 2, err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("pyrogrn: error: ")
+    assert "Traceback" not in err
+    import re
+
+    assert re.search(message, last), last
+    assert not out.exists()
+    assert not out.with_name("out.partial").exists()
+
+
+def test_usage_errors_are_one_line(capsys):
+    code, _, err = call(capsys, "infer")
+    assert code == 2
+    assert err.count("\n") == 1
+    code, _, err = call(capsys, "nonsense")
+    assert code == 2
+
+
+def test_genes_by_cells_are_recognised(simulated, tmp_path, capsys):
+    pd.read_csv(simulated / "expression.csv.gz", index_col=0).T.to_csv(tmp_path / "beeline.csv")
+    code, _, err = call(capsys, "infer", tmp_path / "beeline.csv", "--tfs", simulated / "tfs.csv", "--out", tmp_path / "run", *QUICK)
+    assert code == 0, err
+    assert "transposed" in err
+
+
+def test_output_folder_is_protected(run, simulated, tmp_path, capsys):
+    base = ["infer", simulated / "expression.h5ad", "--tfs", simulated / "tfs.csv", *QUICK]
+    code, _, err = call(capsys, *base, "--out", run)
+    assert code == 2
+    assert "--overwrite" in err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    code, _, err = call(capsys, *base, "--out", tmp_path / "mine", "--overwrite")
+    assert code == 2
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    code, _, err = call(capsys, *base, "--out", run, "--overwrite")
+    assert code == 0, err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(simulated, tmp_path, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    code, _, err = call(capsys, "infer", simulated / "expression.h5ad", "--out", locked / "run", *QUICK)
+    assert code == 2
+    assert "permission" in err
+
+
+def test_output_below_a_file_is_refused(simulated, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, _, err = call(capsys, "infer", simulated / "expression.h5ad", "--out", tmp_path / "file" / "run", *QUICK)
+    assert code == 2
+    assert err.strip().splitlines()[-1].startswith("pyrogrn: error: cannot write")
+
+
+def test_interrupted_run_resumes_to_the_same_numbers(simulated, tmp_path, capsys):
+    base = ["infer", str(simulated / "expression.h5ad"), "--tfs", str(simulated / "tfs.csv"), "--restarts", "2", "--steps", "400", "--seed", "4"]  # fmt: skip
+    out = tmp_path / "run"
+    program = "import sys; from pyrogrn.experiments.cli import main; sys.argv[0] = 'pyrogrn'; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, *base, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    partial = out.with_name("run.partial")
+    deadline = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert not out.exists()
+    assert (partial / "checkpoint.pt").exists()
+    code, _, err = call(capsys, *base, "--out", out, "--resume")
+    assert code == 0, err
+    code, _, err = call(capsys, *base, "--out", tmp_path / "straight")
+    assert code == 0, err
+    assert (out / "edges.csv").read_text() == (tmp_path / "straight" / "edges.csv").read_text()
+    assert not partial.exists()
+
+
+def test_h5ad_values_survive(simulated):
+    stored = anndata.read_h5ad(simulated / "expression.h5ad")
+    table = pd.read_csv(simulated / "expression.csv.gz", index_col=0)
+    np.testing.assert_allclose(stored.X, table.to_numpy(), rtol=1e-4)
