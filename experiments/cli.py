@@ -5,6 +5,7 @@ import logging
 import shlex
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -194,13 +195,15 @@ def score(
 
     result = score_edges(
         read_edges(edges), read_edges(truth), tfs=read_names(tfs) if tfs is not None else None, restrict_to_truth_regulators=truth_regulators
-    ).to_dict()
+    )
     if as_json:
-        typer.echo(json.dumps({k: (None if v != v else v) for k, v in result.items()}))
+        values = {name: None if value != value else value for name, value in result.values.items()}
+        typer.echo(json.dumps({**values, "matching": asdict(result.matching)}))
         return
-    width = max(len(k) for k in result)
-    for name, value in result.items():
-        typer.echo(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    say(str(result.matching))
+    width = max(len(name) for name in result.values)
+    for name, value in result.values.items():
+        typer.echo(f"{name:<{width}}  {value:.4g}")
 
 
 @app.command()
@@ -300,7 +303,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # what a cluster sends when time is up: leave a checkpoint as on Ctrl-C
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)  # typer returns the code of an interruption instead of raising
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except ClickException as error:

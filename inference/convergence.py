@@ -8,8 +8,6 @@ import numpy as np
 from arviz_stats import ess, rhat
 from arviz_stats.base import array_stats
 
-NAT_PER_EDGE = 0.01  # a change of the ELBO below this is no change
-
 
 def rhats(draws: np.ndarray) -> np.ndarray:
     """Rank-normalised split R-hat (Vehtari et al. 2021) of every element of ``draws`` (chain, draw, ...) that varies.
@@ -35,22 +33,22 @@ def least_ess(draws: np.ndarray) -> float:
     return float(np.min(ess(flat, chain_axis=0, draw_axis=1, method="bulk"))) if flat.shape[2] else math.nan
 
 
-def elbo_drift(elbo: np.ndarray, num_edges: int) -> float:
-    """Change of ``elbo`` (restart, record) over its last fifth, relative to its noise, in the worst restart.
+def elbo_drift(elbo: np.ndarray, rate: np.ndarray, num_edges: int) -> float:
+    """Change of ``elbo`` (restart, record) over the last fifth of its learning, in nats an edge, in the worst restart.
 
-    The change is that of a straight line, less two standard errors. Noise is the sd around the line, but at least 0.01
-    nats an edge: a point estimate has none. NaN below 20 records.
+    The last fifth of the sum of the learning rates ``rate`` (record,), not of the records: where the rate decays to nothing
+    the ELBO comes to rest wherever it is. The change is between medians of the first and the last third of that window
+    (steps of a guide have outliers), stretched to the whole of it, less two standard errors. NaN below 30 records.
     """
-    if elbo.shape[1] < 20:
+    if elbo.shape[1] < 30:
         return math.nan
-    count = max(10, elbo.shape[1] // 5)
-    last = elbo[:, -count:]
-    time = np.linspace(-0.5, 0.5, count)
-    change = last @ time / (time @ time)  # (restart,) over the whole window
-    residual = last - last.mean(1, keepdims=True) - change[:, None] * time
-    noise = np.sqrt((residual**2).sum(1) / (count - 2))
-    sure = np.maximum(np.abs(change) - 2 * noise / np.sqrt(time @ time), 0)
-    return float(np.max(sure / np.maximum(noise, NAT_PER_EDGE * num_edges)))
+    left = np.cumsum(rate[::-1])  # learning still to come, from the end
+    count = max(15, int(np.searchsorted(left, 0.2 * left[-1])))
+    last, third = elbo[:, -count:], count // 3
+    change = 1.5 * (np.median(last[:, -third:], axis=1) - np.median(last[:, :third], axis=1))
+    noise = 1.05 * np.median(np.abs(np.diff(last, axis=1)), axis=1)  # sd of a record, from the differences of two
+    error = 1.5 * 1.25 * noise * math.sqrt(2 / third)
+    return float(np.max(np.maximum(np.abs(change) - 2 * error, 0))) / num_edges
 
 
 def median_khat(log_weight: np.ndarray) -> float:

@@ -48,7 +48,7 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
     draws are finite
         Share of the draws of W that are not finite; 0.
     ELBO settled (guides)
-        Change over the last fifth of its record, in units of its noise (`elbo_drift`), worst restart; 1.
+        Change over the last fifth of the learning, in units of its noise (`elbo_drift`), worst restart; 1.
     R-hat of the log-likelihood (samplers)
         Over chains, without warm-up; 1.05.
     R-hat of the hyperparameters
@@ -158,7 +158,7 @@ def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
 
 
 def _settled(posterior: Posterior) -> Check:
-    moved = elbo_drift(posterior.history.elbo, posterior.moments["W"].mean.size)
+    moved = elbo_drift(posterior.history.elbo, posterior.history.rate, posterior.moments["W"].mean.size)
     if not math.isfinite(moved):
         return Check("ELBO settled", moved, 1.0, None, "Too few steps were recorded to tell: raise num_steps.")
     good = moved <= 1

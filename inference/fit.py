@@ -15,6 +15,7 @@ from ..models import ExpressionData, Model
 from .callbacks import Callback, Checkpoint
 from .elbo import log_joint
 from .guides import Blocked, Guide, GuideFactory, MeanField
+from .interrupts import Aborted
 from .moments import Collector
 from .posterior import Posterior
 from .samplers import Gibbs, Sampler, add_draw
@@ -148,6 +149,8 @@ def fit(
                     resume=resume,
                 )
                 collector = draw_guide(model, fitted, num_draws, threshold)
+        except Aborted:
+            raise  # in the middle of a step: the last checkpoint on disk stands
         except KeyboardInterrupt:
             for callback in callbacks:
                 if isinstance(callback, Checkpoint):

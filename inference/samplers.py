@@ -17,6 +17,7 @@ from ..models import ExpressionData, LinearNetwork, Model
 from .callbacks import Callback, FitState
 from .gibbs import GibbsKernel
 from .gibbs_hyper import State
+from .interrupts import deferred_interrupts
 from .moments import Collector
 from .svi import History
 
@@ -105,23 +106,25 @@ class Gibbs(Sampler):
                 "elbo": torch.tensor(np.stack(record)),
             }
 
-        for step in range(first, total):
-            state = kernel.sample(state)
-            record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-            if step >= self.num_warmup and (step - self.num_warmup) % self.thin == self.thin - 1:
-                collector.add(sites_of(model, state), kernel.probability)
-            info = FitState(
-                step + 1, total, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot
-            )
-            for callback in callbacks:
-                callback(info)
-            if not np.isfinite(record[-1]).all():
-                history = History(
-                    f"diverged at sweep {step + 1}: log-likelihood is not finite",
-                    *_table(record),
-                    time.monotonic() - started,
+        with deferred_interrupts() as check_interrupt:
+            for step in range(first, total):
+                state = kernel.sample(state)
+                record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
+                if step >= self.num_warmup and (step - self.num_warmup) % self.thin == self.thin - 1:
+                    collector.add(sites_of(model, state), kernel.probability)
+                info = FitState(
+                    step + 1, total, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot
                 )
-                return collector, history
+                for callback in callbacks:
+                    callback(info)
+                check_interrupt()
+                if not np.isfinite(record[-1]).all():
+                    history = History(
+                        f"diverged at sweep {step + 1}: log-likelihood is not finite",
+                        *_table(record),
+                        time.monotonic() - started,
+                    )
+                    return collector, history
         return collector, History("budget", *_table(record), time.monotonic() - started)
 
 

@@ -15,6 +15,7 @@ from ..models import ExpressionData, Model
 from .callbacks import Callback, FitState
 from .elbo import elbo
 from .guides import Guide
+from .interrupts import deferred_interrupts
 from .stopping import StoppingRule
 
 
@@ -106,12 +107,10 @@ def run_svi(
         algorithm.load_state_dict(resume["optimizer"])
         first = done = resume["step"]
         table[:, :first] = resume["elbo"].numpy().T
-        torch.set_rng_state(resume["rng"])
     batches = None if batch_size is None or data is None else _forever(data, batch_size, first)
-    scale = 1.0
     compute = compiled_elbo(model, guide) if jit and batches is None else None
     if resume is not None:
-        torch.set_rng_state(resume["rng"])  # tracing draws once
+        set_random_state(resume["rng"])  # only now: tracing draws once
     reason = "budget"
 
     def snapshot() -> dict[str, Any]:
@@ -122,38 +121,51 @@ def run_svi(
             "guide": guide.state_dict(),
             "optimizer": algorithm.state_dict(),
             "elbo": torch.tensor(table[:, :done].T),
-            "rng": torch.get_rng_state(),
+            "rng": random_state(model.constant.device),
         }
 
-    for step in range(first, num_steps):
-        for group in algorithm.param_groups:
-            group["lr"] = optimizer.rate(step, num_steps)
-        if compute is not None:
-            bound = compute()
-        else:
-            batch = None if batches is None else next(batches)
-            bound = elbo(model, guide, batch, guide.num_restarts)
-        loss = -bound.sum() * scale
-        loss.backward()
-        value = bound.detach().cpu().numpy().astype(np.float64)
-        if not np.isfinite(value).all():
-            reason = f"diverged at step {step + 1}: ELBO is {value[~np.isfinite(value)][0]}"
-            break
-        algorithm.step()
-        algorithm.zero_grad(set_to_none=False)
-        table[:, step] = value
-        done = step + 1
-        state = FitState(step + 1, num_steps, f"ELBO {value.max():.1f}", snapshot)
-        for callback in callbacks:
-            callback(state)
-        if stop(table[:, :done]) and _is_settled(step, num_steps):
-            reason = "converged"
-            break
+    with deferred_interrupts() as check_interrupt:
+        for step in range(first, num_steps):
+            for group in algorithm.param_groups:
+                group["lr"] = optimizer.rate(step, num_steps)
+            if compute is not None:
+                bound = compute()
+            else:
+                batch = None if batches is None else next(batches)
+                bound = elbo(model, guide, batch, guide.num_restarts)
+            (-bound.sum()).backward()
+            value = bound.detach().cpu().numpy().astype(np.float64)
+            if not np.isfinite(value).all():
+                reason = f"diverged at step {step + 1}: ELBO is {value[~np.isfinite(value)][0]}"
+                break
+            algorithm.step()
+            algorithm.zero_grad(set_to_none=False)
+            table[:, step] = value
+            done = step + 1
+            state = FitState(step + 1, num_steps, f"ELBO {value.max():.1f}", snapshot)
+            for callback in callbacks:
+                callback(state)
+            check_interrupt()
+            if stop(table[:, :done]) and _is_settled(step, num_steps):
+                reason = "converged"
+                break
     table = table[:, :done]
     steps = np.arange(1, done + 1)
     keep = np.unique(np.linspace(0, max(len(steps) - 1, 0), min(len(steps), 2000)).astype(int))
     rates = np.array([optimizer.rate(int(s) - 1, num_steps) for s in steps[keep]])
     return History(reason, table[:, keep], steps[keep], rates, time.monotonic() - started)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """State of the CPU generator, and of the device's where the fit draws there."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(states: list[Tensor]) -> None:
+    """Continue from `random_state`."""
+    torch.set_rng_state(states[0].cpu())
+    if len(states) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[1].cpu())
 
 
 def _is_settled(step: int, num_steps: int) -> bool:

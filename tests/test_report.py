@@ -149,6 +149,8 @@ def test_report_has_everything(sim, posterior, tmp_path):
     assert f"{edges['source'][0]} activates {edges['target'][0]}" in page.text.replace("represses", "activates")
     assert "pass All edge weights" in page.text
     assert "1.31 1.05 fail" in page.text
+    called = posterior.edges(fdr=0.05).merge(sim.network[["source", "target"]], indicator=True, how="left")
+    assert f"{(called['_merge'] == 'both').mean():.3f} known among the edges at 5% expected FDR" in page.text
     assert "– 0.7 – Informs only." in page.text
     assert "pyrogrn infer cells.h5ad --out run" in page.text
     assert f"torch {torch.__version__}" in page.text
@@ -288,6 +290,11 @@ def test_out_degrees_are_sums_of_inclusion(posterior):
     np.testing.assert_allclose(degrees.set_index("source")["mean"], expected[degrees["source"]], rtol=1e-5)
     assert (degrees["lower"] <= degrees["mean"] + 1).all()
     assert (degrees["upper"] >= degrees["mean"] - 1).all()
+    summed = replace(posterior, draws={k: v for k, v in posterior.draws.items() if k != "inclusion"})
+    number = out_degrees(summed)  # inclusion drawn anew given the other sites, as for guides that sum it out
+    np.testing.assert_array_equal(number["mean"], degrees["mean"])
+    assert (np.abs(number["lower"] - degrees["lower"]) <= 2).all()
+    assert (np.abs(number["upper"] - degrees["upper"]) <= 2).all()
 
 
 def test_tables_escape_texts_but_not_cells():
