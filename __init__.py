@@ -27,7 +27,7 @@ _PUBLIC = {
     "read_expression": "experiments.readers",
     "read_names": "experiments.readers",
     "score_edges": "experiments.scores",
-    "write_report": "experiments.report",
+    "report": "experiments.report",
     "simulate_linear": "models.simulators",
 }
 

@@ -45,7 +45,7 @@ def infer(
     drop_constant: Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance instead of refusing them")] = False,
     guide: Annotated[str | None, typer.Option(help="gibbs, nuts, blocked, mean-field, low-rank, map; default the most trustworthy that applies")] = None,
     restarts: Annotated[int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Kept draws by chain of a sampler [250], most steps of a variational fit [3000]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Kept draws by chain of a sampler [400], most steps of a variational fit [3000]")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same draws")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,

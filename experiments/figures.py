@@ -6,7 +6,7 @@ a dark page and printed. Colours are those of Okabe & Ito, distinguishable with 
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -250,7 +250,17 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
         boxes.append(ax.add_patch(box))
         weight = "bold" if is_tf else "normal"
         colour = "white" if is_tf else INK
-        ax.text(*centre, label, ha="center", va="center_baseline", size=8.5, color=colour, weight=weight, zorder=4)
+        ax.text(
+            float(centre[0]),
+            float(centre[1]),
+            label,
+            ha="center",
+            va="center_baseline",
+            size=8.5,
+            color=colour,
+            weight=weight,
+            zorder=4,
+        )
     strongest = max(edges["weight"].abs().max(), 1e-12)
     pairs = set(zip(source, target, strict=True))
     for s, t, w, p in zip(source, target, edges["weight"], edges["inclusion"], strict=True):
@@ -329,6 +339,15 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = 0.89, count: int = 25) 
 # -- prior knowledge ---------------------------------------------------------------------------------------------------
 
 
+def _log_odds(coefficient: Any) -> Any:
+    """What a source with that trust adds to the log-odds of an edge that it lists with confidence 0.9."""
+    return 0.9 * coefficient
+
+
+def _coefficient(log_odds: Any) -> Any:
+    return log_odds / 0.9
+
+
 @styled
 def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = 0.89) -> Figure:
     """How far the data trust each source of prior knowledge, before (grey band) and after the data.
@@ -360,7 +379,7 @@ def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: b
     ax.set_xlabel("trust coefficient b  (0: the data ignore this source)")
     ax.tick_params(axis="y", length=0)
     if odds:
-        top = ax.secondary_xaxis("top", functions=(lambda b: 0.9 * b, lambda v: v / 0.9))
+        top = ax.secondary_xaxis("top", functions=(_log_odds, _coefficient))
         largest = 0.9 * ax.get_xlim()[1] / np.log(10)
         powers = np.log([1, 2, 5] if largest < 1.5 else [1, 3, 10, 30, 100, 300, 1000, 3000, 10000])
         top.set_xticks(powers, [f"×{np.exp(v):.0f}" for v in powers])
@@ -478,7 +497,7 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
         (pair,) stated probability in [0, 1], and whether the edge exists.
     """
     table = reliability_table(probability, true, num_bins=10)
-    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
     top.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
     x, error = table["probability"], 2 * table["standard_error"]
@@ -487,7 +506,7 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     size = 18 + 22 * np.log10(table["count"])
     top.scatter(x, table["observed"], s=size, c=KNOWN, zorder=3, label="this fit (larger: more pairs)")
     top.set(ylim=(-0.04, 1.04), ylabel="share of true edges")
-    top.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3)
     top.set_title(
         f"Reliability against the known network: calibration error {expected_calibration_error(probability, true):.3f}"
     )

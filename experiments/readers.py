@@ -91,7 +91,9 @@ def read_expression(
     parts = []
     for path in files:
         with about(path):
-            stored = read_stored(path, layer=layer, text=set(keys.values()) - {None}, backed=backed)
+            stored = read_stored(
+                path, layer=layer, text={key for key in keys.values() if key is not None}, backed=backed
+            )
             data = _expression(_as_cells(stored, tfs, backed), keys, stored)
             parts.append(_normalized(data, normalize, drop_constant))
     with about(files[0]) if len(files) == 1 else nullcontext():

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from ..inference import Posterior
 from ..inference.datatree import is_sampler, padded, thin_of
 from ..inference.moments import aligned
 from ..models import ExpressionData
-from ..priors import AlignmentReport, HardMask
+from ..priors import AlignmentReport, EdgePrior, HardMask
 from ..priors.formats_files import replacing
 from . import figures
 from .matching import align
@@ -113,7 +115,7 @@ class Results:
 
     def __init__(self, posterior: Posterior) -> None:
         moments = posterior.moments["W"]
-        allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+        allowed = edge_prior(posterior).allowed.cpu().numpy()
         self.source, self.target = np.nonzero(allowed)
         self.tfs, self.genes = posterior.coords["tf"], posterior.coords["target"]
         self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
@@ -128,6 +130,13 @@ class Results:
         return pd.DataFrame(names | {"weight": self.weight, "inclusion": self.inclusion})
 
 
+def edge_prior(posterior: Posterior) -> EdgePrior:
+    """The prior on edges of the fitted model."""
+    prior = posterior.model.edge_prior
+    assert isinstance(prior, EdgePrior), "every network model has one"
+    return prior
+
+
 def _size(posterior: Posterior) -> str:
     coords = posterior.coords
     text = f"{len(coords['tf']):,} regulators, {len(coords['target']):,} genes"
@@ -137,6 +146,11 @@ def _size(posterior: Posterior) -> str:
 def count(number: int, what: str) -> str:
     """``1 edge``, ``1,200 edges``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def records(rows: pd.DataFrame) -> list[SimpleNamespace]:
+    """Rows with their values as attributes, of any type."""
+    return [SimpleNamespace(**{str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
 
 
 # -- what was found ----------------------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
     return [str(check) for check, ok in zip(diagnostics["check"], passed, strict=True) if ok is False]
 
 
-def _passed(value: object) -> bool | None:
+def _passed(value: Any) -> bool | None:
     """A check's outcome, where tables from files hold NaN for "does not apply"."""
     return None if value is None or pd.isna(value) else bool(value)
 
@@ -204,7 +218,7 @@ def _passed(value: object) -> bool | None:
 def _edges(posterior: Posterior, results: Results) -> list[str]:
     shown = results.top.head(NUM_EDGES)
     rows = []
-    for edge in shown.itertuples(index=False):
+    for edge in records(shown):
         rows.append(
             [
                 Cell(escape(edge.source), "gene"),
@@ -267,7 +281,7 @@ def out_degrees(posterior: Posterior, *, level: float = LEVEL) -> pd.DataFrame:
     number = number.reshape(-1, number.shape[-1])
     tail = (1 - level) / 2
     lower, upper = np.quantile(number, [tail, 1 - tail], axis=0)
-    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    allowed = edge_prior(posterior).allowed.cpu().numpy()
     mean = (posterior.moments["W"].inclusion * allowed).sum(1)
     return pd.DataFrame({"source": posterior.coords["tf"], "mean": mean, "lower": lower, "upper": upper})
 
@@ -283,7 +297,7 @@ def _enumerated(posterior: Posterior) -> Iterator[np.ndarray]:
         rows = {name: torch.as_tensor(value[start : start + block]) for name, value in flat.items()}
         values = {name: padded(model, name, value.to(model.constant)) for name, value in rows.items()}
         with torch.no_grad():
-            probability = model.edge_prior.inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
+            probability = edge_prior(posterior).inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
         yield rng.random(probability.shape) < probability
 
 
@@ -326,7 +340,7 @@ def _contexts(posterior: Posterior) -> list[str]:
     names, coords = posterior.coords["context"], posterior.coords
     spread = moments.mean.max(0) - moments.mean.min(0)
     clear = spread / np.maximum(np.sqrt((moments.sd**2).max(0)), 1e-12)
-    clear = np.where((shared.inclusion > 0.5) & posterior.model.edge_prior.allowed.cpu().numpy(), clear, -1.0)
+    clear = np.where((shared.inclusion > 0.5) & edge_prior(posterior).allowed.cpu().numpy(), clear, -1.0)
     order = np.argsort(-clear, axis=None)[:15]
     place = [divmod(int(i), clear.shape[1]) for i in order if clear.flat[i] >= 0]
     rows = [
@@ -351,13 +365,13 @@ def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping
     numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
     numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
-    numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
+    numbers["possible edges"] = f"{int(edge_prior(posterior).allowed.sum()):,}"
     if data is not None and data.perturbed is not None:
         pairs = data.perturbed.cpu().numpy()
         numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
         numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
     content = [tiles(numbers)]
-    notes = list(dict.fromkeys([*posterior.notes, *(() if data is None else data.notes)]))
+    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
     if notes:
         content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
     if data is not None and data.context is not None:
@@ -376,14 +390,14 @@ def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
     for name, report in alignment.items():
         values = report.to_dict()
         rows.append([Cell(escape(name), "gene"), *(f"{values[key]:,}" for key in keys)])
-        unknown = [*values["unknown_sources"], *values["unknown_targets"]]
+        unknown = [*report.unknown_sources, *report.unknown_targets]
         if unknown:
-            examples.append(f"{name}: not in the data are, for example, {', '.join(map(str, unknown))}")
+            examples.append(f"{name}: not in the data are, for example, {', '.join(unknown)}")
     return table(header, rows, numeric=header[1:]) + listing(examples)
 
 
 def _trust(posterior: Posterior) -> list[str]:
-    prior = posterior.model.edge_prior
+    prior = edge_prior(posterior)
     sources = posterior.coords["source"]
     if not sources:
         return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
@@ -395,7 +409,7 @@ def _trust(posterior: Posterior) -> list[str]:
     effect = "odds of an edge it lists" if on_odds else "typical strength of an edge it lists"
     factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
     rows = []
-    for row in trust.itertuples(index=False):
+    for row in records(trust):
         times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
         if row.upper < 0.3:
             word = "ignored: the data do not bear it out"
@@ -441,7 +455,7 @@ def _diagnostics(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list
         content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
     else:
         rows = []
-        for row in diagnostics.itertuples(index=False):
+        for row in records(diagnostics):
             passed = _passed(row.passed)
             label = badge({True: "pass", False: "fail", None: "–"}[passed], passed)
             rows.append(
@@ -469,10 +483,11 @@ def _diagnostics(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list
     return content
 
 
-def _number(value: object) -> str:
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return "–" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return "–" if value is None else str(value)
+def _number(value: Any) -> str:
+    if isinstance(value, str) or value is None:
+        return value or "–"
+    number = float(value)
+    return "–" if np.isnan(number) else f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
 
 
 def _predictions(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
@@ -520,7 +535,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
 
 
 def _references(posterior: Posterior) -> list[str]:
-    prior = posterior.model.edge_prior
+    prior = edge_prior(posterior)
     base = prior.base if isinstance(prior, HardMask) else prior
     priors = {
         "SpikeSlab": "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881",
@@ -542,7 +557,7 @@ def _references(posterior: Posterior) -> list[str]:
 
 def _made(posterior: Posterior, command: str) -> list[str]:
     versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
-    prior = posterior.model.edge_prior
+    prior = edge_prior(posterior)
     kind = f"HardMask({type(prior.base).__name__})" if isinstance(prior, HardMask) else type(prior).__name__
     details = {
         "model": posterior.model.name,
@@ -555,3 +570,34 @@ def _made(posterior: Posterior, command: str) -> list[str]:
 
 
 __all__: Sequence[str] = ("out_degrees", "write_report")
+
+
+def report(
+    posterior: Posterior,
+    path: Path | str,
+    data: ExpressionData | None = None,
+    *,
+    truth: pd.DataFrame | None = None,
+    command: str = "Python",
+) -> None:
+    """Run the diagnostics and, with ``data``, the predictive checks, and write the report of a fit to ``path``.
+
+    Examples
+    --------
+    >>> report(posterior, "report.html", data)  # doctest: +SKIP
+    """
+    predictive = None
+    if data is not None:
+        tree = posterior.to_datatree(data)
+        observed = tree["observed_data"]["X"].values
+        predictive = observed, tree["posterior_predictive"]["X"].values.reshape(-1, observed.size)
+    write_report(
+        posterior,
+        path,
+        data=data,
+        diagnostics=posterior.diagnose(data),
+        alignment=posterior.model.knowledge.reports,
+        command=command,
+        truth=truth,
+        predictive=predictive,
+    )

@@ -164,7 +164,8 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     missing = [name for name in ("obs", "var") if name not in store]
     if missing:
         raise ValueError(f"is no AnnData: it has no {' and no '.join(missing)} (found {sorted(store) or 'nothing'})")
-    obs, var = (guarded(what, lambda name=name: read_elem(store[name])) for name in ("obs", "var"))
+    obs = guarded(what, lambda: read_elem(store["obs"]))
+    var = guarded(what, lambda: read_elem(store["var"]))
     if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
         raise ValueError("was written by anndata before 0.7: read it and write it again with a current anndata")
     layers = sorted(store["layers"]) if "layers" in store else []
@@ -181,6 +182,7 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         raise ValueError(f"{name} is not a matrix of numbers (it is stored as {encoding!r})")
     if backed and encoding == "csc_matrix":
         raise ValueError(f"{name} is CSC, which cannot be streamed by rows: write it as CSR, or leave out backed=True")
+    matrix: Any
     large = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,))) > BACKED_SIZE
     if (large if backed is None else backed) and encoding != "csc_matrix":
         matrix = RowsOnDisk(path, guarded(what, lambda: sparse_dataset(element)) if sparse else element)

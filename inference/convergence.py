@@ -36,9 +36,9 @@ def least_ess(draws: np.ndarray) -> float:
 def elbo_drift(elbo: np.ndarray, rate: np.ndarray, num_edges: int) -> float:
     """Change of ``elbo`` (restart, record) over the last fifth of its learning, in nats an edge, in the worst restart.
 
-    The last fifth of the sum of the learning rates ``rate`` (record,), not of the records: where the rate decays to nothing
-    the ELBO comes to rest wherever it is. The change is between medians of the first and the last third of that window
-    (steps of a guide have outliers), stretched to the whole of it, less two standard errors. NaN below 30 records.
+    The last fifth of the sum of the learning rates ``rate`` (record,), not of the records: where the rate decays to
+    nothing the ELBO comes to rest wherever it is. The change is between medians of the first and the last third of that
+    window (one-sample ELBOs have outliers), stretched to all of it, less two standard errors. NaN below 30 records.
     """
     if elbo.shape[1] < 30:
         return math.nan
@@ -60,7 +60,8 @@ def median_khat(log_weight: np.ndarray) -> float:
     finite = log_weight[np.isfinite(log_weight).all(1)]
     if not len(finite) or finite.shape[1] < 25:
         return math.nan
-    return float(np.median([array_stats.psislw(each)[1] for each in finite]))
+    # ArviZ takes log-likelihoods, whose importance weights for leave-one-out are their inverses: hence the sign
+    return float(np.median([array_stats.psislw(-each)[1] for each in finite]))
 
 
 class Agreement(NamedTuple):

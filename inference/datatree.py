@@ -26,7 +26,7 @@ from .storage import package_version
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
 NUM_EDGES = 500  # then only the most probable edges
 NUM_PRIOR_DRAWS = 500
-BLOCK = 2_000_000  # edge weights evaluated at once
+BLOCK = 100_000  # edge weights evaluated at once: temporaries stay in the cache, which is three times faster
 PLATES = {"context": -3, "tf": -2, "target": -1}
 
 

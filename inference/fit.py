@@ -22,7 +22,7 @@ from .samplers import Gibbs, Sampler, add_draw
 from .stopping import RelativeImprovement, StoppingRule
 from .svi import Adam, History, run_svi
 
-DENSITY_BLOCK = 2_000_000  # edge weights whose densities are evaluated at once: some 100 MB
+DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
 
 
 def default_guide(model: Model) -> "Sampler | GuideFactory":
@@ -126,7 +126,13 @@ def fit(
                 if batch_size is not None:
                     raise ValueError("samplers use all cells through the sufficient statistics: leave out `batch_size`")
                 collector, history = guide.run(
-                    model, data, seed=seed, callbacks=callbacks, fingerprint=fingerprint, resume=resume
+                    model,
+                    data,
+                    seed=seed,
+                    threshold=threshold,
+                    callbacks=callbacks,
+                    fingerprint=fingerprint,
+                    resume=resume,
                 )
             else:
                 first = (

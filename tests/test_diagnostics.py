@@ -12,6 +12,7 @@ from pyrogrn.inference.diagnostics import COLUMNS, diagnose, inclusion_by_chain,
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Normal, PriorNetwork, SpikeSlab
+from scipy import stats
 
 ALL = [
     *("fit ended in order", "draws are finite", "R-hat of the log-likelihood", "R-hat of the hyperparameters"),
@@ -32,9 +33,10 @@ def network(simulation):
 
 @pytest.fixture(scope="module")
 def good(simulation, network):
-    """A sampler's posterior on data from the model; hubs are off because their scale mixes slowly with five regulators."""
-    model = LinearNetwork.from_data(simulation.data, edge_prior=SpikeSlab(hub_scale=0.0), networks={"motif": network})
-    return fit(model, guide=Gibbs(num_chains=4, num_warmup=300, num_samples=250), seed=0)
+    """A sampler's posterior on data from the model; few hyperparameters, so that short chains know them."""
+    prior = SpikeSlab(hub_scale=0.0, spike_ratio=0.1)
+    model = LinearNetwork.from_data(simulation.data, edge_prior=prior, networks={"motif": network})
+    return fit(model, guide=Gibbs(num_chains=4, num_warmup=200, num_samples=250), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_a_chain_at_another_likelihood_is_objected_to(good):
     assert row(with_history(good, elbo=elbo), "R-hat of the log-likelihood")["passed"] is False
     # warm-up does not count
     elbo = good.history.elbo.copy()
-    elbo[:, :200] -= 1e5
+    elbo[:, :150] -= 1e5
     assert row(with_history(good, elbo=elbo), "R-hat of the log-likelihood")["passed"] is True
 
 
@@ -187,10 +189,11 @@ def test_two_short_chains_from_the_prior_disagree(simulation):
 
 def test_a_guide_that_is_still_moving_is_objected_to(simulation):
     model = LinearNetwork.from_data(simulation.data, edge_prior=Normal())
-    posterior = fit(model, guide=MeanField(), optimizer=Adam(lr=0.003), num_steps=100, num_draws=30, restarts=2)
-    found = row(posterior, "ELBO settled")
-    assert found["passed"] is False
-    assert "num_steps" in found["meaning"]
+    for optimizer in (Adam(), Adam(lr=0.003), Adam(lr=0.003, final=1.0)):
+        posterior = fit(model, guide=MeanField(), optimizer=optimizer, num_steps=80, num_draws=30, restarts=2)
+        found = row(posterior, "ELBO settled")
+        assert found["passed"] is False
+        assert "num_steps" in found["meaning"]
 
 
 def test_noise_that_does_not_fit_the_cells_is_objected_to(good, simulation):
@@ -216,24 +219,11 @@ def test_too_few_cells_say_nothing(good, simulation):
     assert row(good, "residual variance", simulation.data.subset(np.arange(5)))["passed"] is None
 
 
-def test_a_source_that_the_data_do_not_support_is_named(good, simulation, network):
+def test_a_source_that_the_data_do_not_support_is_named(good):
     bad = with_draws(good, trust=np.abs(0.1 * np.random.default_rng(0).standard_normal((4, 250, 1))))
     found = row(bad, "prior knowledge: motif")
     assert (found["passed"], found["value"] > 0.9) == (False, True)
     assert "do not support source 'motif'" in found["meaning"]
-    # and without a fault put in: a network that says the opposite of the truth, edge by edge
-    present = simulation.present.numpy()
-    source, target = np.nonzero(~present & good.model.edge_prior.allowed.numpy())
-    genes = simulation.data.genes
-    wrong = PriorNetwork.from_edges(
-        pd.DataFrame({"source": [genes[s] for s in source], "target": [genes[t] for t in target]}), name="wrong"
-    )
-    model = LinearNetwork.from_data(
-        simulation.data, edge_prior=SpikeSlab(hub_scale=0.0), networks={"motif": network, "wrong": wrong}
-    )
-    table = diagnose(fit(model, guide=Gibbs(num_chains=2, num_warmup=150, num_samples=100))).set_index("check")
-    assert table.loc["prior knowledge: motif", "passed"] is True
-    assert table.loc["prior knowledge: wrong", "passed"] is False
 
 
 def test_a_mask_and_no_prior_do_not_apply(simulation, network):
@@ -333,27 +323,37 @@ def test_least_ess():
 
 def test_elbo_drift():
     rng = np.random.default_rng(0)
-    flat = -1000 + 10 * rng.standard_normal((200, 500))
-    each = np.array([C.elbo_drift(one[None], 100) for one in flat])
-    assert (each > 1).mean() < 0.01
-    assert C.elbo_drift(flat[:4] + 0.5 * np.arange(500), 100) == pytest.approx(5, rel=0.3)  # 50 nats a window, noise 10
-    assert C.elbo_drift(flat[:4] - 0.5 * np.arange(500), 100) > 1  # falling is no better
+    flat, even = -1000 + 10 * rng.standard_normal((200, 500)), np.ones(500)
+    each = np.array([C.elbo_drift(one[None], even, 1) for one in flat])
+    assert (each > 0).mean() < 0.1  # two standard errors
+    assert each.max() < 10  # nats, of a noise of 10
+    rising = flat[:4] + 0.5 * np.arange(500)  # 50 nats in the last fifth
+    assert C.elbo_drift(rising, even, 10) == pytest.approx(5, rel=0.3)
+    assert C.elbo_drift(-rising, even, 10) == pytest.approx(5, rel=0.3)  # falling is no better
     one = flat[:4].copy()
     one[2] += 0.5 * np.arange(500)
-    assert C.elbo_drift(one, 100) > 1  # the worst restart counts
-    smooth = -100 * np.exp(-np.arange(500) / 50)[None]
-    assert C.elbo_drift(smooth, 100) < 1
-    assert C.elbo_drift(smooth[:, :100], 100) > 1
-    assert np.isnan(C.elbo_drift(flat[:, :19], 100))
+    assert C.elbo_drift(one, even, 10) > 3  # the worst restart counts
+    one[2] = flat[2]
+    one[1, ::50] -= 1e6  # and outliers do not
+    assert C.elbo_drift(one, even, 10) < 1
+    assert np.isnan(C.elbo_drift(flat[:, :29], even[:29], 10))
+
+
+def test_a_decaying_rate_does_not_hide_that_the_fit_was_not_done():
+    step = np.arange(1000)
+    rate = 0.5 * (1 + np.cos(np.pi * step / 1000))
+    rising = np.cumsum(rate)[None]  # progress as long as there is learning
+    assert np.ptp(rising[0, -200:]) < 10  # what the last fifth of the steps would show, of 500
+    assert C.elbo_drift(rising, rate, 1) == pytest.approx(100, rel=0.2)
 
 
 def test_median_khat():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((3, 1000))
-    same = -0.5 * z**2
-    assert C.median_khat(same - same) < 0.7 or np.isnan(C.median_khat(same - same))
     wide = 1.5 * z  # q wider than p: weights are bounded
     assert C.median_khat(-0.5 * wide**2 + 0.5 * z**2) < 0.5
+    heavy = stats.t(2).rvs((3, 4000), random_state=0)  # |t| with two degrees of freedom has k = 1/2
+    assert C.median_khat(np.log(np.abs(heavy))) == pytest.approx(0.5, abs=0.15)
     narrow = 0.3 * z  # q far too narrow
     assert C.median_khat(-0.5 * narrow**2 + 0.5 * z**2) > 0.7
     assert np.isnan(C.median_khat(np.full((2, 100), np.nan)))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...inference import Gibbs, fit
-from ...models import ExpressionData, LinearNetwork
+from ...inference import Gibbs, Posterior, fit
+from ...models import LinearNetwork
 from ..tasks import beeline_task, sergio_task
 from .results import Results, mean_se
 
@@ -14,9 +14,9 @@ TOP = 500
 RUNS = 5
 
 
-def best(data: ExpressionData, seed: int) -> set[tuple[str, str]]:
+def top_edges(posterior: Posterior) -> set[tuple[str, str]]:
     """The first rows of the edge table."""
-    table = fit(LinearNetwork.from_data(data), guide=Gibbs(), seed=seed).edges(top=TOP)
+    table = posterior.edges(top=TOP)
     return set(zip(table["source"], table["target"], strict=True))
 
 
@@ -25,8 +25,14 @@ def run(folder: Path, results: Results) -> None:
     for task in (beeline_task(folder, "beeline_mhsc_gm"), sergio_task(folder, "sergio_ds2", "clean")):
         generator = np.random.default_rng(0)
         cells = task.data.num_cells
-        seeds = [best(task.data, seed) for seed in range(RUNS)]
-        parts = [best(task.data.subset(generator.permutation(cells)[: int(0.9 * cells)]).without_constant_genes(), 0) for _ in range(RUNS)]
-        for name, sets in (("seeds", seeds), ("90% subsamples", parts)):
+        model = LinearNetwork.from_data(task.data)
+        runs = [fit(model, guide=Gibbs(), seed=seed) for seed in range(RUNS)]
+        inclusion = [run.moments["W"].inclusion for run in runs]
+        differences = [float(np.abs(a - b).mean()) for a, b in combinations(inclusion, 2)]
+        results.add(task.name, f"linear, {RUNS} seeds", f"0-{RUNS - 1}", "mean difference of inclusion", *mean_se(differences))
+        parts = [task.data.subset(generator.permutation(cells)[: int(0.9 * cells)]).without_constant_genes() for _ in range(RUNS)]
+        fits = [fit(LinearNetwork.from_data(part), guide=Gibbs(), seed=0) for part in parts]
+        for name, posteriors in (("seeds", runs), ("90% subsamples", fits)):
+            sets = [top_edges(posterior) for posterior in posteriors]
             values = [len(a & b) / len(a | b) for a, b in combinations(sets, 2)]
             results.add(task.name, f"linear, {RUNS} {name}", f"0-{RUNS - 1}", f"jaccard_top{TOP}", *mean_se(values))
