@@ -19,7 +19,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Gene regulatory networks with posterior uncertainty. Every command mirrors a Python function of the same name.",
+    help="Gene regulatory networks with posterior uncertainty. Every "
+    "command mirrors a Python function of the same name.",
 )
 simulate_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data with known truth.")
 app.add_typer(simulate_app, name="simulate")
@@ -32,26 +33,55 @@ def say(text: str) -> None:
 
 @app.command()
 def infer(
-    expression: Annotated[list[Path], typer.Argument(help="h5ad, zarr, or csv/tsv[.gz] (cells x genes, or genes x cells with --tfs); several files are several contexts")],
+    expression: Annotated[
+        list[Path],
+        typer.Argument(
+            help="h5ad, zarr, or csv/tsv[.gz] (cells x genes, or genes x cells "
+            "with --tfs); several files are several contexts"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to make")],
     method: Annotated[str, typer.Option(help="See `pyrogrn methods`")] = "linear",
-    tfs: Annotated[Path | None, typer.Option(help="Candidate regulators, one name a line or a column; default every gene")] = None,
-    prior: Annotated[list[str] | None, typer.Option(help="NAME=FILE, a prior network in any known format; repeatable")] = None,
-    edge_prior: Annotated[str, typer.Option(help="normal, laplace, horseshoe, spike-slab, hard-mask, or hard-mask:NAME")] = "spike-slab",
+    tfs: Annotated[
+        Path | None, typer.Option(help="Candidate regulators, one name a line or a column; default every gene")
+    ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE, a prior network in any known format; repeatable")
+    ] = None,
+    edge_prior: Annotated[
+        str, typer.Option(help="normal, laplace, horseshoe, spike-slab, hard-mask, or hard-mask:NAME")
+    ] = "spike-slab",
     layer: Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")] = None,
     normalize: Annotated[str, typer.Option(help="none, log1p-cpm or zscore")] = "none",
-    context_key: Annotated[str | None, typer.Option(help="Column of .obs: one network a context, sharing structure")] = None,
-    perturbation_key: Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")] = None,
-    drop_constant: Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance instead of refusing them")] = False,
-    guide: Annotated[str | None, typer.Option(help="gibbs, nuts, blocked, mean-field, low-rank, map; default the most trustworthy that applies")] = None,
-    restarts: Annotated[int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Kept draws by chain of a sampler [400], most steps of a variational fit [3000]")] = None,
+    context_key: Annotated[
+        str | None, typer.Option(help="Column of .obs: one network a context, sharing structure")
+    ] = None,
+    perturbation_key: Annotated[
+        str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")
+    ] = None,
+    drop_constant: Annotated[
+        bool, typer.Option("--drop-constant", help="Drop genes without variance instead of refusing them")
+    ] = False,
+    guide: Annotated[
+        str | None,
+        typer.Option(help="gibbs, nuts, blocked, mean-field, low-rank, map; default the most trustworthy that applies"),
+    ] = None,
+    restarts: Annotated[
+        int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Kept draws by chain of a sampler [400], most steps of a variational fit [3000]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same draws")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
     top: Annotated[int | None, typer.Option(help="Write only this many edges [default: all]")] = None,
-    truth: Annotated[Path | None, typer.Option(help="Known network (source,target): adds reliability to the report")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="prior.NAME=VALUE, guide.NAME=VALUE or fit.NAME=VALUE; repeatable")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Known network (source,target): adds reliability to the report")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="prior.NAME=VALUE, guide.NAME=VALUE or fit.NAME=VALUE; repeatable")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")] = False,
 ) -> None:
@@ -91,7 +121,10 @@ def infer(
     )
     for note in data.notes:
         say(note)
-    say(f"{data.num_cells} cells, {data.num_genes} genes, {len(data.tfs)} candidate regulators, {data.num_contexts} context(s)")
+    say(
+        f"{data.num_cells} cells, {data.num_genes} genes, {len(data.tfs)} "
+        f"candidate regulators, {data.num_contexts} context(s)"
+    )
     model = classes[method].from_data(data, edge_prior=edge, networks=networks).to(place)
     for report in model.knowledge.reports.values():
         say(str(report))
@@ -109,7 +142,10 @@ def infer(
             **groups["fit"],
         ).with_notes(data.notes)
         if posterior.history.reason.startswith("diverged"):
-            raise ValueError(f"the fit {posterior.history.reason}: try another --seed, a smaller step (--guide mean-field), or check the data for extreme values")
+            raise ValueError(
+                f"the fit {posterior.history.reason}: try another --seed, a smaller step "
+                "(--guide mean-field), or check the data for extreme values"
+            )
         options = {
             "method": method,
             "expression": {str(path): file_digest(path) for path in expression},
@@ -142,14 +178,21 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="A folder made by `infer`")],
     out: Annotated[Path, typer.Option(help="csv to write")],
     knockout: Annotated[str | None, typer.Option(help="GENE[,GENE...] set to zero, together")] = None,
-    overexpress: Annotated[list[str] | None, typer.Option(help="GENE=LEVEL in the units of the data; repeatable")] = None,
-    all_knockouts: Annotated[bool, typer.Option("--all-knockouts", help="Every regulator in turn; adds a column `knockout`")] = False,
+    overexpress: Annotated[
+        list[str] | None, typer.Option(help="GENE=LEVEL in the units of the data; repeatable")
+    ] = None,
+    all_knockouts: Annotated[
+        bool, typer.Option("--all-knockouts", help="Every regulator in turn; adds a column `knockout`")
+    ] = False,
     context: Annotated[str | None, typer.Option(help="One context's network")] = None,
-    propagate: Annotated[int | None, typer.Option(help="Carry the change this many steps instead of solving for the steady state")] = None,
+    propagate: Annotated[
+        int | None, typer.Option(help="Carry the change this many steps instead of solving for the steady state")
+    ] = None,
     level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 200,
 ) -> None:
-    """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper, settled, control)."""
+    """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
+    settled, control)."""
     import pandas as pd
 
     from ..inference import Posterior
@@ -159,7 +202,7 @@ def predict(
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     levels: dict[str, float] = {}
     for entry in overexpress or []:
-        gene, sep, value = entry.partition("=")
+        gene, _, value = entry.partition("=")
         try:
             levels[gene] = float(value)
         except ValueError:
@@ -173,7 +216,9 @@ def predict(
             parts.append(table)
         table = pd.concat(parts, ignore_index=True)
     else:
-        table = posterior.predict(knockout=tuple(knockout.split(",")) if knockout else (), overexpress=levels, **options)
+        table = posterior.predict(
+            knockout=tuple(knockout.split(",")) if knockout else (), overexpress=levels, **options
+        )
     write_table(table, out)
     settled = table["settled"].min()
     if settled < 1:
@@ -185,16 +230,24 @@ def predict(
 def score(
     edges: Annotated[Path, typer.Argument(help="Edge table (source, target, and a score)")],
     truth: Annotated[Path, typer.Argument(help="Known network, any network format")],
-    tfs: Annotated[Path | None, typer.Option(help="Regulators that were candidates; default the sources in EDGES")] = None,
-    truth_regulators: Annotated[bool, typer.Option("--truth-regulators", help="Score only regulators that the truth has (ChIP truths)")] = False,
+    tfs: Annotated[
+        Path | None, typer.Option(help="Regulators that were candidates; default the sources in EDGES")
+    ] = None,
+    truth_regulators: Annotated[
+        bool, typer.Option("--truth-regulators", help="Score only regulators that the truth has (ChIP truths)")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout")] = False,
 ) -> None:
-    """Score an edge table against a known network; universe TFs x targets of EDGES without self-pairs, what of TRUTH lies outside is counted."""
+    """Score an edge table against a known network; universe TFs x targets of EDGES without self-pairs, what of TRUTH
+    lies outside is counted."""
     from .readers import read_names
     from .scores import score_edges
 
     result = score_edges(
-        read_edges(edges), read_edges(truth), tfs=read_names(tfs) if tfs is not None else None, restrict_to_truth_regulators=truth_regulators
+        read_edges(edges),
+        read_edges(truth),
+        tfs=read_names(tfs) if tfs is not None else None,
+        restrict_to_truth_regulators=truth_regulators,
     )
     if as_json:
         values = {name: None if value != value else value for name, value in result.values.items()}
@@ -251,7 +304,8 @@ def simulate_linear_command(
     prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed")] = 0,
 ) -> None:
-    """Cells from a random linear network: expression.h5ad, expression.csv.gz, tfs.csv, network.csv (the truth), prior.csv (the truth corrupted)."""
+    """Cells from a random linear network: expression.h5ad, expression.csv.gz, tfs.csv, network.csv (the truth),
+    prior.csv (the truth corrupted)."""
     from ..models.simulators import simulate_linear
     from .simulation import write_simulation
 
@@ -280,7 +334,7 @@ def read_edges(path: Path):
     if path.suffix in (".csv", ".tsv", ".gz"):
         try:
             table = pd.read_csv(path, sep=None, engine="python", nrows=3)
-        except Exception:  # noqa: BLE001 - PriorNetwork.read says what is wrong with it
+        except Exception:  # PriorNetwork.read says what is wrong with it
             table = pd.DataFrame()
         if {"source", "target"} <= set(table.columns):
             sep = "\t" if ".tsv" in path.name else ","

@@ -44,7 +44,9 @@ def applies(guide: type, prior: type[EdgePrior]) -> bool:
 def methods() -> pd.DataFrame:
     """Every method × edge prior × guide that works together: method, edge_prior, guide, calibrated, note, reference."""
     rows = [
-        MethodRow(model.name, prior.__name__, guide.name, bool(guide.calibrated), CALIBRATION[guide.name], model.reference)
+        MethodRow(
+            model.name, prior.__name__, guide.name, bool(guide.calibrated), CALIBRATION[guide.name], model.reference
+        )
         for model in MODELS
         for prior in EDGE_PRIORS
         for guide in (*SAMPLERS, *GUIDES)

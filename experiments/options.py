@@ -11,7 +11,13 @@ from ..inference import GUIDES, SAMPLERS
 from ..inference.samplers import Sampler
 from ..priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork
 
-EDGE_PRIOR_NAMES = {"normal": "Normal", "laplace": "Laplace", "horseshoe": "Horseshoe", "spike-slab": "SpikeSlab", "hard-mask": "HardMask"}
+EDGE_PRIOR_NAMES = {
+    "normal": "Normal",
+    "laplace": "Laplace",
+    "horseshoe": "Horseshoe",
+    "spike-slab": "SpikeSlab",
+    "hard-mask": "HardMask",
+}
 FIT_OPTIONS = ("num_draws", "threshold")
 
 
@@ -28,7 +34,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         key, sep, text = setting.partition("=")
         group, dot, name = key.strip().partition(".")
         if not sep or not dot or group not in groups:
-            raise ValueError(f"--set {setting}: expected prior.NAME=VALUE, guide.NAME=VALUE or fit.NAME=VALUE, for example prior.spike_ratio=0.02")
+            raise ValueError(
+                f"--set {setting}: expected prior.NAME=VALUE, guide.NAME=VALUE or "
+                "fit.NAME=VALUE, for example prior.spike_ratio=0.02"
+            )
         groups[group][name] = _value(text.strip())
     unknown = sorted(set(groups["fit"]) - set(FIT_OPTIONS))
     if unknown:
@@ -68,10 +77,13 @@ def make_edge_prior(name: str, options: Mapping[str, Any]) -> EdgePrior:
     return HardMask(make(classes[EDGE_PRIOR_NAMES[inner or "normal"]], options, "prior"))
 
 
-def make_guide(name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None) -> Any:
+def make_guide(
+    name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None
+) -> Any:
     """The guide of that name, or the default's class with options.
 
-    ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to `fit`.
+    ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to
+    `fit`.
     """
     classes = {c.name: c for c in (*GUIDES, *SAMPLERS)}
     if name is not None and name not in classes:
@@ -88,7 +100,8 @@ def make_guide(name: str | None, options: Mapping[str, Any], default: Any, *, re
 def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:
     """``["motif=prior.csv", ...]`` → networks by name of the source.
 
-    A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs, any other key picks the rows of a file that
+    A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs, any
+    other key picks the rows of a file that
     holds several networks (``sim=priors.csv.gz?noise=0.05``).
     """
     networks: dict[str, PriorNetwork] = {}
@@ -114,5 +127,7 @@ def pick_device(name: str) -> torch.device:
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise ValueError(f"unknown device {name!r}: choose auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for and this machine has none that torch can use: choose --device cpu or auto")
+        raise ValueError(
+            "device cuda was asked for and this machine has none that torch can use: choose --device cpu or auto"
+        )
     return torch.device(name)

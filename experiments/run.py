@@ -18,7 +18,8 @@ from .report import write_report
 
 
 class RunFolder:
-    """``out`` appears only when all its files are written; until then they are in ``out.partial``, which holds the checkpoint.
+    """``out`` appears only when all its files are written; until then they are in ``out.partial``, which holds the
+    checkpoint.
 
     Parameters
     ----------
@@ -45,7 +46,9 @@ class RunFolder:
                 if not (out / "config.json").exists():
                     raise ValueError(f"{out} exists and is not an earlier run: choose another folder with --out")
                 if not overwrite:
-                    raise ValueError(f"{out} holds an earlier run: pass --overwrite to replace it, or choose another folder")
+                    raise ValueError(
+                        f"{out} holds an earlier run: pass --overwrite to replace it, or choose another folder"
+                    )
         parent = out.parent
         while not parent.exists():
             parent = parent.parent
@@ -63,7 +66,9 @@ class RunFolder:
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"cannot write to {self.out}: {error.strerror}. Choose another folder with --out") from error
+            raise ValueError(
+                f"cannot write to {self.out}: {error.strerror}. Choose another folder with --out"
+            ) from error
         return Checkpoint(self.checkpoint_path)
 
     def close(self) -> None:
@@ -80,7 +85,14 @@ class RunFolder:
 
 
 def write_outputs(
-    folder: Path, posterior: Posterior, data: ExpressionData, *, level: float, top: int | None, config: Mapping[str, Any], truth: pd.DataFrame | None = None
+    folder: Path,
+    posterior: Posterior,
+    data: ExpressionData,
+    *,
+    level: float,
+    top: int | None,
+    config: Mapping[str, Any],
+    truth: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Edges, DataTree, diagnostics, report, configuration and the model; returns the diagnostics table."""
     edges = posterior.edges(level=level, top=top)
@@ -88,11 +100,17 @@ def write_outputs(
     contexts = posterior.coords["context"]
     if len(contexts) > 1:
         for name in contexts:
-            posterior.edges(level=level, context=name, top=top).to_csv(folder / f"edges_{_safe(name)}.csv", index=False, float_format="%.6g")
+            posterior.edges(level=level, context=name, top=top).to_csv(
+                folder / f"edges_{_safe(name)}.csv", index=False, float_format="%.6g"
+            )
     tree = posterior.to_datatree(data)
     tree.to_netcdf(folder / "posterior.nc", engine="h5netcdf")
     checks = posterior.diagnose(data)
-    report = {"verdict": verdict(checks), "checks": to_records(checks), "history": {"reason": posterior.history.reason, "seconds": posterior.history.seconds}}
+    report = {
+        "verdict": verdict(checks),
+        "checks": to_records(checks),
+        "history": {"reason": posterior.history.reason, "seconds": posterior.history.seconds},
+    }
     (folder / "diagnostics.json").write_text(json.dumps(report, indent=1))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     posterior.save(folder / "model")

@@ -11,7 +11,8 @@ from ..priors import PriorNetwork
 
 
 def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise: float, seed: int) -> None:
-    """Write expression.h5ad (with context and perturbation in ``.obs``), expression.csv.gz, tfs.csv, network.csv, prior.csv.
+    """Write expression.h5ad (with context and perturbation in ``.obs``), expression.csv.gz, tfs.csv, network.csv,
+    prior.csv.
 
     ``prior_noise`` is the share of the true edges that prior.csv has at random places.
     """
@@ -32,7 +33,9 @@ def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise:
         obs["context"] = np.asarray(data.context_names)[data.context.numpy()]
     X = data.X.numpy()
     anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(folder / "expression.h5ad")
-    pd.DataFrame(X, index=pd.Index(names, name="cell"), columns=list(data.genes)).to_csv(folder / "expression.csv.gz", float_format="%.5g")
+    pd.DataFrame(X, index=pd.Index(names, name="cell"), columns=list(data.genes)).to_csv(
+        folder / "expression.csv.gz", float_format="%.5g"
+    )
     pd.DataFrame({"tf": data.tfs}).to_csv(folder / "tfs.csv", index=False)
     simulation.network.to_csv(folder / "network.csv", index=False)
     truth = PriorNetwork.from_edges(simulation.network[["source", "target", "sign"]], name="truth")

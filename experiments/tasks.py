@@ -37,7 +37,8 @@ def beeline_task(folder: Path, name: str) -> Task:
 
 
 def sergio_task(folder: Path, name: str, layer: str) -> Task:
-    """SERGIO cells; counts (`X`) as log1p of counts per million, clean expression as log1p, regulators those of the network."""
+    """SERGIO cells; counts (`X`) as log1p of counts per million, clean expression as log1p, regulators those of the
+    network."""
     adata = anndata.read_h5ad(folder / name / "expression.h5ad")
     network = pd.read_csv(folder / name / "network.csv", dtype={"source": str, "target": str})
     regulators = set(network["source"])
@@ -55,7 +56,9 @@ def random_grn_tasks(folder: Path, split: str = "train", layer: str = "X") -> It
         part = adata[adata.obs["graph"] == graph]
         network = networks.loc[networks["graph"] == graph, ["source", "target"]].reset_index(drop=True)
         regulators = set(network["source"])
-        data = ExpressionData.from_anndata(part.copy(), layer=None if layer == "X" else layer, tfs=[g for g in part.var_names if g in regulators])
+        data = ExpressionData.from_anndata(
+            part.copy(), layer=None if layer == "X" else layer, tfs=[g for g in part.var_names if g in regulators]
+        )
         data = data.normalized("log1p-cpm") if layer != "X" else ExpressionData(data.X.log1p(), data.genes, data.tfs)
         yield Task(f"random_grns:{graph}", data.without_constant_genes(), {"network": network})
 

@@ -20,7 +20,7 @@ from .elbo import by_restart, log_joint
 from .moments import EdgeMoments, aligned
 from .posterior import Posterior
 from .predictive import predict_cells
-from .samplers import Sampler
+from .samplers import NUTS, Gibbs
 from .storage import package_version
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
@@ -118,18 +118,18 @@ def to_arviz(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
 class _Builder:
     """Datasets that share attributes and coordinates; only the coordinates of the dimensions used are put in."""
 
-    def __init__(self, attrs: Mapping[str, Any], coords: Mapping[str, Sequence]) -> None:
+    def __init__(self, attrs: Mapping[str, Any], coords: Mapping[str, Any]) -> None:
         self.attrs = dict(attrs)
-        self.coords = {name: np.asarray(labels) for name, labels in coords.items()}
+        self.coords: dict[str, Any] = {name: np.asarray(labels) for name, labels in coords.items()}
 
     def __call__(self, values: Mapping[str, np.ndarray], *, dims: Sequence[str]) -> xr.Dataset:
         """Every variable on the same ``dims``."""
-        shared = {name: list(dims) for name in values}
+        shared: Any = {name: list(dims) for name in values}
         return dict_to_dataset(values, coords=self.coords, dims=shared, sample_dims=[], attrs=self.attrs)
 
     def sampled(self, values: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]]) -> xr.Dataset:
         """Variables ``(chain, draw, *dims)``."""
-        named = {name: list(dims.get(name, ())) for name in values}
+        named: Any = {name: list(dims.get(name, ())) for name in values}
         return dict_to_dataset(values, coords=self.coords, dims=named, sample_dims=["chain", "draw"], attrs=self.attrs)
 
 
@@ -163,10 +163,10 @@ def is_edge_site(model: Model, name: str) -> bool:
 
 def is_sampler(posterior: Posterior) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
-    return posterior.guide in {cls.name for cls in Sampler.__subclasses__()}
+    return posterior.guide in {Gibbs.name, NUTS.name}
 
 
-# -- groups ------------------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------
 def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
     edge_sites = [name for name in draws if is_edge_site(model, name)]
@@ -176,8 +176,8 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
         values |= {name: draws[name] for name in edge_sites}
     else:
         chosen = posterior.edges(top=NUM_EDGES)
-        source = _positions(model.coords["tf"], chosen["source"])
-        target = _positions(model.coords["target"], chosen["target"])
+        source = _positions(model.coords["tf"], chosen["source"].tolist())
+        target = _positions(model.coords["target"], chosen["target"].tolist())
         build.coords["edge"] = np.asarray(
             [f"{s} -> {t}" for s, t in zip(chosen["source"], chosen["target"], strict=True)]
         )
@@ -202,14 +202,14 @@ def _history_group(build: _Builder, posterior: Posterior) -> dict[str, xr.Datase
     build.coords["step"] = history.steps
     if not is_sampler(posterior):
         svi = {"elbo": history.elbo, "rate": history.rate}
-        dims = {"elbo": ["restart", "step"], "rate": ["step"]}
+        dims: Any = {"elbo": ["restart", "step"], "rate": ["step"]}
         return {"svi": dict_to_dataset(svi, coords=build.coords, dims=dims, sample_dims=[], attrs=build.attrs)}
     if history.elbo.shape[1] == 0:  # NUTS records nothing while it runs
         return {}
     return {"trace": build({"log_likelihood": history.elbo}, dims=("chain", "step"))}
 
 
-# -- densities and prior -----------------------------------------------------------------------------------------------
+# -- densities and prior ----------------------------------------
 def padded(model: Model, name: str, value: Tensor) -> Tensor:
     """``(draw, *dims)`` → ``(draw, *plates, *event)`` with every plate dimension of the model."""
     plates, event = [1] * model.max_plate_nesting, []
@@ -251,7 +251,7 @@ def log_prior_of(model: Model, draws: Mapping[str, np.ndarray]) -> dict[str, np.
         _, trace = log_joint(model, _values(model, draws, slice(0, 1)), None, 1)
         result = {}
         for name, value in draws.items():
-            fn = trace.nodes[name]["fn"]
+            fn: Any = trace.nodes[name]["fn"]
             if is_edge_site(model, name) or len(fn.batch_shape) > model.max_plate_nesting:
                 continue  # a parent has brought the dimension of the draws into its distribution
             single = fn.base_dist if fn.event_dim else fn  # by element, where the site is a vector
@@ -263,8 +263,8 @@ def log_prior_of(model: Model, draws: Mapping[str, np.ndarray]) -> dict[str, np.
 def _values(model: Model, draws: Mapping[str, np.ndarray], rows: slice) -> dict[str, Tensor]:
     """The chosen draws, chains pooled, laid out as the model has them."""
     flat = {name: value.reshape(-1, *value.shape[2:])[rows] for name, value in draws.items()}
-    make = {"dtype": model.constant.dtype, "device": model.constant.device}
-    return {name: padded(model, name, torch.tensor(value, **make)) for name, value in flat.items()}
+    dtype, device = model.constant.dtype, model.constant.device
+    return {n: padded(model, n, torch.tensor(value, dtype=dtype, device=device)) for n, value in flat.items()}
 
 
 def _total(model: Model, trace: poutine.Trace, count: int) -> Tensor:
@@ -283,7 +283,9 @@ def _total(model: Model, trace: poutine.Trace, count: int) -> Tensor:
             log_prob = torch.where(allowed, log_prob, 0.0)
         total = total + by_restart(log_prob, base, count)
     if enumerated:
-        joint = torch.logsumexp(sum(enumerated), dim=0)  # `log_joint` has checked that these are elementwise
+        joint = torch.logsumexp(
+            sum(enumerated, start=total.new_zeros(())), dim=0
+        )  # `log_joint` has checked that these are elementwise
         total = total + by_restart(torch.where(allowed, joint, 0.0), base, count)
     return total
 
@@ -324,6 +326,6 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
                 trace = poutine.trace(held).get_trace()
             for name in shape:
                 if name not in fixed:
-                    value = trace.nodes[name]["value"].cpu().numpy()
-                    drawn.setdefault(name, []).append(value.reshape(count, *shape[name]))
+                    value: Any = trace.nodes[name]["value"]
+                    drawn.setdefault(name, []).append(value.cpu().numpy().reshape(count, *shape[name]))
     return {name: np.concatenate(parts)[None] for name, parts in drawn.items()}

@@ -119,7 +119,7 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{name: plain(row[name]) for name in COLUMNS} for row in table.to_dict("records")]
 
 
-# -- how the fit went --------------------------------------------------------------------------------------------------
+# -- how the fit went ----------------------------------------
 def _ended(posterior: Posterior) -> Check:
     reason = posterior.history.reason
     good = not reason.startswith("diverged")
@@ -190,7 +190,7 @@ def _khat(posterior: Posterior) -> Check:
     return Check(name, value, KHAT, None, meaning)
 
 
-# -- chains and restarts -----------------------------------------------------------------------------------------------
+# -- chains and restarts ----------------------------------------
 def _small(posterior: Posterior) -> Mapping[str, np.ndarray]:
     """Draws of sites that are no edges, unthinned."""
     return {name: value for name, value in posterior.draws.items() if not is_edge_site(posterior.model, name)}
@@ -294,10 +294,11 @@ def _agreement(posterior: Posterior) -> Iterator[Check]:
     yield Check(names[1], found.correlation, MIN_CORRELATION, good, meaning)
 
 
-# -- against the data and the prior ------------------------------------------------------------------------------------
+# -- against the data and the prior ----------------------------------------
 def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) -> Iterator[Check]:
     low, high = COVERAGE_RANGE
-    names, limits = ("predictive intervals", "residual variance"), (f"{low} to {high}", MAX_SHARE_OFF)
+    names = ("predictive intervals", "residual variance")
+    limits: tuple[str | float, ...] = (f"{low} to {high}", MAX_SHARE_OFF)
     if data is None:
         for check, limit in zip(names, limits, strict=True):
             yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")

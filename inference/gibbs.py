@@ -83,7 +83,7 @@ class GibbsKernel(MCMCKernel):
         repeat = lambda v: v.repeat(1, 1, 1, self.num_chains) if shared else v  # noqa: E731
         return EdgeGroup(gram, repeat(place(self.model.anchor)), repeat(place(self.model.residual)), columns, shared)
 
-    # -- the Pyro kernel interface -----------------------------------------------------------------------------------------------
+    # -- the Pyro kernel interface ----------------------------------------
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self.warmup_steps = warmup_steps
         self.count = 0
@@ -171,7 +171,7 @@ class GibbsKernel(MCMCKernel):
         self.generator.set_state(snapshot["generator"].cpu())
         return {name: value.to(device) for name, value in snapshot["state"].items()}
 
-    # -- the moves ---------------------------------------------------------------------------------------------------------------
+    # -- the moves ----------------------------------------
     def _location(self, state: State) -> Tensor | None:
         if "sign_trust" not in state:
             return None
@@ -253,7 +253,7 @@ class GibbsKernel(MCMCKernel):
         if several:
             state["W_context"] = state["W_context"] + act("context_scale", state["W_context"] - state["W"])
 
-    # -- matrix products over groups ---------------------------------------------------------------------------------------------
+    # -- matrix products over groups ----------------------------------------
     def _product(self, value: Tensor) -> Tensor:
         """``(context, chain, tf, target)``: G times ``value``, each target with its own Gram matrix where it has one."""
         product = self.model.gram[:, None] @ value

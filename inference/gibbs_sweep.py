@@ -100,8 +100,9 @@ def sweep(
     expand = lambda v: group.pack(v.expand(chains, v.shape[-2], num_targets))  # noqa: E731
     take = lambda v, rows: v if v.shape[-2] == 1 else v[..., rows, :]  # noqa: E731
     precision = group.pack(1.0 / noise[..., None, :])[..., 0, :]  # (k, b, n)
-    w, common = group.pack(W_context), group.pack(W)  # (k, b, t, n), (b, t, n)
-    gates, logits = group.pack(inclusion), group.pack(probability)
+    # copies: with a single regulator, packing is only a view, and these are written to
+    w, common = group.pack(W_context).clone(), group.pack(W).clone()  # (k, b, t, n), (b, t, n)
+    gates, logits = torch.empty_like(common), torch.empty_like(common)
     logit, v1, v0, allowed = expand(prior.logit), expand(prior.slab), expand(prior.spike), expand(prior.allowed)
     loc = None if prior.loc is None else expand(prior.loc)
     omega = (

@@ -80,7 +80,7 @@ class Posterior:
     def dims(self) -> Mapping[str, tuple[str, ...]]:
         return self.model.dims
 
-    # -- edges -------------------------------------------------------------------------------------------------------------------
+    # -- edges ----------------------------------------
     def edges(
         self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
@@ -165,7 +165,7 @@ class Posterior:
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
 
-    # -- draws and predictions -----------------------------------------------------------------------------------------------------
+    # -- draws and predictions ----------------------------------------
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
         """``num_draws`` joint draws ``(draw, *dims)``, chains pooled, without replacement where there are enough."""
         pool = self.draws["W"].shape[0] * self.draws["W"].shape[1]
@@ -271,7 +271,7 @@ class Posterior:
             return flat
         return flat[np.random.default_rng(seed).choice(len(flat), num_draws, replace=False)]
 
-    # -- elsewhere -----------------------------------------------------------------------------------------------------------------
+    # -- elsewhere ----------------------------------------
     def to_datatree(self, data: "ExpressionData | None" = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See `datatree.to_datatree`."""
         from .datatree import to_datatree

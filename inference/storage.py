@@ -36,7 +36,7 @@ def package_version() -> str:
         return "unknown"
 
 
-# -- saving ------------------------------------------------------------------------------------------------------------
+# -- saving ----------------------------------------
 def save(posterior: Posterior, folder: Path) -> None:
     """Write ``posterior`` into ``folder``.
 
@@ -89,7 +89,7 @@ def save(posterior: Posterior, folder: Path) -> None:
     scratch = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         scratch.mkdir(parents=True)
-        np.savez(scratch / DRAWS, **draws)
+        np.savez(scratch / DRAWS, **draws)  # type: ignore[arg-type]  # numpy types every keyword as its own
         model_arrays = {name: value.detach().cpu().numpy() for name, value in (buffers | tables).items()}
         np.savez_compressed(scratch / MODEL, **model_arrays)
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -173,7 +173,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     return described
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading ----------------------------------------
 def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
     """Read what `save` has written.
 
@@ -207,7 +207,13 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
             model=model,
             draws=_under("draws/", draws),
             moments=moments,
-            history=History(**manifest["history"], **_under("history/", draws)),
+            history=History(
+                reason=manifest["history"]["reason"],
+                seconds=manifest["history"]["seconds"],
+                elbo=draws["history/elbo"],
+                steps=draws["history/steps"],
+                rate=draws["history/rate"],
+            ),
             guide=manifest["guide"],
             calibrated=manifest["calibrated"],
             seed=manifest["seed"],
@@ -264,13 +270,15 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 def _build_model(manifest: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Model:
     described, known = manifest["model"], manifest["knowledge"]
-    reports = {
-        name: AlignmentReport(**{key: tuple(v) if isinstance(v, list) else v for key, v in report.items()})
-        for name, report in known["reports"].items()
-    }
+    reports = {name: _build_report(report) for name, report in known["reports"].items()}
+    tables_of = {name: torch.from_numpy(value) for name, value in _under("knowledge/", tables).items()}
     knowledge = EdgeKnowledge(
-        *(tuple(known[axis]) for axis in ("tfs", "targets", "sources")),
-        **{name: torch.from_numpy(value) for name, value in _under("knowledge/", tables).items()},
+        tfs=tuple(known["tfs"]),
+        targets=tuple(known["targets"]),
+        sources=tuple(known["sources"]),
+        probability=tables_of["probability"],
+        sign=tables_of["sign"],
+        allowed=tables_of["allowed"],
         reports=reports,
     )
     model = _class(described["class"], MODELS).from_state(
@@ -281,6 +289,11 @@ def _build_model(manifest: Mapping[str, Any], tables: Mapping[str, np.ndarray]) 
     )
     _set_hyper(model, described["hyper"])
     return model
+
+
+def _build_report(values: Mapping[str, Any]) -> AlignmentReport:
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return AlignmentReport(**plain)
 
 
 def _build_prior(described: Mapping[str, Any]) -> EdgePrior:

@@ -12,7 +12,8 @@ from .data import ExpressionData
 
 
 class GaussianBlock(NamedTuple):
-    """Independent Gaussians over blocks of a site: ``mean`` (*batch, column, row), ``factor`` the lower Cholesky factor of each precision.
+    """Independent Gaussians over blocks of a site: ``mean`` (*batch, column, row), ``factor`` the lower Cholesky factor
+    of each precision.
 
     The site is laid out ``(*batch, row, column)``: one block a column.
     """
@@ -25,12 +26,15 @@ class Model(nn.Module, ABC):
     """A Pyro callable with ``coords`` and ``dims``; ``forward(batch)`` is the generative story and nothing else.
 
     ``forward(None)`` conditions on everything the model was made from (the whole data, or its sufficient statistics);
-    ``forward(batch)`` on a minibatch of cells. Plates sit at fixed dimensions: ``context`` -3, ``cell`` and ``tf`` -2, ``target`` -1; restarts and
+    ``forward(batch)`` on a minibatch of cells. Plates sit at fixed dimensions: ``context`` -3, ``cell`` and ``tf`` -2,
+    ``target`` -1; restarts and
     draws come to the left of ``max_plate_nesting``. Constants are buffers, so ``model.to(...)`` moves the priors too.
     """
 
     name: ClassVar[str]
     reference: ClassVar[str]
+    knowledge: EdgeKnowledge
+    edge_prior: EdgePrior
 
     @property
     @abstractmethod

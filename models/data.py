@@ -38,7 +38,8 @@ class ExpressionData:
     Parameters
     ----------
     matrix
-        ``(cell, column)``: a tensor, a scipy CSR matrix (stays sparse until a block is needed), or a backed matrix that is
+        ``(cell, column)``: a tensor, a scipy CSR matrix (stays sparse until a block is needed), or a backed matrix that
+        is
         read in blocks and never whole.
     genes
         Names of the genes, in the order of ``X``'s columns.
@@ -47,7 +48,8 @@ class ExpressionData:
     context
         ``(cell,)`` integer codes into ``context_names`` (cell types, batches, files), or ``None``.
     perturbed
-        ``(intervention, 2)`` pairs (cell, gene). An intervention clamps that gene in that cell: its incoming edges are cut there,
+        ``(intervention, 2)`` pairs (cell, gene). An intervention clamps that gene in that cell: its incoming edges are
+        cut there,
         so the cell says nothing of what regulates the gene but still tells what the gene regulates.
     size_factor
         ``(cell,)`` positive depth factors, or ``None``.
@@ -65,7 +67,8 @@ class ExpressionData:
     Raises
     ------
     ValueError
-        Wrong shapes, duplicate names, unknown TFs, and non-finite values (in-memory matrices here; backed ones when a block is read).
+        Wrong shapes, duplicate names, unknown TFs, and non-finite values (in-memory matrices here; backed ones when a
+        block is read).
 
     Examples
     --------
@@ -100,14 +103,16 @@ class ExpressionData:
         repeated = pd.Index(self.genes)
         if not repeated.is_unique:
             raise ValueError(
-                f"duplicate gene names: {some(sorted(set(repeated[repeated.duplicated()])))}. Make them unique first (adata.var_names_make_unique())"
+                f"duplicate gene names: {some(sorted(set(repeated[repeated.duplicated()])))}. "
+                "Make them unique first (adata.var_names_make_unique())"
             )
         if not self.tfs:
             object.__setattr__(self, "tfs", self.genes)
         unknown = sorted(set(self.tfs) - set(self.genes))
         if unknown:
             raise ValueError(
-                f"{len(unknown)} of {len(self.tfs)} `tfs` are not in `genes`: {some(unknown)}. Pass names from the expression file, or use match_tfs()"
+                f"{len(unknown)} of {len(self.tfs)} `tfs` are not in `genes`: {some(unknown)}. "
+                "Pass names from the expression file, or use match_tfs()"
             )
         if len(set(self.tfs)) != len(self.tfs):
             raise ValueError("`tfs` has repeated names: list each candidate regulator once")
@@ -123,7 +128,7 @@ class ExpressionData:
         elif sp.issparse(self.matrix):
             check_finite(torch.as_tensor(self.matrix.data), None)
 
-    # -- sizes and names -------------------------------------------------------------------------------------------------------
+    # -- sizes and names ----------------------------------------
     @property
     def num_cells(self) -> int:
         return int(self.matrix.shape[0])
@@ -142,7 +147,7 @@ class ExpressionData:
         position = {gene: i for i, gene in enumerate(self.genes)}
         return torch.tensor([position[tf] for tf in self.tfs], device=self.device)
 
-    # -- values ----------------------------------------------------------------------------------------------------------------
+    # -- values ----------------------------------------
     def rows(self, rows: slice | np.ndarray) -> Tensor:
         """``(row, gene)`` dense block, normalised, checked to be finite."""
         block = read_rows(self.matrix, rows, self.dtype).to(self.device)
@@ -165,7 +170,8 @@ class ExpressionData:
             yield start, self.rows(slice(start, min(start + size, self.num_cells)))
 
     def minibatches(self, size: int, generator: torch.Generator | None = None) -> Iterator["ExpressionData"]:
-        """One pass over all cells in random order, ``size`` at a time (the last may be smaller), each standing for all cells."""
+        """One pass over all cells in random order, ``size`` at a time (the last may be smaller), each standing for all
+        cells."""
         order = torch.randperm(self.num_cells, generator=generator).numpy()
         for start in range(0, self.num_cells, size):
             yield replace(self.subset(order[start : start + size]), population=self.num_cells)
@@ -176,7 +182,7 @@ class ExpressionData:
 
         return GramStatistics.from_data(self, chunk_size=chunk_size)
 
-    # -- derived data ----------------------------------------------------------------------------------------------------------
+    # -- derived data ----------------------------------------
     def subset(self, cells: np.ndarray) -> "ExpressionData":
         """The given cells (integer positions or a boolean mask), in memory."""
         cells = np.asarray(cells)
@@ -224,34 +230,46 @@ class ExpressionData:
         )
 
     def without_constant_genes(self) -> "ExpressionData":
-        """Drop genes with no variance (they can neither regulate nor be explained) and say so in ``notes``."""
-        varies = self.moments()[1] > 0
-        constant = [g for g, v in zip(self.genes, varies.tolist(), strict=True) if not v]
-        if not constant:
+        """Drop genes that do not vary within any context (they can neither regulate nor be explained); ``notes`` say
+        which."""
+        count, mean, square = self._context_moments()
+        constant = is_constant(count, mean, square)
+        if not bool(constant.any()):
             return self
-        kept = self.select_genes([g for g, v in zip(self.genes, varies.tolist(), strict=True) if v])
-        return replace(kept, notes=(*self.notes, f"{len(constant)} constant genes dropped: {some(constant)}"))
+        names = [g for g, c in zip(self.genes, constant.tolist(), strict=True) if c]
+        kept = self.select_genes([g for g, c in zip(self.genes, constant.tolist(), strict=True) if not c])
+        return replace(kept, notes=(*self.notes, f"{len(names)} constant genes dropped: {some(names)}"))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells, float64, in one pass."""
-        count, mean, square = (
-            0,
-            torch.zeros(self.num_genes, dtype=torch.float64),
-            torch.zeros(self.num_genes, dtype=torch.float64),
-        )
-        for _, block in self.chunks():
-            rows = block.double().cpu()
-            shift = rows.mean(0) - mean
-            total = count + len(rows)
-            square += rows.var(0, correction=0) * len(rows) + shift**2 * (count * len(rows) / total)
-            mean += shift * (len(rows) / total)
-            count = total
-        return mean, square / count
+        count, mean, square = self._context_moments()
+        share = (count / count.sum())[:, None]
+        overall = (share * mean).sum(0)
+        return overall, square.sum(0) / count.sum() + (share * (mean - overall) ** 2).sum(0)
+
+    def _context_moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Number of cells ``(context,)``, means and centred sums of squares ``(context, gene)``."""
+        shape = (self.num_contexts, self.num_genes)
+        count = torch.zeros(shape[0], dtype=torch.float64)
+        mean, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        for start, block in self.chunks():
+            codes = None if self.context is None else self.context[start : start + len(block)].cpu()
+            for k in range(self.num_contexts):
+                rows = block.double().cpu() if codes is None else block.double().cpu()[codes == k]
+                if not len(rows):
+                    continue
+                total = count[k] + len(rows)
+                shift = rows.mean(0) - mean[k]
+                square[k] += rows.var(0, correction=0) * len(rows) + shift**2 * (count[k] * len(rows) / total)
+                mean[k] += shift * (len(rows) / total)
+                count[k] = total
+        return count, mean, square
 
     def normalized(self, how: str) -> "ExpressionData":
         """Return the data under one of the named normalisations, applied lazily to each block.
 
-        ``none``: as they are. ``log1p-cpm``: ``log(1 + counts per million)``, refusing negative values. ``zscore``: each gene to
+        ``none``: as they are. ``log1p-cpm``: ``log(1 + counts per million)``, refusing negative values. ``zscore``:
+        each gene to
         mean 0 and variance 1 over all cells (constant genes are refused by name).
         """
         if how not in NORMALIZATIONS:
@@ -268,7 +286,8 @@ class ExpressionData:
         constant = [g for g, v in zip(self.genes, variance.tolist(), strict=True) if v == 0]
         if constant:
             raise ValueError(
-                f"{len(constant)} constant genes cannot be z-scored: {some(constant)}. Drop them first (--drop-constant)"
+                f"{len(constant)} constant genes cannot be z-scored: "
+                f"{some(constant)}. Drop them first (--drop-constant)"
             )
         return replace(self, transform=Affine(mean, variance.sqrt()))
 
@@ -289,7 +308,7 @@ class ExpressionData:
             size_factor=size_factor,
         )
 
-    # -- constructors ----------------------------------------------------------------------------------------------------------
+    # -- constructors ----------------------------------------
     @classmethod
     def from_frame(
         cls,
@@ -301,15 +320,18 @@ class ExpressionData:
     ) -> "ExpressionData":
         """From a table with one row a cell and one column a gene.
 
-        A table of genes × cells (BEELINE) is recognised when ``tfs`` are found among the rows and not among the columns; it is
-        transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by ``+`` or ``,``, or
+        A table of genes × cells (BEELINE) is recognised when ``tfs`` are found among the rows and not among the
+        columns; it is
+        transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by ``+`` or
+        ``,``, or
         a control label) have one entry a cell.
         """
         notes: tuple[str, ...] = ()
         frame, swapped = orient(frame, tfs)
         if swapped:
             notes = (
-                f"genes x cells recognised from the TF names and transposed: {frame.shape[0]} cells x {frame.shape[1]} genes",
+                "genes x cells recognised from the TF names and transposed: "
+                f"{frame.shape[0]} cells x {frame.shape[1]} genes",
             )
         other = [str(c) for c, kind in frame.dtypes.items() if kind.kind not in "fiub"]
         if other:
@@ -379,7 +401,8 @@ class ExpressionData:
         return data
 
     def match_tfs(self, tfs: Sequence[str]) -> "ExpressionData":
-        """Use those of ``tfs`` that are measured; the number of the others goes to ``notes``. None measured is an error."""
+        """Use those of ``tfs`` that are measured; the number of the others goes to ``notes``. None measured is an
+        error."""
         known = set(self.genes)
         wanted = list(dict.fromkeys(str(t) for t in tfs))
         found = tuple(t for t in wanted if t in known)
@@ -399,7 +422,8 @@ class ExpressionData:
         return replace(self, tfs=found, notes=notes)
 
     def with_interventions(self, labels: Sequence[str]) -> "ExpressionData":
-        """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are noted."""
+        """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are
+        noted."""
         if len(labels) != self.num_cells:
             raise ValueError(f"{len(labels)} perturbation labels for {self.num_cells} cells: pass one a cell")
         position = {gene: i for i, gene in enumerate(self.genes)}
@@ -422,6 +446,15 @@ class ExpressionData:
             logger.info(notes[-1])
         table = torch.tensor(pairs, dtype=torch.long, device=self.device).reshape(-1, 2)
         return replace(self, perturbed=table if len(pairs) else None, notes=notes)
+
+
+def is_constant(count: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+    """``(gene,)`` True where the variation within contexts is rounding error: below 1e-24 of the raw sum of squares.
+
+    ``count`` ``(context,)``, ``mean`` and centred sums of squares ``square`` ``(context, gene)``.
+    """
+    within = square.sum(0)
+    return within <= 1e-24 * (within + (count[:, None] * mean**2).sum(0))
 
 
 def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame, bool]:

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, some
+from .data import ExpressionData, is_constant, some
 
 
 @dataclass(frozen=True, eq=False)
 class Clamped:
     """Moments of the cells in which one target is clamped by an intervention, by (context, target) pair.
 
-    ``context, target``: ``(pair,)`` indices; ``count`` ``(pair,)``; ``mean`` ``(pair, tf)`` of the regulators and ``own`` ``(pair,)`` of the
+    ``context, target``: ``(pair,)`` indices; ``count`` ``(pair,)``; ``mean`` ``(pair, tf)`` of the regulators and
+    ``own`` ``(pair,)`` of the
     target; centred sums ``gram`` ``(pair, tf, tf)``, ``cross`` ``(pair, tf)``, ``square`` ``(pair,)``.
     """
 
@@ -37,8 +38,10 @@ class GramStatistics:
     .. math:: \bar x_k, \qquad C_k = \sum_c (x_c - \bar x_k)_{\mathrm{tf}} (x_c - \bar x_k)^\top, \qquad
               s_{kg} = \sum_c (x_{cg} - \bar x_{kg})^2 .
 
-    They are additive: ``a + b`` are the statistics of both sets of cells (Chan, Golub & LeVeque 1983), over chunks of a file, contexts
-    or machines, accumulated in float64 around running means, so that neither the number of cells nor a large mean costs digits.
+    They are additive: ``a + b`` are the statistics of both sets of cells (Chan, Golub & LeVeque 1983), over chunks of a
+    file, contexts
+    or machines, accumulated in float64 around running means, so that neither the number of cells nor a large mean costs
+    digits.
     Cells in which a target is clamped by an intervention are taken out of that target's statistics alone (`Clamped`).
 
     Attributes
@@ -139,10 +142,12 @@ class GramStatistics:
 
     def require_variance(self) -> None:
         """Refuse constant genes by name: they can neither regulate nor be explained."""
-        constant = [g for g, s in zip(self.genes, self.square.sum(0).tolist(), strict=True) if s <= 0]
+        flags = is_constant(self.count, self.mean, self.square).tolist()
+        constant = [g for g, flag in zip(self.genes, flags, strict=True) if flag]
         if constant:
             raise ValueError(
-                f"{len(constant)} constant genes: {some(constant)}. Drop them with --drop-constant (Python: data.without_constant_genes())"
+                f"{len(constant)} constant genes: {some(constant)}. Drop them with "
+                "--drop-constant (Python: data.without_constant_genes())"
             )
 
 
@@ -211,15 +216,21 @@ def _row(part: Clamped, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor,
 class RegressionStatistics:
     r"""Standardised, intervention-corrected statistics of the regressions of every target on every regulator.
 
-    With :math:`\hat w` an anchor near the least-squares solution (self-edge zero), the residual sum of squares is expanded around it,
+    With :math:`\hat w` an anchor near the least-squares solution (self-edge zero), the residual sum of squares is
+    expanded around it,
 
-    .. math:: \mathrm{SSE}(w) = \mathrm{SSE}(\hat w) - 2 (w-\hat w)^\top r + (w-\hat w)^\top G (w-\hat w), \qquad r = b - G\hat w,
+    .. math:: \mathrm{SSE}(w) = \mathrm{SSE}(\hat w) - 2 (w-\hat w)^\top r + (w-\hat w)^\top G (w-\hat w), \qquad r = b
+              - G\hat w,
 
-    which is exact for any anchor and keeps all digits in float32 with a million cells, where :math:`y^\top y - 2 w^\top b + w^\top G w` cancels.
+    which is exact for any anchor and keeps all digits in float32 with a million cells, where :math:`y^\top y - 2 w^\top
+    b + w^\top G w` cancels.
 
-    ``gram`` ``(context, tf, tf)`` serves every target but those with interventions: ``own`` ``(pair,)`` lists them and ``own_gram``
-    ``(context, pair, tf, tf)`` theirs. ``anchor``, ``residual`` ``(context, tf, target)``; ``sse``, ``dof`` ``(context, target)``, where ``dof`` = cells − 1
-    (the flat intercept of each context is integrated out). ``tf_mean``, ``target_mean`` ``(context, ·, target)`` recover the intercept.
+    ``gram`` ``(context, tf, tf)`` serves every target but those with interventions: ``own`` ``(pair,)`` lists them and
+    ``own_gram``
+    ``(context, pair, tf, tf)`` theirs. ``anchor``, ``residual`` ``(context, tf, target)``; ``sse``, ``dof`` ``(context,
+    target)``, where ``dof`` = cells − 1
+    (the flat intercept of each context is integrated out). ``tf_mean``, ``target_mean`` ``(context, ·, target)``
+    recover the intercept.
     """
 
     gram: Tensor
@@ -287,7 +298,8 @@ def _cut(
     unit_tf: Tensor,
     unit: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Take each target's clamped cells out of its own statistics, in place; return the targets concerned and their Gram matrices."""
+    """Take each target's clamped cells out of its own statistics, in place; return the targets concerned and their Gram
+    matrices."""
     clamped = statistics.clamped
     assert clamped is not None, "called when there are interventions"
     place = {int(c): i for i, c in enumerate(column.tolist())}
@@ -321,7 +333,8 @@ def _ridge(gram: Tensor) -> Tensor:
 
 
 def _anchor(gram: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
-    """Least squares for all targets from one inverse per context; a TF's own coefficient is removed by the block-inverse identity."""
+    """Least squares for all targets from one inverse per context; a TF's own coefficient is removed by the
+    block-inverse identity."""
     inverse = _ridge(gram)  # (context, tf, tf)
     full = inverse @ cross
     row, col = torch.nonzero(self_edge, as_tuple=True)

@@ -23,11 +23,15 @@ class LinearNetwork(Model):
     .. math:: y_{cg} \sim N\Big(\mu_{kg} + \sum_t W_{ktg}\, x_{ct},\ \sigma_{kg}^2\Big), \qquad W_{tt} = 0, \qquad
               W_{ktg} \sim N(W_{tg}, \omega^2), \quad \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
-    for cell c of context k (with one context :math:`W_{ktg} = W_{tg}`, so ω does not exist). The likelihood is an exact function of
-    `GramStatistics`, with the flat intercepts :math:`\mu_{kg}` integrated out: a step costs the same for a thousand and a million cells. In cells where
-    gene g is clamped by an intervention its own equation is cut. The linear GRN of CellOracle (Kamimoto et al. 2023) and TIGRESS (Haury et al. 2012).
+    for cell c of context k (with one context :math:`W_{ktg} = W_{tg}`, so ω does not exist). The likelihood is an exact
+    function of
+    `GramStatistics`, with the flat intercepts :math:`\mu_{kg}` integrated out: a step costs the same for a thousand and
+    a million cells. In cells where
+    gene g is clamped by an intervention its own equation is cut. The linear GRN of CellOracle (Kamimoto et al. 2023)
+    and TIGRESS (Haury et al. 2012).
 
-    Weights are standardised: standard deviations of the target per standard deviation of the regulator (within contexts);
+    Weights are standardised: standard deviations of the target per standard deviation of the regulator (within
+    contexts);
     ``scale`` (gene) converts, :math:`W^{\mathrm{raw}}_{tg} = W_{tg}\, \mathrm{sd}_g / \mathrm{sd}_t`.
 
     Parameters
@@ -138,7 +142,7 @@ class LinearNetwork(Model):
             model.register_buffer(name, value)
         return model
 
-    # -- axes ------------------------------------------------------------------------------------------------------------------
+    # -- axes ----------------------------------------
     @property
     def has_contexts(self) -> bool:
         return len(self.contexts) > 1
@@ -166,7 +170,8 @@ class LinearNetwork(Model):
     def max_plate_nesting(self) -> int:
         return 3 if self.has_contexts else 2
 
-    # -- the generative story --------------------------------------------------------------------------------------------------
+    # -- the generative story
+    # --------------------------------------------------------------------------------------------------
     def forward(self, batch: ExpressionData | None = None) -> None:
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
@@ -201,7 +206,8 @@ class LinearNetwork(Model):
                     pyro.factor("X", log_prob)
 
     def squared_error(self, W: Tensor) -> Tensor:
-        """``(*batch, 1, target)`` centred residual sum of squares of ``W`` ``(*batch, tf, target)``; contexts lead both if there are several."""
+        """``(*batch, 1, target)`` centred residual sum of squares of ``W`` ``(*batch, tf, target)``; contexts lead both
+        if there are several."""
         gram, anchor, residual, sse = self.gram, self.anchor, self.residual, self.sse[:, None]
         own_gram = self.own_gram
         if not self.has_contexts:
@@ -233,7 +239,8 @@ class LinearNetwork(Model):
         if levels == 1:
             mean, sd = offset + x @ W, noise.sqrt().expand(*noise.shape[:-1], y.shape[-1])
         else:
-            # (*batch, context, 1, target) -> (*batch, 1, cell, target): whatever is left of the context plate stays left of it
+            # (*batch, context, 1, target) -> (*batch, 1, cell, target): whatever is left of the context plate stays
+            # left of it
             by_cell = lambda v: v.squeeze(-2)[..., context, :].unsqueeze(-3)  # noqa: E731
             offset, sd = by_cell(offset), by_cell(noise.sqrt())
             mean = offset + torch.einsum("ct,...ctg->...cg", x, W[..., context, :, :]).unsqueeze(-3)
@@ -250,9 +257,10 @@ class LinearNetwork(Model):
             mask[batch.perturbed[:, 0], batch.perturbed[:, 1]] = False
         return (X - self.context_mean[context]) / self.scale, mask[:, self.target_index]
 
-    # -- conjugacy -------------------------------------------------------------------------------------------------------------
+    # -- conjugacy ----------------------------------------
     def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
-        r"""W given the scales and the noise: for each target :math:`N(\Lambda^{-1}\eta, \Lambda^{-1})`, :math:`\Lambda = G/\sigma^2 + S^{-2}`.
+        r"""W given the scales and the noise: for each target :math:`N(\Lambda^{-1}\eta, \Lambda^{-1})`, :math:`\Lambda
+        = G/\sigma^2 + S^{-2}`.
 
         One block a target, over its regulators: batch ``(*batch, target)``, event ``(tf,)``.
         """
@@ -260,14 +268,16 @@ class LinearNetwork(Model):
             return super().conditional(site, values)
         if self.has_contexts:
             raise ValueError(
-                "the Blocked guide handles one context: use the Gibbs sampler or MeanField for several, or fit them one by one"
+                "the Blocked guide handles one context: use the Gibbs sampler "
+                "or MeanField for several, or fit them one by one"
             )
         loc, scale = self.edge_prior.gaussian(values)
         noise = values["noise_variance"]  # (*batch, 1, target)
         shape = torch.broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
         allowed = self.edge_prior.allowed
         kept = torch.where(allowed, self.anchor[0], 0.0)
-        # W = kept anchor + step; the prior of the step is N(loc − kept, scale²), edges that may not exist are uncoupled from the data
+        # W = kept anchor + step; the prior of the step is N(loc − kept, scale²), edges that may not exist are uncoupled
+        # from the data
         weight = scale.expand(shape) ** -2
         residual = torch.where(allowed, self.residual[0] + self._moved_anchor(), 0.0)
         eta = (residual / noise + weight * (loc - kept)).transpose(-1, -2)  # (*batch, target, tf)

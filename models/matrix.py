@@ -1,4 +1,5 @@
-"""Row-sliceable expression matrices: dense tensors, scipy sparse matrices, and backed files are read in the same way."""
+"""Row-sliceable expression matrices: dense tensors, scipy sparse matrices, and backed files are read in the same
+way."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,8 @@ def read_rows(matrix: Any, rows: slice | np.ndarray, dtype: torch.dtype) -> Tens
     Parameters
     ----------
     matrix
-        A ``torch.Tensor``, a scipy sparse matrix, or anything on disk that slices by rows (h5py, zarr, a backed AnnData's ``.X``).
+        A ``torch.Tensor``, a scipy sparse matrix, or anything on disk that slices by rows (h5py, zarr, a backed
+        AnnData's ``.X``).
     rows
         A slice, or integer positions in any order; files are read in increasing order, as h5py demands, and put back.
     dtype
@@ -48,7 +50,8 @@ def log1p_cpm(block: Tensor) -> Tensor:
     """``log(1 + 10⁶ x_cg / Σ_g x_cg)`` for a ``(cell, gene)`` block of counts; cells without counts stay at zero."""
     if bool((block < 0).any()):
         raise ValueError(
-            f"log1p-cpm needs counts, found a negative value ({block.min().item():g}): pass raw counts with `layer`, or "
+            "log1p-cpm needs counts, found a negative value "
+            f"({block.min().item():g}): pass raw counts with `layer`, or "
             "use normalize 'none' or 'zscore' for data that are already transformed"
         )
     total = block.sum(dim=1, keepdim=True)

@@ -9,7 +9,8 @@ SQUARINGS = 10  # Gelfand's formula at the 1024th power: the spectral radius to 
 
 
 class Response(NamedTuple):
-    """``change`` (draw, target) in standard deviations; ``settled`` (draw,) whether the draw's network has a stable steady state."""
+    """``change`` (draw, target) in standard deviations; ``settled`` (draw,) whether the draw's network has a stable
+    steady state."""
 
     change: Tensor
     settled: Tensor
@@ -20,9 +21,12 @@ def respond(
 ) -> Response:
     r"""Change of every target when some regulators are held at new levels and their own equations are cut.
 
-    With A the TF → TF part of W, the other regulators settle at :math:`d = A^\top d` with :math:`d_S = \delta` on the clamped set S, and targets at
-    :math:`W^\top d`. Solved once: :math:`d = B_{\cdot S} B_{SS}^{-1}\delta`, :math:`B = (I-A^\top)^{-1}`. The state is reached only if the spectral radius of the
-    cut system is below one. With ``steps`` = n the change is instead carried n times through W, as CellOracle does (Kamimoto et al. 2023, Methods, "signal propagation").
+    With A the TF → TF part of W, the other regulators settle at :math:`d = A^\top d` with :math:`d_S = \delta` on the
+    clamped set S, and targets at
+    :math:`W^\top d`. Solved once: :math:`d = B_{\cdot S} B_{SS}^{-1}\delta`, :math:`B = (I-A^\top)^{-1}`. The state is
+    reached only if the spectral radius of the
+    cut system is below one. With ``steps`` = n the change is instead carried n times through W, as CellOracle does
+    (Kamimoto et al. 2023, Methods, "signal propagation").
 
     Parameters
     ----------
@@ -63,7 +67,8 @@ def respond(
 
 
 def spectral_radius(A: Tensor) -> Tensor:
-    """``(*batch,)`` largest absolute eigenvalue by Gelfand's formula with repeated squaring: matrix products only, no eigenvalues."""
+    """``(*batch,)`` largest absolute eigenvalue by Gelfand's formula with repeated squaring: matrix products only, no
+    eigenvalues."""
     log_norm = torch.zeros(A.shape[:-2], dtype=A.dtype, device=A.device)
     power = 1.0
     for _ in range(SQUARINGS):

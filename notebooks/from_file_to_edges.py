@@ -11,7 +11,8 @@
 # %% [markdown]
 # # From an expression file to edges that say how sure they are
 #
-# Cells go in, edges come out: each with the probability that it exists, its sign, an interval, and a false-sign rate. The data here are simulated, so that
+# Cells go in, edges come out: each with the probability that it exists, its sign, an interval, and a false-sign rate.
+# The data here are simulated, so that
 # every claim can be held against the truth. Replace the first cell with your own file.
 
 # %%
@@ -20,23 +21,34 @@ import tempfile
 from pathlib import Path
 
 from pyrogrn import Gibbs, LinearNetwork, PriorNetwork, fit, read_expression, read_names, score_edges, simulate_linear
-from pyrogrn.experiments.figures import edge_forest, inclusion_overview, network_picture, predictive_check, reliability_diagram
+from pyrogrn.experiments.figures import (
+    edge_forest,
+    inclusion_overview,
+    network_picture,
+    predictive_check,
+    reliability_diagram,
+)
 from pyrogrn.experiments.scores import expected_calibration_error
 from pyrogrn.experiments.simulation import write_simulation
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests
 folder = Path(tempfile.mkdtemp())
-simulation = simulate_linear(num_genes=40 if FAST else 150, num_tfs=8 if FAST else 20, num_cells=300 if FAST else 1500, num_perturbed=3, seed=4)
+simulation = simulate_linear(
+    num_genes=40 if FAST else 150, num_tfs=8 if FAST else 20, num_cells=300 if FAST else 1500, num_perturbed=3, seed=4
+)
 write_simulation(simulation, folder, prior_noise=0.3, seed=4)
 sorted(p.name for p in folder.iterdir())
 
 # %% [markdown]
 # ## Read
-# An h5ad of cells × genes, a list of candidate regulators, and a prior network: here the truth with 30% of its edges at random places. In some cells a regulator is knocked out:
+# An h5ad of cells × genes, a list of candidate regulators, and a prior network: here the truth with 30% of its edges at
+# random places. In some cells a regulator is knocked out:
 # such cells say nothing of what regulates that gene, and are left out of its equation.
 
 # %%
-data = read_expression([folder / "expression.h5ad"], tfs=read_names(folder / "tfs.csv"), perturbation_key="perturbation")
+data = read_expression(
+    [folder / "expression.h5ad"], tfs=read_names(folder / "tfs.csv"), perturbation_key="perturbation"
+)
 motif = PriorNetwork.read(folder / "prior.csv", name="motif")
 data.num_cells, data.num_genes, len(data.tfs), motif
 
@@ -68,7 +80,8 @@ network_picture(chosen, tfs=set(data.tfs))
 
 # %% [markdown]
 # ## How far do the data trust the prior?
-# One coefficient a source, learned with the network: 0 means ignored, 3 raises the odds of a listed edge about fifteenfold.
+# One coefficient a source, learned with the network: 0 means ignored, 3 raises the odds of a listed edge about
+# fifteenfold.
 
 # %%
 posterior.trust().round(2)
@@ -90,7 +103,10 @@ predictive_check(observed, predicted.reshape(-1, observed.size))
 # %%
 exists = [pair in true for pair in zip(edges["source"], edges["target"], strict=True)]
 scores = score_edges(edges, simulation.network)
-print(f"average precision {scores['average_precision']:.3f}, calibration error {expected_calibration_error(edges['inclusion'].to_numpy(), exists):.3f}")
+print(
+    f"average precision {scores['average_precision']:.3f}, calibration error "
+    f"{expected_calibration_error(edges['inclusion'].to_numpy(), exists):.3f}"
+)
 reliability_diagram(edges["inclusion"].to_numpy(), exists)
 
 # %%
@@ -98,7 +114,8 @@ inclusion_overview(edges["inclusion"].to_numpy(), edges["weight"].to_numpy())
 
 # %% [markdown]
 # ## What happens if …
-# Knock out a regulator: the linear network's new steady state, with the uncertainty of the whole posterior. It can be compared with the cells in which it was done.
+# Knock out a regulator: the linear network's new steady state, with the uncertainty of the whole posterior. It can be
+# compared with the cells in which it was done.
 
 # %%
 gene = "G0001"

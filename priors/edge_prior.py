@@ -20,17 +20,22 @@ SIGN_TRUST_SCALE = 1.0  # and move the slab's mean by one slab standard deviatio
 class EdgePrior(nn.Module, ABC):
     r"""Prior on the weights ``W`` (tf, target) of a network, in standardised units (sd of target per sd of regulator).
 
-    Source k of prior knowledge gives each edge a confidence :math:`P^k_{tg}\in[0,1)` and perhaps a sign :math:`S^k_{tg}`. It enters
-    through a non-negative coefficient sampled with everything else, :math:`b_k \sim \mathrm{HalfNormal}(3)`: its posterior says how far
+    Source k of prior knowledge gives each edge a confidence :math:`P^k_{tg}\in[0,1)` and perhaps a sign
+    :math:`S^k_{tg}`. It enters
+    through a non-negative coefficient sampled with everything else, :math:`b_k \sim \mathrm{HalfNormal}(3)`: its
+    posterior says how far
     the data trust source k; a useless source ends near zero. With the *scale* strategy
 
     .. math:: s_{tg} = s \exp\!\big(\tfrac12 \sum_k b_k P^k_{tg}\big),
 
-    with the *inclusion* strategy (`SpikeSlab`) :math:`\operatorname{logit}\pi_{tg} = a + h_t + \sum_k b_k P^k_{tg}`. Signs shift the mean by
-    :math:`m_{tg} = \sum_k \psi_k S^k_{tg}` scale units, :math:`\psi_k\sim\mathrm{HalfNormal}(1)`. Sites: ``trust`` (source), ``sign_trust``
+    with the *inclusion* strategy (`SpikeSlab`) :math:`\operatorname{logit}\pi_{tg} = a + h_t + \sum_k b_k P^k_{tg}`.
+    Signs shift the mean by
+    :math:`m_{tg} = \sum_k \psi_k S^k_{tg}` scale units, :math:`\psi_k\sim\mathrm{HalfNormal}(1)`. Sites: ``trust``
+    (source), ``sign_trust``
     (source, those with signs), ``W``, and those of the family.
 
-    An `EdgePrior` is a value: describe it first, `bind` it to the axes of a model (the model does), then call it inside the model.
+    An `EdgePrior` is a value: describe it first, `bind` it to the axes of a model (the model does), then call it inside
+    the model.
     """
 
     strategies: ClassVar[tuple[str, ...]] = ("scale",)
@@ -48,7 +53,7 @@ class EdgePrior(nn.Module, ABC):
         self.trust_prior = Hyper(dist.HalfNormal, TRUST_SCALE)
         self.sign_trust_prior = Hyper(dist.HalfNormal, SIGN_TRUST_SCALE)
 
-    # -- binding ---------------------------------------------------------------------------------------------------------------
+    # -- binding ----------------------------------------
     def bind(self, knowledge: EdgeKnowledge) -> "EdgePrior":
         """A copy that knows the axes and the prior networks."""
         bound = copy.deepcopy(self)
@@ -83,7 +88,8 @@ class EdgePrior(nn.Module, ABC):
         """Names of the dimensions of the sites of this family (without W and the trust coefficients)."""
         return {}
 
-    # -- the knowledge as tensors ----------------------------------------------------------------------------------------------
+    # -- the knowledge as tensors
+    # ----------------------------------------------------------------------------------------------
     def sample_trust(self) -> tuple[Tensor | None, Tensor | None]:
         """Draw the sites ``trust`` and ``sign_trust`` (``None`` where no source has the information)."""
         trust = self._sample_sources("trust", self.trust_prior, len(self.sources))
@@ -101,13 +107,16 @@ class EdgePrior(nn.Module, ABC):
         """``(*batch, tf, target)``: Σ_k ψ_k S^k, in units of the edge's scale."""
         return weighted_sum(sign_trust, self.sign)
 
-    # -- the generative story --------------------------------------------------------------------------------------------------
+    # -- the generative story
+    # --------------------------------------------------------------------------------------------------
     @abstractmethod
     def forward(self, tf: Any, target: Any) -> Tensor:
-        """Sample the hyperparameters and ``W`` inside the given plates; return W ``(*batch, tf, target)``, zero where not allowed."""
+        """Sample the hyperparameters and ``W`` inside the given plates; return W ``(*batch, tf, target)``, zero where
+        not allowed."""
 
     def inclusion(self, draws: Mapping[str, Tensor], *, threshold: float) -> Tensor:
-        """``(*batch, tf, target)`` probability that the edge exists, given each draw of the sites (average it over draws).
+        """``(*batch, tf, target)`` probability that the edge exists, given each draw of the sites (average it over
+        draws).
 
         Families without an inclusion variable return the indicator of ``|W| > threshold`` (standardised units).
         """
@@ -116,14 +125,16 @@ class EdgePrior(nn.Module, ABC):
     def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and sd ``(*batch, tf, target)`` of W given the other sites; only for conditionally Gaussian families."""
         raise ValueError(
-            f"W is not Gaussian given the other sites of {type(self).__name__}: use MeanField or LowRank, or the priors Normal or Horseshoe"
+            f"W is not Gaussian given the other sites of {type(self).__name__}: use "
+            "MeanField or LowRank, or the priors Normal or Horseshoe"
         )
 
 
 def weighted_sum(coefficient: Tensor | None, feature: Tensor) -> Tensor:
     """Σ_k coefficient_k feature_k over ``feature`` (source, tf, target); 0 without sources.
 
-    ``coefficient`` is ``(source,)``, or ``(*batch, 1, 1, source)`` when it was drawn under plates to the left of tf and target.
+    ``coefficient`` is ``(source,)``, or ``(*batch, 1, 1, source)`` when it was drawn under plates to the left of tf and
+    target.
     """
     if coefficient is None:
         return feature.new_zeros(())

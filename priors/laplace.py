@@ -11,7 +11,8 @@ from .hyper import Hyper, as_hyper
 
 
 class Laplace(EdgePrior):
-    r""":math:`W_{tg} \sim \mathrm{Laplace}(s_{tg} m_{tg},\ s_{tg})`; its MAP is the LASSO (Tibshirani 1996) with penalty :math:`1/s`.
+    r""":math:`W_{tg} \sim \mathrm{Laplace}(s_{tg} m_{tg},\ s_{tg})`; its MAP is the LASSO (Tibshirani 1996) with
+    penalty :math:`1/s`.
 
     Parameters
     ----------

@@ -17,7 +17,8 @@ class Normal(EdgePrior):
     Parameters
     ----------
     scale
-        s: fixed, or a `Hyper`. Default LogNormal(log 0.1, 1): an edge explains about 1% of its target's variance, give or take a
+        s: fixed, or a `Hyper`. Default LogNormal(log 0.1, 1): an edge explains about 1% of its target's variance, give
+        or take a
         factor of seven in sd.
     """
 

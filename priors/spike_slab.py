@@ -19,17 +19,22 @@ class SpikeSlab(EdgePrior):
     .. math:: \gamma_{tg} \sim \mathrm{Bernoulli}(\pi_{tg}), \qquad
               \operatorname{logit}\pi_{tg} = a + h_t + \textstyle\sum_k b_k P^k_{tg}, \qquad h_t \sim N(0, \eta^2)
 
-    .. math:: W_{tg} \mid \gamma \sim \begin{cases} N(s\,m_{tg},\ s^2) & \gamma_{tg} = 1\\ N(0,\ \rho^2 s^2) & \gamma_{tg} = 0\end{cases}
+    .. math:: W_{tg} \mid \gamma \sim \begin{cases} N(s\,m_{tg},\ s^2) & \gamma_{tg} = 1\\ N(0,\ \rho^2 s^2) &
+              \gamma_{tg} = 0\end{cases}
 
-    The spike is not a point. Its width :math:`\rho s` is learned with the rest: on data from the model it shrinks to nothing, and
-    where the linear model is wrong it widens to take up the many small effects that a misspecified regression needs and that are not
-    edges (the sparse-plus-dense prior of Zhou, Carbonetto & Stephens 2013). This is the model-inadequacy term: with a fixed narrow spike, a few
+    The spike is not a point. Its width :math:`\rho s` is learned with the rest: on data from the model it shrinks to
+    nothing, and
+    where the linear model is wrong it widens to take up the many small effects that a misspecified regression needs and
+    that are not
+    edges (the sparse-plus-dense prior of Zhou, Carbonetto & Stephens 2013). This is the model-inadequacy term: with a
+    fixed narrow spike, a few
     thousand cells make a wrong linear model certain of nearly every edge.
 
     Parameters
     ----------
     edge_probability
-        π without hubs and knowledge: a number fixes a = logit π; a `Hyper` is the prior of a. Default a ~ N(−2, 1.5²): 12% of
+        π without hubs and knowledge: a number fixes a = logit π; a `Hyper` is the prior of a. Default a ~ N(−2, 1.5²):
+        12% of
         edges, 95% between 0.7% and 72%.
     slab_scale
         s. Default LogNormal(log 0.3, 0.7).
@@ -110,7 +115,8 @@ class SpikeSlab(EdgePrior):
     def inclusion(self, draws: Mapping[str, Tensor], *, threshold: float = 0.0) -> Tensor:
         r"""P(γ = 1 | W, hyperparameters) for each draw: the inclusion variable averaged out exactly (Rao–Blackwell).
 
-        Sites carry the batch dimensions of the draws on the left and keep their plate dimensions: scalars ``(*draw, 1, 1)``, hubs ``(*draw, tf, 1)``.
+        Sites carry the batch dimensions of the draws on the left and keep their plate dimensions: scalars ``(*draw, 1,
+        1)``, hubs ``(*draw, tf, 1)``.
         ``threshold`` is not used: this family has an inclusion variable.
         """
         value = lambda name, hyper: draws.get(name, hyper.constants[0])  # noqa: E731

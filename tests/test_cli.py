@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from pyrogrn.experiments.cli import main
 from pyrogrn.inference import EDGE_COLUMNS
 
@@ -58,17 +57,33 @@ def run(simulated, tmp_path_factory):
     """A finished run."""
     out = tmp_path_factory.mktemp("finished") / "run"
     code, _, err = call(
-        "infer", simulated / "expression.h5ad", "--tfs", simulated / "tfs.csv", "--prior", f"motif={simulated / 'prior.csv'}",
-        "--perturbation-key", "perturbation", "--truth", simulated / "network.csv", "--out", out, *QUICK,
-    )  # fmt: skip
+        "infer",
+        simulated / "expression.h5ad",
+        "--tfs",
+        simulated / "tfs.csv",
+        "--prior",
+        f"motif={simulated / 'prior.csv'}",
+        "--perturbation-key",
+        "perturbation",
+        "--truth",
+        simulated / "network.csv",
+        "--out",
+        out,
+        *QUICK,
+    )
     assert code == 0, err
     return out
 
 
 def test_infer_writes_everything(run):
     assert {p.name for p in run.iterdir()} == {
-        "edges.csv", "posterior.nc", "diagnostics.json", "report.html", "config.json", "model",
-    }  # fmt: skip
+        "edges.csv",
+        "posterior.nc",
+        "diagnostics.json",
+        "report.html",
+        "config.json",
+        "model",
+    }
     edges = pd.read_csv(run / "edges.csv")
     assert tuple(edges.columns) == EDGE_COLUMNS
     assert len(edges) == 5 * 20 - 5
@@ -122,24 +137,46 @@ def test_methods_says_what_is_calibrated():
 def test_simulate_then_contexts(tmp_path):
     code, _, err = call(
         "simulate", "linear", "--genes", 12, "--tfs", 4, "--cells", 200, "--contexts", 2, "--out", tmp_path / "sim"
-    )  # fmt: skip
+    )
     assert code == 0, err
     code, _, err = call(
-        "infer", tmp_path / "sim/expression.h5ad", "--tfs", tmp_path / "sim/tfs.csv", "--context-key", "context",
-        "--out", tmp_path / "run", *QUICK,
-    )  # fmt: skip
+        "infer",
+        tmp_path / "sim/expression.h5ad",
+        "--tfs",
+        tmp_path / "sim/tfs.csv",
+        "--context-key",
+        "context",
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    )
     assert code == 0, err
     assert {"edges_context0.csv", "edges_context1.csv"} <= {p.name for p in (tmp_path / "run").iterdir()}
 
 
-@pytest.mark.parametrize("options", [["--edge-prior", "normal"], ["--edge-prior", "horseshoe", "--guide", "map", "--steps", "40"],
-                                     ["--edge-prior", "hard-mask:spike-slab", *QUICK], ["--edge-prior", "laplace", "--steps", "60"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--edge-prior", "normal"],
+        ["--edge-prior", "horseshoe", "--guide", "map", "--steps", "40"],
+        ["--edge-prior", "hard-mask:spike-slab", *QUICK],
+        ["--edge-prior", "laplace", "--steps", "60"],
+    ],
+)
 def test_other_priors_and_guides(simulated, tmp_path, options):
     steps = [] if "--steps" in options else ["--steps", "60"]
     code, _, err = call(
-        "infer", simulated / "expression.csv.gz", "--tfs", simulated / "tfs.csv", "--prior", f"motif={simulated / 'prior.csv'}",
-        "--out", tmp_path / "run", *options, *steps,
-    )  # fmt: skip
+        "infer",
+        simulated / "expression.csv.gz",
+        "--tfs",
+        simulated / "tfs.csv",
+        "--prior",
+        f"motif={simulated / 'prior.csv'}",
+        "--out",
+        tmp_path / "run",
+        *options,
+        *steps,
+    )
     assert code == 0, err
 
 
@@ -203,10 +240,13 @@ def broken_files(folder, simulated):
         ("good", ["--resume"], "resume"),
         ("good", ["--device", "tpu"], "device"),
         pytest.param(
-            "good", ["--device", "cuda"], "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+            "good",
+            ["--device", "cuda"],
+            "cuda",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU"),
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_leaves_nothing(simulated, tmp_path, name, options, message):
     files = tmp_path / "files"
     files.mkdir()
@@ -214,7 +254,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(simulated, tmp_path, name, opt
     pd.DataFrame({"source": ["X1"], "target": ["X2"]}).to_csv(files / "other.csv", index=False)
     truth = pd.read_csv(simulated / "network.csv")
     truth = truth[~truth["target"].isin(pd.read_csv(simulated / "tfs.csv")["tf"])]
-    truth.rename(columns={"source": "target", "target": "source"})[["source", "target"]].to_csv(files / "swapped.csv", index=False)
+    truth.rename(columns={"source": "target", "target": "source"})[["source", "target"]].to_csv(
+        files / "swapped.csv", index=False
+    )
     (files / "other_tfs.csv").write_text("tf\nSOX2\n")
     places = {"other": files / "other.csv", "swapped": files / "swapped.csv", "other_tfs": files / "other_tfs.csv"}
     expression = simulated / "expression.h5ad" if name == "good" else files / name
@@ -241,7 +283,9 @@ def test_usage_errors_are_one_line():
 
 def test_genes_by_cells_are_recognised(simulated, tmp_path):
     pd.read_csv(simulated / "expression.csv.gz", index_col=0).T.to_csv(tmp_path / "beeline.csv")
-    code, _, err = call("infer", tmp_path / "beeline.csv", "--tfs", simulated / "tfs.csv", "--out", tmp_path / "run", *QUICK)
+    code, _, err = call(
+        "infer", tmp_path / "beeline.csv", "--tfs", simulated / "tfs.csv", "--out", tmp_path / "run", *QUICK
+    )
     assert code == 0, err
     assert "transposed" in err
 
@@ -279,10 +323,23 @@ def test_output_below_a_file_is_refused(simulated, tmp_path):
 
 
 def test_interrupted_run_resumes_to_the_same_numbers(simulated, tmp_path):
-    base = ["infer", str(simulated / "expression.h5ad"), "--tfs", str(simulated / "tfs.csv"), "--restarts", "2", "--steps", "400", "--seed", "4"]  # fmt: skip
+    base = [
+        "infer",
+        str(simulated / "expression.h5ad"),
+        "--tfs",
+        str(simulated / "tfs.csv"),
+        "--restarts",
+        "2",
+        "--steps",
+        "400",
+        "--seed",
+        "4",
+    ]
     out = tmp_path / "run"
     program = "import sys; from pyrogrn.experiments.cli import main; sys.argv[0] = 'pyrogrn'; main()"
-    process = subprocess.Popen([sys.executable, "-c", program, *base, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *base, "--out", str(out)], stderr=subprocess.PIPE, text=True
+    )
     partial = out.with_name("run.partial")
     deadline = time.monotonic() + 120
     while not partial.exists() and time.monotonic() < deadline:

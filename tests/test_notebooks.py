@@ -27,8 +27,10 @@ def test_readme_example_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
     assert len(code.strip().splitlines()) <= 10
     simulate = "from pyrogrn.experiments.cli import main; import sys; sys.argv = ['pyrogrn', *sys.argv[1:]]; main()"
-    arguments = "simulate linear --genes 30 --tfs 6 --cells 200 --seed 1 --out data".split()
-    subprocess.run([sys.executable, "-c", simulate, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    arguments = ["simulate", "linear", "--genes", "30", "--tfs", "6", "--cells", "200", "--seed", "1", "--out", "data"]
+    subprocess.run(
+        [sys.executable, "-c", simulate, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=120
+    )
     (tmp_path / "example.py").write_text(code)
     run(tmp_path / "example.py", tmp_path)
     assert (tmp_path / "report.html").exists()
@@ -36,5 +38,13 @@ def test_readme_example_runs(tmp_path):
 
 def run(script: Path, folder: Path) -> None:
     environment = {**os.environ, "PYROGRN_FAST": "1", "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]

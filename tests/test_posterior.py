@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from pyrogrn.inference import EDGE_COLUMNS, Gibbs, MapEstimate, Posterior, fit
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -17,7 +16,9 @@ def simulation():
 
 @pytest.fixture(scope="module")
 def posterior(simulation) -> Posterior:
-    return fit(LinearNetwork.from_data(simulation.data), guide=Gibbs(num_chains=2, num_warmup=60, num_samples=80), seed=1)
+    return fit(
+        LinearNetwork.from_data(simulation.data), guide=Gibbs(num_chains=2, num_warmup=60, num_samples=80), seed=1
+    )
 
 
 def test_edge_table_is_complete_and_sorted(posterior):
@@ -61,7 +62,9 @@ def test_hard_mask_lists_only_its_edges(simulation):
     network = PriorNetwork.from_edges(simulation.network[["source", "target"]].head(5), name="half")
     model = LinearNetwork.from_data(simulation.data, edge_prior=HardMask(Normal()), networks={"half": network})
     table = fit(model, guide=MapEstimate(), restarts=1, num_steps=50).edges()
-    assert set(zip(table["source"], table["target"], strict=True)) == set(zip(network.source, network.target, strict=True))
+    assert set(zip(table["source"], table["target"], strict=True)) == set(
+        zip(network.source, network.target, strict=True)
+    )
 
 
 def test_sample_keeps_sites_of_one_draw_together(posterior):
@@ -81,7 +84,8 @@ def test_knockout_is_the_steady_state_of_the_mean_network(simulation, posterior)
     names, data = posterior.coords["target"], simulation.data
     cells = data.perturbed[data.perturbed[:, 1] == 0][:, 0]
     seen = data.X[cells].mean(0).numpy()
-    # the truth at the same intervention, from the cells in which it was made: 50 cells, so a standard error of about sd/7
+    # the truth at the same intervention, from the cells in which it was made: 50 cells, so a standard error of about
+    # sd/7
     error = (table.loc[names, "mean"].to_numpy() - seen) / (data.X.std(0).numpy() / np.sqrt(len(cells)))
     assert np.median(np.abs(error)) < 3
 
@@ -111,16 +115,19 @@ def test_bad_predictions_are_refused(posterior, options, message):
 
 @pytest.mark.parametrize("options", [{"level": 1.0}, {"fdr": 0.0}, {"context": "liver"}])
 def test_bad_tables_are_refused(posterior, options):
-    with pytest.raises(ValueError, match="expected|no context"):
+    with pytest.raises(ValueError, match=r"expected|no context"):
         posterior.edges(**options)
 
 
 def test_contexts_have_their_own_tables():
-    simulation = simulate_linear(num_genes=12, num_tfs=4, num_cells=400, edge_probability=0.4, num_contexts=2, context_scale=0.3, seed=5)
+    simulation = simulate_linear(
+        num_genes=12, num_tfs=4, num_cells=400, edge_probability=0.4, num_contexts=2, context_scale=0.3, seed=5
+    )
     posterior = fit(LinearNetwork.from_data(simulation.data), guide=Gibbs(num_chains=2, num_warmup=60, num_samples=60))
     first, second = (posterior.edges(context=c).set_index(["source", "target"]) for c in simulation.data.context_names)
     shared = posterior.edges().set_index(["source", "target"])
-    assert (first["inclusion"].sort_index() == shared["inclusion"].sort_index()).all()  # inclusion is shared by construction
+    # inclusion is shared by construction
+    assert (first["inclusion"].sort_index() == shared["inclusion"].sort_index()).all()
     truth = simulation.W.numpy()
     present = simulation.present.numpy()
     estimate = posterior.moments["W_context"].mean

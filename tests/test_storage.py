@@ -225,7 +225,7 @@ def refused(folder, match: str) -> None:
         (lambda m: m.update(version="one"), "format version 'one'"),
         (lambda m: m.update(format="other"), "is not the manifest of a saved posterior"),
         (lambda m: m.pop("history"), "history"),
-        (lambda m: m["history"].update(surprise=1), "surprise"),
+        (lambda m: m["history"].pop("seconds"), "seconds"),
         (lambda m: m.pop("threshold"), "threshold"),
         (lambda m: m["model"].update({"class": "PhoenixNetwork"}), "unknown class 'PhoenixNetwork'"),
         (lambda m: m["edge_prior"].update({"class": "os"}), "unknown class 'os'"),

@@ -1,4 +1,5 @@
-"""Are the probabilities right? On data from the model, by regulator correlation and guide; and where the model is wrong."""
+"""Are the probabilities right? On data from the model, by regulator correlation and guide; and where the model is
+wrong."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def run(folder: Path, results: Results) -> None:
 
 
 def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide) -> None:
-    """Parameters from the prior, data from the model, edges pooled over replicates; standard errors by leaving one replicate out."""
+    """Parameters from the prior, data from the model, edges pooled over replicates; standard errors by leaving one
+    replicate out."""
     pairs, coverages, seconds = [], [], []
     for seed in range(REPLICATES):
         model, truth = design.simulate(lambda s: LinearNetwork(s, edge_prior=prior, targets=design.targets), seed)
@@ -56,7 +58,9 @@ def run_model(results: Results, task: str, method: str, design: LinearDesign, pr
             results.add(task, method, span, score, *pooled(function, pairs))
 
 
-def pooled(function: Callable[[np.ndarray, np.ndarray], float], pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+def pooled(
+    function: Callable[[np.ndarray, np.ndarray], float], pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[float, float]:
     """A score of all replicates' edges together and its jackknife standard error."""
     together = lambda part: function(*(np.concatenate(arrays) for arrays in zip(*part, strict=True)))  # noqa: E731
     left_out = np.array([together(pairs[:i] + pairs[i + 1 :]) for i in range(len(pairs))])
@@ -73,20 +77,31 @@ def interval_coverage(posterior: Posterior, truth: np.ndarray, level: float = 0.
 
 
 def run_misspecified(folder: Path, results: Results) -> None:
-    """SERGIO DS1: a narrow spike, the learned spike (model inadequacy), and a recalibration learned on other simulated networks."""
+    """SERGIO DS1: a narrow spike, the learned spike (model inadequacy), and a recalibration learned on other simulated
+    networks."""
     variants = {"narrow spike (0.02)": SpikeSlab(spike_ratio=0.02), "learned spike": SpikeSlab()}
     for layer, other in (("clean", "X"), ("X", "counts_dropout")):
         task = sergio_task(folder, "sergio_ds1", layer)
         present = truth_matrix(task.data, task.truths["network"])
-        learned = [fit_inclusion(t.data, t.truths["network"], SpikeSlab()) for t in random_grn_tasks(folder, "train", other)]
-        recalibration = Recalibration.fit(np.concatenate([p for p, _ in learned]), np.concatenate([y for _, y in learned]))
+        learned = [
+            fit_inclusion(t.data, t.truths["network"], SpikeSlab()) for t in random_grn_tasks(folder, "train", other)
+        ]
+        recalibration = Recalibration.fit(
+            np.concatenate([p for p, _ in learned]), np.concatenate([y for _, y in learned])
+        )
         for name, prior in variants.items():
             model = LinearNetwork.from_data(task.data, edge_prior=prior)
             allowed = model.edge_prior.allowed.numpy()
             probability = fit(model, guide=Gibbs(), seed=0).moments["W"].inclusion[allowed]
             add(results, task.name, f"linear, {name}", probability, present[allowed])
             if name == "learned spike":
-                add(results, task.name, "linear, learned spike, recalibrated on random_grns", recalibration(probability), present[allowed])
+                add(
+                    results,
+                    task.name,
+                    "linear, learned spike, recalibrated on random_grns",
+                    recalibration(probability),
+                    present[allowed],
+                )
 
 
 def fit_inclusion(data, truth, prior: SpikeSlab) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,8 @@ from ..tasks import BEELINE, Task, beeline_task, sergio_task
 from .results import Results
 
 SCORES = ("average_precision", "auprc_trapezoid", "auprc_ratio", "auroc", "early_precision_ratio")
-# settings of the papers, except 100 trees in place of GENIE3's 1,000: 3,500 forests of 1,000 trees take most of a day on one core
+# settings of the papers, except 100 trees in place of GENIE3's 1,000: 3,500 forests of 1,000 trees take most of a day
+# on one core
 BASELINES = (Correlation(), Ridge(), TIGRESS(), GENIE3(num_trees=100), GRNBoost2(), RandomControl())
 
 
@@ -31,7 +32,9 @@ def add_scores(results: Results, task: Task, method: str, table: pd.DataFrame, *
     for name, truth in task.truths.items():
         scores = score_edges(table, truth, restrict_to_truth_regulators=True, score=score, num_bootstrap=100)
         for key in SCORES:
-            results.add(f"{task.name}/{name}", method, 0, key, scores[key], scores.values.get(f"{key}_se", float("nan")))
+            results.add(
+                f"{task.name}/{name}", method, 0, key, scores[key], scores.values.get(f"{key}_se", float("nan"))
+            )
         if "inclusion" in table and score is None:
             for key in ("ece", "brier", "base_rate"):
                 results.add(f"{task.name}/{name}", method, 0, key, scores[key])
@@ -48,7 +51,8 @@ def run_baselines(folder: Path, results: Results) -> None:
 
 
 def run_linear(folder: Path, results: Results) -> None:
-    """The linear network with its default prior and sampler; ranked by inclusion, and by the size of the mean weight."""
+    """The linear network with its default prior and sampler; ranked by inclusion, and by the size of the mean
+    weight."""
     for task in tasks(folder):
         started = time.perf_counter()
         table = fit(LinearNetwork.from_data(task.data), guide=Gibbs(), seed=0).edges()

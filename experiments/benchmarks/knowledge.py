@@ -16,7 +16,8 @@ SEEDS = (0, 1, 2)
 
 
 def run(folder: Path, results: Results) -> None:
-    """SERGIO DS1, clean: the true network with a share of its edges at random places, as the one source of knowledge."""
+    """SERGIO DS1, clean: the true network with a share of its edges at random places, as the one source of
+    knowledge."""
     task = sergio_task(folder, "sergio_ds1", "clean")
     truth = task.truths["network"]
     network = PriorNetwork.from_edges(truth, name="truth")
@@ -26,7 +27,9 @@ def run(folder: Path, results: Results) -> None:
     for fraction in CORRUPTION:
         rows = []
         for seed in SEEDS:
-            corrupted = network.corrupted(fraction, np.random.default_rng(seed), sources=task.data.tfs, targets=task.data.genes)
+            corrupted = network.corrupted(
+                fraction, np.random.default_rng(seed), sources=task.data.tfs, targets=task.data.genes
+            )
             rows.append(score(task, corrupted, seed))
         for key in ("average_precision", "ece", "trust", "trust_sd"):
             results.add(task.name, f"truth corrupted {fraction:.0%}", "0-2", key, *mean_se([r[key] for r in rows]))

@@ -14,7 +14,8 @@ COLUMNS = ("task", "method", "seed", "score", "value", "se")
 
 @dataclass
 class Results:
-    """Rows ``task, method, seed, score, value, se`` of one section; written with commit and machine after every addition."""
+    """Rows ``task, method, seed, score, value, se`` of one section; written with commit and machine after every
+    addition."""
 
     path: Path
     rows: list[dict] = field(default_factory=list)

@@ -187,31 +187,65 @@ def run_fit(results: Results) -> None:
     data = simulate_linear(num_genes=1000, num_tfs=100, num_cells=2700, edge_probability=0.05, seed=0).data
     started = time.perf_counter()
     fit(LinearNetwork.from_data(data), guide=Gibbs(), seed=0).edges()
-    results.add("fit, 2700 x 100 TFs x 1000 genes", "linear, gibbs (4 x 550 sweeps)", 0, "seconds", time.perf_counter() - started)
+    results.add(
+        "fit, 2700 x 100 TFs x 1000 genes",
+        "linear, gibbs (4 x 550 sweeps)",
+        0,
+        "seconds",
+        time.perf_counter() - started,
+    )
     started = time.perf_counter()
-    posterior = fit(LinearNetwork.from_data(data), guide=MeanField(), restarts=1, num_steps=1000, stop=NeverStop(), num_draws=200, seed=0)
+    posterior = fit(
+        LinearNetwork.from_data(data),
+        guide=MeanField(),
+        restarts=1,
+        num_steps=1000,
+        stop=NeverStop(),
+        num_draws=200,
+        seed=0,
+    )
     posterior.edges()
-    results.add("fit, 2700 x 100 TFs x 1000 genes", "linear, mean-field (1000 steps)", 0, "seconds", time.perf_counter() - started)
+    results.add(
+        "fit, 2700 x 100 TFs x 1000 genes",
+        "linear, mean-field (1000 steps)",
+        0,
+        "seconds",
+        time.perf_counter() - started,
+    )
 
 
 def run_sweeps(results: Results) -> None:
-    """Milliseconds of a Gibbs sweep (one chain) against sizes, the exponents, and what they say of 2,000 × 20,000; there itself on a GPU."""
+    """Milliseconds of a Gibbs sweep (one chain) against sizes, the exponents, and what they say of 2,000 × 20,000;
+    there itself on a GPU."""
     sizes = [(50, 1000), (100, 1000), (200, 1000), (400, 1000), (100, 2000), (100, 4000)]
     times = {}
     for num_tfs, num_genes in sizes:
-        data = simulate_linear(num_genes=num_genes, num_tfs=num_tfs, num_cells=1000, edge_probability=min(0.1, 5 / num_tfs), seed=0).data
+        data = simulate_linear(
+            num_genes=num_genes, num_tfs=num_tfs, num_cells=1000, edge_probability=min(0.1, 5 / num_tfs), seed=0
+        ).data
         times[num_tfs, num_genes] = sweep_ms(LinearNetwork.from_data(data), 10)
-        results.add(f"sweep, {num_tfs} TFs x {num_genes} genes, 1 chain", "linear, gibbs", 0, "ms", times[num_tfs, num_genes])
+        results.add(
+            f"sweep, {num_tfs} TFs x {num_genes} genes, 1 chain", "linear, gibbs", 0, "ms", times[num_tfs, num_genes]
+        )
     by_tf = np.polyfit(np.log([100, 200, 400]), np.log([times[t, 1000] for t in (100, 200, 400)]), 1)[0]
     by_gene = np.polyfit(np.log([1000, 2000, 4000]), np.log([times[100, g] for g in (1000, 2000, 4000)]), 1)[0]
     results.add("sweep, exponent in TFs", "linear, gibbs", 0, "exponent", by_tf)
     results.add("sweep, exponent in genes", "linear, gibbs", 0, "exponent", by_gene)
-    # the matrix product is quadratic in TFs and takes over: extrapolate with 2 from the largest measured, not with the fitted exponent
+    # the matrix product is quadratic in TFs and takes over: extrapolate with 2 from the largest measured, not with the
+    # fitted exponent
     bound = times[400, 1000] * (2000 / 400) ** 2 * 20 / 1e3
     results.add("sweep, 2000 TFs x 20000 genes, extrapolated", "linear, gibbs", 0, "seconds", bound)
     if torch.cuda.is_available():
-        data = simulate_linear(num_genes=20_000, num_tfs=2000, num_cells=3000, edge_probability=0.002, scale=0.2, seed=0).data
-        results.add("sweep, 2000 TFs x 20000 genes, 1 chain", "linear, gibbs, GPU", 0, "ms", sweep_ms(LinearNetwork.from_data(data).to("cuda"), 5))
+        data = simulate_linear(
+            num_genes=20_000, num_tfs=2000, num_cells=3000, edge_probability=0.002, scale=0.2, seed=0
+        ).data
+        results.add(
+            "sweep, 2000 TFs x 20000 genes, 1 chain",
+            "linear, gibbs, GPU",
+            0,
+            "ms",
+            sweep_ms(LinearNetwork.from_data(data).to("cuda"), 5),
+        )
 
 
 def sweep_ms(model: LinearNetwork, repeats: int) -> float:

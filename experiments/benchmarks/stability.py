@@ -29,8 +29,13 @@ def run(folder: Path, results: Results) -> None:
         runs = [fit(model, guide=Gibbs(), seed=seed) for seed in range(RUNS)]
         inclusion = [run.moments["W"].inclusion for run in runs]
         differences = [float(np.abs(a - b).mean()) for a, b in combinations(inclusion, 2)]
-        results.add(task.name, f"linear, {RUNS} seeds", f"0-{RUNS - 1}", "mean difference of inclusion", *mean_se(differences))
-        parts = [task.data.subset(generator.permutation(cells)[: int(0.9 * cells)]).without_constant_genes() for _ in range(RUNS)]
+        results.add(
+            task.name, f"linear, {RUNS} seeds", f"0-{RUNS - 1}", "mean difference of inclusion", *mean_se(differences)
+        )
+        parts = [
+            task.data.subset(generator.permutation(cells)[: int(0.9 * cells)]).without_constant_genes()
+            for _ in range(RUNS)
+        ]
         fits = [fit(LinearNetwork.from_data(part), guide=Gibbs(), seed=0) for part in parts]
         for name, posteriors in (("seeds", runs), ("90% subsamples", fits)):
             sets = [top_edges(posterior) for posterior in posteriors]

@@ -12,7 +12,8 @@ from .networks import random_network
 
 @dataclass(frozen=True, eq=False)
 class LinearSimulation:
-    """``data`` and the truth behind it: ``network`` (source, target, weight, sign), ``W`` (context, tf, gene), ``present`` (tf, gene)."""
+    """``data`` and the truth behind it: ``network`` (source, target, weight, sign), ``W`` (context, tf, gene),
+    ``present`` (tf, gene)."""
 
     data: ExpressionData
     network: pd.DataFrame
@@ -41,13 +42,15 @@ def simulate_linear(
 
     .. math:: x_c = \mu + W_k^\top (x_c - \mu)_{\mathrm{tf}} + e_c, \qquad e_{cg} \sim N(0, \sigma^2)
 
-    solved for the steady state x, so that regulators may regulate each other. Regulators' own noise has correlation ``tf_correlation`` between every
+    solved for the steady state x, so that regulators may regulate each other. Regulators' own noise has correlation
+    ``tf_correlation`` between every
     two of them. An intervention clamps its gene at 0 (the equation of that gene is cut) and the rest follows.
 
     Parameters
     ----------
     num_genes, num_tfs, num_cells
-        Sizes; the first ``num_tfs`` genes are the regulators. ``num_cells`` unperturbed cells in all, split evenly over contexts.
+        Sizes; the first ``num_tfs`` genes are the regulators. ``num_cells`` unperturbed cells in all, split evenly over
+        contexts.
     edge_probability, scale
         Of an edge to exist, and the sd of its weight.
     noise
@@ -59,7 +62,8 @@ def simulate_linear(
     mean
         μ of every gene (so that a knock-out is a change).
     feedback
-        False (default): a regulator is regulated only by those before it, so the steady state always exists. True: any pair; networks whose feedback is
+        False (default): a regulator is regulated only by those before it, so the steady state always exists. True: any
+        pair; networks whose feedback is
         unstable are drawn again.
     seed
         Seed; the global generators are not touched.
