@@ -19,9 +19,10 @@ from .predictive import predict_cells, squared_residuals
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws
+RHAT_HYPER = 1.1  # hyperparameters matter through the edges, and those have the sharper limit
 RHAT_GUIDE = 1.1  # restarts end at slightly different optima
 JITTER = 10.0  # nats an edge for a learning rate of one; see `diagnose`
-MIN_ESS = 100.0  # then a posterior mean is known to a tenth of its posterior sd
+MIN_ESS = 40.0  # ten a chain: the mean of a hyperparameter is known to a sixth of its sd
 MIN_JACCARD, MIN_CORRELATION, SMALL_DIFFERENCE = 0.8, 0.95, 0.1
 KHAT = 0.7  # beyond it importance sampling from the guide fails (Yao et al. 2018)
 COVERAGE, COVERAGE_RANGE = 0.9, (0.85, 0.95)
@@ -221,15 +222,18 @@ def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
         one = _upper(rhats(value), 0.99 if _is_vector(posterior, site) else 1.0)
         if one is not None and not one <= worst:  # also when it is not a number
             worst, name = one, site
-    yield _rhat_row(posterior, "R-hat of the hyperparameters", worst if name else None, name)
+    yield _rhat_row(posterior, "R-hat of the hyperparameters", worst if name else None, name, limit=RHAT_HYPER)
     source, target = some_edges(posterior, seed)
     edges = _upper(rhats(posterior.draws["W"][:, :, source, target]), 0.99)
     yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
 
 
-def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str) -> Check:
+def _rhat_row(
+    posterior: Posterior, check: str, value: float | None, what: str, *, limit: float | None = None
+) -> Check:
     sampler = is_sampler(posterior)
-    limit, runs = (RHAT_SAMPLER, "chains") if sampler else (RHAT_GUIDE, "restarts")
+    runs = "chains" if sampler else "restarts"
+    limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
     number = posterior.draws["W"].shape[0]
     because = None
     if posterior.guide == MapEstimate.name:

@@ -50,6 +50,19 @@ def latent_sites(model: Model, batch: ExpressionData | None) -> tuple[Site, ...]
     return tuple(sites)
 
 
+def constrain(flat: Tensor, sites: tuple[Site, ...]) -> tuple[dict[str, Tensor], Tensor]:
+    """Flat unconstrained ``(restart, dimension)`` → values by site, and Σ log |∂value/∂z| ``(restart,)``."""
+    values, jacobian = {}, flat.new_zeros(len(flat))
+    for site in sites:
+        z = flat[:, site.start : site.stop].reshape(-1, *site.shape)
+        value = site.transform(z)
+        if site.transform is not biject_to(constraints.real):
+            log_abs = site.transform.log_abs_det_jacobian(z, value)
+            jacobian = jacobian + log_abs.flatten(1).sum(1)
+        values[site.name] = value
+    return values, jacobian
+
+
 class Guide(nn.Module, ABC):
     """q(z) over the sites of a model; parameters have a leading ``restart`` dimension, and restarts are independent fits.
 
@@ -66,18 +79,6 @@ class Guide(nn.Module, ABC):
     @abstractmethod
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
         """Values by site ``(restart, *plates, *event)``, and log q ``(restart,)``."""
-
-    def unpack(self, flat: Tensor, sites: tuple[Site, ...]) -> tuple[dict[str, Tensor], Tensor]:
-        """Flat unconstrained ``(restart, dimension)`` → values by site, and Σ log |∂value/∂z| ``(restart,)``."""
-        values, jacobian = {}, flat.new_zeros(len(flat))
-        for site in sites:
-            z = flat[:, site.start : site.stop].reshape(-1, *site.shape)
-            value = site.transform(z)
-            if site.transform is not biject_to(constraints.real):
-                log_abs = site.transform.log_abs_det_jacobian(z, value)
-                jacobian = jacobian + log_abs.flatten(1).sum(1)
-            values[site.name] = value
-        return values, jacobian
 
     def forward(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
         """As a Pyro guide: every site a Delta at the draw, the log density on the first (sites of all restarts at once)."""
@@ -97,7 +98,7 @@ class _MapGuide(Guide):
         self.location = nn.Parameter(start)
 
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
-        values, _ = self.unpack(self.location, self.sites)
+        values, _ = constrain(self.location, self.sites)
         return values, self.location.new_zeros(self.num_restarts)
 
 
@@ -111,7 +112,7 @@ class _NormalGuide(Guide):
 
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
         noise = torch.randn_like(self.location)
-        values, jacobian = self.unpack(torch.addcmul(self.location, self.log_scale.exp(), noise), self.sites)
+        values, jacobian = constrain(torch.addcmul(self.location, self.log_scale.exp(), noise), self.sites)
         log_q = -0.5 * noise.square().sum(1) - self.log_scale.sum(1) - 0.5 * math.log(2 * math.pi) * noise.shape[1]
         return values, log_q - jacobian
 
@@ -132,7 +133,7 @@ class _LowRankGuide(Guide):
             self.location, self.factor, (2 * self.log_scale).exp(), validate_args=False
         )
         z = normal.rsample()
-        values, jacobian = self.unpack(z, self.sites)
+        values, jacobian = constrain(z, self.sites)
         return values, normal.log_prob(z) - jacobian
 
 
@@ -156,7 +157,7 @@ class _BlockedGuide(Guide):
 
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
         noise = torch.randn_like(self.location)
-        values, jacobian = self.unpack(torch.addcmul(self.location, self.log_scale.exp(), noise), self.others)
+        values, jacobian = constrain(torch.addcmul(self.location, self.log_scale.exp(), noise), self.others)
         log_q = (
             -0.5 * noise.square().sum(1)
             - self.log_scale.sum(1)
@@ -187,7 +188,7 @@ def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:
     return tuple(packed)
 
 
-def _start(model: Model, sites: tuple[Site, ...], num_restarts: int, spread: float) -> Tensor:
+def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spread: float) -> Tensor:
     """Restarts begin at small random places in unconstrained space, where scales are about one tenth.
 
     A scale that starts at one lets every weight in and the fit then has to unlearn them.
@@ -216,7 +217,7 @@ class MapEstimate:
 
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
-        return _MapGuide(model, sites, num_restarts, _start(model, sites, num_restarts, self.spread))
+        return _MapGuide(model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread))
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class MeanField:
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
         return _NormalGuide(
-            model, sites, num_restarts, _start(model, sites, num_restarts, self.spread), self.init_scale
+            model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread), self.init_scale
         )
 
 
@@ -265,7 +266,7 @@ class LowRank:
 
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
-        start = _start(model, sites, num_restarts, self.spread)
+        start = random_starts(model, sites, num_restarts, self.spread)
         return _LowRankGuide(model, sites, num_restarts, start, self.init_scale, self.rank)
 
 
@@ -293,7 +294,7 @@ class Blocked:
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
         guide = _BlockedGuide(
-            model, sites, num_restarts, _start(model, sites, num_restarts, self.spread), self.init_scale, self.block
+            model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread), self.init_scale, self.block
         )
         with torch.no_grad(), torch.random.fork_rng():
             guide.draw()  # refuses here, before any step, when the model is not conjugate

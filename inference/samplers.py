@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer.mcmc import MCMC
 from pyro.infer.mcmc import NUTS as PyroNUTS
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from ..models import ExpressionData, LinearNetwork, Model
 from .callbacks import Callback, FitState
+from .elbo import log_joint
 from .gibbs import GibbsKernel
 from .gibbs_hyper import State
+from .guides import constrain, latent_sites, random_starts
 from .interrupts import deferred_interrupts
 from .moments import Collector
 from .svi import History
@@ -153,17 +154,21 @@ def sites_of(model: LinearNetwork, state: State) -> dict[str, Tensor]:
 class NUTS(Sampler):
     """Pyro's No-U-Turn sampler: the reference for small problems (Hoffman & Gelman 2014).
 
-    Inclusion variables are summed out by enumeration. Chains run one after the other.
+    On all continuous sites at once, in unconstrained space; inclusion variables are summed out exactly (`log_joint`; Pyro's own
+    enumeration would give W a value for each state of its inclusion variable). Chains run one after the other.
 
     Parameters
     ----------
     num_chains, num_warmup, num_samples
         As usual; warm-up adapts step size and a diagonal mass matrix.
+    spread
+        Sd of the random starts in unconstrained space.
     """
 
     num_chains: int = 2
     num_warmup: int = 300
     num_samples: int = 300
+    spread: float = 0.3
     name = "nuts"
 
     def run(
@@ -186,33 +191,35 @@ class NUTS(Sampler):
         started = time.monotonic()
         has_inclusion = "inclusion" in model.dims
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=has_inclusion)
+        sites = latent_sites(model, data)
+        start = random_starts(model, sites, self.num_chains, self.spread)
+
+        def potential(flat: Tensor) -> Tensor:
+            values, jacobian = constrain(flat[None], sites)
+            return -(log_joint(model, values, data, 1)[0] + jacobian).sum()
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracer warnings about Python branches on shapes, which are constant here
+            compiled = torch.jit.trace(potential, (start[0],), check_trace=False)
         chains = []
         for chain in range(self.num_chains):
             torch.manual_seed(seed * 1009 + chain)
-            # the potential is traced once: two to six times faster, and the tracer warns of branches on shapes, which are constant
-            kernel = PyroNUTS(
-                model, max_plate_nesting=model.max_plate_nesting, jit_compile=True, ignore_jit_warnings=True
+            kernel = PyroNUTS(potential_fn=lambda z: compiled(z["z"]))
+            mcmc = MCMC(
+                kernel,
+                num_samples=self.num_samples,
+                warmup_steps=self.num_warmup,
+                initial_params={"z": start[chain]},
+                disable_progbar=True,
             )
-            mcmc = MCMC(kernel, num_samples=self.num_samples, warmup_steps=self.num_warmup, disable_progbar=True)
-            with warnings.catch_warnings(), pyro.get_param_store().scope():
-                warnings.filterwarnings("ignore", "`torch.jit.trace`", DeprecationWarning)
-                mcmc.run(data)
-            chains.append(mcmc.get_samples())
+            mcmc.run()
+            chains.append(mcmc.get_samples()["z"])  # (draw, dimension)
             for callback in callbacks:
                 callback(FitState(chain + 1, self.num_chains, f"chain {chain + 1} of {self.num_chains}", dict))
-        for i in range(self.num_samples):
-            values = {name: torch.stack([c[name][i] for c in chains]) for name in chains[0]}
-            padded = {name: pad(model, name, value) for name, value in values.items()}
-            add_draw(model, collector, padded, threshold)
+        for flat in torch.stack(chains, dim=1):
+            add_draw(model, collector, constrain(flat, sites)[0], threshold)
         record = np.zeros((self.num_chains, 0))
         return collector, History("budget", record, np.zeros(0, dtype=int), np.zeros(0), time.monotonic() - started)
-
-
-def pad(model: Model, name: str, value: Tensor) -> Tensor:
-    """``(chain, *plates, *event)`` → ``(chain, 1…, *plates, *event)`` with all plate dimensions of the model."""
-    event = 1 if name in ("trust", "sign_trust") else 0
-    plates = value.dim() - 1 - event
-    return value.reshape(len(value), *(1,) * (model.max_plate_nesting - plates), *value.shape[1:])
 
 
 def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], threshold: float) -> None:

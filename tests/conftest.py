@@ -7,6 +7,7 @@ import pyro
 import pytest
 import torch
 from pyrogrn.models.simulators import simulate_linear
+from scipy import stats
 
 
 def _parameters() -> set[str]:
@@ -33,7 +34,7 @@ def _generators() -> dict[str, tuple]:
 
 @pytest.fixture(autouse=True)
 def no_global_state_changed():
-    """Fail a test that leaves parameters in the Pyro store, moves a global generator, or changes torch's defaults."""
+    """Fail a test that leaves Pyro parameters, moves a global generator, or changes torch's defaults."""
     parameters, settings, generators = _parameters(), _settings(), _generators()
     yield
     left, after, moved = _parameters() - parameters, _settings(), _generators()
@@ -84,3 +85,43 @@ def rich():
         cells_per_perturbation=7,
         seed=4,
     )
+
+
+# ---------------------------------------------------------------- exact references
+
+NOISE_GRID = np.exp(np.linspace(np.log(0.02), np.log(30.0), 600))  # quadrature over σ², in its logarithm
+
+
+def log_evidence(x, y, loc, variance, noise):
+    r"""log p(y | σ²) with W and a flat intercept integrated out, and mean and covariance of W given σ².
+
+    Plain dense algebra over cells: ``x`` (cell, tf), ``y`` (cell,), prior N(loc, diag(variance)), ``noise`` (point,) σ².
+    Returns ``(point,)``, ``(point, tf)``, ``(point, tf, tf)``.
+    """
+    x, y, count = x - x.mean(0), y - y.mean(), len(y)
+    covariance = np.linalg.inv(x.T @ x / noise[:, None, None] + np.diag(1 / variance))
+    eta = x.T @ y / noise[:, None] + loc / variance
+    mean = np.einsum("nst,nt->ns", covariance, eta)
+    quadratic = y @ y / noise + (loc**2 / variance).sum() - (mean * eta).sum(1)
+    log_det = np.log(variance).sum() - np.linalg.slogdet(covariance)[1]
+    log_prob = -0.5 * ((count - 1) * np.log(2 * np.pi * noise) + np.log(count) + log_det + quadratic)
+    return log_prob, mean, covariance
+
+
+def integrate_noise(x, y, loc, variance):
+    """log p(y), posterior mean and covariance of W with σ² ~ InvGamma(2, 1/2) integrated out by quadrature."""
+    log_prob, mean, covariance = log_evidence(x, y, loc, variance, NOISE_GRID)
+    log_prob = log_prob + stats.invgamma.logpdf(NOISE_GRID, 2.0, scale=0.5) + np.log(NOISE_GRID)
+    step = np.log(NOISE_GRID[1] / NOISE_GRID[0])
+    total = np.logaddexp.reduce(log_prob) + np.log(step)
+    weight = np.exp(log_prob + np.log(step) - total)
+    assert max(weight[0], weight[-1]) < 1e-9 * weight.max(), "the grid must hold the posterior of the noise"
+    average = weight @ mean
+    spread = np.einsum("n,nst->st", weight, covariance) + np.einsum("n,ns,nt->st", weight, mean, mean)
+    return total, average, spread - np.outer(average, average)
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """Posteriors of one regression by quadrature over the noise: `integrate_noise`."""
+    return integrate_noise
