@@ -7,12 +7,12 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
-ClickException: type = typer.BadParameter.__mro__[2]
+ClickException: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -212,18 +212,21 @@ def predict(
             levels[gene] = float(value)
         except ValueError:
             raise ValueError(f"--overexpress {entry}: expected GENE=LEVEL with a number") from None
-    options = {"context": context, "steps": propagate, "level": level, "num_draws": draws}
+
+    def one(genes: tuple[str, ...]) -> pd.DataFrame:
+        return posterior.predict(
+            knockout=genes, overexpress=levels, context=context, steps=propagate, level=level, num_draws=draws
+        )
+
     if all_knockouts:
         parts = []
         for gene in posterior.coords["tf"]:
-            table = posterior.predict(knockout=(gene,), **options)
+            table = one((gene,))
             table.insert(0, "knockout", gene)
             parts.append(table)
         table = pd.concat(parts, ignore_index=True)
     else:
-        table = posterior.predict(
-            knockout=tuple(knockout.split(",")) if knockout else (), overexpress=levels, **options
-        )
+        table = one(tuple(knockout.split(",")) if knockout else ())
     write_table(table, out)
     settled = table["settled"].min()
     if settled < 1:
@@ -269,7 +272,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A network in any known format")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="File to write")],
     read_as: Annotated[str | None, typer.Option("--from", help="Format of IN [default: recognised]")] = None,
-    write_as: Annotated[str | None, typer.Option("--to", help="Format of OUT [default: by the suffix of OUT]")] = None,
+    write_as: Annotated[str, typer.Option("--to", help="Format of OUT")] = "edges",
 ) -> None:
     """Convert a network between the formats of the field."""
     from ..priors import PriorNetwork

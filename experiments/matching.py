@@ -185,7 +185,7 @@ def align(
 
     def place(pairs: pd.DataFrame, tfs: pd.Index) -> np.ndarray:
         """Position in the flattened TF × target grid, −1 outside."""
-        row, column = tfs.get_indexer(pairs["source"]), targets.get_indexer(pairs["target"])
+        row, column = tfs.get_indexer(pd.Index(pairs["source"])), targets.get_indexer(pd.Index(pairs["target"]))
         return np.where((row >= 0) & (column >= 0), row * len(targets) + column, -1)
 
     known_at = place(known, regulators)

@@ -1,6 +1,7 @@
 """The methods a user can name, and what is known of the calibration of each guide; generated from the code."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ class MethodRow:
     reference: str
 
 
-def applies(guide: type, prior: type[EdgePrior]) -> bool:
+def applies(guide: Any, prior: type[EdgePrior]) -> bool:
     """Whether a guide fits a model with this edge prior (HardMask: with its default base)."""
     name = guide.name
     if name == "gibbs":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from scipy.stats import halfnorm
 
 from ..inference import Posterior
@@ -572,6 +573,12 @@ def _made(posterior: Posterior, command: str) -> list[str]:
 __all__: Sequence[str] = ("out_degrees", "write_report")
 
 
+def checked_cells(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
+    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data."""
+    observed = np.asarray(tree["observed_data/X"])
+    return observed, np.asarray(tree["posterior_predictive/X"]).reshape(-1, observed.size)
+
+
 def report(
     posterior: Posterior,
     path: Path | str,
@@ -588,9 +595,7 @@ def report(
     """
     predictive = None
     if data is not None:
-        tree = posterior.to_datatree(data)
-        observed = tree["observed_data"]["X"].values
-        predictive = observed, tree["posterior_predictive"]["X"].values.reshape(-1, observed.size)
+        predictive = checked_cells(posterior.to_datatree(data))
     write_report(
         posterior,
         path,

@@ -14,7 +14,7 @@ import pandas as pd
 from ..inference import Checkpoint, Posterior, load_checkpoint
 from ..inference.diagnostics import to_records, verdict
 from ..models import ExpressionData
-from .report import write_report
+from .report import checked_cells, write_report
 
 
 class RunFolder:
@@ -114,10 +114,6 @@ def write_outputs(
     (folder / "diagnostics.json").write_text(json.dumps(report, indent=1))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     posterior.save(folder / "model")
-    predictive = (
-        tree["observed_data"]["X"].values,
-        tree["posterior_predictive"]["X"].values.reshape(-1, tree["observed_data"]["X"].size),
-    )
     write_report(
         posterior,
         folder / "report.html",
@@ -126,7 +122,7 @@ def write_outputs(
         alignment=posterior.model.knowledge.reports,
         command=str(config["command"]),
         truth=truth,
-        predictive=predictive,
+        predictive=checked_cells(tree),
     )
     return checks
 

@@ -240,7 +240,7 @@ def score_edges(
         "auprc_trapezoid": auprc_trapezoid(pairs.score, pairs.true),
         "early_precision": early_precision(pairs.score, pairs.true),
     }
-    is_signed = pairs.weight is not None and bool((pairs.weight < 0).any())
+    weight = pairs.weight if pairs.weight is not None else np.zeros(len(pairs.true))
     values = ranking | {
         "average_precision_ratio": ranking["average_precision"] / base_rate,
         "auprc_ratio": ranking["auprc_trapezoid"] / base_rate,
@@ -250,7 +250,7 @@ def score_edges(
         "balanced_accuracy": balanced_accuracy(called, pairs.true),
         "sparsity": 1.0 - float(called.mean()),
         "shd": float(structural_hamming_distance(called, pairs.true)),
-        "signed_accuracy": signed_accuracy(pairs.weight, called, pairs.true_sign) if is_signed else float("nan"),
+        "signed_accuracy": signed_accuracy(weight, called, pairs.true_sign) if (weight < 0).any() else float("nan"),
     }
     reliability = None
     if pairs.inclusion is not None:

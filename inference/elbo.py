@@ -1,6 +1,7 @@
 r"""The evidence lower bound, one value a restart, with enumeration done in place and checked."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import poutine
@@ -8,6 +9,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ..models import ExpressionData, Model
+
+if TYPE_CHECKING:
+    from .guides import Guide
 
 
 def log_joint(
@@ -57,7 +61,10 @@ def sum_sites(trace: Trace, max_plate_nesting: int, num_restarts: int) -> Tensor
             raise ValueError(
                 f"sites {[n for n, _, _ in dependent]} depend on more than one enumerated variable: sum one of them out by hand"
             )
-        joint = torch.logsumexp(sum(lp for _, lp, _ in dependent), dim=0)
+        total = dependent[0][1]
+        for _, lp, _ in dependent[1:]:
+            total = total + lp
+        joint = torch.logsumexp(total, dim=0)
         plain = plain + by_restart(joint, base, num_restarts)
     return plain
 
@@ -71,7 +78,7 @@ def by_restart(log_prob: Tensor, base: int, num_restarts: int) -> Tensor:
     return total.expand(num_restarts) if len(total) == 1 else total
 
 
-def elbo(model: Model, guide: torch.nn.Module, batch: ExpressionData | None, num_restarts: int) -> Tensor:
+def elbo(model: Model, guide: "Guide", batch: ExpressionData | None, num_restarts: int) -> Tensor:
     """``(restart,)`` one-sample estimates of E_q[log p(X, z) − log q(z)], differentiable through the guide's draws."""
     values, log_q = guide.draw()
     return log_joint(model, values, batch, num_restarts)[0] - log_q

@@ -89,7 +89,7 @@ class GibbsKernel(MCMCKernel):
         self.count = 0
         self.hyper.adapting = warmup_steps > 0
 
-    @property
+    @property  # type: ignore[misc]  # Pyro's base also allows setting it
     def initial_params(self) -> State:
         """Chains start apart: small random weights, noise between a tenth and all of the variance, hyperparameters drawn around their priors."""
         chains, model = self.num_chains, self.model

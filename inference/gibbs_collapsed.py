@@ -42,11 +42,23 @@ class MixtureDensity:
         return softplus(odds) - softplus(eta) - spike.log() - absent, odds
 
 
+Triple = tuple[Tensor, Tensor, Tensor]
+
+
+def keep_where(accepted: Tensor, new: Triple, old: Triple) -> Triple:
+    """Chain by chain the new values where accepted, the old elsewhere."""
+    return (
+        torch.where(accepted, new[0], old[0]),
+        torch.where(accepted, new[1], old[1]),
+        torch.where(accepted, new[2], old[2]),
+    )
+
+
 def update_collapsed(hyper: HyperUpdates, density: MixtureDensity, state: State) -> None:
     """Random-walk steps of a, of s with the spike's width held, and of ρ; then the inclusion variables; in place."""
     prior = hyper.prior
     names = ("edge_logit", "slab_scale", "spike_ratio")
-    current = tuple(state[name] for name in names)
+    current: Triple = (state["edge_logit"], state["slab_scale"], state["spike_ratio"])
     terms, odds = density(*current)
     for name in names:
         if getattr(prior, name).is_fixed:
@@ -63,7 +75,7 @@ def update_collapsed(hyper: HyperUpdates, density: MixtureDensity, state: State)
         else:
             proposed = (logit, slab, ratio * step.exp())
         inside = proposed[2] < 1
-        proposed = tuple(torch.where(inside, new, old) for new, old in zip(proposed, current, strict=True))
+        proposed = keep_where(inside, proposed, current)
         if name != "edge_logit":
             change = torch.zeros_like(logit)
             for key, new, old in zip(names[1:], proposed[1:], current[1:], strict=True):
@@ -72,7 +84,7 @@ def update_collapsed(hyper: HyperUpdates, density: MixtureDensity, state: State)
         # differences edge by edge before the sum: the sums themselves are too large for float32 to compare
         change = change + ((new_terms - terms) * density.allowed).sum((1, 2))
         accepted = hyper.accept(f"{name} collapsed", torch.where(inside, change, -math.inf), 0.44)
-        current = tuple(torch.where(accepted, new, old) for new, old in zip(proposed, current, strict=True))
+        current = keep_where(accepted, proposed, current)
         keep = accepted[:, None, None]
         terms, odds = torch.where(keep, new_terms, terms), torch.where(keep, new_odds, odds)
     for name, value in zip(names, current, strict=True):

@@ -404,5 +404,6 @@ def truncated_normal(mean: Tensor, sd: Tensor, generator: torch.Generator) -> Te
     """A draw of N(mean, sd²) given that it is positive, by inversion of the upper tail in float64 (a mean down to −37 sd)."""
     ratio = (mean / sd).double()
     u = 1 - torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)  # (0, 1]
-    z = -torch.special.ndtri((u * torch.special.ndtr(ratio)).clamp_min(1e-300))
+    mass = 0.5 * torch.erfc(-ratio / math.sqrt(2))  # ndtr(ratio), which torch takes for zero below -8
+    z = -torch.special.ndtri((u * mass).clamp_min(1e-300))
     return (sd * (ratio + z)).to(mean).clamp_min(1e-8)

@@ -2,8 +2,8 @@ r"""Guides: the families q(z) that variational inference searches, all restarts 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import pyro
 import pyro.distributions as dist
@@ -31,9 +31,9 @@ class Site:
 def latent_sites(model: Model, batch: ExpressionData | None) -> tuple[Site, ...]:
     """Continuous latent sites of a model in the order in which it samples them."""
     with torch.random.fork_rng(), torch.no_grad(), pyro.get_param_store().scope():
-        trace = poutine.trace(model).get_trace(batch)
+        nodes: dict[str, Any] = dict(poutine.trace(model).get_trace(batch).nodes)
     sites, start = [], 0
-    for name, node in trace.nodes.items():
+    for name, node in nodes.items():
         if node["type"] != "sample" or node["is_observed"] or type(node["fn"]).__name__ == "_Subsample":
             continue
         if node["fn"].has_enumerate_support:
@@ -89,7 +89,16 @@ class Guide(nn.Module, ABC):
         return values
 
 
-GuideFactory = Callable[[Model, ExpressionData | None, int, torch.Generator], Guide]
+class GuideFactory(Protocol):
+    """Describes a family; called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a guide."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def calibrated(self) -> bool: ...
+
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide: ...
 
 
 class _MapGuide(Guide):

@@ -2,6 +2,7 @@ r"""Simulation-based calibration: does a fit recover what its own prior generate
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,7 @@ class LinearDesign:
                     f"the model explains {template.targets}, expected the targets of the design: {self.targets}"
                 )
             with torch.no_grad():
-                nodes = poutine.trace(template).get_trace().nodes
+                nodes: dict[str, Any] = dict(poutine.trace(template).get_trace().nodes)
             sizes = {name: len(labels) for name, labels in template.coords.items()}
             truth = {n: nodes[n]["value"].reshape([sizes[d] for d in dims]) for n, dims in template.dims.items()}
             allowed = template.edge_prior.allowed
@@ -210,7 +211,7 @@ def simulation_based_calibration(
         posterior = fit(model, guide=guide, restarts=1, num_steps=num_steps, num_draws=fit_draws, seed=seed + i)
         followed = _quantities(model)
         names = [_label(name, index) for name, index in followed]
-        values = [posterior.draws[name][(slice(None), slice(None), *index)] for name, index in followed]
+        values = [np.moveaxis(posterior.draws[name], (0, 1), (-2, -1))[index] for name, index in followed]
         pit.append([_pit(_thinned(v, num_draws), truth[n][k], rng) for v, (n, k) in zip(values, followed, strict=True)])
         ess.append([array_stats.ess(v.astype(float), chain_axis=0, draw_axis=1) for v in values])
         if "inclusion" in truth:

@@ -1,7 +1,7 @@
 r"""`GramStatistics`: one pass over the cells, after which no linear-Gaussian likelihood needs them again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class GramStatistics:
         assert total is not None, "ExpressionData has at least one cell"
         if data.perturbed is None or len(data.perturbed) == 0:
             return total
-        return cls(*(getattr(total, f) for f in _FIELDS), clamped=_clamped(data))
+        return replace(total, clamped=_clamped(data))
 
     @classmethod
     def _from_block(cls, data: ExpressionData, block: Tensor, context: Tensor | None) -> "GramStatistics":
@@ -103,7 +103,9 @@ class GramStatistics:
             data.tfs,
             data.context_names,
             block.new_tensor(count),
-            *map(torch.stack, (mean, cross, square)),
+            torch.stack(mean),
+            torch.stack(cross),
+            torch.stack(square),
             block.min(0).values,
         )
 
@@ -149,9 +151,6 @@ class GramStatistics:
                 f"{len(constant)} constant genes: {some(constant)}. Drop them with "
                 "--drop-constant (Python: data.without_constant_genes())"
             )
-
-
-_FIELDS = ("genes", "tfs", "context_names", "count", "mean", "cross", "square", "minimum")
 
 
 def _clamped(data: ExpressionData) -> Clamped:

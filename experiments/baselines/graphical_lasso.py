@@ -88,8 +88,8 @@ def sparse_precision(S: np.ndarray, alpha: float, *, tolerance: float = 1e-4, ma
         Z = np.sign(free) * np.maximum(np.abs(free) - alpha / rho, 0.0)
         np.fill_diagonal(Z, np.diag(free))
         U = free - Z
-        primal = np.linalg.norm(theta - Z) / max(np.linalg.norm(theta), np.linalg.norm(Z))
-        dual = np.linalg.norm(Z - previous) / max(np.linalg.norm(U), 1e-12)
+        primal = np.linalg.norm(theta - Z) / max(float(np.linalg.norm(theta)), float(np.linalg.norm(Z)))
+        dual = np.linalg.norm(Z - previous) / max(float(np.linalg.norm(U)), 1e-12)
         if primal < tolerance and dual < tolerance:
             return Z
         # keep the residuals of one size; the scaled multiplier U changes with rho

@@ -18,9 +18,10 @@ from .results import Results, mean_se
 
 CORRELATIONS = (0.0, 0.5, 0.9)
 REPLICATES = 8
-KNOWN = {"edge_probability": 0.1, "slab_scale": 0.2, "spike_ratio": 0.02, "hub_scale": 0.0}
 PRIORS: dict[str, EdgePrior] = {
-    "SpikeSlab (hyperparameters known)": SpikeSlab(**KNOWN),
+    "SpikeSlab (hyperparameters known)": SpikeSlab(
+        edge_probability=0.1, slab_scale=0.2, spike_ratio=0.02, hub_scale=0.0
+    ),
     "SpikeSlab (hyperparameters learned)": SpikeSlab(),
     "Normal": Normal(),
     "Horseshoe": Horseshoe(),

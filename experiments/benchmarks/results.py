@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -52,5 +53,6 @@ def machine() -> str:
 
 def mean_se(values: Sequence[float]) -> tuple[float, float]:
     """Mean and its standard error over replicates."""
-    series = pd.Series(list(values), dtype=float)
-    return float(series.mean()), float(series.sem()) if len(series) > 1 else float("nan")
+    array = np.asarray(list(values), dtype=float)
+    error = array.std(ddof=1) / len(array) ** 0.5 if len(array) > 1 else float("nan")
+    return float(array.mean()), float(error)

@@ -15,7 +15,7 @@ import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
-from pyro.optim import Adam as PyroAdam
+from pyro.optim.pytorch_optimizers import Adam as PyroAdam  # type: ignore[attr-defined]
 
 from ...inference import Adam, Gibbs, GibbsKernel, MeanField, NeverStop, fit
 from ...inference.svi import compiled_elbo
