@@ -105,6 +105,9 @@ def infer(
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(classes)}")
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
+    for option, number in (("--restarts", restarts), ("--steps", steps), ("--top", top)):
+        if number is not None and number < 1:
+            raise ValueError(f"{option} {number}: expected at least 1")
     if threads < 1:
         raise ValueError(f"--threads {threads}: expected at least 1")
     torch.set_num_threads(threads)
@@ -139,8 +142,8 @@ def infer(
         posterior = fit(
             model,
             guide=engine,
-            num_steps=steps or 3000,
-            restarts=restarts or 4,
+            num_steps=3000 if steps is None else steps,
+            restarts=4 if restarts is None else restarts,
             seed=seed,
             callbacks=(Progress(), checkpoint),
             resume=run.resumed,

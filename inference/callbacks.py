@@ -28,7 +28,7 @@ class Callback(Protocol):
 
 
 class Progress:
-    """A tqdm bar on the standard error stream.
+    """A tqdm bar on the standard error stream, where that is a terminal.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Progress:
 
     def __call__(self, state: FitState) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False)
+            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False, disable=None)
         self._bar.update(state.step - self._bar.n)
         if state.step % self.every == 0:
             self._bar.set_postfix_str(state.message, refresh=False)

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from .moments import Collector
 from .posterior import Posterior
 from .samplers import Gibbs, Sampler, add_draw
 from .stopping import RelativeImprovement, StoppingRule
+from .storage import describe
 from .svi import Adam, History, run_svi
 
 DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
@@ -99,17 +101,24 @@ def fit(
         )
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
-    if device is not None:
-        model = model.to(device)
+    if device is not None and torch.device(device) != model.constant.device:
+        model = copy.deepcopy(model).to(device)  # the caller's model stays where it is
     guide = guide if guide is not None else default_guide(model)
     name = getattr(guide, "name", type(guide).__name__)
     fingerprint = {
         "model": model.name,
+        "edge_prior": json.dumps(describe(model.edge_prior), sort_keys=True),
         "guide": repr(guide),
+        "optimizer": repr(optimizer or Adam()),
+        "stop": repr(stop or RelativeImprovement()),
         "seed": seed,
         "data": _digest(model),
         "restarts": restarts,
         "num_steps": num_steps,
+        "batch_size": batch_size or 0,
+        "num_draws": num_draws,
+        "threshold": threshold,
+        "jit": jit,
     }
     if resume is not None and resume["fingerprint"] != fingerprint:
         other = {

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from ..models import LinearNetwork, Model
-from ..models.steady_state import respond
+from ..models.steady_state import respond, undisturbed
 from .moments import Collector, EdgeMoments
 from .svi import History
 
@@ -228,30 +228,48 @@ class Posterior:
             raise ValueError(
                 f"not among the {len(model.tfs)} regulators of this fit: {unknown}. A gene that regulates nothing changes nothing"
             )
-        position = {g: i for i, g in enumerate(model.genes)}
         target_of = {g: i for i, g in enumerate(model.targets)}
-        scale, mean = model.scale.cpu(), model.mean.cpu()
-        if context is not None and len(self.coords["context"]) > 1:
-            mean = model.context_mean.cpu()[self._context_index(context)]
-        values = []
-        for gene, value in levels.items():
-            i = position[gene]
-            final = min(0.0, float(model.minimum[i])) if value is None else float(value)
-            values.append((final - float(mean[i])) / float(scale[i]))
-        W = torch.as_tensor(self._network_draws(context, num_draws, seed))
-        place = lambda g: target_of.get(g, -1)  # noqa: E731
-        response = respond(
-            W.double(),
-            torch.tensor([place(t) for t in model.tfs]),
-            torch.tensor([model.tfs.index(g) for g in levels]),
-            torch.tensor(values, dtype=torch.float64),
-            torch.tensor([place(g) for g in levels]),
-            steps=steps,
+        place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])  # noqa: E731
+        tf_target, clamped = place(model.tfs), torch.tensor([model.tfs.index(g) for g in levels])
+        W = torch.as_tensor(self._network_draws(context, num_draws, seed)).double()
+        intercept, exogenous = self._intercepts(W, context)
+        scale = model.scale.cpu().double()
+        final = torch.tensor([self._final_level(g, value) for g, value in levels.items()], dtype=torch.float64)
+        final = final / scale[model.tf_index.cpu()[clamped]]
+        before = undisturbed(W, intercept, exogenous, tf_target)
+        regulators, values, settled = before
+        if steps is not None:  # a few steps from the average cell, which need no steady state
+            regulators = exogenous.expand(len(W), -1)
+            values = intercept + torch.einsum("t,ntg->ng", exogenous, W)
+            settled = torch.ones_like(settled)
+        response = respond(W, tf_target, clamped, final - regulators[:, clamped], place(levels), steps=steps)
+        unit = scale[model.target_index.cpu()]
+        control = values[settled].mean(0) if bool(settled.any()) else torch.full_like(unit, float("nan"))
+        after = ((values + response.change) * unit).numpy()  # (draw, target)
+        reached = response.settled if steps is None else torch.ones_like(response.settled)
+        return summarise(after, reached.numpy(), list(model.targets), (control * unit).numpy(), level)
+
+    def _intercepts(self, W: torch.Tensor, context: str | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(draw, target)`` intercepts of each draw of the network and ``(tf,)`` mean levels of the regulators, both in units of the fit.
+
+        They come from the cells in which the target is free: cells with interventions on other genes count, those on itself
+        do not. The shared network takes the average over contexts, weighted by their cells.
+        """
+        model = self._linear()
+        k = slice(None) if context is None or len(self.coords["context"]) == 1 else [self._context_index(context)]
+        count = model.dof.cpu().double()[k] + 1  # (context, target)
+        share = count / count.sum(0)
+        centred = model.target_mean.cpu().double()[k] - torch.einsum(
+            "ntg,ktg->nkg", W, model.tf_mean.cpu().double()[k]
         )
-        index = model.target_index.cpu()
-        control = mean[index].double().numpy()
-        after = control + response.change.numpy() * scale[index].double().numpy()  # (draw, target)
-        return summarise(after, response.settled.numpy(), list(model.targets), control, level)
+        cells = count.amax(1) / count.amax(1).sum()
+        level = (cells[:, None] * model.context_mean.cpu().double()[k]).sum(0) / model.scale.cpu().double()
+        return (share * centred).sum(1), level[model.tf_index.cpu()]
+
+    def _final_level(self, gene: str, value: float | None) -> float:
+        """The level to clamp at, in the units of the data: zero for a knock-out, or the least value seen where it is negative."""
+        model = self._linear()
+        return float(value) if value is not None else min(0.0, float(model.minimum[model.genes.index(gene)]))
 
     def _linear(self) -> LinearNetwork:
         if not isinstance(self.model, LinearNetwork):

@@ -64,14 +64,14 @@ def save(posterior: Posterior, folder: Path) -> None:
         "format": FORMAT,
         "version": VERSION,
         "pyrogrn": package_version(),
-        "model": {"class": type(model).__name__, "state": model.to_state(), "hyper": _describe(model)["hyper"]},
+        "model": {"class": type(model).__name__, "state": model.to_state(), "hyper": describe(model)["hyper"]},
         "knowledge": {
             "tfs": list(knowledge.tfs),
             "targets": list(knowledge.targets),
             "sources": list(knowledge.sources),
             "reports": {name: report.to_dict() for name, report in knowledge.reports.items()},
         },
-        "edge_prior": _describe(model.edge_prior),
+        "edge_prior": describe(model.edge_prior),
         "history": {"reason": posterior.history.reason, "seconds": posterior.history.seconds},
         "guide": posterior.guide,
         "calibrated": posterior.calibrated,
@@ -153,7 +153,7 @@ def _as_plain(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} has no place in the manifest")
 
 
-def _describe(module: nn.Module) -> dict[str, Any]:
+def describe(module: nn.Module) -> dict[str, Any]:
     """Class, strategy, hyperparameters and nested priors of a prior; of a model, its own hyperparameters."""
     children = dict(module.named_children())
     hyper = {name: child for name, child in children.items() if isinstance(child, Hyper)}
@@ -169,7 +169,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     }
     if isinstance(module, EdgePrior):
         described["strategy"] = module.strategy
-        described["nested"] = {name: _describe(c) for name, c in children.items() if isinstance(c, EdgePrior)}
+        described["nested"] = {name: describe(c) for name, c in children.items() if isinstance(c, EdgePrior)}
     return described
 
 

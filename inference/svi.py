@@ -128,11 +128,17 @@ def run_svi(
         for step in range(first, num_steps):
             for group in algorithm.param_groups:
                 group["lr"] = optimizer.rate(step, num_steps)
-            if compute is not None:
-                bound = compute()
-            else:
-                batch = None if batches is None else next(batches)
-                bound = elbo(model, guide, batch, guide.num_restarts)
+            try:
+                if compute is not None:
+                    bound = compute()
+                else:
+                    batch = None if batches is None else next(batches)
+                    bound = elbo(model, guide, batch, guide.num_restarts)
+            except RuntimeError as error:
+                if "linalg" not in str(error):
+                    raise
+                reason = f"diverged at step {step + 1}: a precision matrix is singular (collinear regulators?)"
+                break
             (-bound.sum()).backward()
             value = bound.detach().cpu().numpy().astype(np.float64)
             if not np.isfinite(value).all():

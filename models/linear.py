@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
 from .base import GaussianBlock, Model
-from .data import ExpressionData
+from .data import ExpressionData, some
 from .gram import GramStatistics, RegressionStatistics
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
@@ -48,7 +48,7 @@ class LinearNetwork(Model):
     Raises
     ------
     ValueError
-        Constant genes, fewer than three cells in a context, a prior network that matches no edge.
+        Constant genes, targets that are not measured, too few cells in a context, a prior network that matches no edge.
 
     Examples
     --------
@@ -71,6 +71,11 @@ class LinearNetwork(Model):
     ) -> None:
         super().__init__()
         targets = tuple(targets) if targets is not None else statistics.genes
+        measured = set(statistics.genes)
+        unknown = [t for t in targets if t not in measured]
+        if unknown or not targets or len(set(targets)) < len(targets):
+            found = f"{len(unknown)} not measured: {some(unknown)}" if unknown else "none, or repeated names"
+            raise ValueError(f"`targets`: {found}. Expected names of genes in the data, each once")
         knowledge = EdgeKnowledge.from_networks(networks, statistics.tfs, targets)
         self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab())
         regression = RegressionStatistics.from_statistics(statistics, targets=self.targets)
@@ -286,8 +291,10 @@ class LinearNetwork(Model):
             gram = gram.index_copy(0, self.own, self.own_gram[0])
         gram = gram * (allowed.T[:, :, None] & allowed.T[:, None, :])
         precision = gram / noise.squeeze(-2)[..., None, None] + torch.diag_embed(weight.transpose(-1, -2))
-        factor = torch.linalg.cholesky(precision)
-        return GaussianBlock(kept.T + torch.cholesky_solve(eta[..., None], factor)[..., 0], factor)
+        # in float64: two regulators that are copies of each other leave float32 no digits
+        factor = torch.linalg.cholesky(precision.double())
+        mean = torch.cholesky_solve(eta[..., None].double(), factor)[..., 0].to(kept)
+        return GaussianBlock(kept.T + mean, factor.to(kept))
 
     def _moved_anchor(self) -> Tensor:
         """What of the anchor a mask takes away, as a change of the residual: G (anchor − anchor·allowed)."""

@@ -16,6 +16,43 @@ class Response(NamedTuple):
     settled: Tensor
 
 
+class Baseline(NamedTuple):
+    """Without intervention: ``regulators`` (draw, tf), ``values`` (draw, target), and whether the state is stable (draw,)."""
+
+    regulators: Tensor
+    values: Tensor
+    settled: Tensor
+
+
+def undisturbed(W: Tensor, intercept: Tensor, exogenous: Tensor, tf_target: Tensor) -> Baseline:
+    r"""The steady state :math:`x = \mu + W^\top x_{\mathrm{tf}}`; regulators that are no targets stay at their means.
+
+    Parameters
+    ----------
+    W, intercept
+        ``(draw, tf, target)`` and :math:`\mu` ``(draw, target)``.
+    exogenous
+        ``(tf,)`` mean level of each regulator; used for those that are not targets.
+    tf_target
+        ``(tf,)`` position of each regulator among the targets, -1 where it is not a target.
+    """
+    A = among_regulators(W, tf_target)
+    start = exogenous.expand(len(W), -1).clone()
+    inner = tf_target >= 0
+    start[:, inner] = intercept[:, tf_target[inner]]
+    system = torch.eye(W.shape[1], dtype=W.dtype, device=W.device) - A.transpose(1, 2)
+    regulators = torch.linalg.solve(system, start[..., None])[..., 0]
+    return Baseline(regulators, intercept + torch.einsum("nt,ntg->ng", regulators, W), spectral_radius(A) < 1)
+
+
+def among_regulators(W: Tensor, tf_target: Tensor) -> Tensor:
+    """``(draw, tf, tf)``: the weights from regulators to regulators; no weight into a regulator that is not a target."""
+    A = torch.zeros(len(W), W.shape[1], W.shape[1], dtype=W.dtype, device=W.device)
+    inner = tf_target >= 0
+    A[:, :, inner] = W[:, :, tf_target[inner]]
+    return A
+
+
 def respond(
     W: Tensor, tf_target: Tensor, clamped: Tensor, level: Tensor, clamped_target: Tensor, *, steps: int | None = None
 ) -> Response:
@@ -35,7 +72,7 @@ def respond(
     tf_target
         ``(tf,)`` position of each regulator among the targets, -1 where it is not a target.
     clamped, level
-        ``(clamp,)`` positions among the regulators, and their changes in standard deviations.
+        ``(clamp,)`` positions among the regulators, and ``(clamp,)`` or ``(draw, clamp)`` changes in standard deviations.
     clamped_target
         ``(clamp,)`` positions among the targets, -1 where absent.
     steps
@@ -44,10 +81,7 @@ def respond(
     if steps is not None and steps < 1:
         raise ValueError(f"`steps` is {steps}: expected at least 1, or None for the steady state")
     num_tfs = W.shape[1]
-    inner = tf_target >= 0
-    A = torch.zeros(len(W), num_tfs, num_tfs, dtype=W.dtype, device=W.device)
-    A[:, :, inner] = W[:, :, tf_target[inner]]
-    cut = A.clone()
+    cut = among_regulators(W, tf_target)
     cut[:, :, clamped] = 0.0
     settled = spectral_radius(cut) < 1
     start = torch.zeros(len(W), num_tfs, dtype=W.dtype, device=W.device)
@@ -62,7 +96,7 @@ def respond(
             d = torch.einsum("ns,nst->nt", d, cut) + start
     change = torch.einsum("nt,ntg->ng", d, W)
     known = clamped_target >= 0
-    change[:, clamped_target[known]] = level[known]
+    change[:, clamped_target[known]] = level[..., known]
     return Response(change, settled)
 
 

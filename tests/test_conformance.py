@@ -1,4 +1,4 @@
-"""What every model must do with every edge prior: listing a class in `MODELS` or `EDGE_PRIORS` once runs all of this."""
+"""What every model must do with every edge prior: a class listed in `MODELS` or `EDGE_PRIORS` is tested here."""
 
 import inspect
 
@@ -213,7 +213,7 @@ def test_permuting_genes_permutes_sampled_edges(tiny_data):
     found = []
     for data in (tiny_data, turned):
         model = build(MODELS[0], SpikeSlab, data)
-        posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=60, num_samples=100))
+        posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=40, num_samples=80))
         chains = posterior.attributes["chain_inclusion"]
         found.append((chains.mean(0), chains.std(0, ddof=1) / 4))
     (a, error_a), (b, error_b) = found
@@ -238,7 +238,7 @@ def test_sampling_with_a_prior_network_without_information_equals_none(tiny_data
     found = []
     for networks in (None, complete_network(tiny_data, 0.001)):
         model = build(MODELS[0], SpikeSlab, tiny_data, networks)
-        posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=60, num_samples=100), seed=len(found))
+        posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=40, num_samples=80), seed=len(found))
         chains = posterior.attributes["chain_inclusion"]
         found.append((chains.mean(0), chains.std(0, ddof=1) / 4))
     (a, error_a), (b, error_b) = found

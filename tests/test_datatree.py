@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import arviz_stats
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
@@ -13,9 +14,10 @@ from pyrogrn.inference import datatree as D
 from pyrogrn.inference.predictive import predict_cells, squared_residuals
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
-from pyrogrn.priors import HardMask, Horseshoe, Laplace, Normal, PriorNetwork, SpikeSlab
+from pyrogrn.priors import HardMask, Horseshoe, Hyper, Laplace, Normal, PriorNetwork, SpikeSlab
 from scipy import stats
 
+LEARNED = Hyper(dist.HalfNormal, 1.0)  # hubs, which are off by default
 GIBBS = Gibbs(num_chains=2, num_warmup=30, num_samples=40)
 
 
@@ -33,7 +35,8 @@ def networks(simulation):
 
 @pytest.fixture(scope="module")
 def posterior(simulation, networks):
-    return fit(LinearNetwork.from_data(simulation.data, networks=networks), guide=GIBBS)
+    prior = SpikeSlab(hub_scale=LEARNED)
+    return fit(LinearNetwork.from_data(simulation.data, networks=networks, edge_prior=prior), guide=GIBBS)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,9 @@ def test_large_networks_keep_their_most_probable_edges(posterior, simulation, mo
 
 
 def test_thinned_draws_are_joint_draws(simulation, networks, monkeypatch):
-    model = LinearNetwork.from_data(simulation.data, networks=networks)
+    model = LinearNetwork.from_data(
+        simulation.data, networks=networks, edge_prior=SpikeSlab(hub_scale=LEARNED)
+    )
     whole = fit(model, guide=GIBBS)
     large = sum(4 * math.prod(v.shape[2:]) for v in whole.draws.values() if v.ndim > 3)
     monkeypatch.setattr(moments, "DRAW_BUDGET", 2 * 40 * large / 6.5)  # keep each seventh
@@ -182,7 +187,9 @@ def test_prior_draws_have_the_prior_distribution(tree, posterior):
     assert stats.kstest(scaled, stats.norm.cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("edge_prior", [Normal(), Laplace(), Horseshoe(), SpikeSlab(), HardMask(Horseshoe())])
+@pytest.mark.parametrize(
+    "edge_prior", [Normal(), Laplace(), Horseshoe(), SpikeSlab(hub_scale=LEARNED), HardMask(Horseshoe())]
+)
 @pytest.mark.parametrize("contexts", [False, True])
 def test_prior_of_every_family(simulation, networks, several, edge_prior, contexts):
     data = several[1] if contexts else simulation.data
@@ -224,7 +231,7 @@ def marginal_likelihood(data: ExpressionData, model: LinearNetwork, W, noise):
 
 
 def test_log_joint_of_a_sampler_by_hand(simulation):
-    model = LinearNetwork.from_data(simulation.data)
+    model = LinearNetwork.from_data(simulation.data, edge_prior=SpikeSlab(hub_scale=LEARNED))
     posterior = fit(model, guide=Gibbs(num_chains=1, num_warmup=5, num_samples=3))
     lp = posterior.to_datatree()["sample_stats"]["lp"].values
     for i in range(3):

@@ -28,6 +28,7 @@ from sklearn.linear_model import Lasso
 pytestmark = pytest.mark.usefixtures("seeded")
 
 TFS, TARGETS = ("T0", "T1"), ("T0", "G0", "G1")
+LEARNED = Hyper(dist.HalfNormal, 1.0)  # hubs, which are off by default
 DRAWS = 10_000
 
 
@@ -70,7 +71,7 @@ FAMILIES = [
     pytest.param(lambda: Laplace(), id="laplace"),
     pytest.param(lambda: Horseshoe(), id="horseshoe"),
     pytest.param(lambda: Horseshoe(tau=0.1, slab=1.0), id="horseshoe-fixed"),
-    pytest.param(lambda: SpikeSlab(), id="spike-slab"),
+    pytest.param(lambda: SpikeSlab(hub_scale=LEARNED), id="spike-slab"),
     pytest.param(lambda: SpikeSlab(strategy="scale"), id="spike-slab-scale"),
     pytest.param(
         lambda: SpikeSlab(edge_probability=0.1, hub_scale=0.0, slab_scale=0.3, spike_ratio=0.1),
@@ -105,7 +106,7 @@ def test_sites_and_shapes_are_those_declared(make, informed):
 
 
 def test_binding_leaves_the_description_as_it_was():
-    prior = SpikeSlab()
+    prior = SpikeSlab(hub_scale=LEARNED)
     bound = prior.bind(knowledge())
     assert prior.sources == ()
     assert bound.sources == ("motif", "chip")
@@ -211,7 +212,7 @@ def test_spike_and_slab_have_their_widths():
 
 
 def test_inclusion_given_a_weight_is_bayes_rule():
-    prior = SpikeSlab(spike_ratio=0.1).bind(knowledge())
+    prior = SpikeSlab(spike_ratio=0.1, hub_scale=LEARNED).bind(knowledge())
     sites, _ = draw(prior, 5)
     values = {name: site["value"] for name, site in sites.items()}
     found = prior.inclusion(values)

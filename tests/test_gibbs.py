@@ -43,6 +43,7 @@ def networks(signed, targets=("G0", "G1", "G2")):
 # ---------------------------------------------------------------- brute force over graphs
 
 EDGE, SLAB, RATIO = 0.3, 0.45, 0.15
+LEARNED = Hyper(dist.HalfNormal, 1.0)  # hubs, which are off by default
 FIXED = {"edge_probability": EDGE, "slab_scale": SLAB, "spike_ratio": RATIO, "hub_scale": 0.0}
 GRAPHS = np.array(list(itertools.product([0, 1], repeat=3)))
 
@@ -313,17 +314,17 @@ def functions(state):
 
 
 SETUPS = [
-    pytest.param(SpikeSlab(), None, 1, False, id="plain"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 1, False, id="plain"),
     pytest.param(SpikeSlab(hub_scale=0.0, spike_ratio=0.1), None, 1, False, id="no-hubs-fixed-ratio"),
     pytest.param(SpikeSlab(edge_probability=0.3, slab_scale=0.4, hub_scale=0.7), False, 1, False, id="fixed-slab"),
-    pytest.param(SpikeSlab(), False, 1, False, id="trust-inclusion"),
-    pytest.param(SpikeSlab(strategy="scale"), False, 1, False, id="trust-scale"),
-    pytest.param(SpikeSlab(), True, 1, False, id="signs"),
-    pytest.param(SpikeSlab(strategy="scale"), True, 1, True, id="signs-scale-interventions"),
-    pytest.param(SpikeSlab(), None, 2, False, id="contexts"),
-    pytest.param(SpikeSlab(), None, 1, True, id="interventions"),
-    pytest.param(HardMask(SpikeSlab()), False, 1, False, id="hard-mask"),
-    pytest.param(SpikeSlab(), True, 2, True, id="everything"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), False, 1, False, id="trust-inclusion"),
+    pytest.param(SpikeSlab(strategy="scale", hub_scale=LEARNED), False, 1, False, id="trust-scale"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), True, 1, False, id="signs"),
+    pytest.param(SpikeSlab(strategy="scale", hub_scale=LEARNED), True, 1, True, id="signs-scale-interventions"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 2, False, id="contexts"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 1, True, id="interventions"),
+    pytest.param(HardMask(SpikeSlab(hub_scale=LEARNED)), False, 1, False, id="hard-mask"),
+    pytest.param(SpikeSlab(hub_scale=LEARNED), True, 2, True, id="everything"),
 ]
 
 
@@ -430,7 +431,7 @@ def test_the_same_with_many_chains(prior, signed, num_contexts, clamped):
 def test_the_check_sees_a_missing_jacobian(monkeypatch):
     wrong = lambda self, name, value: self.hyperprior[name].log_prob(value)  # noqa: E731
     monkeypatch.setattr(gibbs.HyperUpdates, "log_hyperprior", wrong)
-    pvalues = after_sweeps(SpikeSlab(), None, 1, False, num_chains=3000, num_sweeps=15)
+    pvalues = after_sweeps(SpikeSlab(hub_scale=LEARNED), None, 1, False, num_chains=3000, num_sweeps=15)
     assert min(pvalues.values()) < LIMIT
 
 
@@ -439,13 +440,13 @@ def test_the_check_sees_a_stretch_that_forgets_part_of_the_likelihood(linear, qu
     right = gibbs.HyperUpdates.stretch
     wrong = lambda self, state, name, a, b: right(self, state, name, linear * a, quadratic * b)  # noqa: E731
     monkeypatch.setattr(gibbs.HyperUpdates, "stretch", wrong)
-    pvalues = after_one_move("stretch", SpikeSlab(edge_probability=0.5), None, 1, False, num_chains=6000, repeats=30)
+    pvalues = after_one_move("stretch", SpikeSlab(edge_probability=0.5, hub_scale=LEARNED), None, 1, False, num_chains=6000, repeats=30)
     assert min(pvalues.values()) < LIMIT
 
 
 def test_the_check_sees_a_wrong_noise(monkeypatch):
     monkeypatch.setattr(gibbs, "NOISE_SHAPE", 1.5)
-    assert min(after_one_move("noise", SpikeSlab(), None, 1, False, num_chains=3000, repeats=2).values()) < LIMIT
+    assert min(after_one_move("noise", SpikeSlab(hub_scale=LEARNED), None, 1, False, num_chains=3000, repeats=2).values()) < LIMIT
 
 
 # ---------------------------------------------------------------- against another sampler
@@ -457,7 +458,7 @@ def test_the_check_sees_a_wrong_noise(monkeypatch):
 def test_hyperparameters_agree_with_nuts(num_contexts, strategy):
     """A spike of a third of the slab, so that NUTS can move; means within 5 standard errors of both."""
     data, _ = regression(0.5, num_contexts=num_contexts, num_cells=60)
-    prior = SpikeSlab(spike_ratio=Hyper(dist.Beta, 20.0, 40.0), strategy=strategy)
+    prior = SpikeSlab(spike_ratio=Hyper(dist.Beta, 20.0, 40.0), strategy=strategy, hub_scale=LEARNED)
     known = networks(True, ("G0", "G1", "G1"))
     model = LinearNetwork(data.statistics(), edge_prior=prior, networks=known, targets=["G0", "G1"]).double()
     exact = fit(model, guide=Gibbs(num_chains=40, num_warmup=100, num_samples=400))
@@ -478,7 +479,7 @@ def test_hyperparameters_agree_with_nuts(num_contexts, strategy):
 
 @pytest.fixture(scope="module")
 def model(rich):
-    return LinearNetwork(rich.data.statistics(), edge_prior=SpikeSlab())
+    return LinearNetwork(rich.data.statistics(), edge_prior=SpikeSlab(hub_scale=LEARNED))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

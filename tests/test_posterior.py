@@ -1,10 +1,11 @@
 """The edge table and predictions of a posterior."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from pyrogrn.inference import EDGE_COLUMNS, Gibbs, MapEstimate, Posterior, fit
-from pyrogrn.models import LinearNetwork
+from pyrogrn.inference import EDGE_COLUMNS, Blocked, Gibbs, MapEstimate, Posterior, fit
+from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Normal, PriorNetwork
 
@@ -141,3 +142,23 @@ def test_fit_leaves_the_generators_alone(simulation):
     fit(LinearNetwork.from_data(simulation.data), guide=Gibbs(num_chains=1, num_warmup=2, num_samples=2), seed=7)
     fit(LinearNetwork.from_data(simulation.data), guide=MapEstimate(), restarts=1, num_steps=3, seed=7)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_predictions_start_from_undisturbed_cells():
+    """A → B → C with B knocked out in half of the cells: the state without intervention is not the mean of all cells."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4000, 3, generator=generator)
+    A = 5 + noise[:, 0]
+    B = 2 + 1.0 * A + 0.5 * noise[:, 1]
+    B[2000:] = 0.0
+    C = 1 + 1.0 * B + 0.5 * noise[:, 2]
+    labels = ["control"] * 2000 + ["B"] * 2000
+    data = ExpressionData(torch.stack([A, B, C], dim=1), ("A", "B", "C"), ("A", "B")).annotated(perturbed=labels)
+    # only edges that exist: reversed ones would be another network
+    network = PriorNetwork.from_edges(pd.DataFrame({"source": ["A", "B"], "target": ["B", "C"]}), name="chain")
+    model = LinearNetwork.from_data(data, edge_prior=HardMask(Normal()), networks={"chain": network})
+    table = fit(model, guide=Blocked(), restarts=1, num_steps=300).predict(knockout=["A"]).set_index("gene")
+    assert table.loc["B", "control"] == pytest.approx(7, abs=0.15)
+    assert table.loc["C", "control"] == pytest.approx(8, abs=0.15)
+    assert table.loc["B", "mean"] == pytest.approx(2, abs=0.3)
+    assert table.loc["C", "mean"] == pytest.approx(3, abs=0.3)
