@@ -11,7 +11,7 @@ from ..priors import EDGE_PRIORS, EdgePrior, HardMask, SpikeSlab
 
 # why a guide is, or is not, to be trusted on the probability of an edge; the figures are in experiments/results/
 CALIBRATION = {
-    "gibbs": "exact posterior: calibrated on data from the model",
+    "gibbs": "exact posterior: calibrated on data from the model, for targets that are no regulators",
     "nuts": "exact posterior, at most 30 genes: the reference",
     "blocked": "exact for the weights given scales and noise: calibrated",
     "mean-field": "NOT calibrated: too certain where regulators are correlated",
@@ -37,6 +37,8 @@ def applies(guide: Any, prior: type[EdgePrior]) -> bool:
     name = guide.name
     if name == "gibbs":
         return prior is SpikeSlab
+    if name == "map":
+        return prior is not SpikeSlab  # degenerate where its scales are learned, which is the default
     if name == "blocked":
         return prior is HardMask or bool(prior.conditionally_gaussian)
     return True

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
+from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 
 from .posterior import Posterior, interval
 
@@ -225,8 +224,10 @@ class Recalibration:
         if t.all() or not t.any():
             raise ValueError(f"{int(t.sum())} of {t.size} edges exist: a recalibration needs some of both")
         if method == "isotonic":
-            model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(p, t)
-            return cls(method, tuple(model.X_thresholds_.tolist()), tuple(model.y_thresholds_.tolist()))
+            x, place, count = np.unique(p, return_inverse=True, return_counts=True)
+            y = isotonic_regression(np.bincount(place, weights=t) / count, weights=count).x
+            bend = np.r_[True, (y[1:-1] != y[:-2]) | (y[1:-1] != y[2:]), True] if len(x) > 2 else np.full(len(x), True)
+            return cls(method, tuple(x[bend].tolist()), tuple(y[bend].tolist()))
         z = _logit(p)
 
         def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:

@@ -101,7 +101,7 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
-        rows.append(_idle_regulators(posterior))
+        rows += [_between_regulators(posterior), _idle_regulators(posterior)]
     return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
 
 
@@ -370,3 +370,18 @@ def _idle_regulators(posterior: Posterior) -> Check:
     elif idle:
         meaning = f"{len(idle)} of {len(best)} regulators have no probable edge, e.g. {', '.join(idle[:3])}."
     return Check("regulators without edges", share, 1.0, share < 1, meaning)
+
+
+def _between_regulators(posterior: Posterior) -> Check:
+    """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A alike."""
+    inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
+    is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
+    probable = inclusion > 0.5
+    total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
+    if not total:
+        return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
+    meaning = (
+        f"{between} of {total} probable edges end at a regulator: their direction is not known from these data, and "
+        "their probabilities are not calibrated. Read them as links, unless interventions on both ends tell."
+    )
+    return Check("edges between regulators", between / total, math.nan, None, meaning)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models import LinearNetwork
 from ..models.linear import NOISE_RATE, NOISE_SHAPE
-from ..priors import HardMask, SpikeSlab
+from ..priors import HardMask, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
@@ -97,7 +97,13 @@ class GibbsKernel(MCMCKernel):
         normal = lambda *shape: torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)  # noqa: E731
         uniform = lambda *shape: torch.rand(shape, generator=self.generator, device=like.device, dtype=like.dtype)  # noqa: E731
         W = 0.05 * normal(*like.shape) * self.allowed
-        constant = lambda hyper, value: hyper.constants[0].expand(chains).clone() if hyper.is_fixed else value.to(like)  # noqa: E731
+
+        def constant(hyper: Hyper, value: Tensor) -> Tensor:
+            if hyper.is_fixed:
+                return hyper.constants[0].expand(chains).clone()
+            inside = hyper.distribution().support.check(value.to(like))
+            return torch.where(inside, value.to(like), hyper.distribution().mean)  # a bounded hyperprior: start inside
+
         prior = self.prior
         state: State = {
             "W": W,

@@ -62,8 +62,8 @@ class HyperUpdates:
             "hub_scale": self.prior.hub_scale,
         }
         hypers["context_scale"] = self.context_scale
-        # made once: building a distribution costs more than evaluating it for a few chains
-        self.hyperprior = {name: None if hyper.is_fixed else hyper.distribution() for name, hyper in hypers.items()}
+        # made once: building a distribution costs more than evaluating it for a few chains; values are inside the support by design
+        self.hyperprior = {n: None if hyper.is_fixed else hyper.distribution(False) for n, hyper in hypers.items()}
         self.classes = EdgeClasses.from_prior(self.prior, self.allowed)
         self.num_edges = float(self.allowed.sum())
         self.num_tfs = self.allowed.shape[0]

@@ -214,6 +214,9 @@ def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spre
 class MapEstimate:
     """The maximum a posteriori point (no uncertainty): a Delta at every site. Not calibrated, by construction.
 
+    With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab` it is): fix
+    them, or take another guide.
+
     Parameters
     ----------
     spread

@@ -91,6 +91,9 @@ class Posterior:
         the edge exists; ``lfsr`` the local false sign rate min(P(W ≥ 0), P(W ≤ 0)), an absent edge counting as zero (Stephens 2017); ``prior`` the largest
         confidence of any prior network.
 
+        Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between two
+        regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
+
         Parameters
         ----------
         level

@@ -10,6 +10,9 @@ from torch import Tensor
 from .data import ExpressionData, is_constant, some
 
 
+OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
+
+
 @dataclass(frozen=True, eq=False)
 class Clamped:
     """Moments of the cells in which one target is clamped by an intervention, by (context, target) pair.
@@ -156,6 +159,12 @@ class GramStatistics:
 def _clamped(data: ExpressionData) -> Clamped:
     """Moments over the clamped cells of each perturbed target; these cells are read once more, target by target."""
     assert data.perturbed is not None, "called for data with interventions"
+    targets, tfs = len(np.unique(data.perturbed[:, 1].cpu().numpy())), len(data.tfs)
+    if 8 * data.num_contexts * targets * tfs**2 > OWN_GRAM_BYTES:
+        raise ValueError(
+            f"{targets} perturbed genes each need statistics of {tfs} x {tfs} regulators, "
+            f"{8e-9 * data.num_contexts * targets * tfs**2:.0f} GB: list fewer candidate regulators (--tfs)"
+        )
     pairs = data.perturbed.cpu().numpy()
     codes = np.zeros(data.num_cells, dtype=np.int64) if data.context is None else data.context.cpu().numpy()
     key = codes[pairs[:, 0]] * data.num_genes + pairs[:, 1]

@@ -30,6 +30,11 @@ class LinearNetwork(Model):
     gene g is clamped by an intervention its own equation is cut. The linear GRN of CellOracle (Kamimoto et al. 2023)
     and TIGRESS (Haury et al. 2012).
 
+    The joint density of a regulator and its targets is not the product of these regressions when regulators are
+    targets too: for those the model is a dependency network (Heckerman et al. 2000), a pseudo-likelihood. It finds who is linked
+    to whom, but a true A → B also yields B → A, so edges *between* regulators have no calibrated direction unless
+    interventions on both ends cut them.
+
     Weights are standardised: standard deviations of the target per standard deviation of the regulator (within
     contexts);
     ``scale`` (gene) converts, :math:`W^{\mathrm{raw}}_{tg} = W_{tg}\, \mathrm{sd}_g / \mathrm{sd}_t`.

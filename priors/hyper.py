@@ -36,10 +36,10 @@ class Hyper(nn.Module):
     def is_fixed(self) -> bool:
         return self.family is None
 
-    def distribution(self) -> Any:
-        """The hyperprior; only for sampled hyperparameters."""
+    def distribution(self, validate_args: bool | None = None) -> Any:
+        """The hyperprior; only for sampled hyperparameters. ``validate_args``: as torch; checking values takes half of ``log_prob``."""
         assert self.family is not None, "a fixed hyperparameter has no distribution"
-        return self.family(*self.constants.unbind())
+        return self.family(*self.constants.unbind(), validate_args=validate_args)
 
     def forward(self, name: str) -> Tensor:
         """The fixed value, or a draw of the Pyro site ``name``."""

@@ -14,7 +14,7 @@ from pyrogrn.experiments import scores
 from pyrogrn.inference import Blocked, Gibbs, MeanField, calibration, fit
 from pyrogrn.inference.calibration import Recalibration, coverage, edge_calibration
 from pyrogrn.inference.sbc import LinearDesign, _pit, _verdict, simulation_based_calibration
-from pyrogrn.models import GaussianBlock, LinearNetwork
+from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Normal, PriorNetwork, SpikeSlab
 from scipy import stats
@@ -65,7 +65,7 @@ def test_coverage_counts_true_weights_inside_intervals(fitted):
     assert table.loc[0.9, "coverage"] > 0.8
     off = coverage(posterior, W + 1.0, levels=(0.9,))
     assert off["coverage"].item() == 0
-    with pytest.raises(ValueError, match=r"`W` has shape \(5, 3\), expected \(tf, target\) \(5, 20\)"):
+    with pytest.raises(ValueError, match=r"`W` has shape \(5, 3\), the posterior has \(tf, target\) \(5, 20\)"):
         coverage(posterior, W[:, :3])
     with pytest.raises(ValueError, match="`levels` has 1"):
         coverage(posterior, W, levels=(1,))
@@ -100,7 +100,7 @@ def test_recalibration_learned_on_one_set_repairs_another(method):
     learned = Recalibration.fit(*overconfident(0), method=method)
     p, truth = overconfident(1)
     before, after = (calibration.expected_calibration_error(q, truth) for q in (p, learned(p)))
-    assert before > 0.15
+    assert before > 0.12
     assert after < 0.015
     assert calibration.log_score(learned(p), truth) < calibration.log_score(p, truth)
     grid = np.linspace(0, 1, 1001)
@@ -134,7 +134,7 @@ def test_recalibration_goes_through_json(method):
     learned = Recalibration.fit(*overconfident(4, 500), method=method)
     again = Recalibration.from_dict(json.loads(json.dumps(learned.to_dict())))
     assert again == learned
-    with pytest.raises(ValueError, match="recalibration without 'x'"):
+    with pytest.raises(ValueError, match="no 'x' in the recalibration"):
         Recalibration.from_dict({"method": method})
 
 
@@ -142,7 +142,7 @@ def test_recalibration_goes_through_json(method):
     ("probability", "truth", "message"),
     [
         ([0.1, 0.2], [True], "2 probabilities for 1 edges"),
-        ([0.1, 1.2], [True, False], r"expected inclusion, within \[0, 1\]"),
+        ([0.1, 1.2], [True, False], r"expected inclusion probabilities in \[0, 1\]"),
         ([0.1, 0.2], [True, True], "needs some of both"),
     ],
 )
@@ -215,27 +215,27 @@ def known(design):
     return {n: PriorNetwork.from_edges(pd.DataFrame(rows, columns=columns), name=n) for n, rows in tables.items()}
 
 
-def run(prior, guide, design=None, informed=False, **options):
+def run(prior, guide, design=None, informed=False, num_draws=31, **options):
     design = design or LinearDesign()
     networks = known(design) if informed else None
     make = lambda s: LinearNetwork(s, edge_prior=prior, networks=networks, targets=design.targets)  # noqa: E731
-    return simulation_based_calibration(make, guide, design=design, num_draws=31, **options)
+    return simulation_based_calibration(make, guide, design=design, num_draws=num_draws, **options)
 
 
-GIBBS = Gibbs(num_chains=8, num_warmup=40, num_samples=60)
+GIBBS = Gibbs(num_chains=8, num_warmup=30, num_samples=40)
 
 
 def test_gibbs_is_calibrated():
     result = run(SpikeSlab(hub_scale=LEARNED), GIBBS, num_simulations=40)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
-    # 360 edges: the error of probabilities that are right, from their own standard errors
+    # 144 edges: the error of probabilities that are right, from their own standard errors
     p, truth = result.inclusion.ravel(), result.present.ravel()
     table = calibration.reliability_table(p, truth, num_bins=5)
     assert np.abs((table["observed"] - table["probability"]) / table["standard_error"]).max() < 4.5
 
 
 def test_blocked_is_calibrated():
-    result = run(Normal(), Blocked(), num_simulations=30, num_steps=600)
+    result = run(Normal(), Blocked(), num_simulations=12, num_steps=500)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
     assert result.inclusion is None
 
@@ -275,46 +275,39 @@ def test_blocked_is_calibrated_in_every_setting(prior, design, informed):
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """Blocked with its conditional of W made ``narrow`` times narrower and moved by ``shift`` of its sd."""
+class Wrong(Gibbs):
+    """Gibbs with draws of W ``narrow`` times too close to their mean, moved by ``shift`` of their sd."""
 
     narrow: float = 1.0
     shift: float = 0.0
-    name = "wrong"
-    calibrated = False
 
-    def __call__(self, model, batch, num_restarts):
-        guide = Blocked()(model, batch, num_restarts)
-        right = guide._conditional
-
-        def conditional(site, values):
-            block = right(site, values)
-            sd = torch.cholesky_inverse(block.factor).diagonal(dim1=-2, dim2=-1).sqrt()
-            return GaussianBlock(block.mean + self.shift * sd, self.narrow * block.factor)
-
-        guide._conditional = conditional
-        return guide
+    def run(self, *arguments, **options):
+        collector, history = super().run(*arguments, **options)
+        draws = torch.stack(collector.draws["W"], dim=1)  # (chain, draw, tf, target)
+        mean, sd = draws.mean((0, 1)), draws.std((0, 1))
+        collector.draws["W"] = list((mean + self.shift * sd + (draws - mean) / self.narrow).unbind(1))
+        return collector, history
 
 
-@pytest.mark.parametrize("guide", [Wrong(), Wrong(narrow=1.6), Wrong(shift=0.8)], ids=["right", "narrow", "biased"])
-def test_the_check_objects_to_a_guide_that_is_too_narrow_or_biased(guide):
-    result = run(Normal(scale=0.3), guide, num_simulations=25, num_steps=300)
+@pytest.mark.parametrize("fault", [{"narrow": 4.0}, {"shift": 2.0}], ids=["narrow", "biased"])
+def test_the_check_objects_to_a_guide_that_is_too_narrow_or_biased(fault):
+    guide = Wrong(num_chains=8, num_warmup=30, num_samples=30, **fault)
+    result = run(SpikeSlab(), guide, num_simulations=12, num_draws=119)
     weights = result.table[result.table["quantity"].str.startswith("W")]
-    if guide == Wrong():
-        assert result.pvalue > FAILURE_RATE, result.table.to_string()
-        return
-    assert result.pvalue < FAILURE_RATE
-    if guide.narrow > 1:
-        assert weights["dispersion"].mean() > 1.7
-        assert weights["coverage"].mean() < 0.82
+    assert result.pvalue < FAILURE_RATE, result.table.to_string()
+    assert weights["pvalue"].min() == result.table["pvalue"].min()
+    if "narrow" in fault:
+        assert weights["dispersion"].mean() > 2
+        assert weights["coverage"].mean() < 0.8
     else:
-        assert weights["bias"].mean() < -0.5  # draws too high: the truth ranks low
+        assert weights["bias"].mean() < -0.7  # draws too high: the truth ranks low
 
 
 def test_the_check_objects_to_mean_field_at_high_correlation():
-    """Why `MeanField` carries no badge: 95% of the variance it should report is missing at correlation 0.95."""
+    """Why `MeanField` carries no badge: most of the variance it should report is missing."""
     assert not MeanField.calibrated
-    result = run(Normal(scale=0.3), MeanField(), LinearDesign(correlation=0.95), num_simulations=20, num_steps=800)
-    assert result.pvalue < FAILURE_RATE
-    weights = result.table[result.table["quantity"].str.startswith("W")]
-    assert weights["dispersion"].mean() > 1.3
+    design = LinearDesign(correlation=0.95, num_cells=400, num_targets=2)
+    result = run(Normal(scale=1.0), MeanField(), design, num_simulations=10, num_steps=600)
+    weights = result.table["quantity"].str.startswith("W")
+    assert result.table.loc[weights, "pvalue"].min() * len(result.table) < FAILURE_RATE
+    assert result.table.loc[weights, "dispersion"].mean() > 3

@@ -141,9 +141,7 @@ def test_large_networks_keep_their_most_probable_edges(posterior, simulation, mo
 
 
 def test_thinned_draws_are_joint_draws(simulation, networks, monkeypatch):
-    model = LinearNetwork.from_data(
-        simulation.data, networks=networks, edge_prior=SpikeSlab(hub_scale=LEARNED)
-    )
+    model = LinearNetwork.from_data(simulation.data, networks=networks, edge_prior=SpikeSlab(hub_scale=LEARNED))
     whole = fit(model, guide=GIBBS)
     large = sum(4 * math.prod(v.shape[2:]) for v in whole.draws.values() if v.ndim > 3)
     monkeypatch.setattr(moments, "DRAW_BUDGET", 2 * 40 * large / 6.5)  # keep each seventh

@@ -17,7 +17,7 @@ from scipy import stats
 ALL = [
     *("fit ended in order", "draws are finite", "R-hat of the log-likelihood", "R-hat of the hyperparameters"),
     *("R-hat of the edges", "effective draws", "top edges agree", "inclusion agrees", "predictive intervals"),
-    *("residual variance", "prior knowledge: motif", "regulators without edges"),
+    *("residual variance", "prior knowledge: motif", "edges between regulators", "regulators without edges"),
 ]
 
 
@@ -63,8 +63,9 @@ def test_a_good_fit_passes(good, simulation):
     table = diagnose(good, simulation.data)
     assert tuple(table.columns) == COLUMNS
     assert table["check"].tolist() == ALL
-    assert table["passed"].tolist() == [True] * len(ALL), table.to_string()
-    assert verdict(table) == f"all {len(ALL)} checks that apply passed"
+    judged = table[table["check"] != "edges between regulators"]  # that one informs
+    assert judged["passed"].tolist() == [True] * (len(ALL) - 1), table.to_string()
+    assert verdict(table) == f"all {len(ALL) - 1} checks that apply passed"
     assert table["meaning"].str.endswith((".", "?")).all()
 
 
@@ -180,9 +181,9 @@ def test_chains_that_find_different_edges_are_objected_to(good):
 
 
 def test_two_short_chains_from_the_prior_disagree(simulation):
-    """No fault put in: five sweeps from random starts."""
+    """No fault put in: twelve sweeps from random starts."""
     model = LinearNetwork.from_data(simulation.data)
-    table = diagnose(fit(model, guide=Gibbs(num_chains=4, num_warmup=0, num_samples=5))).set_index("check")
+    table = diagnose(fit(model, guide=Gibbs(num_chains=4, num_warmup=0, num_samples=12))).set_index("check")
     assert table.loc["R-hat of the hyperparameters", "passed"] is False
     assert table.loc["effective draws", "passed"] is False
 

@@ -73,6 +73,7 @@ FAMILIES = [
     pytest.param(lambda: Horseshoe(tau=0.1, slab=1.0), id="horseshoe-fixed"),
     pytest.param(lambda: SpikeSlab(hub_scale=LEARNED), id="spike-slab"),
     pytest.param(lambda: SpikeSlab(strategy="scale"), id="spike-slab-scale"),
+    pytest.param(lambda: SpikeSlab(hub_scale=Hyper(dist.HalfNormal, 1.0)), id="spike-slab-hubs"),
     pytest.param(
         lambda: SpikeSlab(edge_probability=0.1, hub_scale=0.0, slab_scale=0.3, spike_ratio=0.1),
         id="spike-slab-fixed",

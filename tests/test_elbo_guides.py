@@ -24,7 +24,7 @@ from pyrogrn.inference import (
 from pyrogrn.inference.elbo import elbo, log_joint, sum_sites
 from pyrogrn.inference.svi import compiled_elbo
 from pyrogrn.models import ExpressionData, LinearNetwork
-from pyrogrn.priors import HardMask, Horseshoe, Laplace, Normal, PriorNetwork, SpikeSlab
+from pyrogrn.priors import HardMask, Horseshoe, Hyper, Laplace, Normal, PriorNetwork, SpikeSlab
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -60,7 +60,10 @@ def model_of(data, prior):
 @pytest.mark.parametrize("strategy", ["inclusion", "scale"])
 def test_the_objective_is_the_sum_over_all_graphs(tiny_data, strategy):
     model = LinearNetwork(
-        tiny_data.statistics(), edge_prior=SpikeSlab(strategy=strategy), networks=networks(), targets=["G0003", "G0004"]
+        tiny_data.statistics(),
+        edge_prior=SpikeSlab(strategy=strategy, hub_scale=Hyper(dist.HalfNormal, 1.0)),
+        networks=networks(),
+        targets=["G0003", "G0004"],
     ).double()
     with pyro.plate("restarts", 2, dim=-3):
         trace = poutine.trace(model).get_trace()

@@ -313,18 +313,22 @@ def functions(state):
     return {name: value.numpy() for name, value in found.items() if float(value.std()) > 0}
 
 
+def hubs(**options):
+    return SpikeSlab(hub_scale=Hyper(dist.HalfNormal, 1.0), **options)
+
+
 SETUPS = [
-    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 1, False, id="plain"),
-    pytest.param(SpikeSlab(hub_scale=0.0, spike_ratio=0.1), None, 1, False, id="no-hubs-fixed-ratio"),
+    pytest.param(hubs(), None, 1, False, id="plain"),
+    pytest.param(SpikeSlab(spike_ratio=0.1), None, 1, False, id="no-hubs-fixed-ratio"),
     pytest.param(SpikeSlab(edge_probability=0.3, slab_scale=0.4, hub_scale=0.7), False, 1, False, id="fixed-slab"),
-    pytest.param(SpikeSlab(hub_scale=LEARNED), False, 1, False, id="trust-inclusion"),
-    pytest.param(SpikeSlab(strategy="scale", hub_scale=LEARNED), False, 1, False, id="trust-scale"),
-    pytest.param(SpikeSlab(hub_scale=LEARNED), True, 1, False, id="signs"),
-    pytest.param(SpikeSlab(strategy="scale", hub_scale=LEARNED), True, 1, True, id="signs-scale-interventions"),
-    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 2, False, id="contexts"),
-    pytest.param(SpikeSlab(hub_scale=LEARNED), None, 1, True, id="interventions"),
-    pytest.param(HardMask(SpikeSlab(hub_scale=LEARNED)), False, 1, False, id="hard-mask"),
-    pytest.param(SpikeSlab(hub_scale=LEARNED), True, 2, True, id="everything"),
+    pytest.param(hubs(), False, 1, False, id="trust-inclusion"),
+    pytest.param(hubs(strategy="scale"), False, 1, False, id="trust-scale"),
+    pytest.param(SpikeSlab(), True, 1, False, id="signs"),
+    pytest.param(hubs(strategy="scale"), True, 1, True, id="signs-scale-interventions"),
+    pytest.param(SpikeSlab(), None, 2, False, id="contexts"),
+    pytest.param(SpikeSlab(), None, 1, True, id="interventions"),
+    pytest.param(HardMask(hubs()), False, 1, False, id="hard-mask"),
+    pytest.param(hubs(), True, 2, True, id="everything"),
 ]
 
 
@@ -440,13 +444,18 @@ def test_the_check_sees_a_stretch_that_forgets_part_of_the_likelihood(linear, qu
     right = gibbs.HyperUpdates.stretch
     wrong = lambda self, state, name, a, b: right(self, state, name, linear * a, quadratic * b)  # noqa: E731
     monkeypatch.setattr(gibbs.HyperUpdates, "stretch", wrong)
-    pvalues = after_one_move("stretch", SpikeSlab(edge_probability=0.5, hub_scale=LEARNED), None, 1, False, num_chains=6000, repeats=30)
+    pvalues = after_one_move(
+        "stretch", SpikeSlab(edge_probability=0.5, hub_scale=LEARNED), None, 1, False, num_chains=6000, repeats=30
+    )
     assert min(pvalues.values()) < LIMIT
 
 
 def test_the_check_sees_a_wrong_noise(monkeypatch):
     monkeypatch.setattr(gibbs, "NOISE_SHAPE", 1.5)
-    assert min(after_one_move("noise", SpikeSlab(hub_scale=LEARNED), None, 1, False, num_chains=3000, repeats=2).values()) < LIMIT
+    assert (
+        min(after_one_move("noise", SpikeSlab(hub_scale=LEARNED), None, 1, False, num_chains=3000, repeats=2).values())
+        < LIMIT
+    )
 
 
 # ---------------------------------------------------------------- against another sampler

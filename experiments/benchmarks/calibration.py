@@ -12,6 +12,7 @@ from ...inference import Blocked, Gibbs, LowRank, MeanField, Posterior, fit
 from ...inference.calibration import Recalibration, expected_calibration_error
 from ...inference.sbc import LinearDesign
 from ...models import LinearNetwork
+from ...models.simulators import simulate_linear
 from ...priors import EdgePrior, Horseshoe, Hyper, Normal, SpikeSlab
 from ..scores import average_precision
 from ..tasks import random_grn_tasks, sergio_task, truth_matrix
@@ -38,7 +39,23 @@ def run(folder: Path, results: Results) -> None:
             guides = (*SPARSE, LowRank()) if "known" in name else SPARSE if isinstance(prior, SpikeSlab) else DENSE
             for guide in guides:
                 run_model(results, f"model, correlation {correlation}", f"{name}, {guide.name}", design, prior, guide)
+    run_direction(results)
     run_misspecified(folder, results)
+
+
+def run_direction(results: Results) -> None:
+    """Networks among regulators too: how many of the edges named at 10% expected FDR are wrong, by kind of target."""
+    wrong: dict[str, list[float]] = {"targets that are regulators": [], "other targets": []}
+    for seed in range(REPLICATES):
+        simulation = simulate_linear(num_genes=80, num_tfs=20, num_cells=1500, seed=seed)
+        table = fit(LinearNetwork.from_data(simulation.data), guide=Gibbs(), seed=seed).edges(fdr=0.1)
+        true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
+        table["wrong"] = [pair not in true for pair in zip(table["source"], table["target"], strict=True)]
+        between = table["target"].isin(simulation.data.tfs)
+        wrong["targets that are regulators"].append(float(table.loc[between, "wrong"].mean()))
+        wrong["other targets"].append(float(table.loc[~between, "wrong"].mean()))
+    for kind, values in wrong.items():
+        results.add("simulate linear", f"linear, {kind}", f"0-{REPLICATES - 1}", "false share at FDR 0.1", *mean_se(values))
 
 
 def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide) -> None:

@@ -25,6 +25,7 @@ from ...priors import Normal
 from .results import Results
 
 CELLS, TFS, GENES = 2700, 37, 400
+GIBBS = Gibbs()
 
 
 def median_ms(step: Callable[[], object], repeats: int) -> float:
@@ -144,7 +145,7 @@ def run_steps(results: Results) -> None:
 
 def run_stream(results: Results, num_cells: int = 1_000_000, num_genes: int = 1000, num_tfs: int = 100) -> None:
     """One pass over a float32 matrix on disk, with the resident memory watched by a thread."""
-    with tempfile.TemporaryDirectory(dir=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=results.path.parent) as scratch:
         path = Path(scratch) / "cells.h5"
         generator = np.random.default_rng(0)
         with h5py.File(path, "w") as file:
@@ -186,10 +187,10 @@ def run_fit(results: Results) -> None:
     """A whole fit with the exact sampler, from cells to edge table."""
     data = simulate_linear(num_genes=1000, num_tfs=100, num_cells=2700, edge_probability=0.05, seed=0).data
     started = time.perf_counter()
-    fit(LinearNetwork.from_data(data), guide=Gibbs(), seed=0).edges()
+    fit(LinearNetwork.from_data(data), guide=GIBBS, seed=0).edges()
     results.add(
         "fit, 2700 x 100 TFs x 1000 genes",
-        "linear, gibbs (4 x 550 sweeps)",
+        f"linear, gibbs ({GIBBS.num_chains} chains, {GIBBS.num_warmup + GIBBS.num_samples} sweeps)",
         0,
         "seconds",
         time.perf_counter() - started,
