@@ -101,8 +101,7 @@ def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:
     """``["motif=prior.csv", ...]`` → networks by name of the source.
 
     A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs, any
-    other key picks the rows of a file that
-    holds several networks (``sim=priors.csv.gz?noise=0.05``).
+    other key picks the rows of a file that holds several networks (``sim=priors.csv.gz?noise=0.05``).
     """
     networks: dict[str, PriorNetwork] = {}
     for entry in entries:

@@ -34,7 +34,8 @@ COLUMNS = {
     "regulator changes by one of its own, other regulators held fixed. Positive: activation; negative: repression.",
     "sd": "Posterior standard deviation of the weight.",
     "lower, upper": f"The weight lies between them with a probability of {LEVEL:.0%}, given the model.",
-    "inclusion": "Probability that the edge exists. If the linear model is right, about 80% of the edges at 0.8 are real, where the "
+    "inclusion": "Probability that the edge exists. If the linear model is right, "
+    "about 80% of the edges at 0.8 are real, where the "
     "target is not itself a regulator; between two regulators the direction cannot be told without interventions.",
     "sign_probability": "Probability that the sign (activation or repression) is right, given that the edge exists.",
     "lfsr": "Local false sign rate: probability that the effect is absent or has the other sign. Small is good.",

@@ -55,7 +55,8 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """Writes the state of a fit to ``path`` every ``seconds``, and when the fit is interrupted; replaces the file in one move.
+    """Writes the state of a fit to ``path`` every ``seconds``, and when the fit is interrupted; replaces the file in
+    one move.
 
     Parameters
     ----------

@@ -228,9 +228,7 @@ def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
 
 
-def _rhat_row(
-    posterior: Posterior, check: str, value: float | None, what: str, *, limit: float | None = None
-) -> Check:
+def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, *, limit: float | None = None) -> Check:
     sampler = is_sampler(posterior)
     runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
@@ -373,7 +371,8 @@ def _idle_regulators(posterior: Posterior) -> Check:
 
 
 def _between_regulators(posterior: Posterior) -> Check:
-    """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A alike."""
+    """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
+    alike."""
     inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
     is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
     probable = inclusion > 0.5

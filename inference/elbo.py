@@ -30,8 +30,9 @@ def log_joint(
 def sum_sites(trace: Trace, max_plate_nesting: int, num_restarts: int) -> Tensor:
     """``(restart,)`` sum of the log-probabilities of a trace whose enumerated sites have elementwise children.
 
-    A discrete site enumerated at its own dimension is summed out element by element, together with every site that depends on it. That is exact when those lie in the same plates, and silently
-    wrong otherwise, so any other use is refused.
+    A discrete site enumerated at its own dimension is summed out element by element, together with every site that
+    depends on it. That is exact when those lie in the same plates, and silently wrong otherwise, so any other use is
+    refused.
 
     Raises
     ------
@@ -55,11 +56,14 @@ def sum_sites(trace: Trace, max_plate_nesting: int, num_restarts: int) -> Tensor
         for name, _, own in dependent:
             if own != plates:
                 raise ValueError(
-                    f"site {name!r} (plates {sorted(own)}) depends on a variable enumerated in plates {sorted(plates)}: let the variable act on the prior of one site in its own plates"
+                    f"site {name!r} (plates {sorted(own)}) depends on a variable enumerated in plates "
+                    f"{sorted(plates)}: "
+                    "let the variable act on the prior of one site in its own plates"
                 )
         if len({lp.dim() for _, lp, _ in dependent}) > 1:
             raise ValueError(
-                f"sites {[n for n, _, _ in dependent]} depend on more than one enumerated variable: sum one of them out by hand"
+                f"sites {[n for n, _, _ in dependent]} depend on more than one "
+                "enumerated variable: sum one of them out by hand"
             )
         total = dependent[0][1]
         for _, lp, _ in dependent[1:]:

@@ -28,7 +28,8 @@ DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: t
 
 
 def default_guide(model: Model) -> "Sampler | GuideFactory":
-    """The most trustworthy engine that applies: Gibbs for spike-and-slab, Blocked where W is conditionally Gaussian, else MeanField."""
+    """The most trustworthy engine that applies: Gibbs for spike-and-slab, Blocked where W is conditionally Gaussian,
+    else MeanField."""
     if "inclusion" in model.dims:
         return Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
@@ -59,13 +60,16 @@ def fit(
     Parameters
     ----------
     model
-        A `Model`; it holds the data it was made from (sufficient statistics), which is what a full-batch fit conditions on.
+        A `Model`; it holds the data it was made from (sufficient statistics), which is what a full-batch fit conditions
+        on.
     data
         Only with ``batch_size``: the cells to take minibatches of.
     guide
-        A sampler (`Gibbs`, `NUTS`) or a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`). Default `default_guide`.
+        A sampler (`Gibbs`, `NUTS`) or a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`). Default
+        `default_guide`.
     optimizer, stop, num_steps
-        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own lengths.
+        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own
+        lengths.
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
@@ -81,7 +85,8 @@ def fit(
     device
         Where to fit; default where the model is.
     callbacks
-        `Progress`, `Checkpoint`. They are closed at the end, also when the fit is interrupted; a checkpoint is written then.
+        `Progress`, `Checkpoint`. They are closed at the end, also when the fit is interrupted; a checkpoint is written
+        then.
     resume
         A state from `load_checkpoint`; the run continues to the numbers it would have had.
 
@@ -208,7 +213,8 @@ def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> 
 
 
 def densities(model: Model, drawn: Sequence[tuple[dict[str, Tensor], Tensor]]) -> dict[str, Tensor]:
-    """``lp`` = log p(X, z) and ``lq`` = log q(z) of draws of a guide, each ``(restart, draw)``; NaN where a draw is not finite.
+    """``lp`` = log p(X, z) and ``lq`` = log q(z) of draws of a guide, each ``(restart, draw)``; NaN where a draw is not
+    finite.
 
     No ``lq`` for a point estimate, whose q has no density, nor when q covers sites of minibatches (intercepts), which
     the likelihood of all cells integrates out.

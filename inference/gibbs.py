@@ -19,18 +19,21 @@ REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
 )
 COLLAPSED = 3  # sweeps between the moves with inclusion summed out: four passes over the edges, as much as half a sweep
-FEW_TFS = 128  # up to here the matrix products of interweaving cost less than a third of a sweep, and it is done every time
+# up to here the matrix products of interweaving cost less than a third of a sweep, and it is done every time
+FEW_TFS = 128
 
 
 class GibbsKernel(MCMCKernel):
-    r"""Gibbs sampler of a `LinearNetwork` with a `SpikeSlab` prior (also inside `HardMask`); all chains and targets at once.
+    r"""Gibbs sampler of a `LinearNetwork` with a `SpikeSlab` prior (also inside `HardMask`); all chains and targets at
+    once.
 
-    A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma), and the hyperparameters: hubs, intercept and the
-    trust of each source by Fisher-scoring Metropolis steps, scales by adaptive Metropolis steps with interweaving. Cost: one
-    (tf × tf) · (tf × chain·target) product and two passes over the edges, independent of the number of cells. It targets the exact posterior.
+    A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma),
+    and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
+    adaptive Metropolis steps with interweaving. Cost: one (tf × tf) · (tf × chain·target) product and two passes over
+    the edges, independent of the number of cells. It targets the exact posterior.
 
-    As a Pyro kernel, ``sample(params)`` maps one dict of sites to the next; every site has a leading ``chain`` dimension. It keeps its own generator: the global
-    random state does not move.
+    As a Pyro kernel, ``sample(params)`` maps one dict of sites to the next; every site has a leading ``chain``
+    dimension. It keeps its own generator: the global random state does not move.
 
     Parameters
     ----------
@@ -54,11 +57,13 @@ class GibbsKernel(MCMCKernel):
             prior = prior.base
         if not isinstance(prior, SpikeSlab):
             raise ValueError(
-                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
+                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use "
+                "SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
             )
         if prior.edge_logit.family not in (None, dist.Normal):
             raise ValueError(
-                f"the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has {prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
+                "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
+                f"{prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
             )
         super().__init__()
         self.model, self.prior, self.num_chains = model, prior, num_chains
@@ -91,7 +96,8 @@ class GibbsKernel(MCMCKernel):
 
     @property  # type: ignore[misc]  # Pyro's base also allows setting it
     def initial_params(self) -> State:
-        """Chains start apart: small random weights, noise between a tenth and all of the variance, hyperparameters drawn around their priors."""
+        """Chains start apart: small random weights, noise between a tenth and all of the variance, hyperparameters
+        drawn around their priors."""
         chains, model = self.num_chains, self.model
         like = self.probability
         normal = lambda *shape: torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)  # noqa: E731
@@ -154,7 +160,8 @@ class GibbsKernel(MCMCKernel):
         return {"steps": {name: value.exp().tolist() for name, value in self.hyper.log_step.items()}}
 
     def log_likelihood(self, state: State) -> Tensor:
-        """``(chain,)`` log p(X | state), up to the constant of the counts: the trace that shows whether chains have settled."""
+        """``(chain,)`` log p(X | state), up to the constant of the counts: the trace that shows whether chains have
+        settled."""
         noise, dof = state["noise_variance"], self.model.dof[:, None]
         return -0.5 * (dof * (2 * math.pi * noise).log() + self.sse / noise).sum((0, 2))
 
@@ -210,7 +217,11 @@ class GibbsKernel(MCMCKernel):
     def _update_collapsed(self, state: State) -> None:
         """Intercept and scales with every inclusion variable summed out, then the inclusion variables given them."""
         density = MixtureDensity(
-            state["W"], self._logit_terms(state), slab_scale(self.prior, state) / state["slab_scale"][:, None, None], self._location(state), self.allowed
+            state["W"],
+            self._logit_terms(state),
+            slab_scale(self.prior, state) / state["slab_scale"][:, None, None],
+            self._location(state),
+            self.allowed,
         )
         update_collapsed(self.hyper, density, state)
 
@@ -261,7 +272,8 @@ class GibbsKernel(MCMCKernel):
 
     # -- matrix products over groups ----------------------------------------
     def _product(self, value: Tensor) -> Tensor:
-        """``(context, chain, tf, target)``: G times ``value``, each target with its own Gram matrix where it has one."""
+        """``(context, chain, tf, target)``: G times ``value``, each target with its own Gram matrix where it has
+        one."""
         product = self.model.gram[:, None] @ value
         if len(self.model.own):
             product[..., self.model.own] = torch.einsum(

@@ -1,11 +1,13 @@
 r"""Moves of the spike-and-slab hyperparameters with every inclusion variable summed out.
 
-Given inclusion variables the intercept and the scales can hardly move, and given those the variables can hardly flip: where regulators are strongly correlated the
-sampler would crawl. Given the weights alone,
+Given inclusion variables the intercept and the scales can hardly move, and given those the variables can hardly flip:
+where regulators are strongly correlated the sampler would crawl. Given the weights alone,
 
-.. math:: p(W \mid a, s, \rho) = \prod_{tg} \pi_{tg} N(W_{tg}; s_{tg} m_{tg}, s_{tg}^2) + (1 - \pi_{tg}) N(W_{tg}; 0, \rho^2 s^2),
+.. math:: p(W \mid a, s, \rho) = \prod_{tg} \pi_{tg} N(W_{tg}; s_{tg} m_{tg}, s_{tg}^2) + (1 - \pi_{tg}) N(W_{tg}; 0,
+          \rho^2 s^2),
 
-the hyperparameters move freely, and γ given them and W is an exact draw (a partially collapsed Gibbs step, van Dyk & Park 2008).
+the hyperparameters move freely, and γ given them and W is an exact draw (a partially collapsed Gibbs step, van Dyk &
+Park 2008).
 """
 
 import math
@@ -21,8 +23,8 @@ from .gibbs_hyper import HyperUpdates, State
 class MixtureDensity:
     """Log density of each weight, its inclusion variable summed out.
 
-    ``W`` ``(chain, tf, target)``; ``offset`` the log-odds of inclusion without the intercept; ``widening`` the slab's scale over s; ``location`` the slab's mean in units of
-    its scale or ``None``; ``allowed`` 0/1.
+    ``W`` ``(chain, tf, target)``; ``offset`` the log-odds of inclusion without the intercept; ``widening`` the slab's
+    scale over s; ``location`` the slab's mean in units of its scale or ``None``; ``allowed`` 0/1.
     """
 
     W: Tensor

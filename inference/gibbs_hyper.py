@@ -15,10 +15,11 @@ State = dict[str, Tensor]
 class EdgeClasses:
     """Edges grouped by what the prior knows of them: the same regulator and the same confidences P^k.
 
-    The inclusion likelihood is a function of the number of edges and of present edges in each class, so its updates cost the number of
-    classes (regulators × 2^sources for yes/no sources), not of edges.
+    The inclusion likelihood is a function of the number of edges and of present edges in each class, so its updates
+    cost the number of classes (regulators × 2^sources for yes/no sources), not of edges.
 
-    ``member`` (edge,) class of each edge, edges that may not exist in the last, unused class; ``tf`` (class,), ``feature`` (class, source), ``count`` (class,).
+    ``member`` (edge,) class of each edge, edges that may not exist in the last, unused class; ``tf`` (class,),
+    ``feature`` (class, source), ``count`` (class,).
     """
 
     member: Tensor
@@ -62,7 +63,8 @@ class HyperUpdates:
             "hub_scale": self.prior.hub_scale,
         }
         hypers["context_scale"] = self.context_scale
-        # made once: building a distribution costs more than evaluating it for a few chains; values are inside the support by design
+        # made once: building a distribution costs more than evaluating it for a few chains; values are inside the
+        # support by design
         self.hyperprior = {n: None if hyper.is_fixed else hyper.distribution(False) for n, hyper in hypers.items()}
         self.classes = EdgeClasses.from_prior(self.prior, self.allowed)
         self.num_edges = float(self.allowed.sum())
@@ -97,7 +99,8 @@ class HyperUpdates:
 
     # -- inclusion ----------------------------------------
     def update_inclusion(self, state: State) -> None:
-        """The intercept a and the trust b by one Fisher-scoring proposal, hubs h likewise, then their spread; in place."""
+        """The intercept a and the trust b by one Fisher-scoring proposal, hubs h likewise, then their spread; in
+        place."""
         present = self.classes.sums(state["inclusion"])  # (chain, class)
         if self._free_logit_terms():
             for _ in range(2):  # the proposal is refused when a trust goes negative: twice keeps useless sources moving
@@ -147,7 +150,8 @@ class HyperUpdates:
             information = torch.einsum("cm,mi,mj->cij", curvature, design, design) + torch.diag_embed(weight)
             factor = torch.linalg.cholesky(information.double())
             move = torch.cholesky_solve(gradient.double()[..., None], factor)[..., 0].to(value)
-            # far from the mode a full Newton step overshoots: limit it to 2 on the log-odds scale (symmetric in the reverse move)
+            # far from the mode a full Newton step overshoots: limit it to 2 on the log-odds scale (symmetric in the
+            # reverse move)
             return value + move.clamp(-2, 2), factor.to(value)
 
         def log_proposal(to: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
@@ -222,7 +226,8 @@ class HyperUpdates:
         state["edge_logit"], state["hub"] = a + c, (hub - c[:, None])[..., None]
 
     def _stretch_hubs(self, state: State, present: Tensor) -> None:
-        """Multiply η and all hubs by a common factor: the prior of the hubs does not change, the inclusion likelihood is by class."""
+        """Multiply η and all hubs by a common factor: the prior of the hubs does not change, the inclusion likelihood
+        is by class."""
         offset, count = self._class_offset(state), self.classes.count
         hub = self._hub_of_class(state)
 
@@ -258,9 +263,9 @@ class HyperUpdates:
     def stretch(self, state: State, name: str, linear: Tensor, quadratic: Tensor) -> Tensor:
         r"""Multiply a scale and everything drawn with it by a common factor; return the factor, ``(chain,)``.
 
-        With W + (c − 1) D in place of W the log-likelihood changes by :math:`(c-1)A - \tfrac12 (c-1)^2 B`, A ``linear`` and B ``quadratic``
-        ``(chain,)``, and the prior of the scaled weights not at all: the ancillary half of an interweaving move (Yu & Meng 2011), without which a small
-        scale and its weights would hold each other in place.
+        With W + (c − 1) D in place of W the log-likelihood changes by :math:`(c-1)A - \tfrac12 (c-1)^2 B`, A ``linear``
+        and B ``quadratic`` ``(chain,)``, and the prior of the scaled weights not at all: the ancillary half of an
+        interweaving move (Yu & Meng 2011), without which a small scale and its weights would hold each other in place.
         """
         total = torch.ones_like(state[name])
         current = {name: state[name]}
@@ -271,7 +276,9 @@ class HyperUpdates:
             factor = (self.step(f"{name} stretch", total) * self.normal(total) * self.normal(total).exp()).exp()
             new = total * factor
             proposed = {key: value * factor if key == name else value / factor for key, value in current.items()}
-            inside = proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else torch.ones_like(total, dtype=torch.bool)
+            inside = (
+                proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else torch.ones_like(total, dtype=torch.bool)
+            )
             proposed = {key: torch.where(inside, value, current[key]) for key, value in proposed.items()}
             change = linear * (new - total) - 0.5 * quadratic * ((new - 1) ** 2 - (total - 1) ** 2)
             for key, value in proposed.items():
@@ -340,7 +347,8 @@ class HyperUpdates:
         for _ in range(4):
             if not self.prior.slab_scale.is_fixed:
                 new = slab * (self.step("slab_scale", slab) * self.normal(slab)).exp()
-                # where ρ is free the spike's width ρ s stays as it is: tens of thousands of spikes would pin s otherwise
+                # where ρ is free the spike's width ρ s stays as it is: tens of thousands of spikes would pin s
+                # otherwise
                 kept = ratio if self.prior.spike_ratio.is_fixed else ratio * slab / new
                 inside = kept < 1
                 kept = torch.where(inside, kept, ratio)
@@ -401,7 +409,8 @@ def slab_scale(prior: SpikeSlab, state: State) -> Tensor:
 
 
 def truncated_normal(mean: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw of N(mean, sd²) given that it is positive, by inversion of the upper tail in float64 (a mean down to −37 sd)."""
+    """A draw of N(mean, sd²) given that it is positive, by inversion of the upper tail in float64 (a mean down to −37
+    sd)."""
     ratio = (mean / sd).double()
     u = 1 - torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)  # (0, 1]
     mass = 0.5 * torch.erfc(-ratio / math.sqrt(2))  # ndtr(ratio), which torch takes for zero below -8

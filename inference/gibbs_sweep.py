@@ -5,17 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 32  # regulators whose residuals are kept current together: 16 to 64 measured alike, smaller wastes the matrix product
+# regulators whose residuals are kept current together: 16 to 64 measured alike, smaller wastes the matrix product
+BLOCK = 32
 
 
 @dataclass(eq=False)
 class EdgeGroup:
     """Targets that share a Gram matrix (all that are never perturbed), or have one each.
 
-    Leading dimensions: context k, block b (1, or the number of targets with their own Gram matrix), regulator t, column n (chain × target, or chain).
+    Leading dimensions: context k, block b (1, or the number of targets with their own Gram matrix), regulator t, column
+    n (chain × target, or chain).
 
-    ``gram`` (k, b, t, t); ``residual`` (k, b, t, n) is r = b − G ŵ at the anchor; ``anchor`` likewise; ``columns`` (target,) which targets these are,
-    ``None`` for all of them (then nothing has to be gathered).
+    ``gram`` (k, b, t, t); ``residual`` (k, b, t, n) is r = b − G ŵ at the anchor; ``anchor`` likewise; ``columns``
+    (target,) which targets these are, ``None`` for all of them (then nothing has to be gathered).
     """
 
     gram: Tensor
@@ -48,7 +50,8 @@ class EdgeGroup:
 class EdgePriorState:
     """The prior of every edge given the hyperparameters, each broadcastable to ``(chain, tf, target)``.
 
-    ``logit`` of inclusion; ``slab`` and ``spike`` variances; ``loc`` the slab's mean or ``None`` for zero; ``allowed`` 0/1.
+    ``logit`` of inclusion; ``slab`` and ``spike`` variances; ``loc`` the slab's mean or ``None`` for zero; ``allowed``
+    0/1.
     """
 
     logit: Tensor
@@ -72,15 +75,17 @@ def sweep(
 ) -> None:
     r"""Update every edge of a group of targets in turn, in place.
 
-    For regulator t, with :math:`\ell_k = (b_k - G_k w_k)_t + G_{k,tt} w_{kt}` and :math:`p_k = G_{k,tt}/\sigma_k^2`, the weight of context k is
-    :math:`N(W, \omega^2)` a priori; integrating it out leaves for the common weight the precision :math:`q = \sum_k p_k/(1+\omega^2 p_k)` and the
-    score :math:`m = \sum_k (\ell_k/\sigma_k^2)/(1+\omega^2 p_k)`, so that
+    For regulator t, with :math:`\ell_k = (b_k - G_k w_k)_t + G_{k,tt} w_{kt}` and :math:`p_k = G_{k,tt}/\sigma_k^2`,
+    the weight of context k is :math:`N(W, \omega^2)` a priori; integrating it out leaves for the common weight the
+    precision :math:`q = \sum_k p_k/(1+\omega^2 p_k)` and the score :math:`m = \sum_k (\ell_k/\sigma_k^2)/(1+\omega^2
+    p_k)`, so that
 
     .. math:: \operatorname{logit} P(\gamma = 1\mid\cdot) = \operatorname{logit}\pi
-              + \tfrac12\log\frac{v_0\,(q+1/v_0)}{v_1\,(q+1/v_1)} + \tfrac12\frac{(m+\mu/v_1)^2}{q+1/v_1} - \tfrac12\frac{\mu^2}{v_1} - \tfrac12\frac{m^2}{q+1/v_0},
+              + \tfrac12\log\frac{v_0\,(q+1/v_0)}{v_1\,(q+1/v_1)} + \tfrac12\frac{(m+\mu/v_1)^2}{q+1/v_1} -
+              \tfrac12\frac{\mu^2}{v_1} - \tfrac12\frac{m^2}{q+1/v_0},
 
-    then W given γ, then each :math:`W_k` given W. γ is drawn with W integrated out. Residuals of a block of regulators come from one matrix product; inside the
-    block they are kept current by rank-one updates that stay in cache.
+    then W given γ, then each :math:`W_k` given W. γ is drawn with W integrated out. Residuals of a block of regulators
+    come from one matrix product; inside the block they are kept current by rank-one updates that stay in cache.
 
     Parameters
     ----------

@@ -17,7 +17,8 @@ from ..models import ExpressionData, GaussianBlock, Model
 
 @dataclass(frozen=True)
 class Site:
-    """A continuous latent site: its shape padded to (*plates, *event), support transform, and place in the flat vector."""
+    """A continuous latent site: its shape padded to (*plates, *event), support transform, and place in the flat
+    vector."""
 
     name: str
     shape: tuple[int, ...]
@@ -64,7 +65,8 @@ def constrain(flat: Tensor, sites: tuple[Site, ...]) -> tuple[dict[str, Tensor],
 
 
 class Guide(nn.Module, ABC):
-    """q(z) over the sites of a model; parameters have a leading ``restart`` dimension, and restarts are independent fits.
+    """q(z) over the sites of a model; parameters have a leading ``restart`` dimension, and restarts are independent
+    fits.
 
     ``draw`` returns one reparameterised sample and its log density; called as a Pyro guide it samples the same sites.
     """
@@ -81,7 +83,8 @@ class Guide(nn.Module, ABC):
         """Values by site ``(restart, *plates, *event)``, and log q ``(restart,)``."""
 
     def forward(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
-        """As a Pyro guide: every site a Delta at the draw, the log density on the first (sites of all restarts at once)."""
+        """As a Pyro guide: every site a Delta at the draw, the log density on the first (sites of all restarts at
+        once)."""
         values, log_q = self.draw()
         pyro.factor("guide_log_density", log_q.sum(), has_rsample=True)
         for site in self.sites:
@@ -90,7 +93,8 @@ class Guide(nn.Module, ABC):
 
 
 class GuideFactory(Protocol):
-    """Describes a family; called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a guide."""
+    """Describes a family; called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a
+    guide."""
 
     @property
     def name(self) -> str: ...
@@ -180,7 +184,8 @@ class _BlockedGuide(Guide):
 
 
 def draw_block(block: GaussianBlock) -> tuple[Tensor, Tensor]:
-    """A reparameterised draw ``(*batch, row, column)`` of independent Gaussian columns and its log density ``(*batch, column)``."""
+    """A reparameterised draw ``(*batch, row, column)`` of independent Gaussian columns and its log density ``(*batch,
+    column)``."""
     noise = torch.randn_like(block.mean)
     step = torch.linalg.solve_triangular(block.factor.transpose(-1, -2), noise[..., None], upper=True)[..., 0]
     log_det = block.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -214,8 +219,8 @@ def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spre
 class MapEstimate:
     """The maximum a posteriori point (no uncertainty): a Delta at every site. Not calibrated, by construction.
 
-    With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab` it is): fix
-    them, or take another guide.
+    With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab`
+    it is): fix them, or take another guide.
 
     Parameters
     ----------
@@ -286,8 +291,9 @@ class LowRank:
 class Blocked:
     """Mean-field for scales and noise, and for each target the exact joint Gaussian of its weights given them.
 
-    The correlations between regulators, which mean-field loses, are in closed form; what stays approximate is the posterior of the scales. Needs a
-    conditionally Gaussian prior (Normal, Horseshoe, HardMask of these) and one context.
+    The correlations between regulators, which mean-field loses, are in closed form; what stays approximate is the
+    posterior of the scales. Needs a conditionally Gaussian prior (Normal, Horseshoe, HardMask of these) and one
+    context.
 
     Parameters
     ----------
@@ -306,7 +312,12 @@ class Blocked:
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
         guide = _BlockedGuide(
-            model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread), self.init_scale, self.block
+            model,
+            sites,
+            num_restarts,
+            random_starts(model, sites, num_restarts, self.spread),
+            self.init_scale,
+            self.block,
         )
         with torch.no_grad(), torch.random.fork_rng():
             guide.draw()  # refuses here, before any step, when the model is not conjugate

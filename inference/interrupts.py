@@ -14,7 +14,8 @@ class Aborted(KeyboardInterrupt):
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Hold back Ctrl-C and SIGTERM; the function it yields raises KeyboardInterrupt if one has come. A second one raises `Aborted` at once.
+    """Hold back Ctrl-C and SIGTERM; the function it yields raises KeyboardInterrupt if one has come. A second one
+    raises `Aborted` at once.
 
     Outside the main thread, where Python does not deliver signals, nothing is held back.
     """

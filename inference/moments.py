@@ -18,8 +18,9 @@ DRAW_BUDGET = 5e8  # bytes of draws of edge weights kept; beyond it draws are th
 class EdgeMoments:
     """Posterior summaries of edges that are kept at any size, each ``(tf, target)``, or ``(context, tf, target)``.
 
-    ``mean``, ``sd`` of the weight; ``inclusion`` the probability that the edge exists; ``positive`` and ``negative`` the probabilities that it
-    exists and has that sign (families without an inclusion variable: that the weight has that sign).
+    ``mean``, ``sd`` of the weight; ``inclusion`` the probability that the edge exists; ``positive`` and ``negative``
+    the probabilities that it exists and has that sign (families without an inclusion variable: that the weight has that
+    sign).
     """
 
     mean: np.ndarray
@@ -61,7 +62,8 @@ class Collector:
         self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
-        """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge given it."""
+        """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
+        given it."""
         for name, value in sites.items():
             if name not in self.shape or (len(self.shape[name]) > 1 and self.count % self.thin):
                 continue  # nuisance sites of the per-cell likelihood (intercepts), or a large site between kept draws
@@ -79,7 +81,8 @@ class Collector:
         self.count += 1
 
     def _accumulate(self, name: str, W: Tensor, inclusion: Tensor, present: Tensor) -> None:
-        # a probability that has W integrated out (a Gibbs sweep's) says nothing of the sign of the W drawn with it: signs go with
+        # a probability that has W integrated out (a Gibbs sweep's) says nothing of the sign of the W drawn with it:
+        # signs go with
         # the inclusion variable drawn before W, where there is one
         gate, present = ((v if v.dim() == W.dim() else v[:, None]).expand_as(W) for v in (inclusion, present))
         weight = present if self.has_inclusion else torch.ones_like(gate)
@@ -101,7 +104,8 @@ class Collector:
             n = self.count * self.num_chains
             mean = first / n
             sd = (second / n - mean**2).clamp_min(0).sqrt()
-            if self.has_inclusion:  # the mean probability has less Monte-Carlo noise than the count of drawn inclusion variables
+            # the mean probability has less Monte-Carlo noise than the count of drawn inclusion variables
+            if self.has_inclusion:
                 signed = positive + negative
                 share = torch.where(signed > 0, positive / signed.clamp_min(1e-30), 0.5)
                 positive, negative = gate * share, gate * (1 - share)
@@ -115,8 +119,8 @@ class Collector:
         return {name: torch.stack(values, dim=1).numpy() for name, values in self.draws.items()}
 
     def extras(self) -> dict[str, Any]:
-        """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the inclusion
-        probabilities of each chain alone, and of variational guides ``lp`` and ``lq`` (chain, kept draw).
+        """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the
+        inclusion probabilities of each chain alone, and of variational guides ``lp`` and ``lq`` (chain, kept draw).
         """
         extras: dict[str, Any] = {"thin": self.thin}
         if self.chain_inclusion is not None:

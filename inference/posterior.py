@@ -31,13 +31,15 @@ class Posterior:
     model
         The model that was fitted.
     draws
-        By site, ``(chain, draw, *dims)``; a chain is a restart or a Markov chain. Sites the size of the network may be thinned.
+        By site, ``(chain, draw, *dims)``; a chain is a restart or a Markov chain. Sites the size of the network may be
+        thinned.
     moments
         Summaries of ``W`` (and ``W_context``) that use every draw.
     history
         How the fit went.
     guide, calibrated, seed, threshold
-        What produced it; whether that engine claims calibration; δ of inclusion, ``None`` when the model has an inclusion variable.
+        What produced it; whether that engine claims calibration; δ of inclusion, ``None`` when the model has an
+        inclusion variable.
     notes
         What was dropped or recognised on the way in; for the report.
     """
@@ -84,15 +86,17 @@ class Posterior:
     def edges(
         self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
-        """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard mask.
+        """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard
+        mask.
 
-        Columns: ``source, target``; ``weight`` posterior mean and ``sd`` (standard deviations of the target per standard deviation of the source); ``lower, upper`` the equal-tailed
-        interval; ``inclusion`` P(edge exists), or P(|W| > δ) for priors without an inclusion variable; ``sign_probability`` that the more probable sign is right given that
-        the edge exists; ``lfsr`` the local false sign rate min(P(W ≥ 0), P(W ≤ 0)), an absent edge counting as zero (Stephens 2017); ``prior`` the largest
-        confidence of any prior network.
+        Columns: ``source, target``; ``weight`` posterior mean and ``sd`` (standard deviations of the target per
+        standard deviation of the source); ``lower, upper`` the equal-tailed interval; ``inclusion`` P(edge exists), or
+        P(|W| > δ) for priors without an inclusion variable; ``sign_probability`` that the more probable sign is right
+        given that the edge exists; ``lfsr`` the local false sign rate min(P(W ≥ 0), P(W ≤ 0)), an absent edge counting
+        as zero (Stephens 2017); ``prior`` the largest confidence of any prior network.
 
-        Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between two
-        regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
+        Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between
+        two regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
 
         Parameters
         ----------
@@ -118,7 +122,8 @@ class Posterior:
             rate = np.cumsum(1 - inclusion[best]) / np.arange(1, len(best) + 1)  # never falls, so one cut is enough
             best = np.sort(best[: int(np.searchsorted(rate, fdr, side="right"))])
             source, target, inclusion, size = source[best], target[best], inclusion[best], size[best]
-        # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but certain
+        # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but
+        # certain
         order = np.lexsort((-size, -inclusion.round(2)))
         order = order[:top]
         source, target = source[order], target[order]
@@ -159,7 +164,8 @@ class Posterior:
         return self.moments["W_context"].context(k), self.draws["W_context"][:, :, k]
 
     def trust(self) -> pd.DataFrame:
-        """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd, lower, upper)."""
+        """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
+        lower, upper)."""
         if "trust" not in self.draws:
             return pd.DataFrame(columns=["source", "mean", "sd", "lower", "upper"])
         flat = self.draws["trust"].reshape(-1, self.draws["trust"].shape[-1])
@@ -211,8 +217,9 @@ class Posterior:
         Returns
         -------
         DataFrame
-            ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior uncertainty, the share of draws whose
-            network has a stable steady state (the others are left out; NaN when none has one), and the level before.
+            ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior
+            uncertainty, the share of draws whose network has a stable steady state (the others are left out; NaN when
+            none has one), and the level before.
 
         Raises
         ------
@@ -229,7 +236,8 @@ class Posterior:
         unknown = [g for g in levels if g not in model.tfs]
         if unknown:
             raise ValueError(
-                f"not among the {len(model.tfs)} regulators of this fit: {unknown}. A gene that regulates nothing changes nothing"
+                f"not among the {len(model.tfs)} regulators of this fit: {unknown}. "
+                "A gene that regulates nothing changes nothing"
             )
         target_of = {g: i for i, g in enumerate(model.targets)}
         place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])  # noqa: E731
@@ -253,24 +261,24 @@ class Posterior:
         return summarise(after, reached.numpy(), list(model.targets), (control * unit).numpy(), level)
 
     def _intercepts(self, W: torch.Tensor, context: str | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(draw, target)`` intercepts of each draw of the network and ``(tf,)`` mean levels of the regulators, both in units of the fit.
+        """``(draw, target)`` intercepts of each draw of the network and ``(tf,)`` mean levels of the regulators, both
+        in units of the fit.
 
-        They come from the cells in which the target is free: cells with interventions on other genes count, those on itself
-        do not. The shared network takes the average over contexts, weighted by their cells.
+        They come from the cells in which the target is free: cells with interventions on other genes count, those on
+        itself do not. The shared network takes the average over contexts, weighted by their cells.
         """
         model = self._linear()
         k = slice(None) if context is None or len(self.coords["context"]) == 1 else [self._context_index(context)]
         count = model.dof.cpu().double()[k] + 1  # (context, target)
         share = count / count.sum(0)
-        centred = model.target_mean.cpu().double()[k] - torch.einsum(
-            "ntg,ktg->nkg", W, model.tf_mean.cpu().double()[k]
-        )
+        centred = model.target_mean.cpu().double()[k] - torch.einsum("ntg,ktg->nkg", W, model.tf_mean.cpu().double()[k])
         cells = count.amax(1) / count.amax(1).sum()
         level = (cells[:, None] * model.context_mean.cpu().double()[k]).sum(0) / model.scale.cpu().double()
         return (share * centred).sum(1), level[model.tf_index.cpu()]
 
     def _final_level(self, gene: str, value: float | None) -> float:
-        """The level to clamp at, in the units of the data: zero for a knock-out, or the least value seen where it is negative."""
+        """The level to clamp at, in the units of the data: zero for a knock-out, or the least value seen where it is
+        negative."""
         model = self._linear()
         return float(value) if value is not None else min(0.0, float(model.minimum[model.genes.index(gene)]))
 
@@ -294,7 +302,8 @@ class Posterior:
 
     # -- elsewhere ----------------------------------------
     def to_datatree(self, data: "ExpressionData | None" = None, *, seed: int = 0) -> "xarray.DataTree":
-        """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See `datatree.to_datatree`."""
+        """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
+        `datatree.to_datatree`."""
         from .datatree import to_datatree
 
         return to_datatree(self, data, seed=seed)
@@ -322,7 +331,8 @@ class Posterior:
 def interval(
     draws: np.ndarray, source: np.ndarray, target: np.ndarray, level: float, block: int = 20000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Equal-tailed interval of the chosen edges from ``draws`` (chain, draw, tf, target), in blocks of edges to bound memory."""
+    """Equal-tailed interval of the chosen edges from ``draws`` (chain, draw, tf, target), in blocks of edges to bound
+    memory."""
     flat = draws.reshape(-1, *draws.shape[2:])
     lower, upper = np.empty(len(source)), np.empty(len(source))
     tail = (1 - level) / 2

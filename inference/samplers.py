@@ -154,8 +154,9 @@ def sites_of(model: LinearNetwork, state: State) -> dict[str, Tensor]:
 class NUTS(Sampler):
     """Pyro's No-U-Turn sampler: the reference for small problems (Hoffman & Gelman 2014).
 
-    On all continuous sites at once, in unconstrained space; inclusion variables are summed out exactly (`log_joint`; Pyro's own
-    enumeration would give W a value for each state of its inclusion variable). Chains run one after the other.
+    On all continuous sites at once, in unconstrained space; inclusion variables are summed out exactly (`log_joint`;
+    Pyro's own enumeration would give W a value for each state of its inclusion variable). Chains run one after the
+    other.
 
     Parameters
     ----------
@@ -184,7 +185,8 @@ class NUTS(Sampler):
     ) -> tuple[Collector, History]:
         if len(model.coords["target"]) > NUTS_LIMIT:
             raise ValueError(
-                f"NUTS is the reference for at most {NUTS_LIMIT} genes, this model has {len(model.coords['target'])}: use Gibbs or a variational guide"
+                f"NUTS is the reference for at most {NUTS_LIMIT} genes, this model has "
+                f"{len(model.coords['target'])}: use Gibbs or a variational guide"
             )
         if resume is not None:
             raise ValueError("NUTS cannot be resumed: run it again (it is meant for problems of minutes)")
@@ -223,7 +225,8 @@ class NUTS(Sampler):
 
 
 def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], threshold: float) -> None:
-    """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that goes with it."""
+    """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that
+    goes with it."""
     prior = model.edge_prior
     inclusion = prior.inclusion(values, threshold=threshold)
     count = len(values["W"])

@@ -14,7 +14,8 @@ class StoppingRule(Protocol):
 
 @dataclass(frozen=True)
 class RelativeImprovement:
-    """Stop when the mean ELBO of the last ``window`` steps is not better than the one before by ``tol``, in every restart.
+    """Stop when the mean ELBO of the last ``window`` steps is not better than the one before by ``tol``, in every
+    restart.
 
     Parameters
     ----------

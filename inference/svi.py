@@ -21,7 +21,8 @@ from .stopping import StoppingRule
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """How a fit went: ``reason`` it ended (converged, budget, diverged at step …), ``elbo`` (restart, record) at ``steps``, learning ``rate``, ``seconds``."""
+    """How a fit went: ``reason`` it ended (converged, budget, diverged at step …), ``elbo`` (restart, record) at
+    ``steps``, learning ``rate``, ``seconds``."""
 
     reason: str
     elbo: np.ndarray
@@ -96,7 +97,8 @@ def run_svi(
     fingerprint: dict[str, Any],
     resume: dict[str, Any] | None,
 ) -> History:
-    """Maximise the ELBO in place; the parameters of ``guide`` are the result. Restarts are independent: the objective is their sum."""
+    """Maximise the ELBO in place; the parameters of ``guide`` are the result. Restarts are independent: the objective
+    is their sum."""
     started = time.monotonic()
     parameters = list(guide.parameters())
     algorithm = optimizer.build(parameters)

@@ -27,8 +27,8 @@ class Model(nn.Module, ABC):
 
     ``forward(None)`` conditions on everything the model was made from (the whole data, or its sufficient statistics);
     ``forward(batch)`` on a minibatch of cells. Plates sit at fixed dimensions: ``context`` -3, ``cell`` and ``tf`` -2,
-    ``target`` -1; restarts and
-    draws come to the left of ``max_plate_nesting``. Constants are buffers, so ``model.to(...)`` moves the priors too.
+    ``target`` -1; restarts and draws come to the left of ``max_plate_nesting``. Constants are buffers, so
+    ``model.to(...)`` moves the priors too.
     """
 
     name: ClassVar[str]

@@ -39,8 +39,7 @@ class ExpressionData:
     ----------
     matrix
         ``(cell, column)``: a tensor, a scipy CSR matrix (stays sparse until a block is needed), or a backed matrix that
-        is
-        read in blocks and never whole.
+        is read in blocks and never whole.
     genes
         Names of the genes, in the order of ``X``'s columns.
     tfs
@@ -49,8 +48,7 @@ class ExpressionData:
         ``(cell,)`` integer codes into ``context_names`` (cell types, batches, files), or ``None``.
     perturbed
         ``(intervention, 2)`` pairs (cell, gene). An intervention clamps that gene in that cell: its incoming edges are
-        cut there,
-        so the cell says nothing of what regulates the gene but still tells what the gene regulates.
+        cut there, so the cell says nothing of what regulates the gene but still tells what the gene regulates.
     size_factor
         ``(cell,)`` positive depth factors, or ``None``.
     transform
@@ -269,8 +267,7 @@ class ExpressionData:
         """Return the data under one of the named normalisations, applied lazily to each block.
 
         ``none``: as they are. ``log1p-cpm``: ``log(1 + counts per million)``, refusing negative values. ``zscore``:
-        each gene to
-        mean 0 and variance 1 over all cells (constant genes are refused by name).
+        each gene to mean 0 and variance 1 over all cells (constant genes are refused by name).
         """
         if how not in NORMALIZATIONS:
             raise ValueError(f"unknown normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
@@ -321,10 +318,8 @@ class ExpressionData:
         """From a table with one row a cell and one column a gene.
 
         A table of genes × cells (BEELINE) is recognised when ``tfs`` are found among the rows and not among the
-        columns; it is
-        transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by ``+`` or
-        ``,``, or
-        a control label) have one entry a cell.
+        columns; it is transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by
+        ``+`` or ``,``, or a control label) have one entry a cell.
         """
         notes: tuple[str, ...] = ()
         frame, swapped = orient(frame, tfs)

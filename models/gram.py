@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .data import ExpressionData, is_constant, some
 
-
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
 
 
@@ -18,8 +17,8 @@ class Clamped:
     """Moments of the cells in which one target is clamped by an intervention, by (context, target) pair.
 
     ``context, target``: ``(pair,)`` indices; ``count`` ``(pair,)``; ``mean`` ``(pair, tf)`` of the regulators and
-    ``own`` ``(pair,)`` of the
-    target; centred sums ``gram`` ``(pair, tf, tf)``, ``cross`` ``(pair, tf)``, ``square`` ``(pair,)``.
+    ``own`` ``(pair,)`` of the target; centred sums ``gram`` ``(pair, tf, tf)``, ``cross`` ``(pair, tf)``, ``square``
+    ``(pair,)``.
     """
 
     context: Tensor
@@ -42,10 +41,9 @@ class GramStatistics:
               s_{kg} = \sum_c (x_{cg} - \bar x_{kg})^2 .
 
     They are additive: ``a + b`` are the statistics of both sets of cells (Chan, Golub & LeVeque 1983), over chunks of a
-    file, contexts
-    or machines, accumulated in float64 around running means, so that neither the number of cells nor a large mean costs
-    digits.
-    Cells in which a target is clamped by an intervention are taken out of that target's statistics alone (`Clamped`).
+    file, contexts or machines, accumulated in float64 around running means, so that neither the number of cells nor a
+    large mean costs digits. Cells in which a target is clamped by an intervention are taken out of that target's
+    statistics alone (`Clamped`).
 
     Attributes
     ----------
@@ -234,11 +232,9 @@ class RegressionStatistics:
     b + w^\top G w` cancels.
 
     ``gram`` ``(context, tf, tf)`` serves every target but those with interventions: ``own`` ``(pair,)`` lists them and
-    ``own_gram``
-    ``(context, pair, tf, tf)`` theirs. ``anchor``, ``residual`` ``(context, tf, target)``; ``sse``, ``dof`` ``(context,
-    target)``, where ``dof`` = cells − 1
-    (the flat intercept of each context is integrated out). ``tf_mean``, ``target_mean`` ``(context, ·, target)``
-    recover the intercept.
+    ``own_gram`` ``(context, pair, tf, tf)`` theirs. ``anchor``, ``residual`` ``(context, tf, target)``; ``sse``,
+    ``dof`` ``(context, target)``, where ``dof`` = cells − 1 (the flat intercept of each context is integrated out).
+    ``tf_mean``, ``target_mean`` ``(context, ·, target)`` recover the intercept.
     """
 
     gram: Tensor

@@ -24,20 +24,17 @@ class LinearNetwork(Model):
               W_{ktg} \sim N(W_{tg}, \omega^2), \quad \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
     for cell c of context k (with one context :math:`W_{ktg} = W_{tg}`, so ω does not exist). The likelihood is an exact
-    function of
-    `GramStatistics`, with the flat intercepts :math:`\mu_{kg}` integrated out: a step costs the same for a thousand and
-    a million cells. In cells where
-    gene g is clamped by an intervention its own equation is cut. The linear GRN of CellOracle (Kamimoto et al. 2023)
-    and TIGRESS (Haury et al. 2012).
+    function of `GramStatistics`, with the flat intercepts :math:`\mu_{kg}` integrated out: a step costs the same for a
+    thousand and a million cells. In cells where gene g is clamped by an intervention its own equation is cut. The
+    linear GRN of CellOracle (Kamimoto et al. 2023) and TIGRESS (Haury et al. 2012).
 
-    The joint density of a regulator and its targets is not the product of these regressions when regulators are
-    targets too: for those the model is a dependency network (Heckerman et al. 2000), a pseudo-likelihood. It finds who is linked
-    to whom, but a true A → B also yields B → A, so edges *between* regulators have no calibrated direction unless
-    interventions on both ends cut them.
+    The joint density of a regulator and its targets is not the product of these regressions when regulators are targets
+    too: for those the model is a dependency network (Heckerman et al. 2000), a pseudo-likelihood. It finds who is
+    linked to whom, but a true A → B also yields B → A, so edges *between* regulators have no calibrated direction
+    unless interventions on both ends cut them.
 
     Weights are standardised: standard deviations of the target per standard deviation of the regulator (within
-    contexts);
-    ``scale`` (gene) converts, :math:`W^{\mathrm{raw}}_{tg} = W_{tg}\, \mathrm{sd}_g / \mathrm{sd}_t`.
+    contexts); ``scale`` (gene) converts, :math:`W^{\mathrm{raw}}_{tg} = W_{tg}\, \mathrm{sd}_g / \mathrm{sd}_t`.
 
     Parameters
     ----------
@@ -180,8 +177,7 @@ class LinearNetwork(Model):
     def max_plate_nesting(self) -> int:
         return 3 if self.has_contexts else 2
 
-    # -- the generative story
-    # --------------------------------------------------------------------------------------------------
+    # -- the generative story ----------------------------------------
     def forward(self, batch: ExpressionData | None = None) -> None:
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)

@@ -17,7 +17,8 @@ class Response(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """Without intervention: ``regulators`` (draw, tf), ``values`` (draw, target), and whether the state is stable (draw,)."""
+    """Without intervention: ``regulators`` (draw, tf), ``values`` (draw, target), and whether the state is stable
+    (draw,)."""
 
     regulators: Tensor
     values: Tensor
@@ -46,7 +47,8 @@ def undisturbed(W: Tensor, intercept: Tensor, exogenous: Tensor, tf_target: Tens
 
 
 def among_regulators(W: Tensor, tf_target: Tensor) -> Tensor:
-    """``(draw, tf, tf)``: the weights from regulators to regulators; no weight into a regulator that is not a target."""
+    """``(draw, tf, tf)``: the weights from regulators to regulators; no weight into a regulator that is not a
+    target."""
     A = torch.zeros(len(W), W.shape[1], W.shape[1], dtype=W.dtype, device=W.device)
     inner = tf_target >= 0
     A[:, :, inner] = W[:, :, tf_target[inner]]
@@ -59,11 +61,10 @@ def respond(
     r"""Change of every target when some regulators are held at new levels and their own equations are cut.
 
     With A the TF → TF part of W, the other regulators settle at :math:`d = A^\top d` with :math:`d_S = \delta` on the
-    clamped set S, and targets at
-    :math:`W^\top d`. Solved once: :math:`d = B_{\cdot S} B_{SS}^{-1}\delta`, :math:`B = (I-A^\top)^{-1}`. The state is
-    reached only if the spectral radius of the
-    cut system is below one. With ``steps`` = n the change is instead carried n times through W, as CellOracle does
-    (Kamimoto et al. 2023, Methods, "signal propagation").
+    clamped set S, and targets at :math:`W^\top d`. Solved once: :math:`d = B_{\cdot S} B_{SS}^{-1}\delta`, :math:`B =
+    (I-A^\top)^{-1}`. The state is reached only if the spectral radius of the cut system is below one. With ``steps`` =
+    n the change is instead carried n times through W, as CellOracle does (Kamimoto et al. 2023, Methods, "signal
+    propagation").
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def respond(
     tf_target
         ``(tf,)`` position of each regulator among the targets, -1 where it is not a target.
     clamped, level
-        ``(clamp,)`` positions among the regulators, and ``(clamp,)`` or ``(draw, clamp)`` changes in standard deviations.
+        ``(clamp,)`` positions among the regulators, and ``(clamp,)`` or ``(draw, clamp)`` changes in standard
+        deviations.
     clamped_target
         ``(clamp,)`` positions among the targets, -1 where absent.
     steps

@@ -21,18 +21,16 @@ class EdgePrior(nn.Module, ABC):
     r"""Prior on the weights ``W`` (tf, target) of a network, in standardised units (sd of target per sd of regulator).
 
     Source k of prior knowledge gives each edge a confidence :math:`P^k_{tg}\in[0,1)` and perhaps a sign
-    :math:`S^k_{tg}`. It enters
-    through a non-negative coefficient sampled with everything else, :math:`b_k \sim \mathrm{HalfNormal}(3)`: its
-    posterior says how far
-    the data trust source k; a useless source ends near zero. With the *scale* strategy
+    :math:`S^k_{tg}`. It enters through a non-negative coefficient sampled with everything else, :math:`b_k \sim
+    \mathrm{HalfNormal}(3)`: its posterior says how far the data trust source k; a useless source ends near zero. With
+    the *scale* strategy
 
     .. math:: s_{tg} = s \exp\!\big(\tfrac12 \sum_k b_k P^k_{tg}\big),
 
     with the *inclusion* strategy (`SpikeSlab`) :math:`\operatorname{logit}\pi_{tg} = a + h_t + \sum_k b_k P^k_{tg}`.
-    Signs shift the mean by
-    :math:`m_{tg} = \sum_k \psi_k S^k_{tg}` scale units, :math:`\psi_k\sim\mathrm{HalfNormal}(1)`. Sites: ``trust``
-    (source), ``sign_trust``
-    (source, those with signs), ``W``, and those of the family.
+    Signs shift the mean by :math:`m_{tg} = \sum_k \psi_k S^k_{tg}` scale units,
+    :math:`\psi_k\sim\mathrm{HalfNormal}(1)`. Sites: ``trust`` (source), ``sign_trust`` (source, those with signs),
+    ``W``, and those of the family.
 
     An `EdgePrior` is a value: describe it first, `bind` it to the axes of a model (the model does), then call it inside
     the model.
@@ -88,8 +86,7 @@ class EdgePrior(nn.Module, ABC):
         """Names of the dimensions of the sites of this family (without W and the trust coefficients)."""
         return {}
 
-    # -- the knowledge as tensors
-    # ----------------------------------------------------------------------------------------------
+    # -- the knowledge as tensors ----------------------------------------
     def sample_trust(self) -> tuple[Tensor | None, Tensor | None]:
         """Draw the sites ``trust`` and ``sign_trust`` (``None`` where no source has the information)."""
         trust = self._sample_sources("trust", self.trust_prior, len(self.sources))
@@ -107,8 +104,7 @@ class EdgePrior(nn.Module, ABC):
         """``(*batch, tf, target)``: Σ_k ψ_k S^k, in units of the edge's scale."""
         return weighted_sum(sign_trust, self.sign)
 
-    # -- the generative story
-    # --------------------------------------------------------------------------------------------------
+    # -- the generative story ----------------------------------------
     @abstractmethod
     def forward(self, tf: Any, target: Any) -> Tensor:
         """Sample the hyperparameters and ``W`` inside the given plates; return W ``(*batch, tf, target)``, zero where

@@ -16,15 +16,14 @@ class Horseshoe(EdgePrior):
     r"""Regularised horseshoe (Piironen & Vehtari 2017, eq. 2.8).
 
     .. math:: W_{tg} \sim N(s_{tg} m_{tg}, s_{tg}^2), \quad s_{tg} = \tau\tilde\lambda_{tg}\exp(\tfrac12\textstyle\sum_k
-              b_k P^k_{tg}), \quad
-              \tilde\lambda^2 = \frac{c^2\lambda^2}{c^2+\tau^2\lambda^2}, \quad \lambda_{tg}\sim C^+(1)
+              b_k P^k_{tg}), \quad \tilde\lambda^2 = \frac{c^2\lambda^2}{c^2+\tau^2\lambda^2}, \quad \lambda_{tg}\sim
+              C^+(1)
 
     Parameters
     ----------
     tau
         Global scale; fixed, or a `Hyper`. Default HalfCauchy(0.02): about one edge in twenty stands out at a few
-        thousand cells (τ₀ of their
-        eq. 3.12 with p₀/(p − p₀) = 1/19 and σ/√n = 1/50, rounded up).
+        thousand cells (τ₀ of their eq. 3.12 with p₀/(p − p₀) = 1/19 and σ/√n = 1/50, rounded up).
     slab
         c, the largest scale an edge may have. Default LogNormal(log 0.5, 0.5): half a standard deviation of the target.
     """

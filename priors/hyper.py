@@ -37,7 +37,8 @@ class Hyper(nn.Module):
         return self.family is None
 
     def distribution(self, validate_args: bool | None = None) -> Any:
-        """The hyperprior; only for sampled hyperparameters. ``validate_args``: as torch; checking values takes half of ``log_prob``."""
+        """The hyperprior; only for sampled hyperparameters. ``validate_args``: as torch; checking values takes half of
+        ``log_prob``."""
         assert self.family is not None, "a fixed hyperparameter has no distribution"
         return self.family(*self.constants.unbind(), validate_args=validate_args)
 

@@ -22,8 +22,7 @@ class EdgeKnowledge:
         Names of the K sources of knowledge; may be empty.
     probability
         ``(source, tf, target)`` float: the confidence P^k of each source in each edge, 0 where it lists none; three
-        decimals, more than any
-        source can claim, so that edges fall into few classes of equal knowledge.
+        decimals, more than any source can claim, so that edges fall into few classes of equal knowledge.
     sign
         ``(source, tf, target)`` in {-1, 0, +1}: 0 where the source does not know.
     allowed

@@ -18,8 +18,7 @@ class Normal(EdgePrior):
     ----------
     scale
         s: fixed, or a `Hyper`. Default LogNormal(log 0.1, 1): an edge explains about 1% of its target's variance, give
-        or take a
-        factor of seven in sd.
+        or take a factor of seven in sd.
     """
 
     conditionally_gaussian = True

@@ -23,19 +23,16 @@ class SpikeSlab(EdgePrior):
               \gamma_{tg} = 0\end{cases}
 
     The spike is not a point. Its width :math:`\rho s` is learned with the rest: on data from the model it shrinks to
-    nothing, and
-    where the linear model is wrong it widens to take up the many small effects that a misspecified regression needs and
-    that are not
-    edges (the sparse-plus-dense prior of Zhou, Carbonetto & Stephens 2013). This is the model-inadequacy term: with a
-    fixed narrow spike, a few
-    thousand cells make a wrong linear model certain of nearly every edge.
+    nothing, and where the linear model is wrong it widens to take up the many small effects that a misspecified
+    regression needs and that are not edges (the sparse-plus-dense prior of Zhou, Carbonetto & Stephens 2013). This is
+    the model-inadequacy term: with a fixed narrow spike, a few thousand cells make a wrong linear model certain of
+    nearly every edge.
 
     Parameters
     ----------
     edge_probability
         π without hubs and knowledge: a number fixes a = logit π; a `Hyper` is the prior of a. Default a ~ N(−2, 1.5²):
-        12% of
-        edges, 95% between 0.7% and 72%.
+        12% of edges, 95% between 0.7% and 72%.
     slab_scale
         s. Default LogNormal(log 0.3, 0.7).
     spike_ratio
@@ -119,8 +116,7 @@ class SpikeSlab(EdgePrior):
         r"""P(γ = 1 | W, hyperparameters) for each draw: the inclusion variable averaged out exactly (Rao–Blackwell).
 
         Sites carry the batch dimensions of the draws on the left and keep their plate dimensions: scalars ``(*draw, 1,
-        1)``, hubs ``(*draw, tf, 1)``.
-        ``threshold`` is not used: this family has an inclusion variable.
+        1)``, hubs ``(*draw, tf, 1)``. ``threshold`` is not used: this family has an inclusion variable.
         """
         value = lambda name, hyper: draws.get(name, hyper.constants[0])  # noqa: E731
         slab, ratio = value("slab_scale", self.slab_scale), value("spike_ratio", self.spike_ratio)

@@ -95,7 +95,8 @@ NOISE_GRID = np.exp(np.linspace(np.log(0.02), np.log(30.0), 600))  # quadrature 
 def log_evidence(x, y, loc, variance, noise):
     r"""log p(y | σ²), W and a flat intercept integrated out, and mean and covariance of W given σ².
 
-    Plain dense algebra over cells: ``x`` (cell, tf), ``y`` (cell,), prior N(loc, diag(variance)), ``noise`` (point,) σ².
+    Plain dense algebra over cells: ``x`` (cell, tf), ``y`` (cell,), prior N(loc, diag(variance)), ``noise`` (point,)
+    σ².
     Returns ``(point,)``, ``(point, tf)``, ``(point, tf, tf)``.
     """
     x, y, count = x - x.mean(0), y - y.mean(), len(y)

@@ -145,7 +145,8 @@ def test_fit_leaves_the_generators_alone(simulation):
 
 
 def test_predictions_start_from_undisturbed_cells():
-    """A → B → C with B knocked out in half of the cells: the state without intervention is not the mean of all cells."""
+    """A → B → C with B knocked out in half of the cells: the state without intervention is not the mean of all
+    cells."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(4000, 3, generator=generator)
     A = 5 + noise[:, 0]

@@ -20,7 +20,8 @@ def networks(num_draws=5, size=0.3, seed=0):
 
 
 def iterate(W, levels, num_steps):
-    """(draw, target) after carrying the change through the network that often; clamped regulators stay where they are."""
+    """(draw, target) after carrying the change through the network that often; clamped regulators stay where they
+    are."""
     found = []
     for w in W.numpy():
         d = np.zeros(NUM_TFS)

@@ -55,7 +55,9 @@ def run_direction(results: Results) -> None:
         wrong["targets that are regulators"].append(float(table.loc[between, "wrong"].mean()))
         wrong["other targets"].append(float(table.loc[~between, "wrong"].mean()))
     for kind, values in wrong.items():
-        results.add("simulate linear", f"linear, {kind}", f"0-{REPLICATES - 1}", "false share at FDR 0.1", *mean_se(values))
+        results.add(
+            "simulate linear", f"linear, {kind}", f"0-{REPLICATES - 1}", "false share at FDR 0.1", *mean_se(values)
+        )
 
 
 def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide) -> None:

@@ -54,7 +54,8 @@ def run_baselines(folder: Path, results: Results) -> None:
 
 
 def run_linear(folder: Path, results: Results) -> None:
-    """The linear network with its default prior and sampler, and with hubs learned; ranked by inclusion and by |weight|."""
+    """The linear network with its default prior and sampler, and with hubs learned; ranked by inclusion and by
+    |weight|."""
     variants = {"linear": SpikeSlab(), "linear, hubs learned": SpikeSlab(hub_scale=Hyper(dist.HalfNormal, 1.0))}
     for task in tasks(folder):
         for name, prior in variants.items():

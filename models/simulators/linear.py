@@ -43,8 +43,8 @@ def simulate_linear(
     .. math:: x_c = \mu + W_k^\top (x_c - \mu)_{\mathrm{tf}} + e_c, \qquad e_{cg} \sim N(0, \sigma^2)
 
     solved for the steady state x, so that regulators may regulate each other. Regulators' own noise has correlation
-    ``tf_correlation`` between every
-    two of them. An intervention clamps its gene at 0 (the equation of that gene is cut) and the rest follows.
+    ``tf_correlation`` between every two of them. An intervention clamps its gene at 0 (the equation of that gene is
+    cut) and the rest follows.
 
     Parameters
     ----------
@@ -63,8 +63,7 @@ def simulate_linear(
         μ of every gene (so that a knock-out is a change).
     feedback
         False (default): a regulator is regulated only by those before it, so the steady state always exists. True: any
-        pair; networks whose feedback is
-        unstable are drawn again.
+        pair; networks whose feedback is unstable are drawn again.
     seed
         Seed; the global generators are not touched.
     """
