@@ -115,6 +115,8 @@ class LinearNetwork(Model):
     mean: Tensor
     context_mean: Tensor
     minimum: Tensor
+    tf_mean: Tensor
+    target_mean: Tensor
     tf_index: Tensor
     target_index: Tensor
 

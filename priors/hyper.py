@@ -40,7 +40,8 @@ class Hyper(nn.Module):
         """The hyperprior; only for sampled hyperparameters. ``validate_args``: as torch; checking values takes half of
         ``log_prob``."""
         assert self.family is not None, "a fixed hyperparameter has no distribution"
-        return self.family(*self.constants.unbind(), validate_args=validate_args)
+        family: Any = self.family
+        return family(*self.constants.unbind(), validate_args=validate_args)
 
     def forward(self, name: str) -> Tensor:
         """The fixed value, or a draw of the Pyro site ``name``."""
