@@ -226,9 +226,9 @@ GIBBS = Gibbs(num_chains=8, num_warmup=30, num_samples=40)
 
 
 def test_gibbs_is_calibrated():
-    result = run(SpikeSlab(hub_scale=LEARNED), GIBBS, num_simulations=40)
+    result = run(SpikeSlab(hub_scale=LEARNED), GIBBS, num_simulations=20)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
-    # 144 edges: the error of probabilities that are right, from their own standard errors
+    # 180 edges: the error of probabilities that are right, from their own standard errors
     p, truth = result.inclusion.ravel(), result.present.ravel()
     table = calibration.reliability_table(p, truth, num_bins=5)
     assert np.abs((table["observed"] - table["probability"]) / table["standard_error"]).max() < 4.5
