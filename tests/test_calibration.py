@@ -252,7 +252,7 @@ def test_blocked_is_calibrated():
     ],
 )
 def test_gibbs_is_calibrated_in_every_setting(prior, design, informed):
-    result = run(prior, Gibbs(num_chains=8, num_warmup=60, num_samples=100), design, informed, num_simulations=150)
+    result = run(prior, Gibbs(num_chains=8, num_warmup=60, num_samples=100), design, informed, num_simulations=100)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
 
 
@@ -267,7 +267,7 @@ def test_gibbs_is_calibrated_in_every_setting(prior, design, informed):
     ],
 )
 def test_blocked_is_calibrated_in_every_setting(prior, design, informed):
-    result = run(prior, Blocked(), design, informed, num_simulations=150, num_steps=1000)
+    result = run(prior, Blocked(), design, informed, num_simulations=100, num_steps=1000)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
 
 
