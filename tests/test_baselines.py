@@ -217,6 +217,7 @@ def test_graphical_lasso_with_little_penalty_is_the_partial_correlation(data):
     np.testing.assert_allclose(found[~np.isnan(found)], expected[~np.isnan(found)], atol=1e-3)
 
 
+@pytest.mark.usefixtures("seeded")  # scikit-learn draws from numpy's global generator
 def test_graphical_lasso_equals_scikit_learn():
     S = np.corrcoef(np.random.default_rng(0).normal(size=(40, 12)).T)
     S[0, 1] = S[1, 0] = 0.8

@@ -168,25 +168,27 @@ def test_restarts_are_independent(guide, kind, prior, tiny_data, rich):
         assert bool(torch.isfinite(gradient).all())
 
 
-def test_densities_of_draws_are_those_of_the_families(tiny_data):
+@pytest.mark.parametrize("guide", [MeanField(), LowRank(rank=3), Blocked()], ids=lambda g: g.name)
+def test_densities_of_draws_are_those_of_the_families(guide, tiny_data):
     model = LinearNetwork(tiny_data.statistics(), edge_prior=Normal(), networks=networks()).double()
-    for guide in (MeanField(), LowRank(rank=3)):
-        family = guide(model, None, 2)
-        with torch.no_grad():
-            family.log_scale += 0.3 * torch.randn_like(family.log_scale)
-            values, log_q = family.draw()
-        z = torch.zeros_like(family.location)
-        jacobian = torch.zeros(2, dtype=torch.float64)
-        for site in family.sites:
-            inverse = site.transform.inv(values[site.name])
-            z[:, site.start : site.stop] = inverse.reshape(2, -1)
-            if site.name in ("edge_scale", "noise_variance", "trust", "sign_trust"):
-                jacobian += values[site.name].reshape(2, -1).log().sum(1)  # value = exp z
-        covariance = torch.diag_embed((2 * family.log_scale).exp())
-        if guide.name == "low-rank":
-            covariance = covariance + family.factor @ family.factor.transpose(-1, -2)
-        expected = torch.distributions.MultivariateNormal(family.location, covariance).log_prob(z) - jacobian
-        torch.testing.assert_close(log_q, expected, rtol=1e-8, atol=1e-8)
+    family = guide(model, None, 2)
+    with torch.no_grad():
+        family.log_scale += 0.3 * torch.randn_like(family.log_scale)
+        values, log_q = family.draw()
+    z, jacobian = torch.zeros_like(family.location), torch.zeros(2, dtype=torch.float64)
+    for site in family.others if guide.name == "blocked" else family.sites:
+        z[:, site.start : site.stop] = site.transform.inv(values[site.name]).reshape(2, -1)
+        if site.name != "W":
+            jacobian += values[site.name].reshape(2, -1).log().sum(1)  # value = exp z
+    covariance = torch.diag_embed((2 * family.log_scale).exp())
+    if guide.name == "low-rank":
+        covariance = covariance + family.factor @ family.factor.mT
+    expected = torch.distributions.MultivariateNormal(family.location, covariance).log_prob(z) - jacobian
+    if guide.name == "blocked":
+        mean, factor = model.conditional("W", values)
+        given = torch.distributions.MultivariateNormal(mean, precision_matrix=factor @ factor.mT)
+        expected = expected + given.log_prob(values["W"].mT).sum(-1)
+    torch.testing.assert_close(log_q, expected, rtol=1e-8, atol=1e-7)
 
 
 @pytest.mark.parametrize("prior", [Normal(), Horseshoe(), HardMask()], ids=lambda p: type(p).__name__)
