@@ -217,7 +217,15 @@ def test_graphical_lasso_with_little_penalty_is_the_partial_correlation(data):
     np.testing.assert_allclose(found[~np.isnan(found)], expected[~np.isnan(found)], atol=1e-3)
 
 
-@pytest.mark.usefixtures("seeded")  # scikit-learn draws from numpy's global generator
+@pytest.fixture
+def numpy_restored(no_global_state_changed):
+    """For scikit-learn code that draws from numpy's global generator."""
+    state = np.random.get_state()  # noqa: NPY002
+    yield
+    np.random.set_state(state)  # noqa: NPY002
+
+
+@pytest.mark.usefixtures("numpy_restored")
 def test_graphical_lasso_equals_scikit_learn():
     S = np.corrcoef(np.random.default_rng(0).normal(size=(40, 12)).T)
     S[0, 1] = S[1, 0] = 0.8
