@@ -57,7 +57,7 @@ class Gibbs(Sampler):
         Chains, all in one tensor program. Default 4, the least for a telling R-hat.
     num_warmup, num_samples
         Sweeps before and after adaptation stops, by chain. Defaults 300 and 400: the edge
-        probabilities of two such runs on real data differ by 0.004 on average (`make bench`, section stability).
+        probabilities of two such runs on real data differ by 0.002 on average (`make bench`, section stability).
     thin
         Sweeps between kept draws. Default 1; moments use only the kept ones.
     """
