@@ -105,6 +105,8 @@ class HyperUpdates:
         if self._free_logit_terms():
             for _ in range(2):  # the proposal is refused when a trust goes negative: twice keeps useless sources moving
                 self._update_coefficients(state, present)
+        if "trust" in state and self.prior.strategy == "inclusion":
+            self._walk_trust(state, present)
         if self.prior.has_hubs:
             self._update_hubs(state, present)
             if not self.prior.edge_logit.is_fixed:
@@ -183,6 +185,18 @@ class HyperUpdates:
             state["edge_logit"] = theta[:, 0]
         if with_trust:
             state["trust"] = theta[:, int(free_intercept) :]
+
+    def _walk_trust(self, state: State, present: Tensor) -> None:
+        """Random-walk steps of the trust coefficients: far from the mode a Fisher-scoring proposal is never accepted,
+        because the
+        way back from the mode is never proposed, and a chain that starts there would stay."""
+        rest = self._hub_of_class(state) + state["edge_logit"][:, None]
+
+        def density(trust: Tensor) -> Tensor:
+            linear = rest + trust @ self.classes.feature.T
+            return (present * linear - self.classes.count * torch.nn.functional.softplus(linear)).sum(1)
+
+        state["trust"] = self._update_trust(state["trust"], density)
 
     def _class_offset(self, state: State) -> Tensor:
         offset = state["edge_logit"][:, None]
@@ -367,14 +381,14 @@ class HyperUpdates:
                     self.accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
                 )
             if trust.shape[1]:
-                trust = self._update_scale_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
+                trust = self._update_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
         state["slab_scale"], state["spike_ratio"] = slab, ratio
         if trust.shape[1]:
             state["trust"] = trust
         if "sign_trust" in state:
             self._update_sign_trust(state)
 
-    def _update_scale_trust(self, trust: Tensor, density) -> Tensor:
+    def _update_trust(self, trust: Tensor, density) -> Tensor:
         """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""
         for k in range(trust.shape[1]):
             name = f"trust[{k}]"
