@@ -49,8 +49,41 @@ def infer(
         list[str] | None, typer.Option(help="NAME=FILE, a prior network in any known format; repeatable")
     ] = None,
     edge_prior: Annotated[
-        str, typer.Option(help="normal, laplace, horseshoe, spike-slab, hard-mask, or hard-mask:NAME")
-    ] = "spike-slab",
+        str | None,
+        typer.Option(
+            help="Of networks: normal, laplace, horseshoe, spike-slab, hard-mask, hard-mask:NAME [default: spike-slab]"
+        ),
+    ] = None,
+    factors: Annotated[
+        int | None, typer.Option(help="Of programs: how many without a gene set [default: 10, with gene sets 2]")
+    ] = None,
+    gene_sets: Annotated[
+        list[str] | None,
+        typer.Option(help="Of muvi: LIBRARY=FILE.gmt[.gz], each set becomes a program; repeatable"),
+    ] = None,
+    loading_prior: Annotated[
+        str | None,
+        typer.Option(help="Of programs: normal, horseshoe or spike-slab [default: ppca normal, muvi horseshoe]"),
+    ] = None,
+    covariates: Annotated[
+        str | None, typer.Option(help="Of programs: COL[,COL...], columns of .obs that act on genes and programs")
+    ] = None,
+    likelihood: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of muvi: gaussian, bernoulli or negative-binomial, or VIEW=NAME, repeatable [default: gaussian]"
+        ),
+    ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Of programs: NaN and empty cells are missing values")
+    ] = False,
+    min_overlap: Annotated[
+        int | None, typer.Option(help="Of muvi: fewest measured genes of a set that becomes a program [default: 5]")
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(help="Of programs: also write the AnnData with scores in obsm and loadings in varm"),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")] = None,
     normalize: Annotated[str, typer.Option(help="none, log1p-cpm or zscore")] = "none",
     context_key: Annotated[
@@ -76,7 +109,9 @@ def infer(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; more than one helps from about 500 regulators on")] = 1,
     level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
-    top: Annotated[int | None, typer.Option(help="Write only this many edges [default: all]")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Write only this many edges, or genes of each program [default: all]")
+    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Known network (source,target): adds reliability to the report")
     ] = None,
@@ -86,37 +121,94 @@ def infer(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")] = False,
 ) -> None:
-    """Infer a network: edges with posterior mean, interval, inclusion and sign probability.
+    """Infer a network (edges with posterior mean, interval, inclusion and sign probability) or gene programs (loadings
+    likewise).
 
-    Writes OUT/edges.csv, posterior.nc (ArviZ DataTree), diagnostics.json, report.html, config.json and model/.
+    Writes OUT/edges.csv, or programs.csv, factors.csv, scores.csv.gz and, where they apply, gene_sets.csv,
+    covariate_effects.csv and enrichment.csv; posterior.nc (ArviZ DataTree), diagnostics.json, report.html, config.json
+    and model/.
     """
     import pandas as pd
     import torch
 
     from ..inference import Progress, default_guide, fit
     from ..inference.diagnostics import verdict
-    from ..models import MODELS
-    from .options import make_edge_prior, make_guide, parse_settings, pick_device, read_priors
+    from ..models import MODELS, FactorModel, MuVI
+    from .options import (
+        check_options,
+        make_edge_prior,
+        make_guide,
+        make_loading_prior,
+        parse_likelihoods,
+        parse_settings,
+        pick_device,
+        read_gene_sets,
+        read_priors,
+    )
     from .readers import read_expression, read_names
     from .run import RunFolder, file_digest, versions, write_outputs
 
     classes = {model.name: model for model in MODELS}
     if method not in classes:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(classes)}")
+    programs, only_muvi = issubclass(classes[method], FactorModel), classes[method] is MuVI
+    of_networks = {
+        "--tfs": tfs,
+        "--prior": prior,
+        "--edge-prior": edge_prior,
+        "--perturbation-key": perturbation_key,
+        "--truth": truth,
+    }
+    of_programs = {
+        "--factors": factors,
+        "--loading-prior": loading_prior,
+        "--covariates": covariates,
+        "--missing": missing,
+        "--annotate": annotate,
+    }
+    of_muvi = {"--gene-sets": gene_sets, "--likelihood": likelihood, "--min-overlap": min_overlap}
+    if programs:
+        check_options(method, "gene programs", of_networks, "networks")
+        if not only_muvi:
+            check_options(method, "programs without gene sets from Gaussian data", of_muvi, "--method muvi")
+    else:
+        check_options(method, "a network", of_programs | of_muvi, "gene programs (ppca, muvi)")
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
-    for option, number in (("--restarts", restarts), ("--steps", steps), ("--top", top)):
+    least = {"--restarts": restarts, "--steps": steps, "--top": top, "--min-overlap": min_overlap}
+    for option, number in least.items():
         if number is not None and number < 1:
             raise ValueError(f"{option} {number}: expected at least 1")
+    if factors is not None and factors < (0 if gene_sets else 1):
+        raise ValueError(f"--factors {factors}: expected at least {0 if gene_sets else 1}")
     if threads < 1:
         raise ValueError(f"--threads {threads}: expected at least 1")
+    if annotate is not None:
+        check_annotate(annotate, expression, overwrite=overwrite)
     torch.set_num_threads(threads)
     run = RunFolder(out, overwrite=overwrite, resume=resume)
     place = pick_device(device)
     groups = parse_settings(settings or [])
-    edge = make_edge_prior(edge_prior, groups["prior"])
+    options: dict[str, Any]  # of the model
+    libraries = read_gene_sets(gene_sets or [])
+    columns = covariate_columns(covariates)
+    if programs:
+        options = {} if factors is None else {"num_factors": factors}
+        if loading_prior is None and groups["prior"]:
+            loading_prior = "horseshoe" if only_muvi else "normal"
+        if loading_prior is not None:
+            options["loading_prior"] = make_loading_prior(loading_prior, groups["prior"])
+        if libraries:
+            options["gene_sets"] = libraries
+        if likelihood:
+            options["likelihood"] = parse_likelihoods(likelihood)
+        if min_overlap is not None:
+            options["min_overlap"] = min_overlap
+    else:
+        networks = read_priors(prior or [])
+        edge_prior = edge_prior or "spike-slab"
+        options = {"edge_prior": make_edge_prior(edge_prior, groups["prior"]), "networks": networks}
     names = read_names(tfs) if tfs is not None else None
-    networks = read_priors(prior or [])
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     data = read_expression(
         expression,
@@ -126,16 +218,24 @@ def infer(
         context_key=context_key,
         perturbation_key=perturbation_key,
         drop_constant=drop_constant,
+        covariates=columns,
+        missing=missing,
     )
     for note in data.notes:
         say(note)
-    say(
-        f"{data.num_cells} cells, {data.num_genes} genes, {len(data.tfs)} "
-        f"candidate regulators, {data.num_contexts} context(s)"
-    )
-    model = classes[method].from_data(data, edge_prior=edge, networks=networks).to(place)
+    if programs:
+        say(
+            f"{data.num_cells} cells, {data.num_genes} genes, {len(data.view_names)} view(s), {data.num_contexts} "
+            f"group(s), {len(data.covariate_names)} covariate(s)"
+        )
+    else:
+        say(
+            f"{data.num_cells} cells, {data.num_genes} genes, {len(data.tfs)} "
+            f"candidate regulators, {data.num_contexts} context(s)"
+        )
+    model = classes[method].from_data(data, **options).to(place)
     for report in model.knowledge.reports.values():
-        say(str(report))
+        say(f"{report.name}: {report.sources_matched} gene sets" if programs else str(report))
     engine = make_guide(guide, groups["guide"], default_guide(model), restarts=restarts, steps=steps)
     checkpoint = run.open()
     try:
@@ -154,12 +254,9 @@ def infer(
                 f"the fit {posterior.history.reason}: try another --seed, a smaller step "
                 "(--guide mean-field), or check the data for extreme values"
             )
-        options = {
+        config: dict[str, Any] = {
             "method": method,
             "expression": {str(path): file_digest(path) for path in expression},
-            "priors": {name: len(network) for name, network in networks.items()},
-            "prior_files": list(prior or []),
-            "edge_prior": edge_prior,
             "guide": repr(engine),
             "layer": layer,
             "normalize": normalize,
@@ -169,7 +266,34 @@ def infer(
             "versions": versions(),
             "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
         }
-        checks = write_outputs(run.partial, posterior, data, level=level, top=top, config=options, truth=known)
+        if programs:
+            config |= {
+                "factors": model.coords["factor"],
+                "gene_sets": {name: len(sets) for name, sets in libraries.items()},
+                "gene_set_files": list(gene_sets or []),
+                "loading_prior": type(model.edge_prior).__name__,
+                "covariates": columns,
+                "likelihood": options.get("likelihood", "gaussian"),
+            }
+        else:
+            config |= {
+                "priors": {name: len(network) for name, network in options["networks"].items()},
+                "prior_files": list(prior or []),
+                "edge_prior": edge_prior,
+            }
+        checks = write_outputs(
+            run.partial,
+            posterior,
+            data,
+            level=level,
+            top=top,
+            config=config,
+            truth=known,
+            gene_sets=libraries or None,
+            min_overlap=5 if min_overlap is None else min_overlap,
+        )
+        if annotate is not None:
+            write_annotated(posterior, data, expression[0], annotate)
         run.close()
     except KeyboardInterrupt:
         say(f"interrupted; the state is in {run.partial}, continue with --resume")
@@ -287,7 +411,7 @@ def convert(
 
 @app.command()
 def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False) -> None:
-    """Methods, the edge priors and guides each takes, and which of them are calibrated."""
+    """Methods, the edge or loading priors and guides each takes, and which of them are calibrated."""
     from .methods import methods as table_of_methods
 
     table = table_of_methods()
@@ -295,8 +419,8 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout
         typer.echo(table.to_json(orient="records"))
         return
     for method, rows in table.groupby("method", sort=False):
-        typer.echo(f"{method}    {rows['reference'].iloc[0]}")
-        for prior, part in rows.groupby("edge_prior", sort=False):
+        typer.echo(f"{method}    {rows['infers'].iloc[0]}: {rows['reference'].iloc[0]}")
+        for prior, part in rows.groupby(rows["edge_prior"] + rows["loading_prior"], sort=False):
             typer.echo(f"  {prior}")
             for row in part.itertuples():
                 typer.echo(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
@@ -332,6 +456,126 @@ def simulate_linear_command(
     )
     write_simulation(simulation, out, prior_noise=prior_noise, seed=seed)
     say(f"{simulation.data.num_cells} cells x {genes} genes, {len(simulation.network)} edges: {out}")
+
+
+@simulate_app.command("ppca")
+def simulate_ppca_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int, typer.Option(help="Genes")] = 200,
+    cells: Annotated[int, typer.Option(help="Cells")] = 100,
+    factors: Annotated[int, typer.Option(help="Programs, each with a normal loading on every gene")] = 2,
+    noise_variance: Annotated[float, typer.Option(help="Of every gene")] = 0.5,
+    shift: Annotated[
+        float | None, typer.Option(help="Mean of every gene in the second half of the cells [default: one cluster]")
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="How the cells of --shift are labelled in .obs: covariate, context or none")
+    ] = "covariate",
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Cells from probabilistic PCA, perhaps in two clusters: expression.h5ad (covariate cluster or group in .obs), and
+    the truth, loadings.csv, scores.csv, covariate_effects.csv."""
+    from ..models.simulators import simulate_ppca
+    from .simulation import write_factor_simulation
+
+    simulation = simulate_ppca(
+        num_genes=genes,
+        num_cells=cells,
+        num_factors=factors,
+        noise_variance=noise_variance,
+        shift=shift,
+        label=label,
+        seed=seed,
+    )
+    write_factor_simulation(simulation, out)
+    say(f"{cells} cells x {genes} genes, {factors} programs: {out}")
+
+
+@simulate_app.command("muvi")
+def simulate_muvi_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int, typer.Option(help="Genes")] = 500,
+    cells: Annotated[int, typer.Option(help="Cells")] = 1000,
+    sets: Annotated[int, typer.Option(help="Programs with a gene set")] = 10,
+    set_size: Annotated[int, typer.Option(help="Genes in each program")] = 50,
+    unlabelled: Annotated[int, typer.Option(help="Programs without a gene set")] = 0,
+    hidden: Annotated[float, typer.Option(help="Share of each set's genes left out of gene_sets.gmt")] = 0.1,
+    false: Annotated[float, typer.Option(help="Wrong genes added to each set, as a share of its size")] = 0.0,
+    covariates: Annotated[int, typer.Option(help="Normal covariates in .obs: covariate_1, ...")] = 0,
+    correlation: Annotated[float, typer.Option(help="Between program k and covariate k")] = 0.0,
+    noise_variance: Annotated[float, typer.Option(help="Of Gaussian genes")] = 0.5,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=gaussian, bernoulli or negative-binomial; repeatable, genes are split evenly and several views "
+            "are written as expression.h5mu [default: one gaussian view]"
+        ),
+    ] = None,
+    missing: Annotated[float, typer.Option(help="Share of values missing at random")] = 0.0,
+    groups: Annotated[int, typer.Option(help="Groups of cells with means of their own (group in .obs)")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Cells from gene programs: expression.h5ad, gene_sets.gmt (with genes hidden and wrong ones added), and the truth,
+    loadings.csv, scores.csv, true_sets.gmt, covariate_effects.csv."""
+    from ..models.simulators import simulate_muvi
+    from .simulation import write_factor_simulation
+
+    views = dict(entry.partition("=")[::2] for entry in view or [])
+    if len(views) < len(view or []) or not all(views):
+        raise ValueError(f"--view {' '.join(view or [])}: expected NAME=LIKELIHOOD, each name once")
+    simulation = simulate_muvi(
+        num_genes=genes,
+        num_cells=cells,
+        num_sets=sets,
+        set_size=set_size,
+        num_unlabelled=unlabelled,
+        hidden=hidden,
+        false=false,
+        num_covariates=covariates,
+        correlation=correlation,
+        noise_variance=noise_variance,
+        views=views or None,
+        missing=missing,
+        num_groups=groups,
+        seed=seed,
+    )
+    write_factor_simulation(simulation, out)
+    say(f"{cells} cells x {genes} genes, {sets} gene sets, {unlabelled} other programs: {out}")
+
+
+def covariate_columns(text: str | None) -> list[str]:
+    """``"batch,age"`` → the columns."""
+    columns = [] if text is None else [name.strip() for name in text.split(",")]
+    if "" in columns or len(set(columns)) < len(columns):
+        raise ValueError(f"--covariates {text}: expected COL[,COL...], each column once")
+    return columns
+
+
+def check_annotate(out: Path, expression: list[Path], *, overwrite: bool) -> None:
+    """Refuse what --annotate cannot do before anything is computed."""
+    if out.suffix != ".h5ad":
+        raise ValueError(f"--annotate {out}: expected a file that ends in .h5ad")
+    if len(expression) != 1 or expression[0].suffix != ".h5ad":
+        raise ValueError("--annotate writes the AnnData that was read: pass one .h5ad file as EXPRESSION")
+    if out.exists() and (not overwrite or out.resolve() == expression[0].resolve()):
+        raise ValueError(f"--annotate {out}: the file exists, choose another name (or --overwrite, never the input)")
+    if not out.parent.is_dir():
+        raise ValueError(f"--annotate {out}: there is no folder {out.parent}")
+
+
+def write_annotated(posterior, data, source: Path, out: Path) -> None:
+    """The AnnData of ``source`` with scores and loadings, written whole or not at all."""
+    import anndata
+
+    adata = anndata.read_h5ad(source)
+    posterior.annotate(adata, data)
+    scratch = out.with_name(out.name + ".partial")
+    try:
+        adata.write_h5ad(scratch)
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise ValueError(f"cannot write {out}: {error.strerror}. Choose another --annotate") from error
 
 
 def read_edges(path: Path):

@@ -74,16 +74,16 @@ def sign_colours(weight: np.ndarray) -> list[str]:
 
 def edge_label(source: str, target: str, weight: float) -> str:
     """``A → B`` for activation, ``A ⊣ B`` for repression."""
-    return f"{_short(source)} {'→' if weight >= 0 else '⊣'} {_short(target)}"
+    return f"{shortened(source)} {'→' if weight >= 0 else '⊣'} {shortened(target)}"
 
 
-def _short(name: str, limit: int = 18) -> str:
+def shortened(name: str, limit: int = 18) -> str:
     """A name that fits a label; ``$`` would start mathematics."""
     name = name if len(name) <= limit else name[: limit - 1] + "…"
     return name.replace("$", r"\$")
 
 
-def _nothing(ax: Axes, text: str) -> None:
+def nothing_to_draw(ax: Axes, text: str) -> None:
     """Say in the axes why there is nothing to draw."""
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set(xticks=[], yticks=[])
@@ -118,8 +118,8 @@ def edge_forest(edges: pd.DataFrame, *, level: float = 0.89, count: int = 30) ->
     left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
     left.set_title(f"The {len(edges)} most probable edges: posterior mean and {level:.0%} interval")
     if edges.empty:
-        _nothing(left, "the table holds no edge")
-        _nothing(right, "")
+        nothing_to_draw(left, "the table holds no edge")
+        nothing_to_draw(right, "")
         return figure
     y = np.arange(len(edges))[::-1]
     colours = sign_colours(edges["weight"].to_numpy())
@@ -214,10 +214,10 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
     names = list(dict.fromkeys([*edges["source"], *edges["target"]]))
     if not names:
         figure = Figure(figsize=(6, 1.2))
-        _nothing(figure.add_subplot(), "no edge to draw")
+        nothing_to_draw(figure.add_subplot(), "no edge to draw")
         return figure
     position = {name: i for i, name in enumerate(names)}
-    labels = [_short(name, 14) for name in names]
+    labels = [shortened(name, 14) for name in names]
     widths = [
         TextPath((0, 0), label, size=8.5, prop=FontProperties(weight="bold")).get_extents().width for label in labels
     ]
@@ -321,12 +321,12 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = 0.89, count: int = 25) 
     ax = figure.subplots()
     ax.set_title(f"Expected number of targets, {level:.0%} interval: {len(shown)} of {len(degrees)} regulators")
     if shown.empty:
-        _nothing(ax, "no regulators")
+        nothing_to_draw(ax, "no regulators")
         return figure
     y = np.arange(len(shown))[::-1]
     ax.hlines(y, shown["lower"], shown["upper"], color=INK, lw=2.2, alpha=0.4)
     ax.scatter(shown["mean"], y, c=INK, s=22, zorder=3)
-    ax.set_yticks(y, [_short(name) for name in shown["source"]])
+    ax.set_yticks(y, [shortened(name) for name in shown["source"]])
     ax.set_ylim(-0.8, len(shown) - 0.2)
     ax.set_xlim(left=0)
     ax.set_xlabel("targets (genes regulated)")
@@ -367,13 +367,13 @@ def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: b
     ax = figure.subplots()
     ax.set_title(f"Trust in each source of prior knowledge: mean and {level:.0%} interval")
     if trust.empty:
-        _nothing(ax, "no source of prior knowledge has a trust coefficient in this fit")
+        nothing_to_draw(ax, "no source of prior knowledge has a trust coefficient in this fit")
         return figure
     y = np.arange(len(trust))[::-1]
     ax.axvspan(*prior, color=PALE, zorder=0, label="before the data")
     ax.hlines(y, trust["lower"], trust["upper"], color=KNOWN, lw=3, alpha=0.6)
     ax.scatter(trust["mean"], y, c=KNOWN, s=34, zorder=3, label="after the data")
-    ax.set_yticks(y, [_short(name, 28) for name in trust["source"]])
+    ax.set_yticks(y, [shortened(name, 28) for name in trust["source"]])
     ax.set_ylim(-0.7, len(trust) - 0.3)
     ax.set_xlim(0, 1.06 * max(prior[1], trust["upper"].max()))
     ax.set_xlabel("trust coefficient b  (0: the data ignore this source)")
@@ -409,7 +409,7 @@ def fit_trace(value: np.ndarray, steps: np.ndarray, *, kind: str, runs: str) -> 
     usable = value.size > 0 and bool(np.isfinite(value).any())
     for ax, part, title in ((left, slice(None), "Whole run"), (right, slice(len(steps) // 2, None), "Second half")):
         if not usable:
-            _nothing(ax, f"no {kind} was recorded" if ax is left else "")
+            nothing_to_draw(ax, f"no {kind} was recorded" if ax is left else "")
             continue
         for run, course in enumerate(value):
             colour = CHAINS[run % len(CHAINS)]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..inference import GUIDES, SAMPLERS
-from ..models import MODELS
-from ..priors import EDGE_PRIORS, EdgePrior, HardMask, SpikeSlab
+from ..inference import GUIDES, SAMPLERS, Gibbs, MapEstimate
+from ..models import MODELS, FactorModel, Model
+from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, SpikeSlab, SpikeSlabLoading
 
 # why a guide is, or is not, to be trusted on the probability of an edge; the figures are in experiments/results/
 CALIBRATION = {
@@ -18,14 +18,25 @@ CALIBRATION = {
     "low-rank": "NOT calibrated: keeps only the strongest correlations",
     "map": "NOT calibrated: a point, no uncertainty",
 }
+# the same for loadings and covariate effects
+PROGRAM_CALIBRATION = {
+    "gibbs": "exact posterior, Gaussian complete data",
+    "nuts": "exact posterior, at most 30 genes: the reference",
+    "blocked": "loadings and covariate effects of a gene jointly, in closed form given scales and factors",
+    "mean-field": "NOT calibrated: takes programs, loadings and covariate effects as independent",
+    "low-rank": "NOT calibrated: keeps only the strongest correlations",
+    "map": "NOT calibrated: a point, no uncertainty",
+}
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One line of ``pyrogrn methods``."""
+    """One line of ``pyrogrn methods``; networks have an edge prior, programs a loading prior; the other is empty."""
 
     method: str
+    infers: str
     edge_prior: str
+    loading_prior: str
     guide: str
     calibrated: bool
     note: str
@@ -33,26 +44,36 @@ class MethodRow:
 
 
 def applies(guide: Any, prior: type[EdgePrior]) -> bool:
-    """Whether a guide fits a model with this edge prior (HardMask: with its default base)."""
-    name = guide.name
-    if name == "gibbs":
+    """Whether a guide fits a network with this edge prior (HardMask: with its default base), or programs with this
+    loading prior."""
+    if prior in LOADING_PRIORS:
+        return guide is not MapEstimate or prior is not SpikeSlabLoading
+    if guide is Gibbs:
         return prior is SpikeSlab
-    if name == "map":
+    if guide is MapEstimate:
         return prior is not SpikeSlab  # degenerate where its scales are learned, which is the default
-    if name == "blocked":
+    if guide.name == "blocked":
         return prior is HardMask or bool(prior.conditionally_gaussian)
     return True
 
 
+def priors_of(model: type[Model]) -> tuple[type[EdgePrior], ...]:
+    """Priors that a model takes: on loadings of programs, on edges of networks."""
+    return LOADING_PRIORS if issubclass(model, FactorModel) else EDGE_PRIORS
+
+
 def methods() -> pd.DataFrame:
-    """Every method × edge prior × guide that works together: method, edge_prior, guide, calibrated, note, reference."""
-    rows = [
-        MethodRow(
-            model.name, prior.__name__, guide.name, bool(guide.calibrated), CALIBRATION[guide.name], model.reference
-        )
-        for model in MODELS
-        for prior in EDGE_PRIORS
-        for guide in (*SAMPLERS, *GUIDES)
-        if applies(guide, prior)
-    ]
+    """Every method × prior × guide that works together: method, infers (network or programs), edge_prior,
+    loading_prior, guide, calibrated, note, reference."""
+    rows = []
+    for model in MODELS:
+        programs = issubclass(model, FactorModel)
+        notes = PROGRAM_CALIBRATION if programs else CALIBRATION
+        infers = "programs" if programs else "network"
+        for prior in priors_of(model):
+            for guide in (*SAMPLERS, *GUIDES):
+                if applies(guide, prior):
+                    names = ("", prior.__name__) if programs else (prior.__name__, "")
+                    row = (model.name, infers, *names, guide.name, bool(guide.calibrated))
+                    rows.append(MethodRow(*row, notes[guide.name], model.reference))
     return pd.DataFrame([vars(row) for row in rows])

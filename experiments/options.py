@@ -9,7 +9,8 @@ import torch
 
 from ..inference import GUIDES, SAMPLERS
 from ..inference.samplers import Sampler
-from ..priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork
+from ..models import LIKELIHOODS
+from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
 
 EDGE_PRIOR_NAMES = {
     "normal": "Normal",
@@ -18,6 +19,7 @@ EDGE_PRIOR_NAMES = {
     "spike-slab": "SpikeSlab",
     "hard-mask": "HardMask",
 }
+LOADING_PRIOR_NAMES = {"normal": "NormalLoading", "horseshoe": "HorseshoeLoading", "spike-slab": "SpikeSlabLoading"}
 FIT_OPTIONS = ("num_draws", "threshold")
 
 
@@ -75,6 +77,78 @@ def make_edge_prior(name: str, options: Mapping[str, Any]) -> EdgePrior:
     if outer != "hard-mask":
         return make(classes[EDGE_PRIOR_NAMES[outer]], options, "prior")
     return HardMask(make(classes[EDGE_PRIOR_NAMES[inner or "normal"]], options, "prior"))
+
+
+def make_loading_prior(name: str, options: Mapping[str, Any]) -> LoadingPrior:
+    """The loading prior of that name."""
+    if name not in LOADING_PRIOR_NAMES:
+        raise ValueError(f"unknown loading prior {name!r}: choose one of {', '.join(LOADING_PRIOR_NAMES)}")
+    classes = {c.__name__: c for c in LOADING_PRIORS}
+    return make(classes[LOADING_PRIOR_NAMES[name]], options, "prior")
+
+
+def read_gene_sets(entries: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """``["hallmark=h.gmt", "kegg.gmt.gz"]`` → gene sets by library; a plain file is named by its stem.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        An entry without a file or name, a library given twice, a set in two libraries, or a file that is no GMT.
+    """
+    libraries: dict[str, dict[str, tuple[str, ...]]] = {}
+    origin: dict[str, str] = {}
+    for entry in entries:
+        name, sep, file = entry.partition("=")
+        if not sep or Path(entry).exists():
+            file = entry
+            name = Path(entry).name.removesuffix(".gz").removesuffix(".gmt")
+        if not name or not file:
+            raise ValueError(f"--gene-sets {entry}: expected LIBRARY=FILE.gmt, or FILE.gmt")
+        if name in libraries:
+            raise ValueError(f"--gene-sets {name}: given twice, each library needs its own name")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"--gene-sets {entry}: no such file: {file}")
+        libraries[name] = read_gmt(file)
+        twice = next((known for known in libraries[name] if known in origin), None)
+        if twice is not None:
+            raise ValueError(
+                f"--gene-sets: set {twice!r} is in {origin[twice]!r} and in {name!r}: programs are named by their "
+                "sets, rename one"
+            )
+        origin |= dict.fromkeys(libraries[name], name)
+    return libraries
+
+
+def parse_likelihoods(entries: Sequence[str]) -> str | dict[str, str]:
+    """``["bernoulli"]`` → one for all views; ``["rna=negative-binomial", "atac=bernoulli"]`` → one by view."""
+    pairs = [entry.rpartition("=") for entry in entries]
+    for entry, (view, sep, name) in zip(entries, pairs, strict=True):
+        if name not in LIKELIHOODS or (sep and not view):
+            raise ValueError(
+                f"--likelihood {entry}: expected NAME or VIEW=NAME with NAME one of {', '.join(LIKELIHOODS)}"
+            )
+    if len(pairs) == 1 and not pairs[0][1]:
+        return pairs[0][2]
+    views = [view for view, _, _ in pairs]
+    if "" in views or len(set(views)) < len(views):
+        raise ValueError(f"--likelihood {' '.join(entries)}: give one NAME, or VIEW=NAME once for each view")
+    return {view: name for view, _, name in pairs}
+
+
+def check_options(method: str, kind: str, given: Mapping[str, Any], other: str) -> None:
+    """Refuse options of the other kind of method by name.
+
+    Raises
+    ------
+    ValueError
+        ``given`` maps options that ``method``, which infers ``kind``, does not take to what the user passed; one of
+        them was passed.
+    """
+    wrong = [option for option, value in given.items() if value not in (None, False, [])]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]} does not go with --method {method}, which infers {kind}: {wrong[0]} is for {other}"
+        )
 
 
 def make_guide(

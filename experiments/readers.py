@@ -3,19 +3,24 @@
 Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`` of one line that begins with its path.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 
 from ..models import NORMALIZATIONS, ExpressionData
 from ..models.data import some
 from ..models.matrix import Affine
-from .stored import Stored, about, read_stored, text_rows
+from ..models.views import annotations_of, join_modalities
+from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, read_stored, text_rows, using_mudata
+
+logger = logging.getLogger(__name__)
 
 NAME_HEADERS = frozenset(
     "tf tfs gene genes gene_name gene_names gene_symbol symbol name names regulator regulators".split()  # noqa: SIM905
@@ -32,12 +37,15 @@ def read_expression(
     perturbation_key: str | None = None,
     drop_constant: bool = False,
     backed: bool | None = None,
+    covariates: Sequence[str] = (),
+    missing: bool = False,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
-    Formats by suffix: ``.h5ad`` and ``.zarr`` (dense, CSR, CSC); ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``, with
-    names in the first column and the first row. Genes × cells is recognised where more TF names are among the rows
-    than among the columns. What was recognised, dropped or changed is in ``notes``.
+    Formats by suffix: ``.h5ad`` and ``.zarr`` (dense, CSR, CSC); ``.h5mu``, each modality a view (needs the extra
+    ``multi``, see `ExpressionData.from_mudata`); ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``, with names in the
+    first column and the first row. Genes × cells is recognised where more TF names are among the rows than among the
+    columns (not in h5mu). What was recognised, dropped or changed is in ``notes``.
 
     Parameters
     ----------
@@ -57,7 +65,14 @@ def read_expression(
         Drop genes without variance. Default False: the models refuse them by name.
     backed
         True: stream the matrix from disk by rows and never hold it. False: read it. Default: stream above 1 GB on
-        disk. CSC and genes × cells cannot be streamed by cells: they are read, and refused with True.
+        disk. CSC and genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
+    covariates
+        Columns of ``.obs``, or of a table, that are covariates: numbers are scaled over all cells of all files,
+        anything else is coded by levels (see `ExpressionData.annotated`). A column of text in which every entry of
+        every file reads as a number is one of numbers. Default none.
+    missing
+        True: NaN, and in a table empty cells or NA, are missing values. Default False: they are refused. Modalities of
+        an h5mu may lack cells in either case.
 
     Returns
     -------
@@ -86,19 +101,29 @@ def read_expression(
         raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
     if len(files) > 1 and context_key is not None:
         raise ValueError(f"several files are several contexts: leave out context key {context_key!r}, or pass one file")
+    if isinstance(covariates, str):
+        raise ValueError(f"`covariates` is the text {covariates!r}: pass a list of columns, [{covariates!r}]")
     names = context_names(files)
     keys = {"context": context_key, "perturbed": perturbation_key}
-    parts = []
+    wanted = [key for key in (*keys.values(), *covariates) if key is not None]
+    parts, tables = [], []
     for path in files:
         with about(path):
-            stored = read_stored(
-                path, layer=layer, text={key for key in keys.values() if key is not None}, backed=backed
-            )
-            data = _expression(_as_cells(stored, tfs, backed), keys, stored)
+            if path.suffix.lower() == ".h5mu":
+                data, table = _read_mudata(path, layer, wanted, missing=missing, backed=backed)
+            else:
+                stored = read_stored(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
+                cells = _as_cells(stored, tfs, backed)
+                data, table = _expression(cells, stored, missing), cells.row_table
+            data = _annotated(data, keys, table, covariates)
             parts.append(_normalized(data, normalize, drop_constant))
+            tables.append(table[list(covariates)])
     with about(files[0]) if len(files) == 1 else nullcontext():
         data = combined(parts, names) if len(files) > 1 else parts[0]
+        data = data.observed(genes=not drop_constant)
         data = data if tfs is None else data.match_tfs(tfs)
+        if covariates:
+            data = data.annotated(covariates=_one_table(tables))
         return data.without_constant_genes() if drop_constant else data
 
 
@@ -161,8 +186,8 @@ def _no_overlap(stored: Stored, tfs: Sequence[str]) -> str:
     return f"{text}: pass TFs by the names that the file uses"
 
 
-def _expression(cells: Stored, keys: dict[str, str | None], found: Stored) -> ExpressionData:
-    """All genes of a file, with annotations, as they are."""
+def _expression(cells: Stored, found: Stored, missing: bool) -> ExpressionData:
+    """All genes of a file, as they are."""
     matrix = cells.matrix
     if sp.issparse(matrix):
         matrix = sp.csr_matrix(matrix)
@@ -172,16 +197,57 @@ def _expression(cells: Stored, keys: dict[str, str | None], found: Stored) -> Ex
     notes = [f"{shape} ({cells.kind})"]
     if cells is not found:
         notes.append(f"genes x cells recognised from the TF names and transposed: {shape}")
-    columns = {}
-    for name, key in keys.items():
-        table = cells.row_table
+    return ExpressionData(matrix, cells.columns, notes=tuple(notes), missing=missing)
+
+
+def _read_mudata(
+    path: Path, layer: str | None, keys: Sequence[str], *, missing: bool, backed: bool | None
+) -> tuple[ExpressionData, pd.DataFrame]:
+    """Every modality of an h5mu as a view, and the annotations of those names."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if backed:
+        raise ValueError("an h5mu cannot be streamed: write each modality as h5ad, or leave out backed=True")
+    if backed is None and path.stat().st_size > BACKED_SIZE:
+        logger.warning("%s: an h5mu is not streamed, all of it is read", path)
+    with using_mudata() as mudata:
+        mdata = guarded("an h5mu", lambda: mudata.read_h5mu(path))
+    return join_modalities(mdata, layer, missing=missing), annotations_of(mdata, keys)
+
+
+def _annotated(
+    data: ExpressionData, keys: dict[str, str | None], table: pd.DataFrame, covariates: Sequence[str]
+) -> ExpressionData:
+    """Contexts and interventions of one file; that its covariates are there is checked."""
+    for key in (*keys.values(), *covariates):
         if key is not None and key not in table:
             raise ValueError(f"cells have no annotation {key!r}: there are {[str(c) for c in table.columns] or 'none'}")
-        columns[name] = None if key is None else table[key].astype(str).tolist()
-    if keys["context"] is not None and cells.row_table[keys["context"]].isna().any():
-        count = int(cells.row_table[keys["context"]].isna().sum())
+    if keys["context"] is not None and table[keys["context"]].isna().any():
+        count = int(table[keys["context"]].isna().sum())
         raise ValueError(f"{count} cells have no value of {keys['context']!r}: give every cell a context, or drop them")
-    return ExpressionData(matrix, cells.columns, notes=tuple(notes)).annotated(**columns)
+    columns = {name: None if key is None else table[key].astype(str).tolist() for name, key in keys.items()}
+    return data.annotated(context=columns["context"], perturbed=columns["perturbed"])
+
+
+def _one_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The same columns of all files, one below the other.
+
+    Categories stay categories. Columns of text in which every entry reads as a number become numbers, and what a table
+    writes for no value NaN.
+    """
+    columns = []
+    for i in range(tables[0].shape[1]):
+        parts = [table.iloc[:, i] for table in tables]
+        categorical = any(isinstance(part.dtype, pd.CategoricalDtype) for part in parts)
+        column = pd.concat([part.astype(object) if categorical else part for part in parts], ignore_index=True)
+        if categorical:
+            column = column.astype("category")
+        elif pd.api.types.infer_dtype(column) == "string":
+            column = column.astype(object).where(~column.str.strip().str.lower().isin(MISSING), None)
+            numbers = pd.to_numeric(column, errors="coerce")
+            column = numbers if numbers.isna().equals(column.isna()) and numbers.notna().any() else column
+        columns.append(column)
+    return pd.concat(columns, axis=1)
 
 
 def _normalized(data: ExpressionData, how: str, drop_constant: bool) -> ExpressionData:
@@ -240,7 +306,7 @@ def combined(parts: Sequence[ExpressionData], names: Sequence[str]) -> Expressio
     Raises
     ------
     ValueError
-        No gene in common.
+        No gene in common; covariates or views that differ.
     """
     shared = set.intersection(*(set(part.genes) for part in parts))
     if not shared:
@@ -260,6 +326,16 @@ def combined(parts: Sequence[ExpressionData], names: Sequence[str]) -> Expressio
         if part.perturbed is not None
     ]
     in_memory = all(isinstance(part.matrix, torch.Tensor) for part in parts)
+    first_part = parts[0]
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        if part.covariate_names != first_part.covariate_names:
+            raise ValueError(
+                f"{names[0]} has covariates {some(first_part.covariate_names)} and {name} has "
+                f"{some(part.covariate_names)}: annotate the combined cells instead"
+            )
+        if _view_of(part) != _view_of(first_part):
+            raise ValueError(f"{name} has views {some(part.view_names)}, or genes in other ones than {names[0]}")
+    covariates = [part.covariates for part in parts if part.covariates is not None]
     return ExpressionData(
         torch.cat([part.X for part in parts]) if in_memory else StackedRows(parts),
         tuple(genes),
@@ -267,4 +343,15 @@ def combined(parts: Sequence[ExpressionData], names: Sequence[str]) -> Expressio
         context_names=tuple(names),
         perturbed=torch.cat(perturbed) if perturbed else None,
         notes=tuple(notes),
+        covariates=torch.cat(covariates) if covariates else None,
+        covariate_names=first_part.covariate_names,
+        view=first_part.view,
+        view_names=first_part.view_names,
+        missing=any(part.missing for part in parts),
     )
+
+
+def _view_of(data: ExpressionData) -> list[str]:
+    """The view of each gene, by name."""
+    codes = [0] * data.num_genes if data.view is None else data.view.tolist()
+    return [data.view_names[code] for code in codes]

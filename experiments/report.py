@@ -1,21 +1,18 @@
 """report.html: one file that tells a biologist what was found, how sure it is, and whether to believe it."""
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 from scipy.stats import halfnorm
 
 from ..inference import Posterior
-from ..inference.datatree import is_sampler, padded, thin_of
+from ..inference.datatree import thin_of
+from ..inference.layout import padded
 from ..inference.moments import aligned
 from ..models import ExpressionData
 from ..priors import AlignmentReport, EdgePrior, HardMask
@@ -23,10 +20,20 @@ from ..priors.formats_files import replacing
 from . import figures
 from .matching import align
 from .report_page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .report_parts import (
+    LEVEL,
+    checked_cells,
+    count,
+    diagnostics_section,
+    made,
+    predictions_section,
+    probability,
+    records,
+    trust_badges,
+)
 from .scores import score_edges
 
-NUM_EDGES, NUM_DRAWN, LEVEL = 50, 60, 0.89
-PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
+NUM_EDGES, NUM_DRAWN = 50, 60
 COLUMNS = {
     "source": "The regulator.",
     "target": "The gene it regulates.",
@@ -96,9 +103,9 @@ def write_report(
         ]
         if len(posterior.coords["context"]) > 1:
             parts.append(("contexts", "Contexts", _contexts(posterior)))
-    parts.append(("diagnostics", "Can the fit be trusted?", _diagnostics(posterior, diagnostics)))
+    parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
     if predictive is not None and results is not None:
-        parts.append(("predictions", "Does the model describe the data?", _predictions(*predictive)))
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
     if truth is not None and results is not None:
         parts.append(("truth", "Against the known network", _against(results, truth)))
     parts += [
@@ -146,16 +153,6 @@ def _size(posterior: Posterior) -> str:
     return text + (f", {len(coords['context'])} contexts" if len(coords["context"]) > 1 else "")
 
 
-def count(number: int, what: str) -> str:
-    """``1 edge``, ``1,200 edges``."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def records(rows: pd.DataFrame) -> list[SimpleNamespace]:
-    """Rows with their values as attributes, of any type."""
-    return [SimpleNamespace(**{str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
-
-
 # -- what was found ----------------------------------------------------------------------------------------------------
 
 
@@ -180,23 +177,9 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
             f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
             f"probability of {results.inclusion.max(initial=0):.0%}"
         )
-    failed = _failed(diagnostics)
-    if failed is None:
-        checked = badge("diagnostics not run", None)
-        advice = "; the fit was not checked, so this is preliminary"
-    elif failed:
-        checked = badge(f"{count(len(failed), 'diagnostic')} failed", False)
-        advice = f"; but {count(len(failed), 'check')} failed ({', '.join(failed)}): read them before relying on it"
-    else:
-        checked = badge("diagnostics passed", True)
-        advice = "; all checks of the fit passed"
-    if not posterior.calibrated:
-        engine = badge(f"engine {posterior.guide}: not calibrated", False)
-        advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
-    else:
-        engine = badge(f"engine {posterior.guide}: calibrated", None if failed else True)
-        if failed == []:
-            advice += ", and the probabilities mean what they say as far as the data follow a linear network"
+    failed, checked, engine, advice = trust_badges(posterior, diagnostics)
+    if posterior.calibrated and failed == []:
+        advice += ", and the probabilities mean what they say as far as the data follow a linear network"
     found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
@@ -204,18 +187,6 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         "binding. An unmeasured common cause looks like an edge."
     )
     return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>", paragraph(caution, "soft")]
-
-
-def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
-    if diagnostics is None:
-        return None
-    passed = [_passed(value) for value in diagnostics["passed"]]
-    return [str(check) for check, ok in zip(diagnostics["check"], passed, strict=True) if ok is False]
-
-
-def _passed(value: Any) -> bool | None:
-    """A check's outcome, where tables from files hold NaN for "does not apply"."""
-    return None if value is None or pd.isna(value) else bool(value)
 
 
 def _edges(posterior: Posterior, results: Results) -> list[str]:
@@ -231,9 +202,9 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
                 f"{edge.sd:.3f}",
                 f"{edge.lower:+.3f}",
                 f"{edge.upper:+.3f}",
-                bar(edge.inclusion, _probability(edge.inclusion)),
-                _probability(edge.sign_probability),
-                _probability(edge.lfsr),
+                bar(edge.inclusion, probability(edge.inclusion)),
+                probability(edge.sign_probability),
+                probability(edge.lfsr),
                 f"{edge.prior:.2f}" if edge.prior > 0 else "–",
             ]
         )
@@ -247,11 +218,6 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
         table(("source", "", "target", *numeric), rows, numeric=numeric),
     ]
-
-
-def _probability(value: float) -> str:
-    """Three decimals, never rounded to certainty."""
-    return "<0.001" if value < 0.001 else ">0.999" if value > 0.999 else f"{value:.3f}"
 
 
 def _network(posterior: Posterior, results: Results) -> list[str]:
@@ -446,62 +412,6 @@ def _trust(posterior: Posterior) -> list[str]:
 # -- whether to believe it ---------------------------------------------------------------------------------------------
 
 
-def _diagnostics(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list[str]:
-    history = posterior.history
-    sampler = is_sampler(posterior)
-    kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
-    ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
-    content = [
-        paragraph(f"The fit {ended} in {history.seconds:,.1f} seconds ({posterior.guide}, seed {posterior.seed}).")
-    ]
-    if diagnostics is None:
-        content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
-    else:
-        rows = []
-        for row in records(diagnostics):
-            passed = _passed(row.passed)
-            label = badge({True: "pass", False: "fail", None: "–"}[passed], passed)
-            rows.append(
-                [
-                    str(row.check),
-                    _number(row.value),
-                    _number(row.threshold),
-                    Cell(label),
-                    Cell(escape(str(row.meaning)), "wide"),
-                ]
-            )
-        content.append(
-            table(("check", "value", "threshold", "", "what it means"), rows, numeric=("value", "threshold"))
-        )
-    text = (
-        "The chains should lie on top of each other and show no trend in the second half."
-        if sampler
-        else "The curves should have become flat, and end at about the same height."
-    )
-    if history.elbo.size:
-        trace = figures.fit_trace(history.elbo, history.steps, kind=kind, runs=runs)
-        content.append(picture(trace, f"Course of the fit. {text}"))
-    else:
-        content.append(paragraph("This engine keeps no record of its course.", "soft"))
-    return content
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, str) or value is None:
-        return value or "–"
-    number = float(value)
-    return "–" if np.isnan(number) else f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
-
-
-def _predictions(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
-    caption = (
-        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
-        "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
-        "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
-    )
-    return [picture(figures.predictive_check(observed, predictive), caption)]
-
-
 def _against(results: Results, truth: pd.DataFrame) -> list[str]:
     """Scores against a known network; the fit is done, so a truth that does not fit is said and not raised."""
     edges = results.table()
@@ -559,26 +469,16 @@ def _references(posterior: Posterior) -> list[str]:
 
 
 def _made(posterior: Posterior, command: str) -> list[str]:
-    versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
     prior = edge_prior(posterior)
     kind = f"HardMask({type(prior.base).__name__})" if isinstance(prior, HardMask) else type(prior).__name__
-    details = {
-        "model": posterior.model.name,
-        "edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.coords["source"] else kind,
-        "engine": posterior.guide,
-        "seed": str(posterior.seed),
-        "versions": versions,
-    }
-    return [f"<pre>{escape(command)}</pre>", glossary(details)]
+    return made(
+        posterior,
+        command,
+        {"edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.coords["source"] else kind},
+    )
 
 
 __all__: Sequence[str] = ("out_degrees", "write_report")
-
-
-def checked_cells(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
-    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data."""
-    observed = np.asarray(tree["observed_data/X"])
-    return observed, np.asarray(tree["posterior_predictive/X"]).reshape(-1, observed.size)
 
 
 def report(

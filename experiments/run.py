@@ -13,8 +13,11 @@ import pandas as pd
 
 from ..inference import Checkpoint, Posterior, load_checkpoint
 from ..inference.diagnostics import to_records, verdict
-from ..models import ExpressionData
-from .report import checked_cells, write_report
+from ..models import ExpressionData, FactorModel
+from .program_report import write_program_report
+from .program_tables import GeneSets, ProgramTables
+from .report import write_report
+from .report_parts import checked_cells
 
 
 class RunFolder:
@@ -93,16 +96,21 @@ def write_outputs(
     top: int | None,
     config: Mapping[str, Any],
     truth: pd.DataFrame | None = None,
+    gene_sets: GeneSets | None = None,
+    min_overlap: int = 5,
 ) -> pd.DataFrame:
-    """Edges, DataTree, diagnostics, report, configuration and the model; returns the diagnostics table."""
-    edges = posterior.edges(level=level, top=top)
-    edges.to_csv(folder / "edges.csv", index=False, float_format="%.6g")
-    contexts = posterior.coords["context"]
-    if len(contexts) > 1:
-        for name in contexts:
-            posterior.edges(level=level, context=name, top=top).to_csv(
-                folder / f"edges_{_safe(name)}.csv", index=False, float_format="%.6g"
-            )
+    """Tables, DataTree, diagnostics, report, configuration and the model; returns the diagnostics table.
+
+    Networks write edges.csv (and one by context); gene programs what `ProgramTables.write` says. ``truth`` is a known
+    network; ``gene_sets`` are those to test programs without a set for, ``min_overlap`` the fewest genes of one.
+    """
+    programs = isinstance(posterior.model, FactorModel)
+    tables = None
+    if programs:
+        tables = ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
+        tables.write(folder, top=top)
+    else:
+        _write_edges(folder, posterior, level=level, top=top)
     tree = posterior.to_datatree(data)
     tree.to_netcdf(folder / "posterior.nc", engine="h5netcdf")
     checks = posterior.diagnose(data)
@@ -114,17 +122,42 @@ def write_outputs(
     (folder / "diagnostics.json").write_text(json.dumps(report, indent=1))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     posterior.save(folder / "model")
-    write_report(
-        posterior,
-        folder / "report.html",
-        data=data,
-        diagnostics=checks,
-        alignment=posterior.model.knowledge.reports,
-        command=str(config["command"]),
-        truth=truth,
-        predictive=checked_cells(tree),
-    )
+    alignment, command, predictive = posterior.model.knowledge.reports, str(config["command"]), checked_cells(tree)
+    path = folder / "report.html"
+    if programs:
+        write_program_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=checks,
+            alignment=alignment,
+            command=command,
+            tables=tables,
+            predictive=predictive,
+        )
+    else:
+        write_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=checks,
+            alignment=alignment,
+            command=command,
+            truth=truth,
+            predictive=predictive,
+        )
     return checks
+
+
+def _write_edges(folder: Path, posterior: Posterior, *, level: float, top: int | None) -> None:
+    edges = posterior.edges(level=level, top=top)
+    edges.to_csv(folder / "edges.csv", index=False, float_format="%.6g")
+    contexts = posterior.coords["context"]
+    if len(contexts) > 1:
+        for name in contexts:
+            posterior.edges(level=level, context=name, top=top).to_csv(
+                folder / f"edges_{_safe(name)}.csv", index=False, float_format="%.6g"
+            )
 
 
 def _safe(name: str) -> str:

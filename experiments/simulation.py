@@ -1,13 +1,16 @@
 """Simulated data as files, in the formats the tool reads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from ..models.simulators import LinearSimulation
-from ..priors import PriorNetwork
+from ..models.simulators import FactorSimulation, LinearSimulation
+from ..priors import PriorNetwork, write_gmt
+from .stored import using_mudata
 
 
 def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise: float, seed: int) -> None:
@@ -18,12 +21,9 @@ def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise:
     """
     if not 0 <= prior_noise <= 1:
         raise ValueError(f"prior_noise is {prior_noise}, expected a share in [0, 1]")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}. Choose another --out") from error
+    _make(folder)
     data = simulation.data
-    names = [f"cell{i:05d}" for i in range(data.num_cells)]
+    names = _cell_names(data.num_cells)
     perturbation = np.full(data.num_cells, "control", dtype=object)
     if data.perturbed is not None:
         cells, genes = data.perturbed.numpy().T
@@ -41,3 +41,74 @@ def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise:
     truth = PriorNetwork.from_edges(simulation.network[["source", "target", "sign"]], name="truth")
     corrupted = truth.corrupted(prior_noise, np.random.default_rng(seed), sources=data.tfs, targets=data.genes)
     corrupted.to_frame()[["source", "target", "sign"]].to_csv(folder / "prior.csv", index=False)
+
+
+def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
+    """Write expression.h5ad (covariates and group in ``.obs``, missing values as NaN), gene_sets.gmt (as an analyst is
+    given them) and the truth: loadings.csv (``program, gene, loading``; pairs that are not listed are 0), scores.csv
+    (cell × program), covariate_effects.csv (``covariate, gene, effect``), true_sets.gmt.
+
+    Files of what the simulation does not have (sets, covariates) are not written. Several views become
+    expression.h5mu instead, with one modality each (extra ``multi``).
+
+    Raises
+    ------
+    ValueError
+        The folder cannot be written; several views without the package mudata.
+    """
+    data = simulation.data
+    names = _cell_names(data.num_cells)
+    obs = simulation.annotations.set_index(pd.Index(names))
+    X = data.X.numpy()
+    if data.view is None:
+        _make(folder)
+        anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(folder / "expression.h5ad")
+    else:
+        with using_mudata() as mudata:
+            _make(folder)
+            parts = {}
+            for code, view in enumerate(data.view_names):
+                own = (data.view == code).numpy()
+                kept = ~np.isnan(X[:, own]).all(1)
+                genes, cells = np.asarray(data.genes)[own], obs.index[kept]
+                parts[view] = anndata.AnnData(
+                    X[kept][:, own], obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes)
+                )
+            joined = mudata.MuData(parts)
+            joined = joined[[name for name in names if name in joined.obs_names]].copy()
+            joined.obs = joined.obs.join(obs)
+            joined.write_h5mu(folder / "expression.h5mu")
+    if simulation.gene_sets:
+        write_gmt(simulation.gene_sets, folder / "gene_sets.gmt")
+        write_gmt(simulation.true_sets, folder / "true_sets.gmt")
+    loadings = _long(simulation.W, ("program", simulation.factors), ("gene", data.genes), "loading")
+    loadings[loadings["loading"] != 0].to_csv(folder / "loadings.csv", index=False, float_format="%.6g")
+    scores = pd.DataFrame(simulation.x.numpy(), index=pd.Index(names, name="cell"), columns=list(simulation.factors))
+    scores.to_csv(folder / "scores.csv", float_format="%.6g")
+    if len(simulation.beta):
+        effects = _long(simulation.beta, ("covariate", simulation.covariates), ("gene", data.genes), "effect")
+        effects.to_csv(folder / "covariate_effects.csv", index=False, float_format="%.6g")
+
+
+def _long(
+    values: Tensor, rows: tuple[str, Sequence[str]], columns: tuple[str, Sequence[str]], name: str
+) -> pd.DataFrame:
+    """A matrix as a table with one row an entry, by row and then by column."""
+    return pd.DataFrame(
+        {
+            rows[0]: np.repeat(np.asarray(rows[1], dtype=object), len(columns[1])),
+            columns[0]: np.tile(np.asarray(columns[1], dtype=object), len(rows[1])),
+            name: values.numpy().ravel(),
+        }
+    )
+
+
+def _cell_names(number: int) -> list[str]:
+    return [f"cell{i:05d}" for i in range(number)]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}. Choose another --out") from error

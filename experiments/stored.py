@@ -5,6 +5,8 @@ Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`
 
 import csv
 import gzip
+import random
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -100,6 +102,31 @@ def about(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
+@contextmanager
+def using_mudata() -> Iterator[Any]:
+    """The package mudata, which is an extra.
+
+    Python's global generator, from which it takes names, is put back, and its warnings of names that repeat are
+    silenced: `views.join_modalities` handles those.
+
+    Raises
+    ------
+    ValueError
+        It is not installed.
+    """
+    try:
+        import mudata
+    except ImportError:
+        raise ValueError("h5mu needs the package mudata: pip install 'pyrogrn[multi]'") from None
+    state = random.getstate()
+    try:
+        with mudata.set_options(pull_on_update=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield mudata
+    finally:
+        random.setstate(state)
+
+
 def guarded(what: str, read: Callable[[], T]) -> T:
     """Run a third-party reader on a file that may be damaged: whatever it raises becomes one line."""
     try:
@@ -110,7 +137,9 @@ def guarded(what: str, read: Callable[[], T]) -> T:
         raise ValueError(f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again") from error
 
 
-def read_stored(path: Path, *, layer: str | None, text: Collection[str], backed: bool | None) -> Stored:
+def read_stored(
+    path: Path, *, layer: str | None, text: Collection[str], backed: bool | None, missing: bool = False
+) -> Stored:
     """Read a file by its suffix.
 
     Parameters
@@ -123,6 +152,8 @@ def read_stored(path: Path, *, layer: str | None, text: Collection[str], backed:
         Columns of a table that hold text; they become the annotations of its rows.
     backed
         See `read_expression`.
+    missing
+        Whether empty cells of a table, NA and the like, are NaN (default: they are refused).
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
@@ -152,7 +183,7 @@ def read_stored(path: Path, *, layer: str | None, text: Collection[str], backed:
         raise ValueError(f"a table has no layer {layer!r}: layers are in h5ad and zarr")
     if backed:
         raise ValueError("a table cannot be streamed: write it as .h5ad, or leave out backed=True")
-    return _read_table(path, text)
+    return _read_table(path, text, missing)
 
 
 # -- AnnData -----------------------------------------------------------------------------------------------------------
@@ -228,7 +259,7 @@ def text_rows(path: Path, what: str) -> Iterator[list[str]]:
         yield from (row for row in csv.reader(lines(), delimiter=separator) if any(row))
 
 
-def _read_table(path: Path, text: Collection[str]) -> Stored:
+def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
     """A table of numbers with names along both axes, line by line into float32."""
     rows = text_rows(path, "a table of expression")
     header = [name.strip() for name in next(rows, [])]
@@ -253,6 +284,8 @@ def _read_table(path: Path, text: Collection[str]) -> Stored:
                     annotations[name].append(cell)
             cells = [cell for name, cell in zip(header[1:], cells, strict=True) if name not in annotations]
         try:
+            if missing:
+                cells = ["nan" if cell.strip().lower() in MISSING else cell for cell in cells]
             values.append(np.fromiter(map(float, cells), np.float32, len(cells)))
         except ValueError:
             raise _not_numbers(number, row[0], [n for n in header[1:] if n not in annotations], cells) from None
@@ -287,7 +320,7 @@ def _not_numbers(number: int, label: str, columns: Sequence[str], cells: Sequenc
     column, cell = next(iter(words.items()))
     return ValueError(
         f"columns that are not numbers: {some(list(words))} (row {number} has {cell!r} in {column!r}). Expected one "
-        "column a gene after the names: drop annotations, or name them as context or perturbation key"
+        "column a gene after the names: drop annotations, or name them as context or perturbation key, or as covariates"
     )
 
 

@@ -15,8 +15,9 @@ from arviz_base import dict_to_dataset
 from pyro import poutine
 from torch import Tensor
 
-from ..models import ExpressionData, Model
+from ..models import ExpressionData, FactorModel, Model
 from .elbo import by_restart, log_joint
+from .layout import is_edge_site, padded
 from .moments import EdgeMoments, aligned
 from .posterior import Posterior
 from .predictive import predict_cells
@@ -27,7 +28,6 @@ MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float
 NUM_EDGES = 500  # then only the most probable edges
 NUM_PRIOR_DRAWS = 500
 BLOCK = 100_000  # edge weights evaluated at once: temporaries stay in the cache, which is three times faster
-PLATES = {"context": -3, "tf": -2, "target": -1}
 
 
 def to_datatree(
@@ -41,7 +41,7 @@ def to_datatree(
     ``posterior``
         Every site. Edges (W, inclusion, …) in full up to five million values; beyond that the 500 of highest inclusion,
         as ``W_edge`` and so on, on a dimension ``edge`` labelled "source -> target".
-    ``edges``, ``edges_by_context``
+    ``edges`` (of programs ``loadings``), ``edges_by_context``
         ``mean, sd, inclusion, positive, negative`` of all edges, from all draws; by context where there are several.
     ``prior``
         Draws of the sites that are no edges from the model's prior.
@@ -80,9 +80,12 @@ def to_datatree(
     number = np.arange(draws["W"].shape[1]) * thin_of(posterior)
     build = _Builder(attributes_of(posterior), {**model.coords, "draw": number})
     groups = {"posterior": _posterior_group(build, posterior, draws)}
-    groups["edges"] = build(_tables(posterior.moments["W"]), dims=("tf", "target"))
+    name = "edges" if model.axes == ("tf", "target") else "loadings"
+    groups[name] = build(_tables(posterior.moments["W"]), dims=model.axes)
     if "W_context" in posterior.moments:
         groups["edges_by_context"] = build(_tables(posterior.moments["W_context"]), dims=("context", "tf", "target"))
+    if isinstance(model, FactorModel) and not model.integrated:
+        return _tree(build, groups | _history_group(build, posterior))  # factors were not kept: no joint density
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
@@ -97,7 +100,11 @@ def to_datatree(
         groups["posterior_predictive"] = build.sampled({"X": cells.draw(seed)}, dims)
         groups["log_likelihood"] = build.sampled({"X": cells.log_likelihood()}, dims)
         groups["observed_data"] = build({"X": cells.observed}, dims=("observation",))
-    tree = xr.DataTree.from_dict(groups)
+    return _tree(build, groups)
+
+
+def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
+    tree = xr.DataTree.from_dict(dict(groups))
     tree.attrs = build.attrs
     return tree
 
@@ -156,11 +163,6 @@ def thin_of(posterior: Posterior) -> int:
     return int(posterior.attributes.get("thin", 1))
 
 
-def is_edge_site(model: Model, name: str) -> bool:
-    """Whether a site has a value for every edge."""
-    return {"tf", "target"} <= set(model.dims[name])
-
-
 def is_sampler(posterior: Posterior) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
     return posterior.guide in {Gibbs.name, NUTS.name}
@@ -175,12 +177,9 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
     if max(draws[name].size for name in edge_sites) <= MAX_VALUES:
         values |= {name: draws[name] for name in edge_sites}
     else:
-        chosen = posterior.edges(top=NUM_EDGES)
-        source = _positions(model.coords["tf"], chosen["source"].tolist())
-        target = _positions(model.coords["target"], chosen["target"].tolist())
-        build.coords["edge"] = np.asarray(
-            [f"{s} -> {t}" for s, t in zip(chosen["source"], chosen["target"], strict=True)]
-        )
+        source, target = _best(posterior)
+        rows, columns = (model.coords[axis] for axis in model.axes)
+        build.coords["edge"] = np.asarray([f"{rows[s]} -> {columns[t]}" for s, t in zip(source, target, strict=True)])
         for name in edge_sites:
             values[f"{name}_edge"] = draws[name][..., source, target]
             dims[f"{name}_edge"] = (*model.dims[name][:-2], "edge")
@@ -188,9 +187,16 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
     return build.sampled({n: v.astype(np.int8) if v.dtype == bool else v for n, v in values.items()}, dims)
 
 
-def _positions(axis: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    place = {name: i for i, name in enumerate(axis)}
-    return np.array([place[name] for name in names], dtype=np.int64)
+def _best(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the most probable edges, or of the largest loadings."""
+    model = posterior.model
+    if isinstance(model, FactorModel):
+        order = np.argsort(-np.abs(posterior.moments["W"].mean), axis=None, kind="stable")[:NUM_EDGES]
+        source, target = np.unravel_index(order, posterior.moments["W"].mean.shape)
+        return source, target
+    chosen = posterior.edges(top=NUM_EDGES)
+    rows, columns = ({name: i for i, name in enumerate(model.coords[axis])} for axis in model.axes)
+    return np.array([rows[n] for n in chosen["source"]]), np.array([columns[n] for n in chosen["target"]])
 
 
 def _tables(moments: EdgeMoments) -> dict[str, np.ndarray]:
@@ -210,17 +216,6 @@ def _history_group(build: _Builder, posterior: Posterior) -> dict[str, xr.Datase
 
 
 # -- densities and prior ----------------------------------------
-def padded(model: Model, name: str, value: Tensor) -> Tensor:
-    """``(draw, *dims)`` → ``(draw, *plates, *event)`` with every plate dimension of the model."""
-    plates, event = [1] * model.max_plate_nesting, []
-    for dim, size in zip(model.dims[name], value.shape[1:], strict=True):
-        if dim in PLATES:
-            plates[PLATES[dim]] = size
-        else:
-            event.append(size)
-    return value.reshape(len(value), *plates, *event)
-
-
 def log_joint_of(model: Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
     """``(chain, draw)`` log p(X, z) of joint draws; NaN where a draw is not finite.
 

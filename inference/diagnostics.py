@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..models import ExpressionData
+from ..models import ExpressionData, FactorModel
 from ..priors import HardMask
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
-from .datatree import is_edge_site, is_sampler, log_joint_of, thin_of
-from .guides import MapEstimate
+from .datatree import is_sampler, log_joint_of, thin_of
+from .factor_blocked import TOLERANCE
+from .guides import Blocked, MapEstimate
+from .layout import is_edge_site
 from .moments import aligned
 from .posterior import Posterior
 from .predictive import predict_cells, squared_residuals
@@ -101,7 +103,8 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
-        rows += [_between_regulators(posterior), _idle_regulators(posterior)]
+        if not isinstance(posterior.model, FactorModel):
+            rows += [_between_regulators(posterior), _idle_regulators(posterior)]
     return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
 
 
@@ -162,6 +165,11 @@ def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
 
 def _settled(posterior: Posterior) -> Check:
     history = posterior.history
+    if isinstance(posterior.model, FactorModel) and posterior.guide == Blocked.name:
+        good = history.reason == "converged"
+        moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
+        meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
+        return Check("ELBO settled", moved, TOLERANCE, good, meaning)
     moved = elbo_drift(history.elbo, history.rate, posterior.moments["W"].mean.size)
     limit = JITTER * float(history.rate.max(initial=0.0))
     if not math.isfinite(moved):
@@ -199,7 +207,7 @@ def _small(posterior: Posterior) -> Mapping[str, np.ndarray]:
 
 def _is_vector(posterior: Posterior, site: str) -> bool:
     """Whether a site has a value for each regulator, target or context."""
-    return bool({"tf", "target", "context"} & set(posterior.dims[site]))
+    return bool(set(posterior.dims[site]) - {"source", "signed_source", "view"})
 
 
 def _upper(values: np.ndarray, quantile: float) -> float | None:
@@ -305,6 +313,12 @@ def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) ->
         for check, limit in zip(names, limits, strict=True):
             yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")
         return
+    programs = isinstance(posterior.model, FactorModel)
+    if programs and (not posterior.model.integrated or data.missing):
+        yield Check(
+            names[0], math.nan, limits[0], None, "Not checked: there are missing values, binary genes or counts."
+        )
+        return
     cells = predict_cells(posterior, data, seed=seed)
     tail = (1 - COVERAGE) / 2
     lower, upper = np.quantile(cells.draw(seed), [tail, 1 - tail], axis=(0, 1))
@@ -316,6 +330,8 @@ def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) ->
             f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
         )
     yield Check(names[0], covered, limits[0], low <= covered <= high, meaning)
+    if programs:
+        return
     off = variance_off(squared_residuals(posterior, data, seed=seed))
     if not np.isfinite(off).any():
         yield Check(names[1], math.nan, limits[1], None, "Too few cells to tell.")

@@ -12,11 +12,14 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..models import ExpressionData, Model
+from ..models import ExpressionData, FactorModel, Model
 from .callbacks import Callback, Checkpoint
 from .elbo import log_joint
+from .factor_alignment import Aligner
+from .factor_blocked import ascend
 from .guides import Blocked, Guide, GuideFactory, MeanField
 from .interrupts import Aborted
+from .layout import laid_out
 from .moments import Collector
 from .posterior import Posterior
 from .samplers import Gibbs, Sampler, add_draw
@@ -28,8 +31,10 @@ DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: t
 
 
 def default_guide(model: Model) -> "Sampler | GuideFactory":
-    """The most trustworthy engine that applies: Gibbs for spike-and-slab, Blocked where W is conditionally Gaussian,
-    else MeanField."""
+    """The most trustworthy engine that applies and is quick: Gibbs for spike-and-slab networks, Blocked where W is
+    conditionally Gaussian, else MeanField."""
+    if isinstance(model, FactorModel):
+        return Blocked()
     if "inclusion" in model.dims:
         return Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
@@ -148,6 +153,20 @@ def fit(
                     fingerprint=fingerprint,
                     resume=resume,
                 )
+            elif isinstance(guide, Blocked) and isinstance(model, FactorModel):
+                collector, history = ascend(
+                    model,
+                    data,
+                    restarts=restarts,
+                    num_steps=num_steps,
+                    num_draws=num_draws,
+                    batch_size=batch_size,
+                    refresh=guide.refresh,
+                    threshold=threshold,
+                    callbacks=callbacks,
+                    fingerprint=fingerprint,
+                    resume=resume,
+                )
             else:
                 first = (
                     next(data.minibatches(batch_size, torch.Generator().manual_seed(0)))
@@ -200,8 +219,13 @@ def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> 
     reference = copy.deepcopy(model).double()
     waiting: list[tuple[dict[str, Tensor], Tensor]] = []
     with torch.no_grad():
+        align: Aligner | None = None
         for i in range(num_draws):
             values, log_q = guide.draw()
+            if isinstance(model, FactorModel):  # signs, places and rotations of factors are arbitrary
+                sites = {n: v.reshape(len(v), *collector.shape[n]) for n, v in values.items() if n in collector.shape}
+                align = align if align is not None else Aligner(model, sites["W"][0])
+                values = {**values, **laid_out(model, align(sites))}
             add_draw(model, collector, values, threshold)
             if i % collector.thin == 0:
                 waiting.append((values, log_q))

@@ -301,11 +301,16 @@ class Blocked:
         The site in closed form.
     init_scale, spread
         As for `MeanField`.
+    refresh
+        Of factor models, which this guide fits by coordinate ascent (`factor_blocked.ascend`): rounds of the exact
+        conditionals that each draw goes through. Default 1; 0 gives the product form alone, whose intervals are too
+        narrow where factors and covariates correlate.
     """
 
     block: str = "W"
     init_scale: float = 0.1
     spread: float = 0.05
+    refresh: int = 1
     name = "blocked"
     calibrated = True
 

@@ -1,7 +1,7 @@
 """Running posterior moments of every edge, and as many draws as memory allows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,10 +45,15 @@ class Collector:
         Draws to come, by chain.
     has_inclusion
         Whether ``positive`` and ``negative`` count existing edges only.
+    without
+        Sites that will not come.
     """
 
-    def __init__(self, model: Model, num_chains: int, num_draws: int, *, has_inclusion: bool) -> None:
-        self.dims, coords = model.dims, model.coords
+    def __init__(
+        self, model: Model, num_chains: int, num_draws: int, *, has_inclusion: bool, without: Sequence[str] = ()
+    ) -> None:
+        coords = model.coords
+        self.dims = {name: dims for name, dims in model.dims.items() if name not in without}
         self.shape = {name: tuple(len(coords[d]) for d in dims) for name, dims in self.dims.items()}
         self.num_chains, self.num_draws, self.has_inclusion = num_chains, num_draws, has_inclusion
         large = sum(4 * math.prod(self.shape[n]) for n in self.shape if len(self.shape[n]) > 1)

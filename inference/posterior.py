@@ -109,6 +109,8 @@ class Posterior:
         top
             Keep this many rows.
         """
+        if self.model.axes != ("tf", "target"):
+            raise ValueError(f"{type(self.model).__name__} has programs and no edges: use posterior.programs()")
         if not 0 < level < 1:
             raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
         if fdr is not None and not 0 < fdr < 1:
@@ -173,6 +175,43 @@ class Posterior:
         return pd.DataFrame(
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
+
+    # -- gene programs ----------------------------------------
+    def programs(self, *, level: float = 0.89, program: str | None = None, top: int | None = None) -> pd.DataFrame:
+        """Loadings of gene programs. See `programs.programs`."""
+        from .programs import programs
+
+        return programs(self, level=level, program=program, top=top)
+
+    def factors(self, *, level: float = 0.89) -> pd.DataFrame:
+        """Variance that each program explains, by view and group. See `programs.factors`."""
+        from .programs import factors
+
+        return factors(self, level=level)
+
+    def refined_sets(self) -> pd.DataFrame:
+        """Gene sets after the data: genes kept, removed, added. See `programs.refined_sets`."""
+        from .programs import refined_sets
+
+        return refined_sets(self)
+
+    def covariate_effects(self, *, level: float = 0.89) -> pd.DataFrame:
+        """Effects of covariates on programs and genes. See `programs.covariate_effects`."""
+        from .programs import covariate_effects
+
+        return covariate_effects(self, level=level)
+
+    def scores(self, data: "ExpressionData") -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Mean and sd of each program in each cell. See `programs.scores`."""
+        from .programs import scores
+
+        return scores(self, data)
+
+    def annotate(self, adata: Any, data: "ExpressionData") -> None:
+        """Scores and loadings into an AnnData, in place. See `programs.annotate`."""
+        from .programs import annotate
+
+        annotate(self, adata, data)
 
     # -- draws and predictions ----------------------------------------
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:

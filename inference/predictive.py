@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models import ExpressionData, LinearNetwork, Model
+from ..models import ExpressionData, FactorModel, LinearNetwork, Model
 from .moments import aligned
 from .posterior import Posterior
 
+_PROGRAM_SITES = ("W", "beta", "gamma", "noise_variance")
 BLOCK = 20_000_000  # weights gathered at once: 160 MB
 
 
@@ -52,7 +53,9 @@ def predict_cells(
     Parameters
     ----------
     posterior
-        Of a `LinearNetwork`.
+        Of a `LinearNetwork`; or of a factor model on complete Gaussian data, whose factors and intercepts are
+        integrated
+        out: then the pairs are of different cells, which are independent given the draw.
     data
         Cells of the fit, or new ones: same normalisation, genes (in any order) and contexts.
     num_observations
@@ -65,6 +68,8 @@ def predict_cells(
     ValueError
         Another model, genes or contexts that the fit does not know, or no pair that is not clamped.
     """
+    if isinstance(posterior.model, FactorModel):
+        return _of_programs(posterior, posterior.model, data, num_observations, np.random.default_rng([seed, 1]))
     model, columns, codes = _matched(posterior.model, data)
     rng = np.random.default_rng([seed, 1])
     cell, target = choose_pairs(model, data, num_observations, rng)
@@ -91,6 +96,44 @@ def predict_cells(
         sd[..., part] = unit * sigma
     labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
     return CellPredictions(block[row_of, columns[gene[target]]], mean, sd, labels)
+
+
+def _of_programs(
+    posterior: Posterior, model: FactorModel, data: ExpressionData, number: int, rng: np.random.Generator
+) -> CellPredictions:
+    """One gene of each of many cells: N(ȳ + z(β + ΓW), (1 + 1/n)(W'W + Ψ)) for each draw."""
+    if not model.integrated or data.missing:
+        raise ValueError(
+            "predictions of single values are for complete Gaussian data: there are missing values or counts"
+        )
+    place = {gene: i for i, gene in enumerate(data.genes)}
+    missing = [gene for gene in model.genes if gene not in place]
+    if missing:
+        raise ValueError(
+            f"`data` lack {len(missing)} of the genes of the fit, e.g. {missing[:3]}: pass the fitted cells"
+        )
+    cell = np.sort(rng.choice(data.num_cells, min(number, data.num_cells), replace=False))
+    gene = rng.integers(len(model.genes), size=len(cell))
+    rows = data.subset(cell)
+    rows = rows if rows.genes == model.genes else rows.select_genes(model.genes)
+    Y, Z, codes, _ = (value.cpu().double().numpy() for value in model.prepare(rows))
+    draws = {
+        n: v.astype(np.float64) for n, v in aligned(posterior.draws, _thin(posterior)).items() if n in _PROGRAM_SITES
+    }
+    W = draws["W"]
+    noise = draws["noise_variance"]
+    noise = np.broadcast_to(noise[..., None], (*W.shape[:2], len(model.genes))) if noise.ndim == 2 else noise
+    wider = 1 + 1 / model.count.cpu().double().numpy()[codes.astype(int)]
+    mean = np.zeros((*W.shape[:2], len(cell)))
+    if model.covariates:
+        effect = draws["beta"] + (draws["gamma"] @ W if model.factor_effects else 0.0)
+        mean = np.einsum("cdvo,ov->cdo", effect[..., gene], Z)
+    sd = np.sqrt(((W[..., gene] ** 2).sum(2) + noise[..., gene]) * wider)
+    scale = model.scale.cpu().double().numpy()[gene]
+    level = model.mean.cpu().double().numpy()[codes.astype(int), gene]
+    observed = level + scale * Y[np.arange(len(cell)), gene]
+    labels = [f"{c}:{model.genes[g]}" for c, g in zip(cell.tolist(), gene.tolist(), strict=True)]
+    return CellPredictions(observed, level + scale * mean, scale * sd, labels)
 
 
 def squared_residuals(
@@ -181,10 +224,14 @@ def _context_codes(contexts: Sequence[str], data: ExpressionData) -> np.ndarray:
 
 def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
     """Joint draws of W ``(chain, draw, context, tf, target)`` and its σ² ``(chain, draw, context, target)``."""
-    draws = aligned(posterior.draws, int(posterior.attributes.get("thin", 1)))
+    draws = aligned(posterior.draws, _thin(posterior))
     if "W_context" in draws:
         return draws["W_context"], draws["noise_variance"]
     return draws["W"][:, :, None], draws["noise_variance"][:, :, None]
+
+
+def _thin(posterior: Posterior) -> int:
+    return int(posterior.attributes.get("thin", 1))
 
 
 def _numbers(model: LinearNetwork, buffer: str) -> np.ndarray:

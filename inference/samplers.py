@@ -13,7 +13,7 @@ from pyro.infer.mcmc import MCMC
 from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
-from ..models import ExpressionData, LinearNetwork, Model
+from ..models import ExpressionData, FactorModel, LinearNetwork, Model
 from .callbacks import Callback, FitState
 from .elbo import log_joint
 from .gibbs import GibbsKernel
@@ -49,7 +49,7 @@ class Sampler(ABC):
 
 @dataclass(frozen=True)
 class Gibbs(Sampler):
-    """The exact sampler of `GibbsKernel` for spike-and-slab networks.
+    """The exact sampler: `GibbsKernel` of spike-and-slab networks, `factor_gibbs.sample` of factor models.
 
     Parameters
     ----------
@@ -83,9 +83,25 @@ class Gibbs(Sampler):
         fingerprint: dict[str, Any],
         resume: dict[str, Any] | None,
     ) -> tuple[Collector, History]:
+        if isinstance(model, FactorModel):
+            from .factor_gibbs import sample
+
+            return sample(
+                model,
+                data,
+                num_chains=self.num_chains,
+                num_warmup=self.num_warmup,
+                num_samples=self.num_samples,
+                thin=self.thin,
+                threshold=threshold,
+                callbacks=callbacks,
+                fingerprint=fingerprint,
+                resume=resume,
+            )
         if not isinstance(model, LinearNetwork):
             raise ValueError(
-                f"the Gibbs sampler is for the linear network, not for {type(model).__name__}: use a variational guide"
+                f"the Gibbs sampler is for the linear network and factor models, not for {type(model).__name__}: use a "
+                "variational guide"
             )
         started = time.monotonic()
         kernel = GibbsKernel(model, num_chains=self.num_chains, seed=seed)
@@ -183,10 +199,10 @@ class NUTS(Sampler):
         fingerprint: dict[str, Any],
         resume: dict[str, Any] | None,
     ) -> tuple[Collector, History]:
-        if len(model.coords["target"]) > NUTS_LIMIT:
+        if len(model.coords[model.axes[1]]) > NUTS_LIMIT:
             raise ValueError(
                 f"NUTS is the reference for at most {NUTS_LIMIT} genes, this model has "
-                f"{len(model.coords['target'])}: use Gibbs or a variational guide"
+                f"{len(model.coords[model.axes[1]])}: use Gibbs or a variational guide"
             )
         if resume is not None:
             raise ValueError("NUTS cannot be resumed: run it again (it is meant for problems of minutes)")
@@ -230,7 +246,7 @@ def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], thre
     prior = model.edge_prior
     inclusion = prior.inclusion(values, threshold=threshold)
     count = len(values["W"])
-    shape = (count, len(model.coords["tf"]), len(model.coords["target"]))
+    shape = (count, *(len(model.coords[axis]) for axis in model.axes))
     inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)
     masked = {name: v * prior.allowed if name in ("W", "W_context") else v for name, v in values.items()}
     collector.add(masked, inclusion)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..models import MODELS, Model
-from ..priors import EDGE_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
 from .moments import EdgeMoments
 from .posterior import Posterior
 from .svi import History
@@ -169,6 +169,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
     }
     if isinstance(module, EdgePrior):
         described["strategy"] = module.strategy
+        # as text: some are infinite, or not a number, which JSON has not
+        described["constants"] = {name: repr(float(getattr(module, name))) for name in getattr(module, "constants", ())}
         described["nested"] = {name: describe(c) for name, c in children.items() if isinstance(c, EdgePrior)}
     return described
 
@@ -297,8 +299,10 @@ def _build_report(values: Mapping[str, Any]) -> AlignmentReport:
 
 
 def _build_prior(described: Mapping[str, Any]) -> EdgePrior:
-    prior = _class(described["class"], EDGE_PRIORS)()
+    prior = _class(described["class"], (*EDGE_PRIORS, *LOADING_PRIORS))()
     prior.strategy = described["strategy"]
+    for name, text in described.get("constants", {}).items():
+        prior.register_buffer(name, torch.tensor(float(text)))
     _set_hyper(prior, described["hyper"])
     for name, nested in described["nested"].items():
         setattr(prior, name, _build_prior(nested))

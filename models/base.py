@@ -33,6 +33,8 @@ class Model(nn.Module, ABC):
 
     name: ClassVar[str]
     reference: ClassVar[str]
+    axes: ClassVar[tuple[str, str]] = ("tf", "target")
+    """Dimensions of ``W``: regulators and targets of networks, factors and genes of programs."""
     knowledge: EdgeKnowledge
     edge_prior: EdgePrior
 
@@ -50,6 +52,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def max_plate_nesting(self) -> int:
         """Number of plate dimensions the model uses."""
+
+    def plate_of(self, site: str) -> dict[str, int]:
+        """Plate dimension of each named dimension of a site; those that are not named are event dimensions."""
+        return {"context": -3, "tf": -2, "target": -1}
 
     @abstractmethod
     def forward(self, batch: ExpressionData | None = None) -> None:

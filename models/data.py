@@ -1,7 +1,7 @@
 """`ExpressionData`: what a model conditions on."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .matrix import Affine, RowTransform, log1p_cpm, read_rows
 
 if TYPE_CHECKING:
     import anndata
+    import mudata
 
     from .gram import GramStatistics
 
@@ -61,6 +62,12 @@ class ExpressionData:
         Number of cells that a minibatch stands for; ``None`` when the data stand for themselves.
     notes
         What was recognised, dropped or changed on the way here, for the report.
+    covariates, covariate_names
+        ``(cell, covariate)`` float32 columns without an intercept, and their names; see `annotated`.
+    view, view_names
+        ``(gene,)`` integer codes into ``view_names`` (kinds of measurement), or ``None`` when there is one.
+    missing
+        True: NaN in the matrix are missing values. False (default): they are refused.
 
     Raises
     ------
@@ -89,6 +96,11 @@ class ExpressionData:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     population: int | None = None
     notes: tuple[str, ...] = ()
+    covariates: Tensor | None = None
+    covariate_names: tuple[str, ...] = ()
+    view: Tensor | None = None
+    view_names: tuple[str, ...] = ("expression",)
+    missing: bool = False
 
     def __post_init__(self) -> None:
         if len(self.matrix.shape) != 2 or min(self.matrix.shape) == 0:
@@ -121,10 +133,46 @@ class ExpressionData:
                 )
         if self.size_factor is not None and not bool((self.size_factor > 0).all()):
             raise ValueError("`size_factor` has values that are not positive: drop cells without counts first")
+        self._check_covariates()
+        self._check_views()
         if isinstance(self.matrix, Tensor):
-            check_finite(self.matrix, self.genes if self.column is None else None)
+            check_finite(self.matrix, self.genes if self.column is None else None, missing=self.missing)
         elif sp.issparse(self.matrix):
-            check_finite(torch.as_tensor(self.matrix.data), None)
+            check_finite(torch.as_tensor(self.matrix.data), None, missing=self.missing)
+
+    def _check_covariates(self) -> None:
+        number = len(self.covariate_names)
+        if self.covariates is None:
+            if number:
+                raise ValueError(f"`covariate_names` has {number} names and `covariates` is None: pass both or neither")
+            return
+        if tuple(self.covariates.shape) != (self.num_cells, number):
+            raise ValueError(
+                f"`covariates` has shape {tuple(self.covariates.shape)}, expected ({self.num_cells}, {number}): one "
+                "row a cell and one column a name"
+            )
+        if len(set(self.covariate_names)) < number:
+            raise ValueError(f"`covariate_names` repeats a name: {some(self.covariate_names)}")
+        if not bool(torch.isfinite(self.covariates).all()):
+            bad = (~torch.isfinite(self.covariates)).any(0).tolist()
+            names = [name for name, b in zip(self.covariate_names, bad, strict=True) if b]
+            raise ValueError(f"covariates {some(names)} have NaN or infinite values: fill them in, or drop the cells")
+
+    def _check_views(self) -> None:
+        number = len(self.view_names)
+        if number == 0 or len(set(self.view_names)) < number:
+            raise ValueError(f"`view_names` is {list(self.view_names)}: expected one or more different names")
+        if self.view is None:
+            if number > 1:
+                raise ValueError(f"{number} views are named and `view` is None: pass the view of each gene")
+            return
+        if tuple(self.view.shape) != (self.num_genes,) or self.view.dtype != torch.long:
+            raise ValueError(
+                f"`view` has shape {tuple(self.view.shape)} and type {self.view.dtype}, expected ({self.num_genes},) "
+                "of torch.long: the place of each gene's view in `view_names`"
+            )
+        if int(self.view.min()) < 0 or int(self.view.max()) >= number:
+            raise ValueError(f"`view` has codes outside 0 ... {number - 1}, the places in `view_names`")
 
     # -- sizes and names ----------------------------------------
     @property
@@ -147,14 +195,14 @@ class ExpressionData:
 
     # -- values ----------------------------------------
     def rows(self, rows: slice | np.ndarray) -> Tensor:
-        """``(row, gene)`` dense block, normalised, checked to be finite."""
+        """``(row, gene)`` dense block, normalised, checked to be finite (NaN pass where ``missing``)."""
         block = read_rows(self.matrix, rows, self.dtype).to(self.device)
         if self.transform is not None:
             block = self.transform(block)
         if self.column is not None:
             block = block[:, torch.as_tensor(self.column, device=block.device)]
         if not isinstance(self.matrix, Tensor) or self.transform is not None:
-            check_finite(block, self.genes)
+            check_finite(block, self.genes, missing=self.missing)
         return block
 
     @cached_property
@@ -175,10 +223,27 @@ class ExpressionData:
             yield replace(self.subset(order[start : start + size]), population=self.num_cells)
 
     def statistics(self, chunk_size: int = 8192) -> "GramStatistics":
-        """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`."""
+        """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`.
+
+        Raises
+        ------
+        ValueError
+            A missing value: there are no such statistics then.
+        """
         from .gram import GramStatistics
 
         return GramStatistics.from_data(self, chunk_size=chunk_size)
+
+    def complete(self) -> "ExpressionData":
+        """The same data under the promise that no value is missing: the block that breaks it is refused, with its
+        genes."""
+        return self.with_missing(False)
+
+    def with_missing(self, missing: bool, *notes: str) -> "ExpressionData":
+        """Whether NaN are missing values, and what else there is to note."""
+        if missing == self.missing and not notes:
+            return self
+        return replace(self, missing=missing, notes=(*self.notes, *notes))
 
     # -- derived data ----------------------------------------
     def subset(self, cells: np.ndarray) -> "ExpressionData":
@@ -199,11 +264,13 @@ class ExpressionData:
             column=None,
             context=None if self.context is None else self.context[pick],
             size_factor=None if self.size_factor is None else self.size_factor[pick],
+            covariates=None if self.covariates is None else self.covariates[pick],
             perturbed=perturbed,
         )
 
     def select_genes(self, genes: Sequence[str]) -> "ExpressionData":
-        """Keep these genes, in this order; candidate regulators that are not among them are dropped."""
+        """Keep these genes, in this order; candidate regulators that are not among them are dropped, and so are views
+        of which none is left (``notes`` say which)."""
         position = {gene: i for i, gene in enumerate(self.genes)}
         unknown = [g for g in genes if g not in position]
         if unknown:
@@ -219,12 +286,21 @@ class ExpressionData:
         tfs = tuple(t for t in self.tfs if t in chosen)
         if not tfs:
             raise ValueError("none of the candidate regulators is among the selected genes")
+        view, view_names, notes = self.view, self.view_names, self.notes
+        if view is not None:
+            used, view = view[torch.as_tensor(keep, device=view.device)].unique(return_inverse=True)
+            view_names = tuple(self.view_names[k] for k in used.tolist())
+            gone = [name for name in self.view_names if name not in view_names]
+            notes = (*notes, f"views without a gene left: {some(gone)}") if gone else notes
         return replace(
             self,
             genes=tuple(genes),
             tfs=tfs,
             column=keep if self.column is None else self.column[keep],
             perturbed=perturbed,
+            view=view,
+            view_names=view_names,
+            notes=notes,
         )
 
     def without_constant_genes(self) -> "ExpressionData":
@@ -236,31 +312,33 @@ class ExpressionData:
             return self
         names = [g for g, c in zip(self.genes, constant.tolist(), strict=True) if c]
         kept = self.select_genes([g for g, c in zip(self.genes, constant.tolist(), strict=True) if not c])
-        return replace(kept, notes=(*self.notes, f"{len(names)} constant genes dropped: {some(names)}"))
+        return replace(kept, notes=(*kept.notes, f"{len(names)} constant genes dropped: {some(names)}"))
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """``(gene,)`` mean and variance over all cells, float64, in one pass."""
+        """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""
         count, mean, square = self._context_moments()
-        share = (count / count.sum())[:, None]
+        share = count / count.sum(0).clamp_min(1)
         overall = (share * mean).sum(0)
-        return overall, square.sum(0) / count.sum() + (share * (mean - overall) ** 2).sum(0)
+        return overall, square.sum(0) / count.sum(0).clamp_min(1) + (share * (mean - overall) ** 2).sum(0)
 
     def _context_moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Number of cells ``(context,)``, means and centred sums of squares ``(context, gene)``."""
+        """Numbers of values, means and centred sums of squares, each ``(context, gene)``."""
         shape = (self.num_contexts, self.num_genes)
-        count = torch.zeros(shape[0], dtype=torch.float64)
-        mean, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        count, mean, square = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
         for start, block in self.chunks():
+            block = block.double().cpu()
             codes = None if self.context is None else self.context[start : start + len(block)].cpu()
             for k in range(self.num_contexts):
-                rows = block.double().cpu() if codes is None else block.double().cpu()[codes == k]
+                rows = block if codes is None else block[codes == k]
                 if not len(rows):
                     continue
-                total = count[k] + len(rows)
-                shift = rows.mean(0) - mean[k]
-                square[k] += rows.var(0, correction=0) * len(rows) + shift**2 * (count[k] * len(rows) / total)
-                mean[k] += shift * (len(rows) / total)
-                count[k] = total
+                number = (~rows.isnan()).sum(0) if self.missing else torch.full(shape[1:], len(rows))
+                centre = rows.nansum(0) / number.clamp_min(1)
+                total = (count[k] + number).clamp_min(1)
+                shift = centre - mean[k]
+                square[k] += (rows - centre).square().nansum(0) + shift**2 * (count[k] * number / total)
+                mean[k] += shift * (number / total)
+                count[k] += number
         return count, mean, square
 
     def normalized(self, how: str) -> "ExpressionData":
@@ -276,6 +354,11 @@ class ExpressionData:
         if self.transform is not None or self.column is not None:
             raise ValueError(
                 "normalise before selecting genes and only once: depths are sums over all genes of the file"
+            )
+        if how == "log1p-cpm" and len(self.view_names) > 1:
+            raise ValueError(
+                f"log1p-cpm is for one view and there are {len(self.view_names)} ({some(self.view_names)}): normalise "
+                "each modality before they are joined"
             )
         if how == "log1p-cpm":
             return replace(self, transform=log1p_cpm)
@@ -294,7 +377,7 @@ class ExpressionData:
         dtype = self.dtype if dtype is None else dtype
         move = lambda value: None if value is None else value.to(device)  # noqa: E731
         matrix = self.matrix.to(device=device, dtype=dtype) if isinstance(self.matrix, Tensor) else self.matrix
-        size_factor = None if self.size_factor is None else self.size_factor.to(device=device, dtype=dtype)
+        real = lambda value: None if value is None else value.to(device=device, dtype=dtype)  # noqa: E731
         return replace(
             self,
             matrix=matrix,
@@ -302,7 +385,9 @@ class ExpressionData:
             dtype=dtype,
             context=move(self.context),
             perturbed=move(self.perturbed),
-            size_factor=size_factor,
+            size_factor=real(self.size_factor),
+            covariates=real(self.covariates),
+            view=move(self.view),
         )
 
     # -- constructors ----------------------------------------
@@ -314,12 +399,15 @@ class ExpressionData:
         tfs: Sequence[str] | None = None,
         context: Sequence[str] | None = None,
         perturbed: Sequence[str] | None = None,
+        covariates: pd.DataFrame | None = None,
+        missing: bool = False,
     ) -> "ExpressionData":
         """From a table with one row a cell and one column a gene.
 
         A table of genes × cells (BEELINE) is recognised when ``tfs`` are found among the rows and not among the
         columns; it is transposed, and ``notes`` say so. ``context`` and ``perturbed`` (a gene's name, several joined by
-        ``+`` or ``,``, or a control label) have one entry a cell.
+        ``+`` or ``,``, or a control label) have one entry a cell, ``covariates`` (see `annotated`) one row. NaN are
+        missing values with ``missing``, and refused without.
         """
         notes: tuple[str, ...] = ()
         frame, swapped = orient(frame, tfs)
@@ -334,8 +422,8 @@ class ExpressionData:
                 f"columns that are not numbers: {some(other)}. Expected one column a gene; drop or move annotations"
             )
         genes = tuple(str(c) for c in frame.columns)
-        data = cls(torch.as_tensor(frame.to_numpy(dtype=np.float32)), genes, notes=notes)
-        return data.annotated(tfs=tfs, context=context, perturbed=perturbed)
+        data = cls(torch.as_tensor(frame.to_numpy(dtype=np.float32)), genes, notes=notes, missing=missing)
+        return data.observed().annotated(tfs=tfs, context=context, perturbed=perturbed, covariates=covariates)
 
     @classmethod
     def from_anndata(
@@ -346,6 +434,8 @@ class ExpressionData:
         tfs: Sequence[str] | None = None,
         context_key: str | None = None,
         perturbation_key: str | None = None,
+        covariate_keys: Sequence[str] = (),
+        missing: bool = False,
     ) -> "ExpressionData":
         """From an AnnData of cells × genes; dense, CSR, CSC, or backed (then read in blocks).
 
@@ -357,23 +447,91 @@ class ExpressionData:
             Candidate regulators; default every gene.
         context_key, perturbation_key
             Columns of ``.obs``: the context of each cell, and the gene perturbed in it.
+        covariate_keys
+            Columns of ``.obs`` that are covariates (see `annotated`). Default none.
+        missing
+            True: NaN are missing values. Default False: they are refused.
         """
-        if layer is not None and layer not in adata.layers:
-            raise ValueError(f"no layer {layer!r}: the file has {sorted(adata.layers) or 'no layers'}")
-        matrix = adata.X if layer is None else adata.layers[layer]
-        if matrix is None:
-            raise ValueError("the AnnData has no .X: pass `layer=`")
-        if sp.issparse(matrix):
-            matrix = matrix.tocsr()
-        elif isinstance(matrix, np.ndarray):
-            matrix = torch.as_tensor(np.asarray(matrix, dtype=np.float32))
-        columns = {}
-        for name, key in (("context", context_key), ("perturbed", perturbation_key)):
-            if key is not None and key not in adata.obs:
+        from .views import matrix_of
+
+        keys = [key for key in (context_key, perturbation_key, *covariate_keys) if key is not None]
+        for key in keys:
+            if key not in adata.obs:
                 raise ValueError(f"no column {key!r} in .obs: it has {list(adata.obs.columns)}")
-            columns[name] = None if key is None else adata.obs[key].astype(str).tolist()
-        data = cls(matrix, tuple(str(g) for g in adata.var_names))
-        return data.annotated(tfs=tfs, **columns)
+        data = cls(matrix_of(adata, layer), tuple(str(g) for g in adata.var_names), missing=missing).observed()
+        return data._with_table(adata.obs, tfs, context_key, perturbation_key, covariate_keys)
+
+    @classmethod
+    def from_mudata(
+        cls,
+        mdata: "mudata.MuData",
+        *,
+        layer: str | Mapping[str, str] | None = None,
+        tfs: Sequence[str] | None = None,
+        context_key: str | None = None,
+        perturbation_key: str | None = None,
+        covariate_keys: Sequence[str] = (),
+        missing: bool = False,
+    ) -> "ExpressionData":
+        """From a MuData: each modality is a view.
+
+        Genes of the modalities follow one another; a name that several of them use becomes ``view:gene``. Cells are all
+        of ``mdata.obs_names``; what a modality lacks is missing (NaN), and ``notes`` say how many cells that are. A
+        cell without any value is kept.
+
+        Parameters
+        ----------
+        layer
+            Layer to read instead of ``.X``: one for all modalities, or by modality.
+        tfs
+            Candidate regulators; default every gene.
+        context_key, perturbation_key, covariate_keys
+            Columns of ``mdata.obs``, or else of the modalities' ``.obs``.
+        missing
+            True: NaN inside the modalities are missing values too. Default False: they are refused.
+
+        Raises
+        ------
+        ValueError
+            Modalities that share genes instead of cells, unknown layers or columns, a modality without any value.
+        """
+        from .views import annotations_of, join_modalities
+
+        joined = join_modalities(mdata, layer, missing=missing)
+        keys = [key for key in (context_key, perturbation_key, *covariate_keys) if key is not None]
+        table = annotations_of(mdata, list(dict.fromkeys(keys)))
+        return joined.observed()._with_table(table, tfs, context_key, perturbation_key, covariate_keys)
+
+    def _with_table(
+        self,
+        table: pd.DataFrame,
+        tfs: Sequence[str] | None,
+        context_key: str | None,
+        perturbation_key: str | None,
+        covariate_keys: Sequence[str],
+    ) -> "ExpressionData":
+        """Annotations from columns of a table with one row a cell; the columns are there."""
+        if context_key is not None and bool(table[context_key].isna().any()):
+            count = int(table[context_key].isna().sum())
+            raise ValueError(f"{count} cells have no value of {context_key!r}: give every cell a context, or drop them")
+        return self.annotated(
+            tfs=tfs,
+            context=None if context_key is None else table[context_key].astype(str).tolist(),
+            perturbed=None if perturbation_key is None else table[perturbation_key].astype(str).tolist(),
+            covariates=table[list(covariate_keys)] if covariate_keys else None,
+        )
+
+    def observed(self, *, genes: bool = True) -> "ExpressionData":
+        """What is missing goes to ``notes``; ``missing`` becomes False where nothing is. See `views.observed`.
+
+        Raises
+        ------
+        ValueError
+            A view without any value; a gene without any (unless ``genes`` is False).
+        """
+        from .views import observed
+
+        return observed(self, genes=genes)
 
     def annotated(
         self,
@@ -381,8 +539,20 @@ class ExpressionData:
         tfs: Sequence[str] | None = None,
         context: Sequence[str] | None = None,
         perturbed: Sequence[str] | None = None,
+        covariates: pd.DataFrame | None = None,
     ) -> "ExpressionData":
-        """A copy with candidate regulators, contexts and interventions given by name."""
+        """A copy with candidate regulators, contexts, interventions and covariates given by name.
+
+        ``covariates`` has one row a cell, in the order of the cells (its index is not looked at), and one column a
+        covariate: numbers are centred and scaled to sd 1, text, categories and truth values become 0/1 columns
+        ``name[level]`` for every level but the first (`covariates.encode_covariates`). It replaces earlier covariates.
+        Annotate all cells together and take subsets then: scales and levels are those of the cells given.
+
+        Raises
+        ------
+        ValueError
+            Unknown TFs; covariates that are missing in a cell, constant, constant within every context, or collinear.
+        """
         data = self
         if tfs is not None:
             data = data.match_tfs(tfs)
@@ -393,6 +563,14 @@ class ExpressionData:
             )
         if perturbed is not None:
             data = data.with_interventions(perturbed)
+        if covariates is not None:
+            if len(covariates) != self.num_cells:
+                raise ValueError(f"{len(covariates)} rows of covariates for {self.num_cells} cells: pass one a cell")
+            from .covariates import encode_covariates
+
+            values, columns, notes = encode_covariates(covariates, data.context)
+            values = values.to(device=self.device, dtype=self.dtype)
+            data = replace(data, covariates=values, covariate_names=columns, notes=(*data.notes, *notes))
         return data
 
     def match_tfs(self, tfs: Sequence[str]) -> "ExpressionData":
@@ -446,10 +624,12 @@ class ExpressionData:
 def is_constant(count: Tensor, mean: Tensor, square: Tensor) -> Tensor:
     """``(gene,)`` True where the variation within contexts is rounding error: below 1e-24 of the raw sum of squares.
 
-    ``count`` ``(context,)``, ``mean`` and centred sums of squares ``square`` ``(context, gene)``.
+    ``count`` ``(context,)`` or ``(context, gene)``, ``mean`` and centred sums of squares ``square`` ``(context,
+    gene)``.
     """
     within = square.sum(0)
-    return within <= 1e-24 * (within + (count[:, None] * mean**2).sum(0))
+    count = count if count.dim() == 2 else count[:, None]
+    return within <= 1e-24 * (within + (count * mean**2).sum(0))
 
 
 def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame, bool]:
@@ -462,13 +642,13 @@ def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame
     return (frame.T, True) if in_rows > in_columns else (frame, False)
 
 
-def check_finite(values: Tensor, genes: Sequence[str] | None) -> None:
-    """Refuse NaN and infinite values, naming the genes when they are known."""
-    finite = torch.isfinite(values)
+def check_finite(values: Tensor, genes: Sequence[str] | None, *, missing: bool = False) -> None:
+    """Refuse infinite values, and NaN unless they stand for missing ones, naming the genes when they are known."""
+    finite = ~torch.isinf(values) if missing else torch.isfinite(values)
     if bool(finite.all()):
         return
     count = int((~finite).sum())
-    kind = "NaN" if bool(torch.isnan(values).any()) else "infinite"
+    kind = "infinite" if missing or not bool(torch.isnan(values).any()) else "NaN"
     where = ""
     if genes is not None and values.ndim == 2:
         bad = torch.nonzero(~finite.all(dim=0)).flatten().tolist()

@@ -75,7 +75,14 @@ class GramStatistics:
 
     @classmethod
     def from_data(cls, data: ExpressionData, *, chunk_size: int = 8192) -> "GramStatistics":
-        """One pass over ``data`` in blocks of ``chunk_size`` cells (8,192 × 1,000 genes in float64 is 65 MB)."""
+        """One pass over ``data`` in blocks of ``chunk_size`` cells (8,192 × 1,000 genes in float64 is 65 MB).
+
+        Raises
+        ------
+        ValueError
+            A missing value: there are no such statistics then.
+        """
+        data = data.complete()
         total: GramStatistics | None = None
         for start, block in data.chunks(chunk_size):
             stop = start + len(block)

@@ -36,6 +36,7 @@ class EdgePrior(nn.Module, ABC):
     the model.
     """
 
+    axes: ClassVar[tuple[str, str]] = ("tf", "target")
     strategies: ClassVar[tuple[str, ...]] = ("scale",)
     conditionally_gaussian: ClassVar[bool] = False
     """Whether W is Gaussian given the other sites (then the `Blocked` guide applies)."""
@@ -75,7 +76,7 @@ class EdgePrior(nn.Module, ABC):
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Names of the dimensions of every site."""
-        named: dict[str, tuple[str, ...]] = {"W": ("tf", "target")}
+        named: dict[str, tuple[str, ...]] = {"W": self.axes}
         if self.sources:
             named["trust"] = ("source",)
         if self.signed_sources:

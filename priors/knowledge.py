@@ -1,7 +1,7 @@
 """`EdgeKnowledge`: several prior networks laid on the axes of one model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -65,6 +65,19 @@ class EdgeKnowledge:
             allowed,
             reports,
         )
+
+    @classmethod
+    def of_programs(
+        cls, networks: Mapping[str, PriorNetwork] | None, factors: Sequence[str], genes: Sequence[str]
+    ) -> "EdgeKnowledge":
+        """Gene sets laid on factors × genes: as `from_networks`, and a program may well hold a gene of its own name."""
+        found = cls.from_networks(networks, factors, genes)
+        return replace(found, allowed=torch.ones_like(found.allowed))
+
+    @classmethod
+    def unlabelled(cls, factors: Sequence[str], genes: Sequence[str]) -> "EdgeKnowledge":
+        """Factors of which nothing is known."""
+        return cls.of_programs(None, factors, genes)
 
     @property
     def listed(self) -> Tensor:

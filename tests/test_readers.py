@@ -509,6 +509,134 @@ def test_log1p_cpm_of_a_streamed_file_refuses_negative_values(frame, tmp_path):
         data.statistics()
 
 
+# ---------------------------------------------------------------- covariates and missing values
+
+
+def with_covariates(frame, path, seed=0):
+    """An h5ad with a number, a category, and one of two genes' values gone."""
+    rng = np.random.default_rng(seed)
+    annotated = adata(frame)
+    annotated.obs["age"] = rng.normal(50, 9, len(frame))
+    annotated.obs["donor"] = rng.permutation(["d1", "d2"] * (len(frame) // 2))
+    annotated.write_h5ad(path)
+    return annotated.obs
+
+
+def test_covariates_are_columns_of_obs(frame, tmp_path):
+    obs = with_covariates(frame, tmp_path / "a.h5ad")
+    data = read_expression(tmp_path / "a.h5ad", tfs=TFS, covariates=["donor", "age"], context_key="type")
+    assert data.covariate_names == ("donor[d2]", "age")
+    np.testing.assert_array_equal(data.covariates[:, 0], obs["donor"] == "d2")
+    np.testing.assert_allclose(
+        data.covariates[:, 1], (obs["age"] - obs["age"].mean()) / obs["age"].std(ddof=0), atol=1e-6
+    )
+    assert data.notes[-1].startswith("covariate age: mean ")
+    streamed = read_expression(tmp_path / "a.h5ad", tfs=TFS, covariates=["donor", "age"], backed=True)
+    torch.testing.assert_close(streamed.covariates, data.covariates)
+
+
+def test_covariates_of_several_files_are_coded_together(tmp_path):
+    paths, tables = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"], []
+    for seed, path in enumerate(paths):
+        tables.append(with_covariates(counts(20, seed=seed), path, seed))
+    data = read_expression(paths, tfs=TFS, covariates=["age", "donor"])
+    age = pd.concat(tables)["age"].to_numpy()
+    np.testing.assert_allclose(data.covariates[:, 0], (age - age.mean()) / age.std(), atol=1e-6)
+    assert data.context_names == ("one", "two")
+    for path, levels in zip(paths, ("12", "23"), strict=True):  # labels that read as numbers stay labels
+        changed = anndata.read_h5ad(path)
+        changed.obs["donor"] = changed.obs["donor"].cat.rename_categories(list(levels))
+        changed.write_h5ad(path)
+    assert read_expression(paths, tfs=TFS, covariates=["donor"]).covariate_names == ("donor[2]", "donor[3]")
+    for path, level in zip(paths, ("d1", "d3"), strict=True):  # tells the files apart and nothing else
+        changed = anndata.read_h5ad(path)
+        changed.obs["donor"] = level
+        changed.write_h5ad(path)
+    with pytest.raises(ValueError, match=r"covariates \['donor\[d3\]'\] are constant within every group"):
+        read_expression(paths, tfs=TFS, covariates=["donor"])
+
+
+def test_covariates_of_a_table_are_numbers_where_they_read_as_such(frame, tmp_path):
+    table = frame.copy()
+    table.insert(0, "dose", np.arange(40) / 8)
+    table.insert(1, "drug", ["x", "y"] * 20)
+    data = read_expression(write("csv", table, tmp_path), tfs=TFS, covariates=["dose", "drug"])
+    assert data.covariate_names == ("dose", "drug[y]")
+    assert data.genes == tuple(frame.columns)
+    table["dose"] = table["dose"].astype(str).where(table["dose"] != 1.0, "NA")
+    refused(
+        "covariate 'dose' has no value in 1 of 40 cells", write("csv", table, tmp_path), covariates=["dose", "drug"]
+    )
+
+
+def test_bad_covariates(frame, tmp_path):
+    path = tmp_path / "a.h5ad"
+    with_covariates(frame, path)
+    refused(r"cells have no annotation 'sex': there are \['type', 'ko', 'age', 'donor'\]", path, covariates=["sex"])
+    refused(r"covariates \['age'\] are given twice", path, covariates=["age", "age"])
+    refused(r"'ko\[control\]' is a combination of \['type\[b\]'\]", path, covariates=["type", "ko"])
+    refused("are constant within every group", path, covariates=["type"], context_key="type")
+    with pytest.raises(ValueError, match=r"`covariates` is the text 'age': pass a list of columns, \['age'\]"):
+        read_expression(path, tfs=TFS, covariates="age")
+
+
+@pytest.mark.parametrize("kind", ["h5ad_dense", "h5ad_csr", "zarr_dense", "csv", "tsv.gz"])
+def test_missing_values_where_they_are_allowed(kind, frame, tmp_path):
+    gaps = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.1)
+    path = write(kind, gaps, tmp_path)
+    refused("NaN values|lacks a value", path, backed=False)
+    data = read_expression(path, tfs=TFS, missing=True)
+    np.testing.assert_array_equal(data.X, gaps.to_numpy())
+    assert data.missing
+    assert f"{int(gaps.isna().sum().sum())} of 320 values are missing" in data.notes[-1]
+    with pytest.raises(ValueError, match="NaN values in the expression matrix"):
+        data.statistics()
+    whole = read_expression(write(kind, frame, tmp_path), tfs=TFS, missing=True)
+    assert not whole.missing
+    assert whole.statistics().count.tolist() == [40.0]
+
+
+def test_genes_that_are_all_missing(frame, tmp_path):
+    frame["G1"] = np.nan
+    path = write("h5ad_dense", frame, tmp_path)
+    refused(r"1 genes have no value in any cell: \['G1'\]", path, missing=True)
+    data = read_expression(path, tfs=TFS, missing=True, drop_constant=True)
+    assert "G1" not in data.genes
+    refused(
+        "views .'expression'. have no value in any of 40 cells",
+        write("h5ad_dense", frame * np.nan, tmp_path),
+        missing=True,
+    )
+
+
+def test_h5mu(frame, tmp_path):
+    pytest.importorskip("mudata", reason="the extra `multi` is not installed")
+    from pyrogrn.experiments.stored import using_mudata
+
+    path = tmp_path / "cells.h5mu"
+    with using_mudata() as mudata:
+        rna, protein = adata(frame, layer="raw"), adata(frame.iloc[10:, 1:3], sp.csr_matrix, layer="raw")
+        mudata.MuData({"rna": rna, "protein": protein}).write_h5mu(path)
+    data = read_expression(path, tfs=["SOX2"], covariates=["ko"])
+    assert data.view_names == ("rna", "protein")
+    assert data.genes[:3] == ("SOX2", "rna:GATA1", "rna:G0")
+    assert data.genes[-2:] == ("protein:GATA1", "protein:G0")
+    assert data.covariate_names == ("ko[control]",)
+    np.testing.assert_array_equal(data.X[:, :8], frame.to_numpy())
+    np.testing.assert_array_equal(data.X[10:, 8:], frame.iloc[10:, 1:3].to_numpy())
+    assert bool(data.X[:10, 8:].isnan().all())
+    assert "10 of 40 cells have no value of view 'protein' at all" in data.notes
+    raw = read_expression(path, tfs=None, layer="raw", normalize="zscore")
+    np.testing.assert_allclose(raw.X.nanmean(0), np.zeros(10), atol=1e-6)
+    refused("an h5mu cannot be streamed", path, tfs=None, backed=True)
+    refused("log1p-cpm is for one view", path, tfs=None, normalize="log1p-cpm")
+    refused("cells have no annotation 'sex'", path, tfs=None, covariates=["sex"])
+    refused("no layer 'counts'", path, tfs=None, layer="counts")
+    refused("no such file", tmp_path / "none.h5mu", FileNotFoundError)
+    path.write_bytes(path.read_bytes()[:5000])
+    refused("damaged, truncated or not an h5mu", path, tfs=None)
+
+
 # ---------------------------------------------------------------- lists of names
 
 

@@ -1,0 +1,226 @@
+"""The blocked guide of factor models: coordinate ascent in closed form, and draws that are refreshed once."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models import ExpressionData, FactorModel
+from ..priors import Take
+from .callbacks import Callback, FitState
+from .factor_alignment import Aligner
+from .factor_cells import CellRound, CellStatistics
+from .factor_start import start
+from .factor_sweep import FactorState, GramRound
+from .interrupts import deferred_interrupts
+from .layout import laid_out
+from .moments import Collector
+from .samplers import add_draw
+from .svi import History, random_state, set_random_state
+
+TOLERANCE = 0.01  # nats gained by a round below which a fit has settled, in a bound of tens of thousands
+STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
+
+
+def ascend(
+    model: FactorModel,
+    data: ExpressionData | None,
+    *,
+    restarts: int,
+    num_steps: int,
+    num_draws: int,
+    batch_size: int | None,
+    refresh: int,
+    threshold: float,
+    callbacks: Sequence[Callback],
+    fingerprint: dict[str, Any],
+    resume: dict[str, Any] | None,
+) -> tuple[Collector, History]:
+    """Fit by coordinate ascent, then draw.
+
+    Every factor of q is optimal given the others, in closed form: of each gene the joint Gaussian q(w_j, β_j), of each
+    cell q(x), of each scale and noise variance an inverse gamma. Then each draw goes through ``refresh`` rounds of the
+    exact conditionals, which bring back what a product of factors loses, the dependence of (W, β, Γ) on where all the
+    factors stand: every round brings the draws closer to the posterior in Kullback–Leibler divergence.
+    """
+    started = time.monotonic()
+    cells = data if data is not None else model.cells
+    by_cell = not model.integrated or batch_size is not None
+    if by_cell and cells is None:
+        raise ValueError("this model is fitted cell by cell: pass `data`")
+    engine: GramRound | CellRound
+    if by_cell:
+        assert cells is not None, "checked above"
+        engine = CellRound(model, cells)
+        state = engine.start(start(engine.gram_round, restarts))
+    else:
+        engine = GramRound(model)
+        state = start(engine, restarts)
+    rounds = _rounds(engine, state, batch_size)
+    record: list[np.ndarray] = []
+    first = 0
+    if resume is not None:
+        state = unpack(resume["state"])
+        if isinstance(engine, CellRound):
+            engine.dispersion, engine.scales_bound = resume["dispersion"], resume["scales_bound"]
+        record, first = list(resume["elbo"].numpy()), resume["step"]
+        rounds = _rounds(engine, state, batch_size, resume["sums"], first)
+        set_random_state(resume["rng"])
+    reason = "budget"
+    sums: CellStatistics | None = None
+
+    def snapshot() -> dict[str, Any]:
+        return {
+            "fingerprint": fingerprint,
+            "kind": "blocked",
+            "step": len(record),
+            "state": pack(state),
+            "sums": None if sums is None else tuple(sums),
+            "dispersion": getattr(engine, "dispersion", None),
+            "scales_bound": getattr(engine, "scales_bound", 0.0),
+            "elbo": torch.tensor(np.array(record)),
+            "rng": random_state(model.constant.device),
+        }
+
+    with deferred_interrupts() as check_interrupt:
+        for step in range(first, num_steps):
+            before = state
+            state, sums = next(rounds)
+            bound = state.bound if state.bound is not None else state.loadings.new_full((restarts,), torch.nan)
+            record.append(bound.cpu().numpy())
+            if not bool(state.loadings.isfinite().all()):
+                reason = f"diverged at step {step + 1}: loadings are not finite"
+                break
+            for callback in callbacks:
+                callback(FitState(step + 1, num_steps, f"ELBO {record[-1].max():.1f}", snapshot))
+            check_interrupt()
+            if _settled(record, before, state, batch_size):
+                reason = "converged"
+                break
+    table = np.stack(record, axis=1)
+    if table.shape[1] > 1 and np.isnan(table[:, 0]).all():
+        table = table[:, 1:]  # the first round cell by cell comes before there is a bound
+    history = History(reason, table, np.arange(1, table.shape[1] + 1), np.zeros(table.shape[1]), 0.0)
+    collector = draw(model, engine, state, num_draws, refresh, threshold)
+    return collector, replace(history, seconds=time.monotonic() - started)
+
+
+def _rounds(
+    engine: GramRound | CellRound,
+    state: FactorState,
+    batch_size: int | None,
+    sums: tuple[Tensor, ...] | None = None,
+    done: int = 0,
+) -> Iterator[tuple[FactorState, CellStatistics | None]]:
+    """Rounds without end: over all cells, or a minibatch at a time, whose statistics are averaged."""
+    take = Take(draws=False)
+    if batch_size is None or isinstance(engine, GramRound):
+        while True:
+            state = engine(state, take)
+            yield state, None
+    total = None if sums is None else CellStatistics(*sums)
+    number, step, epoch = engine.data.num_cells, 0, 0
+    while True:
+        order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split(batch_size):
+            step += 1
+            if step <= done:
+                continue  # batches of the run that is resumed
+            part = engine.block(state, rows, take).times(number / len(rows))
+            share = (step + STEP_DELAY - 1) ** -STEP_POWER
+            total = part if total is None else total.times(1 - share).plus(part, share)
+            bound = None if state.log_det is None else engine.evidence(state, total, take)
+            state = replace(engine.update(state, total, take), bound=bound)
+            yield state, total
+        epoch += 1
+
+
+def _settled(record: list[np.ndarray], before: FactorState, state: FactorState, batch_size: int | None) -> bool:
+    """Whether the bound has stopped rising in every restart; of minibatches, whether the loadings stand still."""
+    if batch_size is not None:
+        change = (state.loadings - before.loadings).norm() / state.loadings.norm()
+        return len(record) > 20 and float(change) < 1e-4
+    if len(record) < 10 or not np.isfinite(record[-4:]).all():
+        return False
+    return bool((np.abs(np.diff(np.array(record[-4:]), axis=0)) < TOLERANCE).all())
+
+
+# -- draws ----------------------------------------
+def draw(
+    model: FactorModel,
+    engine: GramRound | CellRound,
+    state: FactorState,
+    num_draws: int,
+    refresh: int,
+    threshold: float,
+) -> Collector:
+    """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data)."""
+    chains = len(state.loadings)
+    names = {"inclusion"} & set(model.dims)
+    collector = Collector(model, chains, num_draws, has_inclusion=bool(names), without=("x",))
+    best = int(torch.argmax(torch.nan_to_num(state.bound, nan=-torch.inf))) if state.bound is not None else 0
+    align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
+    take = Take(draws=True)
+    for _ in range(num_draws):
+        drawn = draw_state(engine, state, take)
+        if isinstance(engine, GramRound):
+            for _ in range(refresh):
+                drawn = engine(drawn, take)
+        add_draw(model, collector, laid_out(model, align(sites_of(model, engine, drawn))), threshold)
+    return collector
+
+
+def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) -> FactorState:
+    """A draw of q: loadings, noise, effects, and scales given the loadings."""
+    assert state.covariance is not None, "the state of coordinate ascent"
+    lower = torch.linalg.cholesky(state.covariance)
+    noise = (lower @ torch.randn_like(state.loadings)[..., None])[..., 0]
+    theta = state.loadings + noise
+    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
+    number = float(engine.model.count.sum()) - (len(engine.model.contexts) if engine is rounds else 0)
+    if engine.model.isotropic:
+        shape = rounds.noise_shape + 0.5 * number * rounds.num_genes
+        precision = take.gamma(shape, shape / state.precision[:, :1]).expand_as(state.precision)
+    else:
+        shape = rounds.noise_shape + 0.5 * number
+        precision = take.gamma(shape, shape / state.precision)
+    square = theta[..., : rounds.num_factors].mT ** 2
+    prior = rounds.prior.update(state.prior, square, take)
+    gamma = state.gamma
+    if engine.model.factor_effects:
+        gamma = gamma + torch.linalg.solve_triangular(rounds._gamma_factor().mT, torch.randn_like(gamma), upper=True)
+    return replace(state, loadings=theta, covariance=None, log_det=None, precision=precision, gamma=gamma, prior=prior)
+
+
+def sites_of(model: FactorModel, engine: GramRound | CellRound, state: FactorState) -> dict[str, Tensor]:
+    """Pyro sites ``(chain, *dims)`` of a drawn state."""
+    m, v = len(model.factors), len(model.covariates)
+    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
+    sites = {"W": state.loadings[..., :m].mT, **rounds.prior.sites(state.prior)}
+    if v:
+        sites["beta"] = state.loadings[..., m : m + v].mT
+    if model.factor_effects:
+        sites["gamma"] = state.gamma
+    if model.has_noise:
+        variance = 1 / state.precision
+        sites["noise_variance"] = variance[:, 0] if model.isotropic else variance
+    if isinstance(engine, CellRound):
+        sites["mu"] = state.loadings[..., m + v :].mT
+        if model.has_dispersion and engine.dispersion is not None:
+            sites["dispersion"] = engine.dispersion
+    dtype = model.constant.dtype
+    return {name: value.to(dtype).contiguous() for name, value in sites.items()}
+
+
+def pack(state: FactorState) -> dict[str, Any]:
+    """As plain tensors, for a checkpoint."""
+    return {f.name: getattr(state, f.name) for f in fields(state)}
+
+
+def unpack(state: dict[str, Any]) -> FactorState:
+    """Back from `pack`."""
+    return FactorState(**state)

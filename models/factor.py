@@ -1,0 +1,359 @@
+r"""Linear-Gaussian factor models: gene programs, with covariates and groups."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..priors import EdgeKnowledge, EdgePrior, LoadingPrior
+from .base import Model
+from .data import ExpressionData
+from .factor_statistics import FactorStatistics
+from .likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
+
+BETA_SCALE = GAMMA_SCALE = 1.0  # of covariate effects on genes (the poster's β ~ N(0, 1)) and on factors
+INTERCEPT_SCALE = 10.0  # of the intercepts where cells are used one by one; flat where they are integrated out
+DISPERSION_MEAN, DISPERSION_SD = 1.5, 1.0  # log r of the negative binomial: r between 0.6 and 33
+
+
+class FactorModel(Model):
+    r"""Cells as combinations of a few programs, the base of `PPCA` and `MuVI`.
+
+    .. math:: y_c \mid x_c \sim N(\mu_k + W^\top x_c + \beta^\top z_c,\ \Psi), \qquad
+              x_c \sim N(\Gamma^\top z_c, I_m), \qquad \beta_{vg}, \Gamma_{vf} \sim N(0, 1)
+
+    for cell c of group k with covariates z. A covariate acts through programs (Γ) and on genes directly (β): without Γ
+    the factors are taken to be uncorrelated with the covariates, and what they share goes to β. Factors and intercepts
+    are integrated out where the data are Gaussian and complete: the likelihood is then
+
+    .. math:: Y \sim N\big(Z(\beta + \Gamma W),\ W^\top W + \Psi\big),
+
+    a function of `FactorStatistics` by Woodbury's identity, :math:`O(m G^2)` for any number of cells.
+    """
+
+    axes = ("factor", "gene")
+    isotropic: ClassVar[bool] = False
+    gram: Tensor
+    count: Tensor
+    mean: Tensor
+    scale: Tensor
+    noise_prior: Tensor
+
+    def __init__(
+        self,
+        data: ExpressionData | FactorStatistics,
+        *,
+        knowledge: EdgeKnowledge,
+        loading_prior: LoadingPrior,
+        likelihood: Mapping[str, str] | None = None,
+        standardize: bool,
+        factor_effects: bool,
+        integrate: bool,
+        noise_prior: tuple[float, float],
+    ) -> None:
+        super().__init__()
+        if isinstance(data, ExpressionData) and data.context is None and data.num_contexts > 1:
+            raise ValueError("several groups are named and cells have no group: give each cell one")
+        names = data.view_names
+        likelihoods = {view: (likelihood or {}).get(view, GAUSSIAN) for view in names}
+        self.cells: ExpressionData | None = None
+        gaussian = all(kind == GAUSSIAN for kind in likelihoods.values())
+        if isinstance(data, ExpressionData):
+            complete = gaussian and not data.missing
+            if not complete or not integrate:
+                self.cells = data
+            statistics = FactorStatistics.from_data(data) if complete else None
+        else:
+            complete, statistics = True, data
+            if not gaussian or not integrate:
+                raise ValueError("statistics hold no cells: pass the expression data for this likelihood")
+        contexts = data.contexts if isinstance(data, FactorStatistics) else data.context_names
+        covariates = data.covariates if isinstance(data, FactorStatistics) else data.covariate_names
+        view = data.view if data.view is not None else torch.zeros(len(data.genes), dtype=torch.long)
+        self._describe(
+            genes=data.genes,
+            covariates=covariates,
+            contexts=contexts,
+            views=likelihoods,
+            knowledge=knowledge,
+            loading_prior=loading_prior.bind(knowledge, view=view.cpu(), num_views=len(names)),
+            factor_effects=factor_effects and bool(covariates),
+            integrated=complete and integrate,
+            num_cells=0 if self.cells is None else self.cells.num_cells,
+        )
+        self.register_buffer("noise_prior", torch.tensor(noise_prior))
+        self.register_buffer("view_of_gene", view.cpu())
+        if statistics is not None:
+            scale, mean, count, gram = statistics.scale, statistics.mean, statistics.count, statistics.gram
+        else:
+            assert isinstance(data, ExpressionData), "statistics were given otherwise"
+            mean, scale, count = cell_moments(data, self.gene_likelihood())
+            gram = mean.new_zeros(len(self.contexts), 0, 0)
+        gaussian_genes = self.gene_likelihood() == LIKELIHOODS.index(GAUSSIAN)
+        scale = torch.where(gaussian_genes.to(scale.device) & standardize, scale, torch.ones_like(scale))
+        unit = torch.cat([scale, scale.new_ones(len(self.covariates))])
+        if gram.shape[1]:
+            gram = gram / unit[:, None] / unit
+        self.register_buffer("gram", gram.float())
+        self.register_buffer("count", count.float())
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+        self._check_size(int(count.sum()), len(self.genes))
+
+    def _check_size(self, num_cells: int, num_genes: int) -> None:
+        most = min(num_cells - len(self.contexts), num_genes)
+        if len(self.factors) >= most:
+            raise ValueError(
+                f"{len(self.factors)} factors for {num_cells} cells x {num_genes} genes: expected fewer than {most}. "
+                "Ask for fewer factors, or raise the smallest overlap of gene sets"
+            )
+
+    def _describe(
+        self,
+        *,
+        genes: Sequence[str],
+        covariates: Sequence[str],
+        contexts: Sequence[str],
+        views: Mapping[str, str],
+        knowledge: EdgeKnowledge,
+        loading_prior: EdgePrior,
+        factor_effects: bool,
+        integrated: bool,
+        num_cells: int,
+    ) -> None:
+        """All but the data."""
+        self.num_cells = num_cells
+        self.genes, self.covariates, self.contexts = tuple(genes), tuple(covariates), tuple(contexts)
+        self.views = dict(views)
+        self.knowledge, self.factors = knowledge, knowledge.tfs
+        self.edge_prior = loading_prior
+        self.factor_effects, self.integrated = factor_effects, integrated
+
+    @property
+    def loading_prior(self) -> LoadingPrior:
+        """The prior on W."""
+        assert isinstance(self.edge_prior, LoadingPrior), "set by the constructor"
+        return self.edge_prior
+
+    @property
+    def labelled(self) -> tuple[bool, ...]:
+        """For each factor, whether a gene set stands behind it."""
+        if not self.knowledge.sources:
+            return (False,) * len(self.factors)
+        return tuple((self.knowledge.probability > 0).any(0).any(1).tolist())
+
+    def gene_likelihood(self) -> Tensor:
+        """``(gene,)`` place of each gene's likelihood in `LIKELIHOODS`."""
+        kinds = torch.tensor([LIKELIHOODS.index(kind) for kind in self.views.values()])
+        return kinds.to(self.loading_prior.view.device)[self.loading_prior.view]
+
+    @property
+    def has_noise(self) -> bool:
+        return GAUSSIAN in self.views.values()
+
+    @property
+    def has_dispersion(self) -> bool:
+        return NEGATIVE_BINOMIAL in self.views.values()
+
+    # -- storage ----------------------------------------
+    def to_state(self) -> dict[str, list[str]]:
+        return {
+            "genes": list(self.genes),
+            "covariates": list(self.covariates),
+            "contexts": list(self.contexts),
+            "views": list(self.views),
+            "likelihoods": list(self.views.values()),
+            "flags": [n for n in ("factor_effects", "integrated") if getattr(self, n)],
+            "num_cells": [str(self.num_cells)],
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Sequence[str]],
+        *,
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        buffers: Mapping[str, Tensor],
+    ) -> "FactorModel":
+        model = cls.__new__(cls)
+        Model.__init__(model)
+        assert isinstance(edge_prior, LoadingPrior), "a factor model is saved with a loading prior"
+        model._describe(
+            genes=state["genes"],
+            covariates=state["covariates"],
+            contexts=state["contexts"],
+            views=dict(zip(state["views"], state["likelihoods"], strict=True)),
+            knowledge=knowledge,
+            loading_prior=edge_prior.bind(knowledge, view=buffers["view_of_gene"], num_views=len(state["views"])),
+            factor_effects="factor_effects" in state["flags"],
+            integrated="integrated" in state["flags"],
+            num_cells=int(state["num_cells"][0]),
+        )
+        model.cells = None
+        for name, value in buffers.items():
+            model.register_buffer(name, value)
+        return model
+
+    # -- axes ----------------------------------------
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        coords = {
+            "factor": list(self.factors),
+            "gene": list(self.genes),
+            "covariate": list(self.covariates),
+            "view": list(self.views),
+            "context": list(self.contexts),
+            "source": list(self.knowledge.sources),
+        }
+        if not self.integrated:
+            coords["cell"] = [str(i) for i in range(self.num_cells)]
+        return coords
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        own: dict[str, tuple[str, ...]] = {}
+        if self.covariates:
+            own["beta"] = ("covariate", "gene")
+        if self.factor_effects:
+            own["gamma"] = ("covariate", "factor")
+        if self.has_noise:
+            own["noise_variance"] = () if self.isotropic else ("gene",)
+        if self.has_dispersion:
+            own["dispersion"] = ("gene",)
+        if not self.integrated:
+            own |= {"mu": ("context", "gene"), "x": ("cell", "factor")}
+        return {**self.loading_prior.dims, **own}
+
+    @property
+    def max_plate_nesting(self) -> int:
+        return 2
+
+    def plate_of(self, site: str) -> dict[str, int]:
+        """Where the dimensions of a site sit among the plates; those not named are event dimensions."""
+        if site in ("x", "gamma"):
+            return {"cell": -2, "covariate": -2}
+        return {"context": -2, "factor": -2, "covariate": -2, "gene": -1, "view": -1}
+
+    # -- the generative story ----------------------------------------
+    def forward(self, batch: ExpressionData | None = None) -> None:
+        factor = pyro.plate("factor", len(self.factors), dim=-2)
+        gene = pyro.plate("gene", len(self.genes), dim=-1)
+        W = self.loading_prior(factor, gene)  # (factor, gene)
+        one = self.constant.new_ones(())
+        beta = gamma = None
+        if self.covariates:
+            covariate = pyro.plate("covariate", len(self.covariates), dim=-2)
+            with covariate, gene:
+                beta = pyro.sample("beta", dist.Normal(0 * one, BETA_SCALE * one))  # (covariate, gene)
+            if self.factor_effects:
+                with covariate:
+                    effects = dist.Normal(one.new_zeros(len(self.factors)), GAMMA_SCALE * one).to_event(1)
+                    gamma = pyro.sample("gamma", effects).squeeze(-2)  # (covariate, factor)
+        noise = one
+        if self.has_noise:
+            prior = dist.InverseGamma(self.noise_prior[0], self.noise_prior[1])
+            if self.isotropic:
+                noise = pyro.sample("noise_variance", prior)
+            else:
+                with gene:
+                    noise = pyro.sample("noise_variance", prior)  # (gene,)
+        dispersion = None
+        if self.has_dispersion:
+            with gene:
+                log_normal = dist.LogNormal(DISPERSION_MEAN * one, DISPERSION_SD * one)
+                dispersion = pyro.sample("dispersion", log_normal)
+        if self.integrated and batch is None:
+            pyro.factor("X", self.marginal_log_likelihood(W, beta, gamma, noise))
+        else:
+            self._observe_cells(W, beta, gamma, noise, dispersion, batch if batch is not None else self.cells, gene)
+
+    def marginal_log_likelihood(self, W: Tensor, beta: Tensor | None, gamma: Tensor | None, noise: Tensor) -> Tensor:
+        """``(*batch, 1, 1)`` log p(Y | W, β, Γ, Ψ), factors and flat intercepts integrated out.
+
+        ``W`` (*batch, factor, gene), ``beta`` (*batch, covariate, gene), ``gamma`` (*batch, covariate, factor),
+        ``noise``
+        (*batch, 1, gene), (gene,) or a scalar.
+        """
+        G, dof = len(self.genes), self.count.sum() - len(self.contexts)
+        gram = self.gram.sum(0).to(W)
+        noise = torch.broadcast_to(noise, (*noise.shape[:-1], G) if noise.dim() else (1, G))
+        noise = noise if noise.dim() > 1 else noise[None]
+        scaled = W / noise  # (factor, gene)
+        inner = scaled @ W.mT + torch.eye(len(self.factors), dtype=W.dtype, device=W.device)
+        factor = torch.linalg.cholesky(inner)
+        square = torch.diagonal(gram)[:G].expand(W.shape[:-2] + (G,))
+        project = scaled
+        if beta is not None:
+            effect = beta if gamma is None else beta + gamma @ W  # (covariate, gene)
+            cross, own = gram[G:, :G], gram[G:, G:]
+            square = square - 2 * (effect * cross).sum(-2) + (effect * (own @ effect)).sum(-2)
+            project = torch.cat([scaled, -scaled @ effect.mT], dim=-1)
+        white = torch.linalg.solve_triangular(factor, project, upper=False)
+        explained = ((white @ gram) * white).sum((-2, -1))
+        log_det = noise.log().sum(-1).squeeze(-1) + 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
+        quadratic = (square[..., None, :] / noise).sum((-2, -1)) - explained
+        constant = dof * G * math.log(2 * math.pi) + G * self.count.clamp_min(1).log().sum()
+        return (-0.5 * (constant + dof * log_det + quadratic))[..., None, None]
+
+    def _observe_cells(
+        self,
+        W: Tensor,
+        beta: Tensor | None,
+        gamma: Tensor | None,
+        noise: Tensor,
+        dispersion: Tensor | None,
+        data: ExpressionData | None,
+        gene: Any,
+    ) -> None:
+        if data is None:
+            raise ValueError("this model was loaded without its cells: pass them as `data`")
+        Y, Z, context, offset = self.prepare(data)
+        one = self.constant.new_ones(())
+        share = 1.0 if data.population is None else data.population / len(Y)
+        with pyro.plate("group", len(self.contexts), dim=-2), gene:
+            mu = pyro.sample("mu", dist.Normal(0 * one, INTERCEPT_SCALE * one))  # (context, gene)
+        with poutine.scale(scale=share), pyro.plate("cell", len(Y), dim=-2):
+            centre = Y.new_zeros(len(Y), len(self.factors))
+            if gamma is not None:
+                centre = Z @ gamma  # (*batch, cell, factor)
+            x = pyro.sample("x", dist.Normal(centre.unsqueeze(-2), one).to_event(1)).squeeze(-2)  # (cell, factor)
+            mean = mu[..., context, :] + x @ W
+            if beta is not None:
+                mean = mean + Z @ beta
+            kinds = self.gene_likelihood()
+            seen = ~Y.isnan()
+            filled = torch.where(seen, Y, 0.0)
+            log_prob = torch.zeros_like(mean)
+            if self.has_noise:
+                gaussian = dist.Normal(mean, noise.sqrt()).log_prob(filled)
+                log_prob = torch.where(kinds == LIKELIHOODS.index(GAUSSIAN), gaussian, log_prob)
+            if BERNOULLI in self.views.values():
+                binary = dist.Bernoulli(logits=mean, validate_args=False).log_prob(filled)
+                log_prob = torch.where(kinds == LIKELIHOODS.index(BERNOULLI), binary, log_prob)
+            if dispersion is not None:
+                logits = mean + offset - dispersion.log()
+                counts = dist.NegativeBinomial(dispersion, logits=logits, validate_args=False).log_prob(filled)
+                log_prob = torch.where(kinds == LIKELIHOODS.index(NEGATIVE_BINOMIAL), counts, log_prob)
+            with gene:
+                pyro.factor("X", torch.where(seen, log_prob, 0.0))
+
+    def prepare(self, data: ExpressionData) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Values ``(cell, gene)`` in units of the model (NaN where missing), covariates ``(cell, covariate)`` centred
+        as
+        in the fit, group codes ``(cell,)`` and log depth ``(cell, 1)``."""
+        Y = data.X.to(self.scale)
+        size = len(self.genes)
+        codes = torch.zeros(len(Y), dtype=torch.long, device=Y.device) if data.context is None else data.context
+        gaussian = self.gene_likelihood() == LIKELIHOODS.index(GAUSSIAN)
+        Y = torch.where(gaussian, (Y - self.mean[codes, :size]) / self.scale, Y)
+        Z = Y.new_zeros(len(Y), len(self.covariates))
+        if data.covariates is not None and self.covariates:
+            Z = data.covariates.to(Y) - self.mean[codes, size:]
+        offset = Y.new_zeros(len(Y), 1) if data.size_factor is None else data.size_factor.to(Y).log()[:, None]
+        return Y, Z, codes, offset

@@ -1,0 +1,158 @@
+r"""`LoadingPrior`: what we expect of the loadings of gene programs before the data, and how gene sets enter."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from .conjugate import Take
+from .edge_prior import TRUST_SCALE, EdgePrior
+from .knowledge import EdgeKnowledge
+
+State = dict[str, Tensor]
+
+
+class LoadingPrior(EdgePrior):
+    r"""Prior on the loadings ``W`` (factor, gene); Gaussian given its scales.
+
+    A library l of gene sets gives gene g in the set of factor k a confidence :math:`P^l_{kg} \in [0, 1)`, 0 outside.
+    As with edges it enters through a coefficient that is sampled, :math:`b_l \sim \mathrm{HalfNormal}(3)`: a library
+    that the data contradict ends near zero.
+
+    Beside the generative story, a `LoadingPrior` knows its full conditionals, which are conjugate: `precision` of W
+    given
+    a state, and `update` of the state given squares of W. `Take` decides whether that is a Gibbs sweep or coordinate
+    ascent. A state holds ``(chain, ...)`` tensors of precisions.
+    """
+
+    axes: ClassVar[tuple[str, str]] = ("factor", "gene")
+    conditionally_gaussian = True
+    constants: ClassVar[tuple[str, ...]] = ()
+    """Buffers that, with the strategy, describe the prior (for storage)."""
+
+    def bind(self, knowledge: EdgeKnowledge, *, view: Tensor | None = None, num_views: int = 1) -> "LoadingPrior":
+        """A copy that knows the factors, genes, libraries and the view ``(gene,)`` of each gene."""
+        bound = super().bind(knowledge)
+        assert isinstance(bound, LoadingPrior)
+        genes = len(knowledge.targets)
+        bound.num_views = num_views
+        bound.register_buffer("view", torch.zeros(genes, dtype=torch.long) if view is None else view)
+        return bound
+
+    view: Tensor
+    num_views: int
+
+    @property
+    def one_hot(self) -> Tensor:
+        """``(gene, view)`` indicator of each gene's view."""
+        return torch.nn.functional.one_hot(self.view, self.num_views).to(self.probability.dtype)
+
+    @property
+    def plate_of_views(self) -> Any:
+        return pyro.plate("view", self.num_views, dim=-1)
+
+    def start(self, num_chains: int, like: Tensor) -> State:
+        """The state before anything is known: all precisions one, trust one half of its prior's scale."""
+        state = self.start_family(num_chains, like)
+        if self.sources:
+            state["trust"] = like.new_full((num_chains, len(self.sources)), 0.5 * TRUST_SCALE)
+        return state
+
+    def boost(self, state: State) -> Tensor:
+        """``(chain, factor, gene)`` Σ_l b_l P^l, or a zero that broadcasts."""
+        if "trust" not in state:
+            return self.probability.new_zeros(())
+        return torch.einsum("cl,lkg->ckg", state["trust"], self.probability)
+
+    @abstractmethod
+    def start_family(self, num_chains: int, like: Tensor) -> State:
+        """The state of the family's own scales."""
+
+    @abstractmethod
+    def precision(self, state: State) -> Tensor:
+        """``(chain, factor, gene)`` precision of W given the state (its expectation, in coordinate ascent)."""
+
+    @abstractmethod
+    def update(self, state: State, square: Tensor, take: Take) -> State:
+        """The state after one round through its full conditionals.
+
+        Parameters
+        ----------
+        square
+            ``(chain, factor, gene)`` W², or its expectation.
+        """
+
+    @abstractmethod
+    def sites(self, state: State) -> dict[str, Tensor]:
+        """Values of the Pyro sites of this family, ``(chain, *dims)``, at a drawn state."""
+
+    @abstractmethod
+    def log_precision(self, state: State, take: Take) -> Tensor:
+        """``(chain, factor, gene)`` log of the precision of W without a slab, or its expectation: what, with
+        `precision`, makes E[log p(W | state)]."""
+
+    def trust_step(self, state: State, weighted: Tensor, take: Take) -> Tensor:
+        r"""b given scales: :math:`\log p(b) = -\tfrac12\sum b^\top P - \tfrac12\sum e^{-b^\top P} q - b^2/2\sigma_b^2`
+        with ``weighted`` q = W² times the precision without the boost; one library after another."""
+        trust = state["trust"]
+        for one in range(trust.shape[1]):
+            P = self.probability[one]
+
+            def target(
+                b: Tensor, one: int = one, P: Tensor = P, trust: Tensor = trust
+            ) -> tuple[Tensor, Tensor, Tensor]:
+                every = trust.clone()
+                every[:, one] = b
+                scaled = weighted * (-torch.einsum("cl,lkg->ckg", every, self.probability)).exp()
+                gradient = (0.5 * P * (scaled - 1)).sum((1, 2)) - b / TRUST_SCALE**2
+                curvature = (0.5 * P * P * scaled).sum((1, 2)) + 1 / TRUST_SCALE**2
+                log_prob = -0.5 * (scaled.sum((1, 2)) + b * P.sum()) - 0.5 * b**2 / TRUST_SCALE**2
+                return log_prob, gradient, curvature
+
+            trust = trust.clone()
+            trust[:, one] = take.climb(trust[:, one], target, positive=True)
+        self.add_trust_bound(trust, take)
+        return trust
+
+    @staticmethod
+    def add_trust_bound(trust: Tensor, take: Take) -> None:
+        """log p(b) at its mode, in coordinate ascent, where b is a point."""
+        if not take.draws:
+            take.bound = take.bound + dist.HalfNormal(trust.new_tensor(TRUST_SCALE)).log_prob(trust).sum(1)
+
+
+def half_cauchy(name: str, like: Tensor) -> Tensor:
+    """A draw of the site ``name`` ~ C⁺(0, 1)."""
+    return pyro.sample(name, dist.HalfCauchy(like.new_ones(())))
+
+
+def half_cauchy_update(precision: Tensor, count: float | Tensor, total: Tensor, take: Take) -> Tensor:
+    r"""A half-Cauchy scale s given ``count`` normals of variance s² whose squares sum to ``total``; returns 1/s².
+
+    :math:`s^2 \mid \nu \sim \mathrm{IG}(\tfrac12, 1/\nu), \nu \sim \mathrm{IG}(\tfrac12, 1)` (Makalic & Schmidt 2016):
+    the auxiliary variable u = 1/ν is refreshed from the current ``precision``, then the scale. In coordinate ascent
+    E[log p(1/s², u)] and the entropies of both are added to the bound.
+    """
+    auxiliary = take.gamma(1.0, 1.0 + precision)
+    shape, rate = 0.5 + 0.5 * count, auxiliary + 0.5 * total
+    new = take.gamma(shape, rate)
+    if not take.draws:
+        a = torch.as_tensor(shape, dtype=rate.dtype, device=rate.device)
+        log_new = torch.digamma(a) - rate.log()
+        entropies = a - rate.log() + torch.lgamma(a) + (1 - a) * torch.digamma(a) + 1 + auxiliary.log()
+        bound = entropies - 0.5 * log_new - auxiliary * (1 + new) - math.log(math.pi)
+        take.bound = take.bound + bound.flatten(1).sum(1)
+    return new
+
+
+def mean_log(mean: Tensor, count: float | Tensor, take: Take) -> Tensor:
+    """E[log 1/s²] of a scale that `half_cauchy_update` has given ``mean`` from ``count`` normals; of a draw, its
+    log."""
+    if take.draws:
+        return mean.log()
+    shape = torch.as_tensor(0.5 + 0.5 * count, dtype=mean.dtype, device=mean.device)
+    return mean.log() + torch.digamma(shape) - shape.log()
