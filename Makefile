@@ -25,7 +25,11 @@ demo: $(STAMP)
 	  --perturbation-key perturbation --truth demo/data/network.csv --seed 1 --out demo/run
 	$(BIN)/pyrogrn score demo/run/edges.csv demo/data/network.csv
 	$(BIN)/pyrogrn predict demo/run --knockout G0004 --out demo/run/knockout_G0004.csv
-	@echo "Open demo/run/report.html"
+	$(BIN)/pyrogrn simulate muvi --genes 200 --cells 500 --sets 5 --set-size 30 --covariates 1 --correlation 0.5 --seed 1 \
+	  --out demo/cells
+	$(BIN)/pyrogrn infer demo/cells/expression.h5ad --method muvi --gene-sets sets=demo/cells/gene_sets.gmt --factors 1 \
+	  --covariates covariate_1 --seed 1 --out demo/programs
+	@echo "Open demo/run/report.html and demo/programs/report.html"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -10,12 +10,18 @@ _PUBLIC = {
     "ExpressionData": "models",
     "GramStatistics": "models",
     "LinearNetwork": "models",
+    "PPCA": "models",
+    "MuVI": "models",
     "PriorNetwork": "priors",
     "Normal": "priors",
     "Laplace": "priors",
     "Horseshoe": "priors",
     "SpikeSlab": "priors",
     "HardMask": "priors",
+    "NormalLoading": "priors",
+    "HorseshoeLoading": "priors",
+    "SpikeSlabLoading": "priors",
+    "read_gmt": "priors",
     "fit": "inference",
     "Posterior": "inference",
     "Gibbs": "inference",
@@ -29,6 +35,8 @@ _PUBLIC = {
     "score_edges": "experiments.scores",
     "report": "experiments.report",
     "simulate_linear": "models.simulators",
+    "simulate_ppca": "models.simulators",
+    "simulate_muvi": "models.simulators",
 }
 
 __all__ = ["__version__", *_PUBLIC]

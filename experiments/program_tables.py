@@ -67,7 +67,7 @@ class ProgramTables:
             posterior.refined_sets() if (factors["library"] != "").any() else None,
             posterior.covariate_effects(level=level) if posterior.coords["covariate"] else None,
             enrich(loadings, gene_sets, min_overlap=min_overlap) if gene_sets and free else None,
-            posterior.trust(),
+            posterior.trust(level=level),
             scores,
             sd,
             level,

@@ -12,7 +12,7 @@ from ..models import ExpressionData, FactorModel
 from ..priors import HardMask
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .datatree import is_sampler, log_joint_of, thin_of
-from .factor_blocked import TOLERANCE
+from .factor_blocked import tolerance
 from .guides import Blocked, MapEstimate
 from .layout import is_edge_site
 from .moments import aligned
@@ -26,6 +26,7 @@ RHAT_GUIDE = 1.1  # restarts end at slightly different optima
 JITTER = 10.0  # nats an edge for a learning rate of one; see `diagnose`
 MIN_ESS = 40.0  # ten a chain: the mean of a hyperparameter is known to a sixth of its sd
 MIN_JACCARD, MIN_CORRELATION, SMALL_DIFFERENCE = 0.8, 0.95, 0.1
+MIN_RESTART = 0.9  # of loadings of two restarts: programs have the same members
 KHAT = 0.7  # beyond it importance sampling from the guide fails (Yao et al. 2018)
 COVERAGE, COVERAGE_RANGE = 0.9, (0.85, 0.95)
 VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
@@ -69,7 +70,11 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         background.
     inclusion agrees
         Pearson correlation of two chains' inclusion probabilities, mean over pairs; 0.95, or no difference above 0.1.
-    importance weights (guides)
+    restarts find the same optimum (coordinate ascent of factor models)
+        Correlation of the loadings of the restart that is most like the best one with it; 0.9. Restarts with a lower
+        bound
+        are left out of the posterior.
+    importance weights (other guides)
         Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
     predictive intervals (with ``data``)
         Share of 1,000 (cell, target) pairs inside their 90% interval; 0.85 to 0.95.
@@ -105,7 +110,16 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         rows += _prior_support(posterior)
         if not isinstance(posterior.model, FactorModel):
             rows += [_between_regulators(posterior), _idle_regulators(posterior)]
-    return pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
+    table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
+    return _of_loadings(table) if isinstance(posterior.model, FactorModel) else table
+
+
+def _of_loadings(table: pd.DataFrame) -> pd.DataFrame:
+    """The same checks in the words of programs: what networks call edges are loadings there."""
+    for column in ("check", "meaning"):
+        for network, program in (("edges", "loadings"), ("edge", "loading"), ("Edge prob", "Membership prob")):
+            table[column] = table[column].str.replace(network, program, regex=False)
+    return table
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -160,7 +174,24 @@ def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
 
 
 def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
-    yield from (_settled(posterior), *_rhats(posterior, seed), _khat(posterior))
+    yield from (_settled(posterior), *_rhats(posterior, seed))
+    yield _same_optimum(posterior) if "restart_agreement" in posterior.attributes else _khat(posterior)
+
+
+def _same_optimum(posterior: Posterior) -> Check:
+    """Of coordinate ascent, whose bound is compared over restarts: those that ended lower were left out."""
+    agreement = np.asarray(posterior.attributes["restart_agreement"])
+    kept = len(posterior.attributes["restarts_kept"])
+    name = "restarts find the same optimum"
+    if len(agreement) < 2:
+        return Check(name, math.nan, MIN_RESTART, None, "Needs at least two restarts, and there was one.")
+    second = float(np.sort(agreement)[-2])  # the best agrees with itself
+    good = second >= MIN_RESTART
+    meaning = f"{kept} of {len(agreement)} restarts reached the best bound and are reported; "
+    meaning += f"the next closest has loadings that correlate {second:.2f} with the best."
+    if not good:
+        meaning += " Programs depend on where the fit starts: use fewer factors, or more restarts."
+    return Check(name, second, MIN_RESTART, good, meaning)
 
 
 def _settled(posterior: Posterior) -> Check:
@@ -169,7 +200,7 @@ def _settled(posterior: Posterior) -> Check:
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
-        return Check("ELBO settled", moved, TOLERANCE, good, meaning)
+        return Check("ELBO settled", moved, tolerance(posterior.model), good, meaning)
     moved = elbo_drift(history.elbo, history.rate, posterior.moments["W"].mean.size)
     limit = JITTER * float(history.rate.max(initial=0.0))
     if not math.isfinite(moved):

@@ -14,7 +14,7 @@ from ..priors import Take
 from .callbacks import Callback, FitState
 from .factor_alignment import Aligner
 from .factor_cells import CellRound, CellStatistics
-from .factor_start import start
+from .factor_start import arrange, start
 from .factor_sweep import FactorState, GramRound
 from .interrupts import deferred_interrupts
 from .layout import laid_out
@@ -22,7 +22,8 @@ from .moments import Collector
 from .samplers import add_draw
 from .svi import History, random_state, set_random_state
 
-TOLERANCE = 0.01  # nats gained by a round below which a fit has settled, in a bound of tens of thousands
+TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
+MASS = 7.0  # nats: e^-7 is a thousandth
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -60,6 +61,8 @@ def ascend(
     else:
         engine = GramRound(model)
         state = start(engine, restarts)
+    if resume is None and batch_size is None:
+        state = arrange(engine, state)
     rounds = _rounds(engine, state, batch_size)
     record: list[np.ndarray] = []
     first = 0
@@ -98,7 +101,7 @@ def ascend(
             for callback in callbacks:
                 callback(FitState(step + 1, num_steps, f"ELBO {record[-1].max():.1f}", snapshot))
             check_interrupt()
-            if _settled(record, before, state, batch_size):
+            if _settled(record, before, state, batch_size, tolerance(model)):
                 reason = "converged"
                 break
     table = np.stack(record, axis=1)
@@ -139,14 +142,21 @@ def _rounds(
         epoch += 1
 
 
-def _settled(record: list[np.ndarray], before: FactorState, state: FactorState, batch_size: int | None) -> bool:
+def tolerance(model: FactorModel) -> float:
+    """Gain of the bound by a round, in nats, below which a fit has settled."""
+    return max(0.01, TOLERANCE * float(model.count.sum()) * len(model.genes))
+
+
+def _settled(
+    record: list[np.ndarray], before: FactorState, state: FactorState, batch_size: int | None, gain: float
+) -> bool:
     """Whether the bound has stopped rising in every restart; of minibatches, whether the loadings stand still."""
     if batch_size is not None:
         change = (state.loadings - before.loadings).norm() / state.loadings.norm()
         return len(record) > 20 and float(change) < 1e-4
     if len(record) < 10 or not np.isfinite(record[-4:]).all():
         return False
-    return bool((np.abs(np.diff(np.array(record[-4:]), axis=0)) < TOLERANCE).all())
+    return bool((np.abs(np.diff(np.array(record[-4:]), axis=0)) < gain).all())
 
 
 # -- draws ----------------------------------------
@@ -159,11 +169,15 @@ def draw(
     threshold: float,
 ) -> Collector:
     """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data)."""
-    chains = len(state.loadings)
-    names = {"inclusion"} & set(model.dims)
-    collector = Collector(model, chains, num_draws, has_inclusion=bool(names), without=("x",))
-    best = int(torch.argmax(torch.nan_to_num(state.bound, nan=-torch.inf))) if state.bound is not None else 0
+    best, kept = best_restarts(state)
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
+    agreement = restart_agreement(model, state, best)
+    state = select(state, kept)
+    if isinstance(engine, CellRound) and engine.dispersion is not None:
+        engine.dispersion = engine.dispersion[kept]
+    has_inclusion = "inclusion" in model.dims
+    collector = Collector(model, len(kept), num_draws, has_inclusion=has_inclusion, without=("x",))
+    collector.notes = {"restart_agreement": agreement, "restarts_kept": kept.cpu().numpy()}
     take = Take(draws=True)
     for _ in range(num_draws):
         drawn = draw_state(engine, state, take)
@@ -172,6 +186,34 @@ def draw(
                 drawn = engine(drawn, take)
         add_draw(model, collector, laid_out(model, align(sites_of(model, engine, drawn))), threshold)
     return collector
+
+
+def best_restarts(state: FactorState) -> tuple[int, Tensor]:
+    """The restart with the highest bound, and all that come within `MASS` nats of it.
+
+    A restart that ended at a worse optimum has, as far as the bound tells, less than a thousandth of the posterior's
+    mass:
+    to average its loadings with those of the best would describe neither.
+    """
+    if state.bound is None or not bool(state.bound.isfinite().any()):
+        return 0, torch.arange(len(state.loadings))
+    bound = torch.nan_to_num(state.bound, nan=-torch.inf)
+    return int(torch.argmax(bound)), torch.nonzero(bound > bound.max() - MASS)[:, 0]
+
+
+def restart_agreement(model: FactorModel, state: FactorState, best: int) -> np.ndarray:
+    """``(restart,)`` correlation of each restart's loadings, aligned, with those of the best."""
+    W = state.loadings[..., : len(model.factors)].mT
+    found = Aligner(model, W[best])({"W": W})["W"].flatten(1)
+    return torch.corrcoef(torch.cat([found[best][None], found]))[0, 1:].cpu().numpy()
+
+
+def select(state: FactorState, chains: Tensor) -> FactorState:
+    """Some chains of a state."""
+    take = lambda v: None if v is None else v[chains]  # noqa: E731
+    prior = {name: value[chains] for name, value in state.prior.items()}
+    parts: dict[str, Any] = {f.name: take(getattr(state, f.name)) for f in fields(state) if f.name != "prior"}
+    return FactorState(prior=prior, **parts)
 
 
 def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) -> FactorState:
@@ -208,7 +250,9 @@ def sites_of(model: FactorModel, engine: GramRound | CellRound, state: FactorSta
     if model.has_noise:
         variance = 1 / state.precision
         sites["noise_variance"] = variance[:, 0] if model.isotropic else variance
-    if isinstance(engine, CellRound):
+    if (
+        isinstance(engine, CellRound) and "mu" in model.dims
+    ):  # minibatches of a model that integrates μ out have no site
         sites["mu"] = state.loadings[..., m + v :].mT
         if model.has_dispersion and engine.dispersion is not None:
             sites["dispersion"] = engine.dispersion

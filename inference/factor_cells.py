@@ -21,7 +21,7 @@ from torch import Tensor
 from ..models import LIKELIHOODS, ExpressionData, FactorModel
 from ..models.factor import BETA_SCALE, DISPERSION_MEAN, DISPERSION_SD, GAMMA_SCALE, INTERCEPT_SCALE
 from ..models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
-from ..priors import Take
+from ..priors import LoadingPrior, Take
 from .factor_sweep import FactorState, GramRound
 
 BLOCK = 2048  # cells at a time: the moments of their factors, (cell, p²), stay below 10 MB for p = 24
@@ -35,6 +35,8 @@ class CellStatistics(NamedTuple):
     cross: Tensor  # (chain, gene, p)
     square: Tensor  # (chain, gene)
     xz: Tensor  # (chain, factor, covariate)
+    away: Tensor  # (chain, factor) Σ E(x − Γᵀz)²
+    level: Tensor  # (chain, factor, context) Σ E(x − Γᵀz), by group
     size: Tensor  # (chain, gene) observed values
     local: Tensor  # (chain,) what the cells' own blocks add to the bound
     dispersion: Tensor  # (chain, 2, gene) gradient and curvature of the counts' log density in log r
@@ -52,7 +54,6 @@ class CellRound:
     def __init__(self, model: FactorModel, data: ExpressionData) -> None:
         self.model, self.data = model, data
         self.gram_round = GramRound(model, *_stand_in(model, data))
-        self.prior = self.gram_round.prior
         self.m, self.G, self.v = len(model.factors), len(model.genes), len(model.covariates)
         self.K = len(model.contexts)
         kinds = model.gene_likelihood()
@@ -64,15 +65,20 @@ class CellRound:
         self.zz = self._zz()
         self.scales_bound: Tensor | float = 0.0  # of the prior's scales, from the last update
 
+    @property
+    def prior(self) -> LoadingPrior:
+        return self.gram_round.prior
+
     def _zz(self) -> Tensor:
-        total = torch.zeros(self.v, self.v, dtype=torch.float64)
+        mean = self.model.mean[:, self.G :].double()
+        total = mean.new_zeros(self.v, self.v)
         if self.model.factor_effects:
             for start in range(0, self.data.num_cells, 65536):
-                part = self.data.covariates[start : start + 65536].double()  # type: ignore[index]
+                part = self.data.covariates[start : start + 65536].to(mean)  # type: ignore[index]
                 codes = 0 if self.data.context is None else self.data.context[start : start + 65536]
-                part = part - self.model.mean[codes, self.G :].double()
+                part = part - mean[codes]
                 total = total + part.T @ part
-        return total.to(self.model.mean.device)
+        return total
 
     def start(self, state: FactorState) -> FactorState:
         """A state of genes and covariates with the groups' intercepts appended, at the observed means."""
@@ -144,7 +150,9 @@ class CellRound:
         local = 0.5 * (log_det + n * m - away) + log_pg
         slope = self._dispersion_slope(i, Y, seen, u @ theta.T + offset) if bool(self.is_count.any()) else None
         slope = slope if slope is not None else Y.new_zeros(2, self.G)
-        return gram, cross, square, x.T @ Z, seen.double().sum(0), local, slope
+        own = (x - prior_mean).square().sum(0) + torch.diagonal(spread, dim1=1, dim2=2).sum(0)
+        level = (x - prior_mean).T @ fixed[:, self.v :]
+        return gram, cross, square, x.T @ Z, own, level, seen.double().sum(0), local, slope
 
     def _augment(
         self,
@@ -217,6 +225,8 @@ class CellRound:
         """Γ, (w, β, μ), noise, dispersion and scales given sums over cells."""
         m, v, K, G = self.m, self.v, self.K, self.G
         chains = len(state.loadings)
+        if not take.draws:
+            sums = self.expand(state, sums)
         gamma = state.gamma
         if self.model.factor_effects:
             eye = torch.eye(v, dtype=self.zz.dtype, device=self.zz.device)
@@ -257,6 +267,33 @@ class CellRound:
             step = (gradient / curvature).clamp(-0.5, 0.5)
             self.dispersion = (log_r + step).clamp(-4, 8).exp()
         return FactorState(theta, covariance, log_det, precision, gamma, prior)
+
+    def expand(self, state: FactorState, sums: CellStatistics) -> CellStatistics:
+        r"""The statistics after the best shift and scale of each factor (parameter expansion).
+
+        The likelihood does not see them: x → a(x − m_k) for group k, μ and w following.
+
+        Without it intercepts and scales creep to their place: each round sees the factors where the last one left them.
+        """
+        m, G, v = self.m, self.G, self.v
+        number = self.model.count.double().clamp_min(1)  # of the model's cells, as the sums
+        shift = sums.level / number
+        away = sums.away - (sums.level**2 / number).sum(2)
+        own = self.prior.precision(state.prior).expand(len(away), m, G)
+        square = state.loadings[..., :m].mT ** 2
+        if state.covariance is not None:
+            square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+        B, count = (square * own).sum(2), float(number.sum()) - G
+        if self.model.factor_effects:
+            away, count = away + state.gamma.square().sum(1) / GAMMA_SCALE**2, count + v
+        a = ((count + (count**2 + 4 * away * B).sqrt()) / (2 * away)).sqrt()
+        p = sums.cross.shape[2]
+        turn = torch.eye(p, dtype=a.dtype, device=a.device).repeat(len(a), 1, 1)
+        turn[:, :m, m + v :] = -shift
+        turn[:, :m] *= a[..., None]
+        return sums._replace(
+            gram=turn[:, None] @ sums.gram @ turn.mT[:, None], cross=sums.cross @ turn.mT, xz=sums.xz * a[..., None]
+        )
 
     def _noise(self, rss: Tensor, size: Tensor, take: Take) -> Tensor:
         a, b = self.gram_round.noise_shape, self.gram_round.noise_rate

@@ -12,9 +12,9 @@ from ..models import ExpressionData, FactorModel
 from ..priors import Take
 from .callbacks import Callback, FitState
 from .factor_alignment import Aligner
-from .factor_blocked import draw_state, pack, sites_of, unpack
+from .factor_blocked import best_restarts, draw_state, pack, select, sites_of, unpack
 from .factor_cells import CellRound
-from .factor_start import start
+from .factor_start import arrange, start
 from .factor_sweep import FactorState, GramRound
 from .interrupts import deferred_interrupts
 from .layout import laid_out
@@ -22,7 +22,7 @@ from .moments import Collector
 from .samplers import add_draw
 from .svi import History, random_state, set_random_state
 
-ASCENT = 30  # rounds of coordinate ascent from each chain's own start, before its first draw
+ASCENT = 200  # rounds of coordinate ascent from as many starts as chains; the best is where all chains begin
 
 
 def sample(
@@ -112,9 +112,13 @@ def _first(model: FactorModel, engine: GramRound | CellRound, num_chains: int, t
     state = start(rounds, num_chains)
     if isinstance(engine, CellRound):
         state = engine.start(state)
+    state = arrange(engine, state)
     for _ in range(ASCENT):
         state = engine(state, Take(draws=False))
-    return draw_state(engine, state, take)
+    best, _ = best_restarts(state)
+    # scales and factors of a chain are drawn wide of the optimum, but all chains begin at the same one: Gibbs does not
+    # cross from one arrangement of many programs to another, and chains in different ones could not be averaged
+    return draw_state(engine, select(state, torch.full((num_chains,), best)), take)
 
 
 def _log_likelihood(model: FactorModel, engine: GramRound | CellRound, state: FactorState) -> np.ndarray:

@@ -9,8 +9,13 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from ..models import FactorModel
-from ..priors import NormalLoading, Take
+from ..priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take
+from .factor_alignment import rotates_freely
+from .factor_cells import CellRound
 from .factor_sweep import FactorState, GramRound, Moments
+
+ARRANGE, SETTLE = 30, 5  # rounds of the loadings, then of the scales given them
+MIN_OWN = 5  # genes that only this set lists, from which its program can start
 
 
 def start(rounds: GramRound, num_chains: int) -> FactorState:
@@ -26,7 +31,11 @@ def start(rounds: GramRound, num_chains: int) -> FactorState:
     if rounds.num_covariates:  # what the covariates explain linearly is left to β and Γ
         cross = rounds.zd[:, :G]
         gram = gram - cross.T @ torch.linalg.solve(rounds.zz, cross) / rounds.dof
+    # by correlations, whatever the genes' units: else the genes that vary most decide what a set means
+    unit = torch.diagonal(gram).clamp_min(1e-12).sqrt()
+    gram = gram / unit[:, None] / unit if not rotates_freely(model) else gram
     T = torch.stack([_projection(model, gram, chain) for chain in range(num_chains)])  # (chain, factor, gene)
+    T = T if rotates_freely(model) else T / unit
     xd = torch.cat([T, T.new_zeros(num_chains, m, rounds.num_covariates)], dim=2) @ rounds.gram
     xx = xd[..., :G] @ T.mT + 0.05 * rounds.dof * torch.eye(m, dtype=T.dtype, device=T.device)
     variance = (rounds.square / rounds.dof).clamp_min(1e-12)
@@ -48,6 +57,32 @@ def start(rounds: GramRound, num_chains: int) -> FactorState:
     return rounds.weights(state, Moments(xx, xd, like), Take(draws=False))
 
 
+def arrange(engine: GramRound | CellRound, state: FactorState) -> FactorState:
+    """A few rounds of coordinate ascent under a spike-and-slab prior, from which a horseshoe with gene sets starts.
+
+    Factors find their places by the gene sets first. The local scales of a horseshoe adapt to whatever arrangement they
+    meet: a program that starts in another's genes stays there.
+    """
+    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
+    prior = rounds.prior
+    if not isinstance(prior, HorseshoeLoading) or not prior.sources:
+        return state
+    like = state.loadings.new_zeros(())
+    plain = SpikeSlabLoading().bind(rounds.model.knowledge, view=prior.view.cpu(), num_views=prior.num_views)
+    rounds.prior = plain.double().to(like.device)
+    state = replace(state, prior=rounds.prior.start(len(state.loadings), like))
+    for _ in range(ARRANGE):
+        state = engine(state, Take(draws=False))
+    rounds.prior = prior
+    m = rounds.num_factors
+    assert state.covariance is not None, "of coordinate ascent"
+    square = state.loadings[..., :m].mT ** 2 + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+    scales = prior.start(len(state.loadings), like)
+    for _ in range(SETTLE):
+        scales = prior.update(scales, square, Take(draws=False))
+    return replace(state, prior=scales, bound=None)
+
+
 def _projection(model: FactorModel, gram: Tensor, chain: int) -> Tensor:
     """``(factor, gene)`` T with factors Y Tᵀ of unit variance."""
     labelled = [k for k, has in enumerate(model.labelled) if has]
@@ -56,7 +91,10 @@ def _projection(model: FactorModel, gram: Tensor, chain: int) -> Tensor:
     listed = (model.knowledge.probability > 0).any(0) if labelled else None
     for k in labelled:
         assert listed is not None, "there are labelled factors"
-        genes = torch.nonzero(listed[k].to(gram.device))[:, 0]
+        own = listed[k] & (
+            listed.sum(0) == 1
+        )  # genes of several sets speak for the strongest program, not for this one
+        genes = torch.nonzero((own if int(own.sum()) >= MIN_OWN else listed[k]).to(gram.device))[:, 0]
         part = gram[genes][:, genes]
         _, vectors = torch.linalg.eigh(part)
         weight = vectors[:, -1]
@@ -65,6 +103,10 @@ def _projection(model: FactorModel, gram: Tensor, chain: int) -> Tensor:
         T[k, genes] = weight / (weight @ part @ weight).clamp_min(1e-12).sqrt()
     rest = gram
     if labelled:
+        # symmetric decorrelation: programs are independent a priori, and a fit that starts with two alike stays there
+        known = T[labelled]
+        values, vectors = torch.linalg.eigh(known @ gram @ known.T)
+        T[labelled] = vectors @ (values.clamp_min(1e-3).rsqrt()[:, None] * (vectors.T @ known))
         known = T[labelled]
         cross = known @ gram
         inner = cross @ known.T + 1e-6 * torch.eye(len(labelled)).to(gram)

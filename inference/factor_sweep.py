@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..models.factor import BETA_SCALE, GAMMA_SCALE, FactorModel
-from ..priors import Take
+from ..priors import LoadingPrior, Take
 from ..priors.loading_prior import State
 
 
@@ -57,7 +57,8 @@ class GramRound:
     """Rounds through one model's conditionals; float64, on the model's device."""
 
     def __init__(self, model: FactorModel, gram: Tensor | None = None, dof: float | None = None) -> None:
-        self.model, self.prior = model, copy.deepcopy(model.loading_prior).double()
+        self.model = model
+        self.prior: LoadingPrior = copy.deepcopy(model.loading_prior).double()
         self.num_factors, self.num_genes = len(model.factors), len(model.genes)
         self.num_covariates = len(model.covariates)
         # (column, column); of data that are used cell by cell, a stand-in from which to start

@@ -64,6 +64,7 @@ class Collector:
         self.draws: dict[str, list[Tensor]] = {}
         self.sums: dict[str, list[Tensor]] = {}
         self.chain_inclusion: Tensor | None = None  # (chain, tf, target) sum over draws
+        self.notes: dict[str, np.ndarray] = {}  # what an engine wants diagnostics to know
         self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
@@ -127,7 +128,7 @@ class Collector:
         """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the
         inclusion probabilities of each chain alone, and of variational guides ``lp`` and ``lq`` (chain, kept draw).
         """
-        extras: dict[str, Any] = {"thin": self.thin}
+        extras: dict[str, Any] = {"thin": self.thin, **self.notes}
         if self.chain_inclusion is not None:
             extras["chain_inclusion"] = (self.chain_inclusion / self.count).cpu().numpy()
         return extras | {name: torch.cat(values, dim=1).cpu().numpy() for name, values in self.densities.items()}

@@ -165,13 +165,13 @@ class Posterior:
         k = names.index(context)
         return self.moments["W_context"].context(k), self.draws["W_context"][:, :, k]
 
-    def trust(self) -> pd.DataFrame:
+    def trust(self, *, level: float = 0.89) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
         lower, upper)."""
         if "trust" not in self.draws:
             return pd.DataFrame(columns=["source", "mean", "sd", "lower", "upper"])
         flat = self.draws["trust"].reshape(-1, self.draws["trust"].shape[-1])
-        lower, upper = np.quantile(flat, [0.055, 0.945], axis=0)
+        lower, upper = np.quantile(flat, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return pd.DataFrame(
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )

@@ -349,7 +349,8 @@ class FactorModel(Model):
         in the fit, group codes ``(cell,)`` and log depth ``(cell, 1)``."""
         Y = data.X.to(self.scale)
         size = len(self.genes)
-        codes = torch.zeros(len(Y), dtype=torch.long, device=Y.device) if data.context is None else data.context
+        codes = torch.zeros(len(Y), dtype=torch.long) if data.context is None else data.context
+        codes = codes.to(Y.device)
         gaussian = self.gene_likelihood() == LIKELIHOODS.index(GAUSSIAN)
         Y = torch.where(gaussian, (Y - self.mean[codes, :size]) / self.scale, Y)
         Z = Y.new_zeros(len(Y), len(self.covariates))

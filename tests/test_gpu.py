@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.inference import Blocked, Gibbs, MeanField, Posterior, fit
-from pyrogrn.models import LinearNetwork
-from pyrogrn.models.simulators import simulate_linear
+from pyrogrn.models import LinearNetwork, MuVI
+from pyrogrn.models.simulators import simulate_linear, simulate_muvi
 from pyrogrn.priors import Normal, SpikeSlab
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -49,3 +49,14 @@ def test_statistics_on_the_device_are_those_of_the_cpu(simulation):
     here, there = simulation.data.statistics(), simulation.data.to("cuda").statistics()
     torch.testing.assert_close(there.cross.cpu(), here.cross)
     torch.testing.assert_close(there.mean.cpu(), here.mean)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize("guide", [Blocked(), Gibbs(num_chains=2, num_warmup=100, num_samples=300)])
+def test_programs_agree_with_the_cpu(guide, missing):
+    programs = simulate_muvi(num_genes=40, num_cells=200, num_sets=2, set_size=12, missing=missing, seed=0)
+    model = MuVI(programs.data, gene_sets={"sets": programs.gene_sets}, num_factors=0)
+    there, here = (fit(model, guide=guide, device=d, restarts=2, num_draws=200) for d in ("cuda", "cpu"))
+    a, b = there.moments["W"], here.moments["W"]
+    assert np.abs(a.mean - b.mean).max() < b.sd.max()
+    assert there.scores(programs.data)[0].shape == (200, 2)

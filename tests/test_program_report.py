@@ -98,7 +98,7 @@ class StandIn:
         mean = pd.DataFrame(self.rng.normal(size=(60, len(self.factor_names))), index=cells, columns=self.factor_names)
         return mean, mean * 0 + 0.2
 
-    def trust(self):
+    def trust(self, *, level=0.89):
         rows = [(name, 1.2, 0.3, 0.8, 1.7) for name in self.coords["source"]]
         return pd.DataFrame(rows, columns=["source", "mean", "sd", "lower", "upper"])
 
