@@ -14,7 +14,7 @@ from ..inference import Posterior
 from ..inference.datatree import thin_of
 from ..inference.layout import padded
 from ..inference.moments import aligned
-from ..models import ExpressionData
+from ..models import ExpressionData, FactorModel
 from ..priors import AlignmentReport, EdgePrior, HardMask
 from ..priors.formats_files import replacing
 from . import figures
@@ -498,6 +498,23 @@ def report(
     predictive = None
     if data is not None:
         predictive = checked_cells(posterior.to_datatree(data))
+    if isinstance(posterior.model, FactorModel):
+        if truth is not None:
+            raise ValueError("`truth` is a network, and this fit has programs: leave it out")
+        from .program_report import write_program_report
+        from .program_tables import ProgramTables
+
+        write_program_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=posterior.diagnose(data),
+            alignment=posterior.model.knowledge.reports,
+            command=command,
+            tables=ProgramTables.collect(posterior, data) if posterior.draws else None,
+            predictive=predictive,
+        )
+        return
     write_report(
         posterior,
         path,

@@ -117,8 +117,8 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
 def _of_loadings(table: pd.DataFrame) -> pd.DataFrame:
     """The same checks in the words of programs: what networks call edges are loadings there."""
     for column in ("check", "meaning"):
-        for network, program in (("edges", "loadings"), ("edge", "loading"), ("Edge prob", "Membership prob")):
-            table[column] = table[column].str.replace(network, program, regex=False)
+        for network, program in ((r"\bedges\b", "loadings"), (r"\bedge\b", "loading"), ("^Edge", "Membership")):
+            table[column] = table[column].str.replace(network, program, regex=True)
     return table
 
 

@@ -203,11 +203,20 @@ def fit(
         collector,
         history,
         guide=name,
-        calibrated=guide.calibrated,
+        calibrated=guide.calibrated and earns_badge(model, guide, batch_size),
         seed=seed,
         threshold=None if collector.has_inclusion else threshold,
     )
     return replace(posterior, attributes=collector.extras())
+
+
+def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int | None) -> bool:
+    """Whether an engine that can be calibrated is, on this model: of programs, Blocked needs complete Gaussian data,
+    all
+    cells, and refreshed draws, else it is a product of factors."""
+    if isinstance(model, FactorModel) and isinstance(guide, Blocked):
+        return model.integrated and batch_size is None and guide.refresh > 0
+    return True
 
 
 def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> Collector:

@@ -26,20 +26,21 @@ class HorseshoeLoading(LoadingPrior):
     Parameters
     ----------
     slab
-        c, the largest scale of a loading. Default 1: standardised genes have loadings below one. ``None``: no slab, the
-        horseshoe of the poster.
+        c, the largest scale of a loading. Default 3: three times what a standardised gene can have, so it only stops
+        runaway scales; being a fictitious observation, a slab of 1 shrinks dense programs (their factors come out with
+        1.44 times their variance, `make bench`, section programs). ``None``: no slab, the horseshoe of the poster.
     strategy
         How gene sets enter. ``"scale"``: through the learned trust b. ``"slab"`` (as MuVI): through the slab, which is
         ``outside`` × c for genes outside the set of a labelled factor, with confidence as given by the set.
     outside
         Of the slab strategy: the width left to a gene that the set does not list (its confidence is 1 − ``outside``).
-        Default 0.05.
+        Default 0.02.
     """
 
     strategies: ClassVar[tuple[str, ...]] = ("scale", "slab")
     constants = ("slab", "outside")
 
-    def __init__(self, *, slab: float | None = 1.0, strategy: str | None = None, outside: float = 0.05) -> None:
+    def __init__(self, *, slab: float | None = 3.0, strategy: str | None = None, outside: float = 0.02) -> None:
         super().__init__(strategy=strategy)
         if slab is not None and not slab > 0:
             raise ValueError(f"`slab` is {slab}, expected a positive width, or None for no slab")

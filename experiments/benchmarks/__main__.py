@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import calibration, knowledge, speed, stability
+from . import calibration, knowledge, program_data, programs, speed, stability
 from .edges import run_baselines, run_linear
 from .results import Results
 
@@ -19,23 +19,32 @@ SECTIONS: dict[str, Section] = {
     "stability": stability.run,
     "linear": run_linear,
     "baselines": run_baselines,
+    "programs_finding1": programs.run_finding1,
+    "programs_toy": programs.run_toy,
+    "programs_finding2": programs.run_finding2,
+    "programs_closed": programs.run_closed,
+    "programs_speed": program_data.run_speed,
+    "programs_repair": programs.run_repair,
+    "programs_heldout": program_data.run_heldout,
+    "programs_large": program_data.run_large,
 }
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; default all")
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how some begin; default all")
     parser.add_argument("--data", type=Path, required=True, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
     arguments = parser.parse_args()
-    unknown = set(arguments.sections) - set(SECTIONS)
+    wanted = arguments.sections or list(SECTIONS)
+    unknown = [name for name in wanted if not any(section.startswith(name) for section in SECTIONS)]
     if unknown:
         parser.error(f"unknown sections {sorted(unknown)}: choose from {', '.join(SECTIONS)}")
     if not arguments.data.is_dir():
         parser.error(f"no folder {arguments.data}: the benchmarks need the data; nothing was run")
     torch.set_num_threads(1)
-    for name in arguments.sections or SECTIONS:
+    for name in (section for section in SECTIONS if any(section.startswith(start) for start in wanted)):
         started = time.perf_counter()
         print(f"== {name}")
         SECTIONS[name](arguments.data, Results(arguments.out / f"{name}.csv"))
