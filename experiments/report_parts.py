@@ -134,8 +134,10 @@ def made(posterior: Posterior, command: str, details: Mapping[str, str]) -> list
 
 
 def checked_cells(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray] | None:
-    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data; None
-    where the model has no predictions of single values."""
+    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data.
+
+    None where the model has no predictions of single values.
+    """
     if "observed_data" not in tree:
         return None
     observed = np.asarray(tree["observed_data/X"])

@@ -175,6 +175,8 @@ def draw(
     state = select(state, kept)
     if isinstance(engine, CellRound) and engine.dispersion is not None:
         engine.dispersion = engine.dispersion[kept]
+    if isinstance(engine, CellRound) and engine.size is not None:
+        engine.size = engine.size[kept]
     has_inclusion = "inclusion" in model.dims
     collector = Collector(model, len(kept), num_draws, has_inclusion=has_inclusion, without=("x",))
     collector.notes = {"restart_agreement": agreement, "restarts_kept": kept.cpu().numpy()}
@@ -223,12 +225,14 @@ def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) ->
     noise = (lower @ torch.randn_like(state.loadings)[..., None])[..., 0]
     theta = state.loadings + noise
     rounds = engine if isinstance(engine, GramRound) else engine.gram_round
-    number = float(engine.model.count.sum()) - (len(engine.model.contexts) if engine is rounds else 0)
+    size = torch.full_like(state.precision, rounds.dof)
+    if isinstance(engine, CellRound) and engine.size is not None:
+        size = engine.size[: len(size)]
     if engine.model.isotropic:
-        shape = rounds.noise_shape + 0.5 * number * rounds.num_genes
+        shape = rounds.noise_shape + 0.5 * size.sum(1, keepdim=True)
         precision = take.gamma(shape, shape / state.precision[:, :1]).expand_as(state.precision)
     else:
-        shape = rounds.noise_shape + 0.5 * number
+        shape = rounds.noise_shape + 0.5 * size
         precision = take.gamma(shape, shape / state.precision)
     square = theta[..., : rounds.num_factors].mT ** 2
     prior = rounds.prior.update(state.prior, square, take)

@@ -63,6 +63,7 @@ class CellRound:
         self.plain = bool(self.is_gaussian.all())
         self.dispersion: Tensor | None = None  # (chain, gene) r
         self.zz = self._zz()
+        self.size: Tensor | None = None  # (chain, gene) observed values, from the last pass
         self.scales_bound: Tensor | float = 0.0  # of the prior's scales, from the last update
 
     @property
@@ -126,7 +127,7 @@ class CellRound:
         for _ in range(1 if self.plain else 2):  # ω depends on the factors, and they on ω
             precision = (weight @ second[:, :m, :m].flatten(1)).reshape(n, m, m)
             precision = precision + torch.eye(m, dtype=Y.dtype, device=Y.device)
-            eta = (kappa - weight * offset * ~self.is_gaussian) @ theta[:, :m] + prior_mean
+            eta = (kappa - weight * offset * self.is_count) @ theta[:, :m] + prior_mean
             for r in range(fixed.shape[1]):
                 eta = eta - (weight * fixed[:, r : r + 1]) @ second[:, :m, m + r]
             lower = torch.linalg.cholesky(precision)
@@ -142,7 +143,7 @@ class CellRound:
         pairs[:, :m, :m] += spread
         p = u.shape[1]
         gram = (weight.T @ pairs.flatten(1)).reshape(self.G, p, p)
-        target = kappa - weight * offset * ~self.is_gaussian
+        target = kappa - weight * offset * self.is_count
         cross = target.T @ u
         square = torch.where(self.is_gaussian, (weight * Y**2).sum(0), 0.0)
         away = (x - prior_mean).square().sum() + torch.diagonal(spread, dim1=1, dim2=2).sum()
@@ -252,6 +253,7 @@ class CellRound:
         )
         if covariance is not None:
             weighted = weighted + (sums.gram * covariance).sum((2, 3))
+        self.size = sums.size
         rss = (weighted / state.precision).clamp_min(1e-12)
         precision = self._noise(rss, sums.size, take)
         square = theta[..., :m].mT ** 2

@@ -47,5 +47,10 @@ def cell_moments(data: ExpressionData, kinds: Tensor) -> tuple[Tensor, Tensor, T
         raise ValueError(f"{len(flat)} genes do not vary, or are never observed: {some(flat)}. Drop them first")
     if data.covariates is not None:
         Z = data.covariates.double()
+        centred = Z - (groups.T @ Z / groups.sum(0)[:, None].clamp_min(1))[codes.to(Z.device)]
+        constant = (centred.square().sum(0) <= 1e-12 * Z.square().sum(0)).tolist()
+        flat = [name for name, c in zip(data.covariate_names, constant, strict=True) if c]
+        if flat:
+            raise ValueError(f"covariates {some(flat)} are constant within every group: leave them out, or the groups")
         mean = torch.cat([mean, groups.T @ Z / groups.sum(0)[:, None].clamp_min(1)], dim=1)
     return mean, variance.sqrt(), groups.sum(0)

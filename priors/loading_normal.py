@@ -80,4 +80,5 @@ class NormalLoading(LoadingPrior):
     def log_precision(self, state: State, take: Take) -> Tensor:
         if self.learns_scale:
             return mean_log(state["delta"], self.one_hot.sum(0), take)[..., self.view] - self.boost(state)
-        return (-2 * self.fixed_scale.log() - self.boost(state)).expand(self.probability.shape[1:])
+        log = -2 * self.fixed_scale.log() - self.boost(state)
+        return log if log.dim() == 3 else log.expand(self.probability.shape[1:])

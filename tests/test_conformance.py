@@ -1,6 +1,7 @@
-"""What every model must do with every edge prior: a class listed in `MODELS` or `EDGE_PRIORS` is tested here."""
+"""What every model must do with every prior: a class listed in `MODELS`, `EDGE_PRIORS` or `LOADING_PRIORS`."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,17 +9,40 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyrogrn.inference import GUIDES, SAMPLERS, Gibbs, GibbsKernel, MapEstimate, Posterior, default_guide, fit
+from pyrogrn.inference import (
+    GUIDES,
+    SAMPLERS,
+    Blocked,
+    Gibbs,
+    GibbsKernel,
+    MapEstimate,
+    MeanField,
+    Posterior,
+    default_guide,
+    fit,
+)
 from pyrogrn.inference.elbo import elbo, log_joint
 from pyrogrn.inference.samplers import Sampler
-from pyrogrn.models import MODELS, ExpressionData, Model
-from pyrogrn.models.simulators import simulate_linear
-from pyrogrn.priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork, SpikeSlab
+from pyrogrn.models import MODELS, ExpressionData, FactorModel, Model
+from pyrogrn.models.simulators import simulate_linear, simulate_muvi
+from pyrogrn.priors import (
+    EDGE_PRIORS,
+    LOADING_PRIORS,
+    EdgePrior,
+    HardMask,
+    LoadingPrior,
+    PriorNetwork,
+    SpikeSlab,
+)
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
-CASES = [pytest.param(m, p, id=f"{m.__name__}-{p.__name__}") for m in MODELS for p in EDGE_PRIORS]
+NETWORKS = [m for m in MODELS if m.axes == ("tf", "target")]
+PROGRAMS = [m for m in MODELS if m.axes == ("factor", "gene")]
+CASES = [pytest.param(m, p, id=f"{m.__name__}-{p.__name__}") for m in NETWORKS for p in EDGE_PRIORS]
 every_case = pytest.mark.parametrize(("model_class", "edge_prior"), CASES)
+PROGRAM_CASES = [pytest.param(m, p, id=f"{m.__name__}-{p.__name__}") for m in PROGRAMS for p in LOADING_PRIORS]
+every_program_case = pytest.mark.parametrize(("model_class", "loading_prior"), PROGRAM_CASES)
 
 CHEAP = {"num_chains": 2, "num_warmup": 10, "num_samples": 12}
 
@@ -53,24 +77,41 @@ def prior_values(model, num_draws=1):
 # ---------------------------------------------------------------- the lists are complete
 
 
+SHARED = {FactorModel}  # what PPCA and MuVI have in common: not abstract, and not a model to fit
+
+
 def final_subclasses(base):
     """Concrete subclasses defined in the package, at any depth."""
     found = set()
     for sub in base.__subclasses__():
         found |= final_subclasses(sub)
-        if not inspect.isabstract(sub) and sub.__module__.startswith("pyrogrn."):
+        if not inspect.isabstract(sub) and sub not in SHARED and sub.__module__.startswith("pyrogrn."):
             found.add(sub)
     return found
 
 
-@pytest.mark.parametrize(("base", "listed"), [(Model, MODELS), (EdgePrior, EDGE_PRIORS), (Sampler, SAMPLERS)])
+LISTS = [
+    (Model, MODELS),
+    (EdgePrior, EDGE_PRIORS + LOADING_PRIORS),
+    (LoadingPrior, LOADING_PRIORS),
+    (Sampler, SAMPLERS),
+]
+
+
+@pytest.mark.parametrize(("base", "listed"), LISTS)
 def test_every_class_is_listed(base, listed):
     assert final_subclasses(base) == set(listed), "add the class to the tuple in its package's __init__.py"
     assert len(listed) == len(set(listed))
 
 
+def test_every_model_has_edges_or_programs():
+    assert set(NETWORKS) | set(PROGRAMS) == set(MODELS)
+    assert all(issubclass(m, FactorModel) for m in PROGRAMS)
+    assert all(p.axes == ("factor", "gene") for p in LOADING_PRIORS)
+
+
 def test_classes_are_abstract_or_final():
-    for listed in (MODELS, EDGE_PRIORS, SAMPLERS):
+    for listed in (MODELS, EDGE_PRIORS, LOADING_PRIORS, SAMPLERS):
         for one in listed:
             assert not [s for s in one.__subclasses__() if s.__module__.startswith("pyrogrn.")], f"{one} is not final"
 
@@ -212,7 +253,7 @@ def test_permuting_genes_permutes_sampled_edges(tiny_data):
     turned = tiny_data.select_genes(tiny_data.genes[::-1]).match_tfs(tiny_data.tfs[::-1])
     found = []
     for data in (tiny_data, turned):
-        model = build(MODELS[0], SpikeSlab, data)
+        model = build(NETWORKS[0], SpikeSlab, data)
         posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=40, num_samples=80))
         chains = posterior.attributes["chain_inclusion"]
         found.append((chains.mean(0), chains.std(0, ddof=1) / 4))
@@ -224,8 +265,8 @@ def test_permuting_genes_permutes_sampled_edges(tiny_data):
 @pytest.mark.parametrize("edge_prior", [p for p in EDGE_PRIORS if p is not HardMask])
 def test_a_prior_network_without_information_equals_none(edge_prior, tiny_data):
     """A source that is next to sure of nothing changes the density only by the prior of its own coefficient."""
-    without = build(MODELS[0], edge_prior, tiny_data).double()
-    informed = build(MODELS[0], edge_prior, tiny_data, complete_network(tiny_data, 0.001)).double()
+    without = build(NETWORKS[0], edge_prior, tiny_data).double()
+    informed = build(NETWORKS[0], edge_prior, tiny_data, complete_network(tiny_data, 0.001)).double()
     values = prior_values(without)
     trust = torch.full((1, 1, 1, 1), 2.0, dtype=torch.float64)
     a, _ = log_joint(without, values, None, 1)
@@ -237,7 +278,7 @@ def test_a_prior_network_without_information_equals_none(edge_prior, tiny_data):
 def test_sampling_with_a_prior_network_without_information_equals_none(tiny_data):
     found = []
     for networks in (None, complete_network(tiny_data, 0.001)):
-        model = build(MODELS[0], SpikeSlab, tiny_data, networks)
+        model = build(NETWORKS[0], SpikeSlab, tiny_data, networks)
         posterior = fit(model, guide=Gibbs(num_chains=16, num_warmup=40, num_samples=80), seed=len(found))
         chains = posterior.attributes["chain_inclusion"]
         found.append((chains.mean(0), chains.std(0, ddof=1) / 4))
@@ -277,3 +318,149 @@ def test_bad_input_is_refused_by_name(model_class, edge_prior, tiny_data):
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="'QQ'"):
         model_class.from_data(tiny_data, edge_prior=SpikeSlab(), targets=["G0004", "QQ"])
+
+
+# ---------------------------------------------------------------- gene programs
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Cells of two groups with two covariates, programs with gene sets."""
+    return simulate_muvi(
+        num_genes=10, num_cells=40, num_sets=2, set_size=4, num_covariates=2, correlation=0.4, num_groups=2, seed=5
+    )
+
+
+def build_programs(model_class, loading_prior, data, gene_sets=None, **options):
+    if gene_sets is not None:
+        options |= {"gene_sets": {"sets": gene_sets}, "min_overlap": 2}
+    return model_class.from_data(data, num_factors=2, loading_prior=loading_prior(), **options)
+
+
+def every_program_model(model_class, loading_prior, simulation):
+    """All shapes of the model: integrated or not, with gene sets where it takes them."""
+    data = simulation.data
+    yield build_programs(model_class, loading_prior, data)
+    yield build_programs(model_class, loading_prior, data, integrate=False)
+    yield build_programs(model_class, loading_prior, data, factor_effects=False)
+    if "gene_sets" in inspect.signature(model_class).parameters:
+        yield build_programs(model_class, loading_prior, data, simulation.gene_sets)
+        yield build_programs(model_class, loading_prior, data, simulation.gene_sets, integrate=False)
+
+
+@every_program_case
+def test_a_program_model_declares_its_sites(model_class, loading_prior, programs):
+    for model in every_program_model(model_class, loading_prior, programs):
+        trace = poutine.trace(model).get_trace()
+        latent = {
+            name
+            for name, site in trace.nodes.items()
+            if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
+        }
+        assert latent == set(model.dims)
+        assert set().union(*model.dims.values()) <= set(model.coords)
+        for name, dims in model.dims.items():
+            shape = [len(model.coords[d]) for d in dims]
+            assert trace.nodes[name]["value"].numel() == np.prod(shape, dtype=int), name
+
+
+@every_program_case
+@pytest.mark.parametrize("guide", [Blocked(), MeanField(), Gibbs(num_chains=2, num_warmup=3, num_samples=12)])
+def test_draws_of_programs_have_the_declared_dims(model_class, loading_prior, guide, programs):
+    model = build_programs(model_class, loading_prior, programs.data)
+    posterior = fit(model, guide=guide, num_steps=30, num_draws=12, restarts=2)
+    chains = len(posterior.draws["W"])
+    assert 1 <= chains <= 2  # restarts that end far below the best are left out
+    for name, dims in model.dims.items():
+        if name == "inclusion" and name not in posterior.draws:
+            continue  # summed out
+        assert posterior.draws[name].shape == (chains, 12, *(len(model.coords[d]) for d in dims)), name
+        assert np.isfinite(posterior.draws[name]).all(), name
+    table = posterior.programs()
+    assert len(table) == 20
+    assert (table["lower"] <= table["upper"]).all()
+    assert table["sign_probability"].between(0.5, 1).all()
+    assert table["program"].drop_duplicates().tolist() == list(model.factors)
+    effects = posterior.covariate_effects()
+    assert set(effects["covariate"]) == set(model.covariates)
+
+
+@every_program_case
+def test_the_same_seed_gives_the_same_programs(model_class, loading_prior, programs):
+    model = build_programs(model_class, loading_prior, programs.data)
+    one, again, other = (short_fit(model, seed) for seed in (1, 1, 2))
+    for name in one.draws:
+        np.testing.assert_array_equal(one.draws[name], again.draws[name])
+    assert not np.array_equal(one.draws["W"], other.draws["W"])
+
+
+@every_program_case
+def test_programs_come_back_from_disk(model_class, loading_prior, programs, tmp_path):
+    posterior = short_fit(build_programs(model_class, loading_prior, programs.data))
+    posterior.save(tmp_path / "fit")
+    again = Posterior.load(tmp_path / "fit")
+    pd.testing.assert_frame_equal(posterior.programs(), again.programs())
+    assert again.model.dims == posterior.model.dims
+    for name in posterior.draws:
+        np.testing.assert_array_equal(posterior.draws[name], again.draws[name])
+
+
+@every_program_case
+def test_a_double_program_model_computes_in_double(model_class, loading_prior, programs):
+    for model in every_program_model(model_class, loading_prior, programs):
+        model = model.double()
+        for name, site in poutine.trace(model).get_trace().nodes.items():
+            if site["type"] == "sample" and torch.is_tensor(site["value"]) and site["value"].is_floating_point():
+                assert site["value"].dtype == torch.float64, name
+        family = MapEstimate()(model, None, 2)
+        assert elbo(model, family, None, 2).dtype == torch.float64
+
+
+@every_program_case
+def test_single_and_double_programs_agree(model_class, loading_prior, programs):
+    for model in every_program_model(model_class, loading_prior, programs):
+        values = prior_values(model)
+        single, _ = log_joint(model, values, None, 1)
+        double, _ = log_joint(model.double(), {n: v.double() for n, v in values.items()}, None, 1)
+        assert float(single) == pytest.approx(float(double), rel=2e-4)
+
+
+@every_program_case
+def test_minibatches_of_cells_estimate_the_objective_without_bias(model_class, loading_prior, programs):
+    model = build_programs(model_class, loading_prior, programs.data, integrate=False).double()
+    data = programs.data.to(dtype=torch.float64)
+    values = prior_values(model)
+    x = values.pop("x")  # (draw, cell, ...): each batch takes the rows of its own cells
+    whole, _ = log_joint(model, values | {"x": x}, data, 1)
+    parts = []
+    for rows in torch.randperm(40, generator=torch.Generator().manual_seed(0)).split(8):
+        batch = replace(data.subset(rows.numpy()), population=40)
+        parts.append(log_joint(model, values | {"x": x[:, rows]}, batch, 1)[0])
+    parts = torch.stack(parts)
+    assert float(parts.mean()) == pytest.approx(float(whole), rel=1e-9)
+    assert float(parts.std()) > 0
+
+
+@every_program_case
+def test_a_strong_program_is_found(model_class, loading_prior):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(150, 8, generator=generator)
+    X[:, :4] += 2.0 * torch.randn(150, 1, generator=generator)
+    model = model_class.from_data(ExpressionData(X, tuple("ABCDEFGH")), num_factors=1, loading_prior=loading_prior())
+    table = fit(model, num_draws=100, restarts=2).programs().set_index("gene")
+    assert set(table.index[:4]) == set("ABCD")
+    assert (table.loc[list("ABCD"), "lower"] > 0.3).all()
+    assert (table.loc[list("ABCD"), "lfsr"] < 0.01).all()
+
+
+@every_program_case
+def test_bad_input_of_programs_is_refused_by_name(model_class, loading_prior, programs):
+    data = programs.data
+    X = data.X.clone()
+    X[:, 5] = 1.0
+    with pytest.raises(ValueError, match=r"1 genes do not vary within any group: \['G0005'\]") as caught:
+        build_programs(model_class, loading_prior, ExpressionData(X, data.genes))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="expected fewer than") as caught:
+        model_class.from_data(data, num_factors=10, loading_prior=loading_prior())
+    assert "\n" not in str(caught.value)
