@@ -24,6 +24,7 @@ _PUBLIC = {
     "read_gmt": "priors",
     "fit": "inference",
     "Posterior": "inference",
+    "number_of_factors": "inference",
     "Gibbs": "inference",
     "NUTS": "inference",
     "MapEstimate": "inference",

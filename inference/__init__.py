@@ -5,6 +5,7 @@ from .fit import default_guide, fit
 from .gibbs import GibbsKernel
 from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
 from .moments import EdgeMoments
+from .num_factors import number_of_factors
 from .posterior import EDGE_COLUMNS, Posterior
 from .samplers import NUTS, Gibbs
 from .stopping import NeverStop, RelativeImprovement
@@ -34,4 +35,5 @@ __all__ = [
     "default_guide",
     "fit",
     "load_checkpoint",
+    "number_of_factors",
 ]
