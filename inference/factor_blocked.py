@@ -70,11 +70,15 @@ def ascend(
         state = unpack(resume["state"])
         if isinstance(engine, CellRound):
             engine.dispersion, engine.scales_bound = resume["dispersion"], resume["scales_bound"]
+            engine.size = resume["size"]
         record, first = list(resume["elbo"].numpy()), resume["step"]
         rounds = _rounds(engine, state, batch_size, resume["sums"], first)
         set_random_state(resume["rng"])
-    reason = "budget"
+    reason = "budget" if resume is None else resume["reason"]
+    if resume is not None and batch_size is None and _settled(record, state, state, None, tolerance(model)):
+        reason = "converged"  # the last round was the last: what was interrupted is the drawing
     sums: CellStatistics | None = None
+    before_draws: list[Tensor] | None = None  # the generator's state when the draws began, for a resume from there
 
     def snapshot() -> dict[str, Any]:
         return {
@@ -85,12 +89,14 @@ def ascend(
             "sums": None if sums is None else tuple(sums),
             "dispersion": getattr(engine, "dispersion", None),
             "scales_bound": getattr(engine, "scales_bound", 0.0),
+            "size": getattr(engine, "size", None),
+            "reason": reason,
             "elbo": torch.tensor(np.array(record)),
-            "rng": random_state(model.constant.device),
+            "rng": before_draws if before_draws is not None else random_state(model.constant.device),
         }
 
     with deferred_interrupts() as check_interrupt:
-        for step in range(first, num_steps):
+        for step in range(first, first if reason == "converged" else num_steps):
             before = state
             state, sums = next(rounds)
             bound = state.bound if state.bound is not None else state.loadings.new_full((restarts,), torch.nan)
@@ -107,6 +113,7 @@ def ascend(
     table = np.stack(record, axis=1)
     if table.shape[1] > 1 and np.isnan(table[:, 0]).all():
         table = table[:, 1:]  # the first round cell by cell comes before there is a bound
+    before_draws = random_state(model.constant.device)
     history = History(reason, table, np.arange(1, table.shape[1] + 1), np.zeros(table.shape[1]), 0.0)
     collector = draw(model, engine, state, num_draws, refresh, threshold)
     return collector, replace(history, seconds=time.monotonic() - started)

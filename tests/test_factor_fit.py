@@ -129,10 +129,6 @@ class Last:
         pass
 
 
-DRAWING = "a checkpoint at the last round goes on: a further round though settled, and noise without engine.size"
-
-
-@pytest.mark.xfail(strict=True, reason=DRAWING)
 @pytest.mark.parametrize(("missing", "num_steps"), [(0.0, 3000), (0.1, 15)])
 def test_a_fit_interrupted_while_drawing_goes_on_to_the_same_numbers(missing, num_steps):
     model = MuVI(simulated(missing=missing).data, num_factors=2, loading_prior=NormalLoading(scale=None))
