@@ -160,6 +160,8 @@ def _finite(posterior: Posterior) -> Check:
 
 def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield from (_trace_rhat(posterior), *_rhats(posterior, seed))
+    if "restart_agreement" in posterior.attributes:
+        yield _same_optimum(posterior)
     sizes = {name: least_ess(value) for name, value in _small(posterior).items() if not _is_vector(posterior, name)}
     sizes = {name: value for name, value in sizes.items() if math.isfinite(value)}
     if not sizes:

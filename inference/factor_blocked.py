@@ -15,7 +15,7 @@ from .callbacks import Callback, FitState
 from .factor_alignment import Aligner
 from .factor_cells import CellRound, CellStatistics
 from .factor_start import arrange, start
-from .factor_sweep import FactorState, GramRound
+from .factor_sweep import FactorState, GramRound, effects_factor
 from .interrupts import deferred_interrupts
 from .layout import laid_out
 from .moments import Collector
@@ -67,12 +67,15 @@ def ascend(
     record: list[np.ndarray] = []
     first = 0
     if resume is not None:
-        state = unpack(resume["state"])
+        place = model.constant.device
+        move = lambda v: v.to(place) if isinstance(v, Tensor) else v  # noqa: E731
+        state = unpack(resume["state"], place)
         if isinstance(engine, CellRound):
-            engine.dispersion, engine.scales_bound = resume["dispersion"], resume["scales_bound"]
-            engine.size = resume["size"]
+            engine.dispersion, engine.scales_bound = move(resume["dispersion"]), move(resume["scales_bound"])
+            engine.size = move(resume["size"])
         record, first = list(resume["elbo"].numpy()), resume["step"]
-        rounds = _rounds(engine, state, batch_size, resume["sums"], first)
+        last = None if resume["sums"] is None else tuple(move(v) for v in resume["sums"])
+        rounds = _rounds(engine, state, batch_size, last, first)
         set_random_state(resume["rng"])
     reason = "budget" if resume is None else resume["reason"]
     if resume is not None and batch_size is None and _settled(record, state, state, None, tolerance(model)):
@@ -176,7 +179,7 @@ def draw(
     threshold: float,
 ) -> Collector:
     """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data)."""
-    best, kept = best_restarts(state)
+    best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
     agreement = restart_agreement(model, state, best)
     state = select(state, kept)
@@ -197,8 +200,8 @@ def draw(
     return collector
 
 
-def best_restarts(state: FactorState) -> tuple[int, Tensor]:
-    """The restart with the highest bound, and all that come within `MASS` nats of it.
+def best_restarts(state: FactorState, within: float = MASS) -> tuple[int, Tensor]:
+    """The restart with the highest bound, and all that come within so many nats of it (and of where they would settle).
 
     A restart that ended at a worse optimum has, as far as the bound tells, less than a thousandth of the posterior's
     mass:
@@ -207,7 +210,7 @@ def best_restarts(state: FactorState) -> tuple[int, Tensor]:
     if state.bound is None or not bool(state.bound.isfinite().any()):
         return 0, torch.arange(len(state.loadings))
     bound = torch.nan_to_num(state.bound, nan=-torch.inf)
-    return int(torch.argmax(bound)), torch.nonzero(bound > bound.max() - MASS)[:, 0]
+    return int(torch.argmax(bound)), torch.nonzero(bound > bound.max() - within)[:, 0]
 
 
 def restart_agreement(model: FactorModel, state: FactorState, best: int) -> np.ndarray:
@@ -245,7 +248,7 @@ def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) ->
     prior = rounds.prior.update(state.prior, square, take)
     gamma = state.gamma
     if engine.model.factor_effects:
-        gamma = gamma + torch.linalg.solve_triangular(rounds._gamma_factor().mT, torch.randn_like(gamma), upper=True)
+        gamma = gamma + torch.linalg.solve_triangular(effects_factor(engine.zz).mT, torch.randn_like(gamma), upper=True)
     return replace(state, loadings=theta, covariance=None, log_det=None, precision=precision, gamma=gamma, prior=prior)
 
 
@@ -276,6 +279,8 @@ def pack(state: FactorState) -> dict[str, Any]:
     return {f.name: getattr(state, f.name) for f in fields(state)}
 
 
-def unpack(state: dict[str, Any]) -> FactorState:
-    """Back from `pack`."""
-    return FactorState(**state)
+def unpack(state: dict[str, Any], device: torch.device) -> FactorState:
+    """Back from `pack`, on a device."""
+    parts: dict[str, Any] = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in state.items()}
+    parts["prior"] = {name: v.to(device) for name, v in state["prior"].items()}
+    return FactorState(**parts)

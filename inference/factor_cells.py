@@ -22,7 +22,7 @@ from ..models import LIKELIHOODS, ExpressionData, FactorModel
 from ..models.factor import BETA_SCALE, DISPERSION_MEAN, DISPERSION_SD, GAMMA_SCALE, INTERCEPT_SCALE
 from ..models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
 from ..priors import LoadingPrior, Take
-from .factor_sweep import FactorState, GramRound
+from .factor_sweep import FactorState, GramRound, effects_factor
 
 BLOCK = 2048  # cells at a time: the moments of their factors, (cell, p²), stay below 10 MB for p = 24
 
@@ -230,8 +230,7 @@ class CellRound:
             sums = self.expand(state, sums)
         gamma = state.gamma
         if self.model.factor_effects:
-            eye = torch.eye(v, dtype=self.zz.dtype, device=self.zz.device)
-            lower = torch.linalg.cholesky(self.zz + eye / GAMMA_SCALE**2)
+            lower = effects_factor(self.zz)
             gamma = torch.cholesky_solve(sums.xz.mT, lower)
             if take.draws:
                 gamma = gamma + torch.linalg.solve_triangular(lower.mT, torch.randn_like(gamma), upper=True)
@@ -287,7 +286,7 @@ class CellRound:
             square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
         B, count = (square * own).sum(2), float(number.sum()) - G
         if self.model.factor_effects:
-            away, count = away + state.gamma.square().sum(1) / GAMMA_SCALE**2, count + v
+            away, count = away + state.gamma.square().sum(1) / GAMMA_SCALE**2 + v, count + v
         a = ((count + (count**2 + 4 * away * B).sqrt()) / (2 * away)).sqrt()
         p = sums.cross.shape[2]
         turn = torch.eye(p, dtype=a.dtype, device=a.device).repeat(len(a), 1, 1)
@@ -329,6 +328,9 @@ class CellRound:
         bound = bound - 0.5 * (level / INTERCEPT_SCALE**2 - 1 + 2 * math.log(INTERCEPT_SCALE)).sum((1, 2))
         if self.model.factor_effects:
             bound = bound - 0.5 * state.gamma.square().sum((1, 2)) / GAMMA_SCALE**2
+            # the rest of E[log p(Γ) − log q(Γ)] and of E(x − Γᵀz)²: traces cancel but for the log determinant
+            log_det = -2 * torch.diagonal(effects_factor(self.zz)).log().sum()
+            bound = bound + 0.5 * self.m * (log_det - 2 * self.v * math.log(GAMMA_SCALE))
         return bound
 
 

@@ -12,7 +12,7 @@ from ..models import ExpressionData, FactorModel
 from ..priors import Take
 from .callbacks import Callback, FitState
 from .factor_alignment import Aligner
-from .factor_blocked import best_restarts, draw_state, pack, select, sites_of, unpack
+from .factor_blocked import best_restarts, draw_state, pack, restart_agreement, select, sites_of, unpack
 from .factor_cells import CellRound
 from .factor_start import arrange, start
 from .factor_sweep import FactorState, GramRound
@@ -42,8 +42,9 @@ def sample(
 
     A round draws (β, Γ) with the factors integrated out, the factors' moments, their scales (a group move), the
     loadings
-    and effects of each gene jointly, the noise, and the scales of the prior. Draws are aligned to the mean loadings of
-    the first chain at the end of the warm-up.
+    and effects of each gene jointly, the noise, and the scales of the prior. Draws are aligned to the best optimum of
+    coordinate ascent, where all
+    chains begin. Cell by cell (missing values) a round is plain data augmentation, which mixes more slowly.
     """
     started = time.monotonic()
     cells = data if data is not None else model.cells
@@ -60,14 +61,16 @@ def sample(
     take, total = Take(draws=True), num_warmup + num_samples * thin
     record: list[np.ndarray] = []
     if resume is None:
-        state, first = _first(model, engine, num_chains, take), 0
-        reference = torch.zeros(len(model.factors), len(model.genes), dtype=torch.float64)
+        state, reference, agreement = _first(model, engine, num_chains, take)
+        first = 0
     else:
-        state, first, reference = unpack(resume["state"]), resume["step"], resume["reference"]
+        agreement = resume["agreement"].numpy()
+        state, first, reference = unpack(resume["state"], model.constant.device), resume["step"], resume["reference"]
         collector.restore(resume["collector"], model.constant.device)
         record = list(resume["elbo"].numpy())
         set_random_state(resume["rng"])
     align = Aligner(model, reference)
+    collector.notes = {"restart_agreement": agreement, "restarts_kept": np.zeros(1, dtype=np.int64)}
 
     def snapshot() -> dict[str, Any]:
         return {
@@ -76,6 +79,7 @@ def sample(
             "step": len(record),
             "state": pack(state),
             "reference": reference,
+            "agreement": torch.tensor(agreement),
             "collector": collector.snapshot(),
             "elbo": torch.tensor(np.array(record)),
             "rng": random_state(model.constant.device),
@@ -85,9 +89,6 @@ def sample(
         for step in range(first, total):
             state = engine(state, take)
             record.append(_log_likelihood(model, engine, state))
-            if step == max(num_warmup - 1, 0):
-                reference = state.loadings[0, :, : len(model.factors)].mT.cpu()
-                align = Aligner(model, reference)
             if step >= num_warmup and (step - num_warmup) % thin == thin - 1:
                 sites = align(sites_of(model, engine, state))
                 add_draw(model, collector, laid_out(model, sites), threshold)
@@ -107,7 +108,11 @@ def _history(reason: str, record: list[np.ndarray], started: float) -> History:
     return History(reason, table, steps, np.zeros(len(steps)), time.monotonic() - started)
 
 
-def _first(model: FactorModel, engine: GramRound | CellRound, num_chains: int, take: Take) -> FactorState:
+def _first(
+    model: FactorModel, engine: GramRound | CellRound, num_chains: int, take: Take
+) -> tuple[FactorState, Tensor, np.ndarray]:
+    """A drawn state for each chain, the loadings of the optimum they come from, and how like it the other starts'
+    are."""
     rounds = engine if isinstance(engine, GramRound) else engine.gram_round
     state = start(rounds, num_chains)
     if isinstance(engine, CellRound):
@@ -116,9 +121,13 @@ def _first(model: FactorModel, engine: GramRound | CellRound, num_chains: int, t
     for _ in range(ASCENT):
         state = engine(state, Take(draws=False))
     best, _ = best_restarts(state)
-    # scales and factors of a chain are drawn wide of the optimum, but all chains begin at the same one: Gibbs does not
-    # cross from one arrangement of many programs to another, and chains in different ones could not be averaged
-    return draw_state(engine, select(state, torch.full((num_chains,), best)), take)
+    # all chains begin at the same optimum: Gibbs does not cross from one arrangement of many programs to another, and
+    # chains in different ones could not be averaged. R-hat is of mixing within it; `restart_agreement` of the others
+    reference = state.loadings[best, :, : len(model.factors)].mT.cpu()
+    agreement = restart_agreement(model, state, best)
+    if isinstance(engine, CellRound) and engine.size is not None:
+        engine.size = engine.size[best].expand(num_chains, -1)
+    return draw_state(engine, select(state, torch.full((num_chains,), best)), take), reference, agreement
 
 
 def _log_likelihood(model: FactorModel, engine: GramRound | CellRound, state: FactorState) -> np.ndarray:

@@ -63,7 +63,7 @@ class GramRound:
         self.num_covariates = len(model.covariates)
         # (column, column); of data that are used cell by cell, a stand-in from which to start
         self.gram = model.gram.double().sum(0) if gram is None else gram
-        self.dof = float(model.count.sum()) - len(model.contexts) if dof is None else dof
+        self.dof = model.dof if dof is None else dof
         self.square = torch.diagonal(self.gram)[: self.num_genes]
         self._root: Tensor | None = None
         a, b = (float(v) for v in model.noise_prior)
@@ -175,8 +175,7 @@ class GramRound:
         return mean + torch.linalg.solve_triangular(lower.mT, torch.randn_like(mean), upper=True)
 
     def _gamma_factor(self) -> Tensor:
-        eye = torch.eye(self.num_covariates, dtype=self.zz.dtype, device=self.zz.device)
-        return torch.linalg.cholesky(self.zz + eye / GAMMA_SCALE**2)
+        return effects_factor(self.zz)
 
     # -- covariates, with the factors integrated out ----------------------------------------
     def covariate_effects(self, W: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
@@ -338,6 +337,11 @@ class GramRound:
             beta = beta + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., last].sum((1, 2))
             bound = bound - 0.5 * beta / BETA_SCALE**2 - G * self.num_covariates * math.log(BETA_SCALE)
         return bound + 0.5 * state.log_det.sum(1) + 0.5 * (m + self.num_covariates) * G
+
+
+def effects_factor(zz: Tensor) -> Tensor:
+    """Cholesky factor of the precision of Γ given the factors, ZᵀZ + I/s², of every factor alike."""
+    return torch.linalg.cholesky(zz + torch.eye(len(zz), dtype=zz.dtype, device=zz.device) / GAMMA_SCALE**2)
 
 
 def wishart(dof: float, size: int, chains: int, like: Tensor) -> Tensor:

@@ -112,6 +112,11 @@ def _of_programs(
         raise ValueError(
             f"`data` lack {len(missing)} of the genes of the fit, e.g. {missing[:3]}: pass the fitted cells"
         )
+    if data.context_names != model.contexts or data.covariate_names != model.covariates:
+        raise ValueError(
+            f"`data` have groups {list(data.context_names)} and covariates {list(data.covariate_names)}, the fit "
+            f"{list(model.contexts)} and {list(model.covariates)}: read and annotate all cells together, then subset"
+        )
     cell = np.sort(rng.choice(data.num_cells, min(number, data.num_cells), replace=False))
     gene = rng.integers(len(model.genes), size=len(cell))
     rows = data.subset(cell)

@@ -117,7 +117,7 @@ def variance_explained(posterior: Posterior) -> np.ndarray:
     for draw in thinned(posterior):
         W = draw["W"]
         if not model.gram.shape[1]:
-            noise = draw.get("noise_variance", torch.ones((), dtype=W.dtype)).expand(G)
+            noise = draw.get("noise_variance", W.new_ones(())).expand(G)
             noise = torch.where(model.gene_likelihood() == LIKELIHOODS.index(GAUSSIAN), noise, math.pi**2 / 3)
             share = (W**2) @ one_hot / (((W**2).sum(0) + noise) @ one_hot)
             found.append(share[..., None].expand(-1, -1, len(model.contexts)))

@@ -135,6 +135,11 @@ class FactorModel(Model):
         self.factor_effects, self.integrated = factor_effects, integrated
 
     @property
+    def dof(self) -> float:
+        """Cells, less one for the intercept of every group that has any."""
+        return float(self.count.sum() - (self.count > 0).sum())
+
+    @property
     def loading_prior(self) -> LoadingPrior:
         """The prior on W."""
         assert isinstance(self.edge_prior, LoadingPrior), "set by the constructor"
@@ -280,7 +285,7 @@ class FactorModel(Model):
         ``noise``
         (*batch, 1, gene), (gene,) or a scalar.
         """
-        G, dof = len(self.genes), self.count.sum() - len(self.contexts)
+        G, dof = len(self.genes), self.dof
         gram = self.gram.sum(0).to(W)
         noise = torch.broadcast_to(noise, (*noise.shape[:-1], G) if noise.dim() else (1, G))
         noise = noise if noise.dim() > 1 else noise[None]
