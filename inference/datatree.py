@@ -19,7 +19,7 @@ from ..models import ExpressionData, FactorModel, Model
 from .elbo import by_restart, log_joint
 from .layout import is_edge_site, padded
 from .moments import EdgeMoments, aligned
-from .posterior import Posterior
+from .posterior import Posterior, thin_of
 from .predictive import predict_cells
 from .samplers import NUTS, Gibbs
 from .storage import package_version
@@ -156,11 +156,6 @@ def attributes_of(posterior: Posterior) -> dict[str, Any]:
         "thin": thin_of(posterior),
     }
     return attrs if posterior.threshold is None else attrs | {"threshold": posterior.threshold}
-
-
-def thin_of(posterior: Posterior) -> int:
-    """Draws between two kept draws of large sites."""
-    return int(posterior.attributes.get("thin", 1))
 
 
 def is_sampler(posterior: Posterior) -> bool:

@@ -111,8 +111,7 @@ class Posterior:
         """
         if self.model.axes != ("tf", "target"):
             raise ValueError(f"{type(self.model).__name__} has programs and no edges: use posterior.programs()")
-        if not 0 < level < 1:
-            raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
+        check_level(level)
         if fdr is not None and not 0 < fdr < 1:
             raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
         moments, draws = self._of_context(context)
@@ -365,6 +364,17 @@ class Posterior:
         from .storage import load
 
         return load(Path(folder), device=device)
+
+
+def check_level(level: float) -> None:
+    """Refuse the probability of an interval that is not strictly between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
+
+
+def thin_of(posterior: Posterior) -> int:
+    """Draws between two kept draws of large sites."""
+    return int(posterior.attributes.get("thin", 1))
 
 
 def interval(

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..models import ExpressionData, FactorModel, LinearNetwork, Model
 from .moments import aligned
-from .posterior import Posterior
+from .posterior import Posterior, thin_of
+from .programs import matched
 
 _PROGRAM_SITES = ("W", "beta", "gamma", "noise_variance")
 BLOCK = 20_000_000  # weights gathered at once: 160 MB
@@ -106,24 +107,12 @@ def _of_programs(
         raise ValueError(
             "predictions of single values are for complete Gaussian data: there are missing values or counts"
         )
-    place = {gene: i for i, gene in enumerate(data.genes)}
-    missing = [gene for gene in model.genes if gene not in place]
-    if missing:
-        raise ValueError(
-            f"`data` lack {len(missing)} of the genes of the fit, e.g. {missing[:3]}: pass the fitted cells"
-        )
-    if data.context_names != model.contexts or data.covariate_names != model.covariates:
-        raise ValueError(
-            f"`data` have groups {list(data.context_names)} and covariates {list(data.covariate_names)}, the fit "
-            f"{list(model.contexts)} and {list(model.covariates)}: read and annotate all cells together, then subset"
-        )
+    data = matched(model, data)
     cell = np.sort(rng.choice(data.num_cells, min(number, data.num_cells), replace=False))
     gene = rng.integers(len(model.genes), size=len(cell))
-    rows = data.subset(cell)
-    rows = rows if rows.genes == model.genes else rows.select_genes(model.genes)
-    Y, Z, codes, _ = (value.cpu().double().numpy() for value in model.prepare(rows))
+    Y, Z, codes, _ = (value.cpu().double().numpy() for value in model.prepare(data.subset(cell)))
     draws = {
-        n: v.astype(np.float64) for n, v in aligned(posterior.draws, _thin(posterior)).items() if n in _PROGRAM_SITES
+        n: v.astype(np.float64) for n, v in aligned(posterior.draws, thin_of(posterior)).items() if n in _PROGRAM_SITES
     }
     W = draws["W"]
     noise = draws["noise_variance"]
@@ -229,7 +218,7 @@ def _context_codes(contexts: Sequence[str], data: ExpressionData) -> np.ndarray:
 
 def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
     """Joint draws of W ``(chain, draw, context, tf, target)`` and its σ² ``(chain, draw, context, target)``."""
-    draws = aligned(posterior.draws, _thin(posterior))
+    draws = aligned(posterior.draws, thin_of(posterior))
     if "W_context" in draws:
         return draws["W_context"], draws["noise_variance"]
     return draws["W"][:, :, None], draws["noise_variance"][:, :, None]

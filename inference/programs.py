@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models import LIKELIHOODS, ExpressionData, FactorModel
 from ..models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
 from .moments import aligned
-from .posterior import Posterior, interval
+from .posterior import Posterior, check_level, interval, thin_of
 
 PROGRAM_COLUMNS = ("program", "gene", "loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior")
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd
@@ -76,11 +76,6 @@ def programs(
     return pd.DataFrame(table)[list(PROGRAM_COLUMNS)]
 
 
-def check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
-
-
 def _signs(draws: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P(> 0), and the larger of it and P(< 0), of elements of ``(chain, draw, ., .)``."""
     positive = (draws > 0).mean((0, 1))[row, column]
@@ -89,7 +84,7 @@ def _signs(draws: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.n
 
 def thinned(posterior: Posterior, number: int = NUM_DRAWS) -> list[dict[str, Tensor]]:
     """Evenly spaced joint draws, each by site ``(*dims)`` in float64, on the model's device."""
-    draws = aligned(posterior.draws, int(posterior.attributes.get("thin", 1)))
+    draws = aligned(posterior.draws, thin_of(posterior))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
     total = len(flat["W"])
     device = posterior.model.constant.device

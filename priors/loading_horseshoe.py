@@ -27,8 +27,7 @@ class HorseshoeLoading(LoadingPrior):
     ----------
     slab
         c, the largest scale of a loading. Default 3: three times what a standardised gene can have, so it only stops
-        runaway scales; being a fictitious observation, a slab of 1 shrinks dense programs (their factors come out with
-        1.44 times their variance where the truth is N(0, 1) loadings of 200 genes in 100 cells). ``None``: no slab, the
+        runaway scales; being a fictitious observation, a slab of 1 shrinks dense programs. ``None``: no slab, the
         horseshoe of the poster.
     strategy
         How gene sets enter. ``"scale"``: through the learned trust b. ``"slab"`` (as MuVI): through the slab, which is

@@ -2,6 +2,7 @@ r"""`LoadingPrior`: what we expect of the loadings of gene programs before the d
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pyro
@@ -14,6 +15,7 @@ from .edge_prior import TRUST_SCALE, EdgePrior
 from .knowledge import EdgeKnowledge
 
 State = dict[str, Tensor]
+TrustLikelihood = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 class LoadingPrior(EdgePrior):
@@ -98,31 +100,36 @@ class LoadingPrior(EdgePrior):
     def trust_step(self, state: State, weighted: Tensor, take: Take) -> Tensor:
         r"""b given scales: :math:`\log p(b) = -\tfrac12\sum b^\top P - \tfrac12\sum e^{-b^\top P} q - b^2/2\sigma_b^2`
         with ``weighted`` q = W² times the precision without the boost; one library after another."""
-        trust = state["trust"]
-        for one in range(trust.shape[1]):
-            P = self.probability[one]
+
+        def likelihood(trust: Tensor, b: Tensor, P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            scaled = weighted * (-torch.einsum("cl,lkg->ckg", trust, self.probability)).exp()
+            log_prob = -0.5 * (scaled.sum((1, 2)) + b * P.sum())
+            return log_prob, (0.5 * P * (scaled - 1)).sum((1, 2)), (0.5 * P * P * scaled).sum((1, 2))
+
+        return self.climb_trust(state["trust"], likelihood, take)
+
+    def climb_trust(self, trust: Tensor, likelihood: TrustLikelihood, take: Take) -> Tensor:
+        """b of one library after another, given the others, under its half-normal prior.
+
+        ``likelihood`` takes all coefficients ``(chain, library)``, the one that moves ``(chain,)`` and its library's
+        ``(factor, gene)`` confidences, and gives log density, gradient and curvature in the one that moves.
+        """
+        for one, P in enumerate(self.probability):
 
             def target(
                 b: Tensor, one: int = one, P: Tensor = P, trust: Tensor = trust
             ) -> tuple[Tensor, Tensor, Tensor]:
                 every = trust.clone()
                 every[:, one] = b
-                scaled = weighted * (-torch.einsum("cl,lkg->ckg", every, self.probability)).exp()
-                gradient = (0.5 * P * (scaled - 1)).sum((1, 2)) - b / TRUST_SCALE**2
-                curvature = (0.5 * P * P * scaled).sum((1, 2)) + 1 / TRUST_SCALE**2
-                log_prob = -0.5 * (scaled.sum((1, 2)) + b * P.sum()) - 0.5 * b**2 / TRUST_SCALE**2
-                return log_prob, gradient, curvature
+                log_prob, gradient, curvature = likelihood(every, b, P)
+                away = b / TRUST_SCALE**2
+                return log_prob - 0.5 * b * away, gradient - away, curvature + TRUST_SCALE**-2
 
             trust = trust.clone()
             trust[:, one] = take.climb(trust[:, one], target, positive=True)
-        self.add_trust_bound(trust, take)
-        return trust
-
-    @staticmethod
-    def add_trust_bound(trust: Tensor, take: Take) -> None:
-        """log p(b) at its mode, in coordinate ascent, where b is a point."""
-        if not take.draws:
+        if not take.draws:  # log p(b) at its mode: in coordinate ascent b is a point
             take.bound = take.bound + dist.HalfNormal(trust.new_tensor(TRUST_SCALE)).log_prob(trust).sum(1)
+        return trust
 
 
 def half_cauchy(name: str, like: Tensor) -> Tensor:

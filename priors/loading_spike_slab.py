@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .conjugate import Take
-from .edge_prior import TRUST_SCALE
 from .loading_prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
 
 LOGIT_MEAN, LOGIT_SD = -2.0, 1.5  # as for edges: 12% of the genes, 95% between 0.7% and 72%
@@ -117,29 +116,14 @@ class SpikeSlabLoading(LoadingPrior):
 
     def _trust(self, state: State, take: Take) -> Tensor:
         present, base = state["inclusion"], state["member_logit"][..., None]
-        trust = state["trust"]
-        for one in range(trust.shape[1]):
-            P = self.probability[one]
 
-            def target(
-                b: Tensor, one: int = one, P: Tensor = P, trust: Tensor = trust
-            ) -> tuple[Tensor, Tensor, Tensor]:
-                every = trust.clone()
-                every[:, one] = b
-                logit = base + torch.einsum("cl,lkg->ckg", every, self.probability)
-                p = torch.sigmoid(logit)
-                fit = (present * logit - torch.nn.functional.softplus(logit)).sum((1, 2))
-                gradient = (P * (present - p)).sum((1, 2)) - b / TRUST_SCALE**2
-                return (
-                    fit - 0.5 * b**2 / TRUST_SCALE**2,
-                    gradient,
-                    (P * P * p * (1 - p)).sum((1, 2)) + TRUST_SCALE**-2,
-                )
+        def likelihood(trust: Tensor, b: Tensor, P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            logit = base + torch.einsum("cl,lkg->ckg", trust, self.probability)
+            p = torch.sigmoid(logit)
+            fit = (present * logit - torch.nn.functional.softplus(logit)).sum((1, 2))
+            return fit, (P * (present - p)).sum((1, 2)), (P * P * p * (1 - p)).sum((1, 2))
 
-            trust = trust.clone()
-            trust[:, one] = take.climb(trust[:, one], target, positive=True)
-        self.add_trust_bound(trust, take)
-        return trust
+        return self.climb_trust(state["trust"], likelihood, take)
 
     def sites(self, state: State) -> dict[str, Tensor]:
         return {n: v.rsqrt() if n == "delta" else v for n, v in state.items()}
