@@ -31,6 +31,7 @@ _PUBLIC = {
     "MeanField": "inference",
     "LowRank": "inference",
     "Blocked": "inference",
+    "Amortised": "inference",
     "read_expression": "experiments.readers",
     "read_names": "experiments.readers",
     "score_edges": "experiments.scores",
@@ -38,6 +39,7 @@ _PUBLIC = {
     "simulate_linear": "models.simulators",
     "simulate_ppca": "models.simulators",
     "simulate_muvi": "models.simulators",
+    "simulate_sergio": "models.simulators",
 }
 
 __all__ = ["__version__", *_PUBLIC]

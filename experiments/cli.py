@@ -1,4 +1,4 @@
-"""The command line: ``pyrogrn infer | predict | score | convert | methods | simulate``."""
+"""The command line: ``pyrogrn infer | predict | score | convert | methods | simulate | train``."""
 
 import json
 import logging
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from .train_command import train_command
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -24,6 +26,7 @@ app = typer.Typer(
 )
 simulate_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data with known truth.")
 app.add_typer(simulate_app, name="simulate")
+app.command("train")(train_command)
 
 
 def say(text: str) -> None:
@@ -131,9 +134,10 @@ def infer(
     import pandas as pd
     import torch
 
-    from ..inference import Progress, default_guide, fit
+    from ..inference import Amortised, Progress, default_guide, fit
+    from ..inference.amortised import KINDS
     from ..inference.diagnostics import verdict
-    from ..models import MODELS, FactorModel, MuVI
+    from ..models import MODELS, FactorModel, LinearNetwork, MuVI
     from .options import (
         check_options,
         make_edge_prior,
@@ -148,7 +152,7 @@ def infer(
     from .readers import read_expression, read_names
     from .run import RunFolder, file_digest, versions, write_outputs
 
-    classes = {model.name: model for model in MODELS}
+    classes: dict[str, Any] = {model.name: model for model in MODELS} | dict.fromkeys(KINDS, LinearNetwork)
     if method not in classes:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(classes)}")
     programs, only_muvi = issubclass(classes[method], FactorModel), classes[method] is MuVI
@@ -173,6 +177,9 @@ def infer(
             check_options(method, "programs without gene sets from Gaussian data", of_muvi, "--method muvi")
     else:
         check_options(method, "a network", of_programs | of_muvi, "gene programs (ppca, muvi)")
+    if method in KINDS:
+        taken = {"--guide": guide, "--edge-prior": edge_prior, "--context-key": context_key}
+        check_options(method, "a network by an amortised guide", taken, "--method linear")
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
     least = {"--restarts": restarts, "--steps": steps, "--top": top, "--min-overlap": min_overlap}
@@ -236,11 +243,13 @@ def infer(
     model = classes[method].from_data(data, **options).to(place)
     for report in model.knowledge.reports.values():
         say(f"{report.name}: {report.sources_matched} gene sets" if programs else str(report))
-    engine = make_guide(guide, groups["guide"], default_guide(model), restarts=restarts, steps=steps)
+    default = Amortised(method) if method in KINDS else default_guide(model)
+    engine = make_guide(guide, groups["guide"], default, restarts=restarts, steps=steps)
     checkpoint = run.open()
     try:
         posterior = fit(
             model,
+            data.to(place) if method in KINDS else None,
             guide=engine,
             num_steps=3000 if steps is None else steps,
             restarts=4 if restarts is None else restarts,
@@ -541,6 +550,109 @@ def simulate_muvi_command(
     )
     write_factor_simulation(simulation, out)
     say(f"{cells} cells x {genes} genes, {sets} gene sets, {unlabelled} other programs: {out}")
+
+
+@simulate_app.command("sergio")
+def simulate_sergio_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int | None, typer.Option(help="Genes, regulators included [default: 100]")] = None,
+    tfs: Annotated[int | None, typer.Option(help="Regulators [default: 10]")] = None,
+    types: Annotated[int | None, typer.Option(help="Cell types [default: 5]")] = None,
+    cells: Annotated[int, typer.Option(help="Cells of each type")] = 200,
+    networks: Annotated[
+        int | None, typer.Option(help="Networks, each in a subfolder when more than one [default: 1]")
+    ] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Probability of an edge from a regulator to another gene [default: 0.1]")
+    ] = None,
+    hubs: Annotated[
+        float | None, typer.Option(help="How unequal regulators are in number of targets: 0 alike, 1 hubs [default: 0]")
+    ] = None,
+    copying: Annotated[
+        float | None, typer.Option(help="Share of genes that take the regulators of another gene [default: 0]")
+    ] = None,
+    repressive: Annotated[float | None, typer.Option(help="Share of repressing edges [default: 0.5]")] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="Decay rate of every gene [default: 1, with --targets 0.8]")
+    ] = None,
+    gene_noise: Annotated[
+        float | None, typer.Option(help="Noise amplitude of every gene [default: 0.1, with --targets 1]")
+    ] = None,
+    noise_type: Annotated[str, typer.Option(help="Noise of dpd: production and decay, sp: production, sd: decay")] = (
+        "dpd"
+    ),
+    dropout: Annotated[
+        float | None, typer.Option(help="Percentile of expression at which half of the values are lost [default: none]")
+    ] = None,
+    dropout_shape: Annotated[
+        float | None, typer.Option(help="Steepness of --dropout in log expression [default: 6.5]")
+    ] = None,
+    library: Annotated[
+        float | None, typer.Option(help="Mean of the log total of a cell [default: totals as they are]")
+    ] = None,
+    outliers: Annotated[
+        float | None, typer.Option(help="Share of genes whose expression is multiplied by a factor [default: none]")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="SERGIO's file of targets, with --regulators instead of a random network")
+    ] = None,
+    regulators: Annotated[Path | None, typer.Option(help="SERGIO's file of master regulators and their rates")] = None,
+    hill: Annotated[
+        float | None, typer.Option(help="Hill coefficient of every edge [default: 2, with --targets those of the file]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Single cells of several types from a regulatory network by SERGIO's stochastic equations: expression.h5ad
+    (cell_type in .obs, layer clean), tfs.csv, network.csv (the truth) and SERGIO's input files. X are molecules, or
+    Poisson counts with --dropout, --library or --outliers."""
+    from ..models.simulators import RandomGRN, TechnicalNoise, read_sergio, simulate_sergio
+    from .simulation import write_sergio_simulation
+
+    network: Any  # a family of networks, or the kinetics of one
+    ranges = {"sparsity": sparsity, "hubs": hubs, "copying": copying, "repressive": repressive}
+    of_random = {"genes": genes, "tfs": tfs, "types": types, "networks": networks} | ranges
+    if (targets is None) != (regulators is None):
+        raise ValueError(
+            f"{'--regulators' if targets is None else '--targets'} alone: "
+            "pass both of SERGIO's files, --targets and --regulators"
+        )
+    if dropout is None and dropout_shape is not None:
+        raise ValueError("--dropout-shape without --dropout: pass the percentile of dropout too")
+    for option, number in {"--cells": cells, "--networks": networks}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{option} {number}: expected at least 1")
+    rates = {name: value for name, value in {"decay": decay, "noise": gene_noise}.items() if value is not None}
+    if targets is not None and regulators is not None:
+        wrong = [name for name, value in of_random.items() if value is not None]
+        if wrong:
+            raise ValueError(f"--{wrong[0]} does not go with --targets: it is for random networks")
+        inputs = read_sergio(targets, regulators, hill=hill, **rates)
+        network, names = inputs.kinetics, inputs.genes
+    else:
+        sizes: dict[str, Any] = {"num_genes": genes, "num_tfs": tfs, "num_types": types, "hill": hill}
+        pairs: dict[str, Any] = {name: (value, value) for name, value in (ranges | rates).items() if value is not None}
+        network, names = RandomGRN(**{k: v for k, v in sizes.items() if v is not None}, **pairs), None
+    steps = {
+        "dropout_percentile": dropout,
+        "dropout_shape": dropout_shape,
+        "library_mean": library,
+        "outlier_probability": outliers,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in steps.items() if value is not None}
+    simulation = simulate_sergio(
+        network,
+        num_networks=networks or 1,
+        num_cells=cells,
+        noise_type=noise_type,
+        noise=TechnicalNoise(**chosen) if chosen else None,
+        genes=names,
+        seed=seed,
+    )
+    write_sergio_simulation(simulation, out)
+    number, kinds, each, width = simulation.clean.shape
+    edges = int((simulation.kinetics.strength != 0).sum())
+    of = f" in {number} networks" if number > 1 else ""
+    say(f"{number * kinds * each} cells x {width} genes of {kinds} types, {edges} edges{of}: {out}")
 
 
 def covariate_columns(text: str | None) -> list[str]:

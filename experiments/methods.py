@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..inference import GUIDES, SAMPLERS, Gibbs, MapEstimate
+from ..inference import GUIDES, SAMPLERS, Amortised, Gibbs, MapEstimate
 from ..models import MODELS, FactorModel, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, SpikeSlab, SpikeSlabLoading
 
@@ -43,6 +43,15 @@ class MethodRow:
     reference: str
 
 
+# methods that are a linear network with a guide trained on simulations
+AMORTISED = {
+    "glad": "Shrivastava et al. 2020, ICLR; 2022, J Comput Biol 29:27",
+    "glad-tf": "Shrivastava et al. 2022, J Comput Biol 29:27",
+    "grnular": "Shrivastava et al. 2022, J Comput Biol 29:27",
+}
+AMORTISED_NOTE = "calibrated on fresh simulations of its training family; elsewhere not known"
+
+
 def applies(guide: Any, prior: type[EdgePrior]) -> bool:
     """Whether a guide fits a network with this edge prior (HardMask: with its default base), or programs with this
     loading prior."""
@@ -76,4 +85,7 @@ def methods() -> pd.DataFrame:
                     names = ("", prior.__name__) if programs else (prior.__name__, "")
                     row = (model.name, infers, *names, guide.name, bool(guide.calibrated))
                     rows.append(MethodRow(*row, notes[guide.name], model.reference))
+    for method, reference in AMORTISED.items():
+        row = (method, "network", SpikeSlab.__name__, "", Amortised.name, True)
+        rows.append(MethodRow(*row, AMORTISED_NOTE, reference))
     return pd.DataFrame([vars(row) for row in rows])

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..inference import GUIDES, SAMPLERS
+from ..inference import GUIDES, SAMPLERS, Amortised
 from ..inference.samplers import Sampler
 from ..models import LIKELIHOODS
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
@@ -164,6 +164,8 @@ def make_guide(
         raise ValueError(f"unknown guide {name!r}: choose one of {', '.join(classes)}")
     kind = type(default) if name is None else classes[name]
     options = dict(options)
+    if isinstance(default, Amortised) and name is None:
+        options.setdefault("weights", default.weights)
     if issubclass(kind, Sampler):
         for key, value in (("num_chains", restarts), ("num_samples", steps)):
             if value is not None:

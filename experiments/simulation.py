@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..models.simulators import FactorSimulation, LinearSimulation
+from ..models.simulators import FactorSimulation, Kinetics, LinearSimulation, SergioSimulation, write_sergio
 from ..priors import PriorNetwork, write_gmt
 from .stored import using_mudata
 
@@ -88,6 +88,31 @@ def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
     if len(simulation.beta):
         effects = _long(simulation.beta, ("covariate", simulation.covariates), ("gene", data.genes), "effect")
         effects.to_csv(folder / "covariate_effects.csv", index=False, float_format="%.6g")
+
+
+def write_sergio_simulation(simulation: SergioSimulation, folder: Path) -> None:
+    """Write expression.h5ad (X as read, layer ``clean`` without technical noise, ``cell_type`` in ``.obs``), tfs.csv,
+    network.csv (``source, target, sign, k``) and SERGIO's input files, sergio_targets.csv and sergio_regulators.csv.
+
+    Several networks go to a subfolder each: network_000, network_001, …
+
+    Raises
+    ------
+    ValueError
+        The folder cannot be written; a network that SERGIO's files cannot hold (see `write_sergio`).
+    """
+    number = simulation.kinetics.num_networks
+    for i in range(number):
+        place = folder if number == 1 else folder / f"network_{i:03d}"
+        _make(place)
+        write_sergio(Kinetics(**{name: value[i : i + 1] for name, value in vars(simulation.kinetics).items()}), place)
+        data = simulation.data(i)
+        obs = pd.DataFrame({"cell_type": simulation.cell_types}, index=_cell_names(data.num_cells))
+        adata = anndata.AnnData(data.X.numpy(), obs=obs, var=pd.DataFrame(index=list(data.genes)))
+        adata.layers["clean"] = simulation.data(i, "clean").X.numpy()
+        adata.write_h5ad(place / "expression.h5ad")
+        pd.DataFrame({"tf": data.tfs}).to_csv(place / "tfs.csv", index=False)
+        simulation.network(i).to_csv(place / "network.csv", index=False, float_format="%.6g")
 
 
 def _long(

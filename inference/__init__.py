@@ -1,5 +1,6 @@
 """Inference: what we believe after the data, and whether we can trust it."""
 
+from .amortised import Amortised, train
 from .callbacks import Checkpoint, Progress, load_checkpoint
 from .fit import default_guide, fit
 from .gibbs import GibbsKernel
@@ -19,6 +20,7 @@ __all__ = [
     "NUTS",
     "SAMPLERS",
     "Adam",
+    "Amortised",
     "Blocked",
     "Checkpoint",
     "EdgeMoments",
@@ -36,4 +38,5 @@ __all__ = [
     "fit",
     "load_checkpoint",
     "number_of_factors",
+    "train",
 ]

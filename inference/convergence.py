@@ -64,6 +64,25 @@ def median_khat(log_weight: np.ndarray) -> float:
     return float(np.median([array_stats.psislw(-each)[1] for each in finite]))
 
 
+def target_khat(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pareto-smoothed importance weights (Vehtari et al. 2024), column by column: ``log_weight`` (draw, …) → weights
+    that sum to 1 over draws, and k-hat of each column.
+
+    Weights of graphs are discrete: a column with fewer than 25 different ones has no tail to fit, is not smoothed, and
+    its k-hat is NaN.
+    """
+    flat = log_weight.reshape(log_weight.shape[0], -1)
+    flat = flat - flat.max(0)
+    khat = np.full(flat.shape[1], math.nan)
+    for column in range(flat.shape[1]):
+        if len(np.unique(flat[:, column].round(6))) >= 25:
+            # ties, on which the generalised Pareto fit divides by zero, are broken far below any error
+            noise = 1e-6 * np.random.default_rng(0).standard_normal(len(flat))
+            flat[:, column], khat[column] = array_stats.psislw(-flat[:, column] - noise)
+    weight = np.exp(flat - flat.max(0))
+    return (weight / weight.sum(0)).reshape(log_weight.shape), khat.reshape(log_weight.shape[1:])
+
+
 class Agreement(NamedTuple):
     """How alike chains are, means over pairs of them: Jaccard index of the top ``k`` edges, and Pearson correlation of
     inclusion probabilities; ``largest`` difference of one edge's; ``above`` edges whose probability is above one half.

@@ -216,6 +216,8 @@ def _settled(posterior: Posterior) -> Check:
 
 def _khat(posterior: Posterior) -> Check:
     name = "importance weights (k-hat)"
+    if "khat_target" in posterior.attributes:
+        return _target_khat(name, posterior.attributes["khat_target"])
     if not {"lp", "lq"} <= set(posterior.attributes):
         return Check(name, math.nan, KHAT, None, "Not known: this guide has no density to compare with the model's.")
     value = median_khat(posterior.attributes["lp"] - posterior.attributes["lq"])
@@ -230,6 +232,17 @@ def _khat(posterior: Posterior) -> Check:
             f"In so many dimensions it is nearly always above {KHAT}: this alone is no objection to single edges."
         )
     return Check(name, value, KHAT, None, meaning)
+
+
+def _target_khat(name: str, khat: np.ndarray) -> Check:
+    """Of importance-corrected graphs, target by target."""
+    known = khat[np.isfinite(khat)]
+    if not known.size:
+        return Check(name, math.nan, KHAT, None, "Too few different graphs were drawn to tell.")
+    share = float((known > KHAT).mean())
+    meaning = f"The graphs of {share:.0%} of the targets were corrected from too few good draws"
+    meaning += ": fine-tune (guide.fine_tune) or draw more." if share > 0.1 else "."
+    return Check(name, float(np.median(known)), KHAT, share <= 0.1, meaning)
 
 
 # -- chains and restarts ----------------------------------------

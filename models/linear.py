@@ -280,7 +280,11 @@ class LinearNetwork(Model):
                 "or MeanField for several, or fit them one by one"
             )
         loc, scale = self.edge_prior.gaussian(values)
-        noise = values["noise_variance"]  # (*batch, 1, target)
+        return self.weights_given(loc, scale, values["noise_variance"])
+
+    def weights_given(self, loc: Tensor, scale: Tensor, noise: Tensor) -> GaussianBlock:
+        """W for independent Gaussian priors N(``loc``, ``scale``²) of the edges, each broadcastable to ``(*batch, tf,
+        target)``, and noise variances ``(*batch, 1, target)``; one context."""
         shape = torch.broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
         allowed = self.edge_prior.allowed
         kept = torch.where(allowed, self.anchor[0], 0.0)

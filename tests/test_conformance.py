@@ -12,6 +12,7 @@ from pyro import poutine
 from pyrogrn.inference import (
     GUIDES,
     SAMPLERS,
+    Amortised,
     Blocked,
     Gibbs,
     GibbsKernel,
@@ -94,7 +95,7 @@ LISTS = [
     (Model, MODELS),
     (EdgePrior, EDGE_PRIORS + LOADING_PRIORS),
     (LoadingPrior, LOADING_PRIORS),
-    (Sampler, SAMPLERS),
+    (Sampler, (*SAMPLERS, Amortised)),  # needs weights and cells: tests of its own (test_amortised.py)
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import calibration, knowledge, program_data, programs, speed, stability
+from . import amortised, calibration, knowledge, program_data, programs, speed, stability
 from .edges import run_baselines, run_linear
 from .results import Results
 
@@ -19,6 +19,12 @@ SECTIONS: dict[str, Section] = {
     "stability": stability.run,
     "linear": run_linear,
     "baselines": run_baselines,
+    "amortised_random": amortised.run_random,
+    "amortised_sergio": amortised.run_sergio,
+    "amortised_protocol": amortised.run_protocol,
+    "amortised_calibration": amortised.run_calibration,
+    "amortised_real": amortised.run_real,
+    "amortised_speed": amortised.run_speed,
     "programs_finding1": programs.run_finding1,
     "programs_toy": programs.run_toy,
     "programs_finding2": programs.run_finding2,

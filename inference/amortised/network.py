@@ -1,0 +1,141 @@
+r"""GLAD, GLAD-TF and GRNULar as posteriors over graphs: unrolled solution, evidence and head together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .evidence import CELLS, pair_evidence
+from .glad import GLAD, correlation_matrix
+from .grnular import GRNULar
+from .head import InclusionHead
+from .knowledge import PRIOR_CHANNELS
+
+KINDS = ("glad", "glad-tf", "grnular")
+
+
+class AmortisedNetwork(nn.Module):
+    r"""q(γ | X) = ∏ Bernoulli(γ_tg), one pass for any data set.
+
+    .. math:: X \to (\Theta, Z) \text{ by the unrolled algorithm}, \qquad
+              \operatorname{logit} q(\gamma_{tg} = 1 \mid X) = \mathrm{head}(|Z_{tg}|, \text{evidence}_{tg},
+              \text{knowledge}_{tg})
+
+    ``glad`` knows no regulators: it sees all genes alike, and its log-odds are those of an edge in either direction.
+    ``glad-tf`` and ``grnular`` are told them.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    unrolled
+        Options of `GLAD` or `GRNULar`.
+    width, depth
+        Of the head.
+
+    Raises
+    ------
+    ValueError
+        An unknown kind.
+    """
+
+    def __init__(
+        self, kind: str, *, unrolled: Mapping[str, Any] | None = None, width: int = 48, depth: int = 3
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}, expected one of {KINDS}")
+        self.kind = kind
+        self.options = {"unrolled": dict(unrolled or {}), "width": width, "depth": depth}
+        options = {"num_extra": len(PRIOR_CHANNELS), **(unrolled or {})}
+        self.unrolled = GRNULar(**options) if kind == "grnular" else GLAD(**options)
+        self.head = InclusionHead(width=width, depth=depth)
+
+    @property
+    def directed(self) -> bool:
+        """Whether the kind is told the regulators."""
+        return self.kind != "glad"
+
+    def sources(self, tf_index: Tensor, genes: int) -> Tensor:
+        """Genes that the kind considers as sources."""
+        return tf_index if self.directed else torch.arange(genes, device=tf_index.device)
+
+    def solve(self, X: Tensor, sources: Tensor, knowledge: Tensor) -> tuple[Tensor, Tensor]:
+        """Θ and Z ``(graph, source, gene)`` of the unrolled algorithm; ``X`` ``(graph, cell, gene)``, ``sources``
+        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``."""
+        y = (X - X.amin((-2, -1), keepdim=True).clamp_max(0.0)).log1p()
+        if isinstance(self.unrolled, GRNULar):
+            state = self.unrolled(y, sources, extra=knowledge)
+            return state.theta, state.z
+        graphs, genes = len(X), X.shape[-1]
+        rows = torch.arange(graphs, device=X.device)[:, None]
+        extra = X.new_zeros(graphs, genes, genes, knowledge.shape[-1])
+        extra[rows, sources] = knowledge
+        # a pair is known as soon as one direction is
+        extra = torch.where(extra[..., 1:2] > 0, extra, extra.transpose(1, 2))
+        mask = None
+        if self.directed:
+            is_tf = torch.zeros(graphs, genes, dtype=torch.bool, device=X.device).scatter_(1, sources, True)
+            mask = is_tf[:, :, None] | is_tf[:, None, :]
+        state = self.unrolled(correlation_matrix(y), mask=mask, extra=extra)
+        return state.theta[rows, sources], state.z[rows, sources]
+
+    def evidence(self, X: Tensor, sources: Tensor, *, groups: Tensor | None = None, seed: int = 0) -> Tensor:
+        """`pair_evidence` of one data set ``(cell, gene)``."""
+        return pair_evidence(X, sources, groups=groups, seed=seed)
+
+    def from_parts(self, evidence: Tensor, z: Tensor, knowledge: Tensor) -> Tensor:
+        """Log-odds ``(graph, source, gene)``; without regulators, those of an edge in either direction."""
+        logit: Tensor = self.head(evidence, z, knowledge)
+        return logit if self.directed else 0.5 * (logit + logit.mT)
+
+    def inputs(
+        self,
+        X: Tensor,
+        tf_index: Tensor,
+        knowledge: Tensor | None = None,
+        *,
+        groups: Tensor | None = None,
+        seed: int = 0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the head sees of one data set ``(cell, gene)``: evidence, Z and knowledge, for `from_parts`; no
+        gradients.
+
+        Beyond `evidence.CELLS` cells are thinned evenly.
+        """
+        if len(X) > CELLS:
+            kept = torch.linspace(0, len(X) - 1, CELLS, device=X.device).long()
+            X, groups = X[kept], None if groups is None else groups[kept]
+        X = X.float()
+        sources = self.sources(tf_index, X.shape[1])
+        channels = X.new_zeros(len(sources), X.shape[1], len(PRIOR_CHANNELS))
+        if knowledge is not None:
+            if self.directed:
+                channels = knowledge.to(X)
+            else:
+                channels[tf_index] = knowledge.to(X)
+                channels = torch.where(channels[..., 1:2] > 0, channels, channels.transpose(0, 1))
+                channels[..., 2] = knowledge[..., 2].amax()
+        with torch.no_grad():
+            evidence = self.evidence(X, sources, groups=groups, seed=seed)
+            _, z = self.solve(X[None], sources[None], channels[None])
+        return evidence[None], z, channels[None]
+
+    def of_inputs(self, inputs: tuple[Tensor, Tensor, Tensor], tf_index: Tensor) -> Tensor:
+        """Log-odds ``(tf, gene)`` from `inputs`."""
+        logit = self.from_parts(*inputs)[0]
+        return logit if self.directed else logit[tf_index]
+
+    def forward(
+        self,
+        X: Tensor,
+        tf_index: Tensor,
+        knowledge: Tensor | None = None,
+        *,
+        groups: Tensor | None = None,
+        seed: int = 0,
+    ) -> Tensor:
+        """Log-odds ``(tf, gene)`` of every edge of one data set ``(cell, gene)``; ``knowledge`` ``(tf, gene, 3)``,
+        ``groups`` ``(cell,)`` codes of known cell types."""
+        return self.of_inputs(self.inputs(X, tf_index, knowledge, groups=groups, seed=seed), tf_index)

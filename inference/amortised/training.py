@@ -1,0 +1,349 @@
+r"""Training of amortised guides on streams of fresh simulations."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from ..calibration import expected_calibration_error
+from .families import FAMILIES, Family, truth
+from .grnular import not_self
+from .head import log_size
+from .knowledge import simulated_knowledge
+from .losses import balanced_loss, log_loss
+from .network import AmortisedNetwork
+
+LOSSES = ("posterior", "paper")
+VALIDATION, TEST = 500_000, 900_000  # where the seeds of simulations that are never trained on begin
+PAIRS_A_STEP = 60_000  # of a step of the head: batches of larger networks take fewer of them
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train.
+
+    Attributes
+    ----------
+    solver_batches, solver_epochs, solver_graphs, solver_rate
+        ρ_nn and Λ_nn by Adam: a few graphs suffice (the paper takes 20).
+    batches, graphs
+        Simulated batches for the head, and networks in each.
+    steps, rate
+        Of the head, by AdamW on −log q; the rate falls to zero along a cosine.
+    check_every, patience
+        Validation by log score on `validation` batches of their own; the best state is kept, and that many checks
+        without a better one end the training.
+    validation, test
+        Batches for early stopping, and fresh ones for the scores that are reported.
+    """
+
+    solver_batches: int = 8
+    solver_epochs: int = 12
+    solver_graphs: int = 4
+    solver_rate: float = 0.05
+    batches: int = 300
+    graphs: int = 8
+    steps: int = 4000
+    rate: float = 3e-3
+    check_every: int = 250
+    patience: int = 6
+    validation: int = 12
+    test: int = 16
+
+    def __post_init__(self) -> None:
+        if min(value for value in vars(self).values()) <= 0:
+            raise ValueError(f"{self}: expected positive numbers")
+
+
+class Batch(NamedTuple):
+    """Networks of one size: ``evidence`` (graph, source, gene, channel), ``z`` and ``truth`` (graph, source, gene),
+    ``knowledge`` (graph, source, gene, 3), ``mask`` 0 on self-pairs."""
+
+    evidence: Tensor
+    z: Tensor
+    knowledge: Tensor
+    truth: Tensor
+    mask: Tensor
+
+    def at(self, rows: Tensor) -> "Batch":
+        return Batch(*(part[rows] for part in self))
+
+    def float(self) -> "Batch":
+        return Batch(*(part.float() for part in self))
+
+
+class Example(NamedTuple):
+    """Simulated cells ``(graph, cell, gene)`` and what is asked about them."""
+
+    X: Tensor
+    sources: Tensor
+    knowledge: Tensor
+    truth: Tensor
+    mask: Tensor
+
+
+def simulate_example(directed: bool, family: Family, graphs: int, seed: int) -> Example:
+    """Cells, candidate sources, corrupted knowledge and true edges; without regulators, edges of either direction
+    between all genes."""
+    simulation = family.simulate(graphs, seed)
+    X = simulation.X.flatten(1, 2).float()
+    sources, edges = simulation.kinetics.regulators, truth(simulation)
+    generator = torch.Generator().manual_seed(seed)
+    if not directed:
+        genes = X.shape[-1]
+        either = torch.zeros(graphs, genes, genes)
+        either[torch.arange(graphs)[:, None], sources] = edges
+        edges = torch.maximum(either, either.mT)
+        sources = torch.arange(genes).expand(graphs, genes)
+        knowledge = simulated_knowledge(edges.triu(), generator)
+        knowledge = torch.where(knowledge[..., 1:2] > 0, knowledge, knowledge.transpose(1, 2))
+    else:
+        knowledge = simulated_knowledge(edges, generator)
+    return Example(X, sources, knowledge, edges, not_self(sources, X.shape[-1]))
+
+
+def make_batch(network: AmortisedNetwork, family: Family, graphs: int, seed: int) -> Batch:
+    """Simulate and reduce to what the head sees; a pure function of its arguments."""
+    torch.set_num_threads(1)
+    example = simulate_example(network.directed, family, graphs, seed)
+    evidence = torch.stack([network.evidence(X, s, seed=seed) for X, s in zip(example.X, example.sources, strict=True)])
+    with torch.no_grad():
+        _, z = network.solve(example.X, example.sources, example.knowledge)
+    return Batch(evidence.half(), z, example.knowledge.half(), example.truth.bool(), example.mask.bool())
+
+
+def train(
+    kind: str,
+    *,
+    family: Family | str = "broad",
+    schedule: Schedule | None = None,
+    loss: str = "posterior",
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    cache: Path | None = None,
+    say: Say = lambda text: None,
+) -> tuple[AmortisedNetwork, dict[str, Any]]:
+    r"""Train one guide from nothing.
+
+    First ρ_nn and Λ_nn end to end; then, those fixed, the head. The head is trained by neural posterior estimation,
+    :math:`-\log q(\gamma^* \mid X)` averaged over simulated pairs, whose minimum is the posterior under the simulator.
+
+    Parameters
+    ----------
+    kind
+        ``glad``, ``glad-tf`` or ``grnular``.
+    family
+        A `Family`, or its name.
+    schedule, options
+        Lengths; options of the unrolled algorithm.
+    loss
+        Of ρ_nn and Λ_nn: ``posterior``, −log q with :math:`\operatorname{logit} q = a + b\log(|Z| + \epsilon)`, or
+        ``paper``, Eq. 16 on Z. The paper's asks that |Z| be 0 or 1, which a precision matrix or standardised weights
+        are not; measured on clean cells both order the pairs alike.
+    seed
+        Of initial numbers and of all simulations.
+    workers
+        Processes that simulate.
+    cache
+        Folder where simulated batches and the state of training are kept: an interrupted run resumes from it.
+    say
+        Receives progress, one line at a time.
+
+    Returns
+    -------
+    network, about
+        ``about`` holds settings and scores on fresh simulations (`evaluate`).
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"loss is {loss!r}, expected one of {LOSSES}")
+    schedule = schedule or Schedule()
+    settings = FAMILIES[family] if isinstance(family, str) else family
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = AmortisedNetwork(kind, unrolled=options)
+        _train_solver(network, settings, schedule, loss, seed, cache, say)
+        make = lambda first, count, label: _batches(  # noqa: E731
+            network, settings, schedule, seed, range(first, first + count), workers, cache, say, label
+        )
+        validation = make(VALIDATION, schedule.validation, "validation")
+        batches = make(0, schedule.batches, "training")
+        _train_head(network, batches, validation, schedule, seed, cache, say)
+        scores = evaluate(network, make(TEST, schedule.test, "test"))
+    network.eval().requires_grad_(False)
+    say("fresh simulations: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+    about = {"family": asdict(settings), "schedule": asdict(schedule), "loss": loss, "seed": seed, "scores": scores}
+    return network, about
+
+
+def _train_solver(
+    network: AmortisedNetwork,
+    family: Family,
+    schedule: Schedule,
+    kind_of_loss: str,
+    seed: int,
+    cache: Path | None,
+    say: Say,
+) -> None:
+    path = None if cache is None else cache / "solver.pt"
+    if path is not None and path.is_file():
+        network.unrolled.load_state_dict(torch.load(path, weights_only=True))
+        return
+    # the solver learns a rule of three or four numbers an entry: networks of a hundred genes are enough for it
+    small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
+    examples = [
+        simulate_example(network.directed, small, schedule.solver_graphs, seed * 1_000_003 + VALIDATION // 2 + b)
+        for b in range(schedule.solver_batches)
+    ]
+    line = torch.nn.Parameter(torch.tensor([0.0, 1.0]))  # a and b (through softplus), thrown away afterwards
+    optimizer = torch.optim.Adam([*network.unrolled.parameters(), line], lr=schedule.solver_rate)
+    best, kept = np.inf, network.unrolled.state_dict()
+    for epoch in range(schedule.solver_epochs + 1):
+        losses = []
+        for e in examples:
+            _, z = network.solve(e.X, e.sources, e.knowledge)
+            if kind_of_loss == "paper":
+                loss = balanced_loss(z, e.truth, e.mask)
+            else:
+                slope = torch.nn.functional.softplus(line[1])
+                loss = log_loss(line[0] + slope * log_size(z), e.truth, e.mask)
+            losses.append(float(loss.detach()))
+            if epoch < schedule.solver_epochs:
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.unrolled.parameters(), 1.0)
+                optimizer.step()
+        mean = float(np.mean(losses))
+        if mean < best:
+            best, kept = mean, {name: value.clone() for name, value in network.unrolled.state_dict().items()}
+        say(f"unrolled algorithm, epoch {epoch}: loss {mean:.4f}")
+    network.unrolled.load_state_dict(kept)
+    network.unrolled.requires_grad_(False)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(kept, path)
+
+
+def _batches(
+    network: AmortisedNetwork,
+    family: Family,
+    schedule: Schedule,
+    seed: int,
+    indices: range,
+    workers: int,
+    cache: Path | None,
+    say: Say,
+    label: str,
+) -> list[Batch]:
+    def path(index: int) -> Path | None:
+        return None if cache is None else cache / f"batch_{index:06d}.pt"
+
+    found: dict[int, Batch] = {}
+    for index in indices:
+        place = path(index)
+        if place is not None and place.is_file():
+            found[index] = Batch(*torch.load(place, weights_only=True))
+    missing = [index for index in indices if index not in found]
+    made = joblib.Parallel(n_jobs=workers, return_as="generator")(
+        joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
+    )
+    for count, (index, batch) in enumerate(zip(missing, made, strict=True), start=1):
+        found[index] = batch
+        place = path(index)
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(tuple(batch), place.with_suffix(".part"))
+            place.with_suffix(".part").replace(place)
+        if count % 20 == 0:
+            say(f"{label} simulations: {len(found)} of {len(indices)} batches")
+    return [found[index] for index in indices]
+
+
+def _train_head(
+    network: AmortisedNetwork,
+    batches: list[Batch],
+    validation: list[Batch],
+    schedule: Schedule,
+    seed: int,
+    cache: Path | None,
+    say: Say,
+) -> None:
+    head = network.head
+    head.standardise([b.evidence for b in batches[:40]], [b.z for b in batches[:40]])
+    optimizer = torch.optim.AdamW(head.parameters(), schedule.rate, weight_decay=1e-3)
+    cosine = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.rate, total_steps=schedule.steps)
+    best, kept, waited, first = np.inf, _copy(head), 0, 0
+    path = None if cache is None else cache / "head.pt"
+    if path is not None and path.is_file():
+        state = torch.load(path, weights_only=True)
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        cosine.load_state_dict(state["cosine"])
+        best, kept, waited, first = state["best"], state["kept"], state["waited"], state["step"]
+    for step in range(first, schedule.steps):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        batch = batches[int(torch.randint(len(batches), (), generator=generator))]
+        size = min(len(batch.truth), max(1, PAIRS_A_STEP // batch.truth[0].numel()))
+        batch = batch.at(torch.randperm(len(batch.truth), generator=generator)[:size]).float()
+        loss = log_loss(network.from_parts(batch.evidence, batch.z, batch.knowledge), batch.truth, batch.mask)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+        cosine.step()
+        if (step + 1) % schedule.check_every == 0 or step + 1 == schedule.steps:
+            score = evaluate(network, validation)["log_loss"]
+            say(f"head, step {step + 1}: validation {score:.4f} nats a pair")
+            best, kept, waited = (score, _copy(head), 0) if score < best else (best, kept, waited + 1)
+            if path is not None:
+                parts = {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "cosine": cosine.state_dict()}
+                torch.save({**parts, "best": best, "kept": kept, "waited": waited, "step": step + 1}, path)
+            if waited >= schedule.patience:
+                break
+    head.load_state_dict(kept)
+
+
+def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def evaluate(network: AmortisedNetwork, batches: list[Batch]) -> dict[str, float]:
+    """Log loss (nats a pair), its standard error over batches, ECE, and means over graphs of average precision and
+    AUROC; with prior knowledge and without in the proportion of training."""
+    losses, precision, area = [], [], []
+    probability, present = [], []
+    for logit, truth_, mask in _logits(network, batches):
+        losses.append(float(log_loss(logit, truth_, mask)))
+        for score, t, m in zip(logit, truth_, mask.bool(), strict=True):
+            if 0 < t[m].sum() < len(t[m]):
+                precision.append(float(average_precision_score(t[m], score[m])))
+                area.append(float(roc_auc_score(t[m], score[m])))
+        kept = mask.bool()
+        probability.append(torch.sigmoid(logit[kept]).numpy())
+        present.append(truth_[kept].numpy())
+    p, y = np.concatenate(probability), np.concatenate(present)
+    count = len(losses)
+    return {
+        "log_loss": float(np.mean(losses)),
+        "log_loss_se": float(np.std(losses, ddof=1) / count**0.5) if count > 1 else float("nan"),
+        "ece": expected_calibration_error(p, y),
+        "average_precision": float(np.mean(precision)),
+        "auroc": float(np.mean(area)),
+        "graphs": float(len(precision)),
+    }
+
+
+def _logits(network: AmortisedNetwork, batches: list[Batch]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    with torch.no_grad():
+        for batch in batches:
+            for row in range(len(batch.truth)):
+                one = batch.at(torch.tensor([row])).float()
+                yield network.from_parts(one.evidence, one.z, one.knowledge), one.truth, one.mask

@@ -1,0 +1,101 @@
+"""Trained weights: numbers, how they came about, and a hash that says they are what they were."""
+
+import hashlib
+import json
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .evidence import CHANNELS
+from .network import AmortisedNetwork
+
+FORMAT = 1
+SHIPPED = files(__package__) / "trained"
+
+
+def save_weights(network: AmortisedNetwork, path: Path, about: dict[str, Any]) -> str:
+    """Write one ``.npz`` with every number and a description; return the hash of both.
+
+    ``about``: the command, simulator settings, seed, and scores on fresh simulations.
+    """
+    arrays = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    description = {"format": FORMAT, "kind": network.kind, "options": network.options, "channels": list(CHANNELS)}
+    text = json.dumps({**description, "about": about}, sort_keys=True)
+    digest = _digest(arrays, text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_name(path.name + ".part")
+    with open(waiting, "wb") as stream:
+        np.savez_compressed(stream, **arrays, description=np.array(text), sha256=np.array(digest))
+    waiting.replace(path)
+    return digest
+
+
+def load_weights(which: str | Path) -> tuple[AmortisedNetwork, dict[str, Any]]:
+    """A trained network and its description (with ``sha256``): a name of `shipped`, or a file that ``pyrogrn train``
+    wrote.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, a file that is not one, was changed since, or belongs to another version.
+    """
+    known = shipped()
+    if str(which) in known:
+        source = SHIPPED / f"{which}.npz"
+        with source.open("rb") as stream:
+            content, text, digest = _read(stream, str(which))
+        if digest != known[str(which)]:
+            raise ValueError(
+                f"the shipped weights {which!r} were changed (their hash is not the recorded one): reinstall"
+            )
+    else:
+        path = Path(which)
+        if not path.is_file():
+            raise ValueError(
+                f"no trained weights {str(which)!r}: expected one of {sorted(known)}, or a file of pyrogrn train"
+            )
+        with path.open("rb") as stream:
+            content, text, digest = _read(stream, str(path))
+    description = json.loads(text)
+    if description.get("format") != FORMAT or description["channels"] != list(CHANNELS):
+        raise ValueError(
+            f"the weights {str(which)!r} belong to another version (format {description.get('format')}, "
+            f"{len(description.get('channels', []))} channels; this one reads format {FORMAT} with {len(CHANNELS)}): "
+            "train them again with pyrogrn train"
+        )
+    network = AmortisedNetwork(description["kind"], **description["options"])
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in content.items()})
+    network.eval().requires_grad_(False)
+    return network, {**description, "sha256": digest}
+
+
+def shipped() -> dict[str, str]:
+    """Names and hashes of the weights in the package."""
+    record: dict[str, str] = json.loads((SHIPPED / "sha256.json").read_text())
+    return record
+
+
+def _read(stream: Any, name: str) -> tuple[dict[str, np.ndarray], str, str]:
+    try:
+        with np.load(stream, allow_pickle=False) as stored:
+            content = {key: stored[key] for key in stored.files}
+        text, digest = str(content.pop("description")), str(content.pop("sha256"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{name} is no file of trained weights ({error}): expected one that pyrogrn train wrote"
+        ) from error
+    if _digest(content, text) != digest:
+        raise ValueError(f"{name} was changed after it was written (its hash does not fit): train again, or reinstall")
+    return content, text, digest
+
+
+def _digest(arrays: dict[str, np.ndarray], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
