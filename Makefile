@@ -29,7 +29,10 @@ demo: $(STAMP)
 	  --out demo/cells
 	$(BIN)/pyrogrn infer demo/cells/expression.h5ad --method muvi --gene-sets sets=demo/cells/gene_sets.gmt --factors 1 \
 	  --covariates covariate_1 --seed 1 --out demo/programs
-	@echo "Open demo/run/report.html and demo/programs/report.html"
+	$(BIN)/pyrogrn simulate sergio --hubs 1 --copying 0.5 --dropout 60 --seed 2 --out demo/sergio
+	$(BIN)/pyrogrn infer demo/sergio/expression.h5ad --method grnular --tfs demo/sergio/tfs.csv --truth demo/sergio/network.csv \
+	  --seed 1 --out demo/grnular
+	@echo "Open demo/run/report.html, demo/programs/report.html and demo/grnular/report.html"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from scipy.stats import halfnorm
 
-from ..inference import Posterior
+from ..inference import Amortised, Posterior
 from ..inference.datatree import thin_of
 from ..inference.layout import padded
 from ..inference.moments import aligned
@@ -179,7 +179,9 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         )
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     if posterior.calibrated and failed == []:
-        advice += ", and the probabilities mean what they say as far as the data follow a linear network"
+        like = "the cells are like the simulated ones that the guide learned on"
+        like = like if posterior.guide == Amortised.name else "the data follow a linear network"
+        advice += f", and the probabilities mean what they say as far as {like}"
     found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
@@ -459,6 +461,9 @@ def _references(posterior: Posterior) -> list[str]:
         f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
         f"The model, {posterior.model.name}: {posterior.model.reference}.",
     ]
+    if posterior.guide == Amortised.name:
+        entries.append("Its guide, GLAD and GRNULar: Shrivastava et al. 2020, ICLR; 2022, J Comput Biol 29:27.")
+        entries.append("The cells it learned on, SERGIO: Dibaeinia & Sinha 2020, Cell Systems 11:252.")
     if type(base).__name__ in priors:
         entries.append(f"Its prior on edges, {priors[type(base).__name__]}.")
     return [

@@ -353,3 +353,18 @@ def test_no_knowledge_is_zero_knowledge(kind, seeded):
     zeros = network(X, TFS, torch.zeros(3, 9, len(PRIOR_CHANNELS)), groups=code)
     assert none.shape == (3, 9)
     assert torch.equal(none, zeros)
+
+
+def test_a_channel_that_never_varied_in_training_is_not_blown_up(head):
+    """Half precision of the stored examples must not turn the rounding of a constant into evidence."""
+    examples = [torch.randn(2, 3, 5, len(CHANNELS)) for _ in range(3)]
+    constant = CHANNELS.index("log regulators")
+    for e in examples:
+        e[..., constant] = torch.tensor(2.302585).half().float()
+    head.standardise(examples, [torch.rand(2, 3, 5) for _ in range(3)])
+    assert head.spread[constant] == 1.0
+    one, other = examples[0], examples[0].clone()
+    other[..., constant] = 2.302585
+    zero = torch.zeros(2, 3, 5, len(PRIOR_CHANNELS))
+    z = torch.rand(2, 3, 5)
+    torch.testing.assert_close(head(one, z, zero), head(other, z, zero), rtol=0.0, atol=1e-2)

@@ -65,7 +65,9 @@ class InclusionHead(nn.Module):
         """Set the units of all inputs from example data sets."""
         rows = torch.cat([e.flatten(0, -2).double() for e in evidence])
         self.location.copy_(rows.mean(0))
-        self.spread.copy_(rows.std(0).clamp_min(1e-6))
+        spread = rows.std(0)
+        # a channel that hardly varies (one number of regulators) is no evidence: its rounding must not be blown up
+        self.spread.copy_(torch.where(spread > 3e-3 * rows.mean(0).abs().clamp_min(1.0), spread, 1.0))
         sizes = torch.cat([log_size(v).double().flatten() for v in z])
         self.z_location.copy_(sizes.mean())
         self.z_spread.copy_(sizes.std().clamp_min(1e-6))
