@@ -13,9 +13,9 @@ def train_command(
     kind: Annotated[str, typer.Argument(help="glad, glad-tf or grnular")],
     out: Annotated[Path, typer.Option(help="File to write, .npz")],
     family: Annotated[str, typer.Option(help="Simulations to train on: broad, compact, clean or protocol")] = "broad",
-    batches: Annotated[int, typer.Option(help="Simulated batches for the head")] = 260,
+    batches: Annotated[int, typer.Option(help="Simulated batches for the head")] = 560,
     graphs: Annotated[int, typer.Option(help="Networks in a batch")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 4500,
+    steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 5000,
     loss: Annotated[
         str, typer.Option(help="Of the thresholds and penalties: posterior (-log q) or paper (F-beta + r MSE)")
     ] = "posterior",

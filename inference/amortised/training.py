@@ -112,11 +112,16 @@ def simulate_example(directed: bool, family: Family, graphs: int, seed: int) -> 
 
 def make_batch(network: AmortisedNetwork, family: Family, graphs: int, seed: int) -> Batch:
     """Simulate and reduce to what the head sees; a pure function of its arguments."""
-    torch.set_num_threads(1)
-    example = simulate_example(network.directed, family, graphs, seed)
-    evidence = torch.stack([network.evidence(X, s, seed=seed) for X, s in zip(example.X, example.sources, strict=True)])
-    with torch.no_grad():
-        _, z = network.solve(example.X, example.sources, example.knowledge)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # workers share the cores
+    try:
+        example = simulate_example(network.directed, family, graphs, seed)
+        pairs = zip(example.X, example.sources, strict=True)
+        evidence = torch.stack([network.evidence(X, s, seed=seed) for X, s in pairs])
+        with torch.no_grad():
+            _, z = network.solve(example.X, example.sources, example.knowledge)
+    finally:
+        torch.set_num_threads(threads)
     return Batch(evidence.half(), z, example.knowledge.half(), example.truth.bool(), example.mask.bool())
 
 
@@ -162,9 +167,16 @@ def train(
     -------
     network, about
         ``about`` holds settings and scores on fresh simulations (`evaluate`).
+
+    Raises
+    ------
+    ValueError
+        An unknown kind, family or loss; options that the unrolled algorithm refuses.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss is {loss!r}, expected one of {LOSSES}")
+    if isinstance(family, str) and family not in FAMILIES:
+        raise ValueError(f"family is {family!r}, expected one of {tuple(FAMILIES)}, or a Family")
     schedule = schedule or Schedule()
     settings = FAMILIES[family] if isinstance(family, str) else family
     with torch.random.fork_rng(devices=[]):
@@ -228,8 +240,7 @@ def _train_solver(
     network.unrolled.load_state_dict(kept)
     network.unrolled.requires_grad_(False)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(kept, path)
+        _save(kept, path)
 
 
 def _batches(
@@ -259,9 +270,7 @@ def _batches(
         found[index] = batch
         place = path(index)
         if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(tuple(batch), place.with_suffix(".part"))
-            place.with_suffix(".part").replace(place)
+            _save(tuple(batch), place)
         if count % 20 == 0:
             say(f"{label} simulations: {len(found)} of {len(indices)} batches")
     return [found[index] for index in indices]
@@ -289,6 +298,8 @@ def _train_head(
         cosine.load_state_dict(state["cosine"])
         best, kept, waited, first = state["best"], state["kept"], state["waited"], state["step"]
     for step in range(first, schedule.steps):
+        if waited >= schedule.patience:  # asked first: a resumed training may have stopped here already
+            break
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         batch = batches[int(torch.randint(len(batches), (), generator=generator))]
         size = min(len(batch.truth), max(1, PAIRS_A_STEP // batch.truth[0].numel()))
@@ -305,10 +316,15 @@ def _train_head(
             best, kept, waited = (score, _copy(head), 0) if score < best else (best, kept, waited + 1)
             if path is not None:
                 parts = {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "cosine": cosine.state_dict()}
-                torch.save({**parts, "best": best, "kept": kept, "waited": waited, "step": step + 1}, path)
-            if waited >= schedule.patience:
-                break
+                _save({**parts, "best": best, "kept": kept, "waited": waited, "step": step + 1}, path)
     head.load_state_dict(kept)
+
+
+def _save(value: Any, path: Path) -> None:
+    """In one step: a file that an interrupt left half-written would stop the resumed training."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(value, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
