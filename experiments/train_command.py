@@ -36,6 +36,7 @@ def train_command(
     State is kept in OUT.work: an interrupted training resumes when the same command is given again.
     """
     from ..inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
+    from ..inference.amortised.training import LOSSES
     from .cli import say
 
     if kind not in KINDS:
@@ -44,13 +45,19 @@ def train_command(
         raise ValueError(f"unknown --family {family!r}: choose one of {', '.join(FAMILIES)}")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
-    for option, number in {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}.items():
-        if number < 1:
-            raise ValueError(f"{option} {number}: expected at least 1")
+    if loss not in LOSSES:
+        raise ValueError(f"unknown --loss {loss!r}: choose one of {', '.join(LOSSES)}")
     of_grnular = {"--inner": inner, "--layers": layers, "--epochs": epochs, "--max-cells": max_cells}
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
+    sizes = {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}
+    sizes |= {"--iterations": iterations, "--inner": inner, "--epochs": epochs, "--max-cells": max_cells}
+    for option, number in sizes.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{option} {number}: expected at least 1")
+    if layers not in (None, 2, 3):
+        raise ValueError(f"--layers {layers}: expected 2 or 3")
     options: dict[str, Any] = {"num_iterations": iterations}
     if kind == "grnular":
         named = {"num_inner": inner, "num_layers": layers}

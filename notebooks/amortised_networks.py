@@ -213,17 +213,17 @@ summary(fits, truths)
 
 # %% [markdown]
 # With 8 networks (the fast setting has 2 small ones, too few to say anything): correlation ranks at 0.32 ± 0.03, the
-# linear model at 0.34 ± 0.03, the guide at 0.45 ± 0.04. Given the half-right list, the linear model gains (0.44 ± 0.04)
-# and the guide gains more (0.72 ± 0.03, and its calibration error halves): it has learned that cells and list must
-# agree. The linear model expects two to four times as many edges as there are, and is nearly sure of them; of its
-# equations that would be right, but these cells do not follow them.
+# linear model at 0.34 ± 0.03, the guide at 0.43 ± 0.04. Given the half-right list, the linear model gains (0.44 ± 0.04)
+# and the guide gains more (0.72 ± 0.03; its calibration error falls from 0.04 to 0.03): it has learned that cells and
+# list must agree. The linear model expects two to four times as many edges as there are, and is sure of many that do
+# not exist: these cells do not follow its equations.
 
 # %% [markdown]
 # ## Towards the linear model: when is it right?
 # The guide's probabilities are of the simulator's world. `fine_tune` moves its last layers so that the linear model's
 # ELBO rises on the data at hand, and `correction="importance"` resamples graphs by the linear model's evidence: both
-# lead to the linear model's own posterior, where the guide is a good start (k-hat below 0.7) at a fraction of the
-# cost of exactness. Whether that is wanted depends on the cells. On linear cells:
+# lead towards the linear model's own posterior; k-hat below 0.7 says for which targets the draws reach it. Whether that
+# is wanted depends on the cells. On linear cells:
 
 
 # %%
@@ -275,28 +275,34 @@ def beside_gibbs(worlds: dict[str, tuple[dict[str, pd.DataFrame | Posterior], pd
 beside_gibbs({"SERGIO cells": (fits[0], truths[0]), "linear cells": (linear_fits[0], linear[0].network)})
 
 # %% [markdown]
-# On linear cells turning is right (8 networks). The guide alone was trained on another world: it ranks at 0.72 ± 0.02
-# where the exact posterior reaches 0.84 ± 0.01, expects 145 edges where there are 57, and its calibration error is
-# 0.16. Turned, it ranks at 0.83 ± 0.02 with a calibration error of 0.05, next to the sampler's 0.03.
+# On linear cells turning is right (8 networks). The guide alone was trained on another world: it ranks at 0.71 ± 0.02
+# where the exact posterior reaches 0.84 ± 0.01, expects 166 edges where there are 57, and its calibration error is
+# 0.19. Turned, it ranks at 0.84 ± 0.02 with a calibration error of 0.05, beside the sampler's 0.03.
 #
-# On SERGIO cells turning loses most of what the guide knows: 0.45 ± 0.04 becomes 0.30 ± 0.02, no better than the linear
+# On SERGIO cells turning loses most of what the guide knows: 0.43 ± 0.04 becomes 0.30 ± 0.02, no better than the linear
 # model (0.32 ± 0.02). The evidence that both steps follow is that of a straight line with Gaussian noise and
 # independent cells. Here effects saturate, the cells of a type are one trajectory, types shift many genes together, and
 # dropout hides the regulator's own level: whichever *combination* of regulators predicts a gene best wins, a proxy of
 # the type or of a lost regulator as readily as the regulator itself, and with 900 cells the evidence is strong enough
-# to overrule the guide. The calibration error does not show it (0.04 turned, 0.05 before): probabilities close to the
-# share of edges are calibrated and say little, which is why it is read together with the ranking. k-hat does not show
-# it either: it says how close one is to the linear model's posterior, not whether that model is right.
+# to overrule the guide: in the second panel its probabilities follow the linear model's order, only fewer edges in all.
+#
+# Two checks do not show it. The calibration error is 0.04 before and after, which is why it is read together with the
+# ranking. And k-hat is below 0.7 for four of five targets in either world: it says whether the draws stand for the
+# linear model's posterior, not whether that model is right. (It is known where a target's draws have at least 25
+# different weights; on linear cells, where few graphs are left in question, that is a third of the targets.)
 #
 # So: the guide as it is for cells like the simulator's; turned, or the sampler itself, where the linear model is
 # believed.
 
+
 # %%
-shares = {
-    "SERGIO cells": [found["amortised, turned towards linear"].attributes["khat_target"] for found in fits],
-    "linear cells": [found["amortised, turned towards linear"].attributes["khat_target"] for found in linear_fits],
-}
-{
-    world: f"k-hat < 0.7 for {np.mean(np.concatenate([k.ravel() for k in khat]) < 0.7):.0%} of targets"
-    for world, khat in shares.items()
-}
+def khat(found: list[dict[str, pd.DataFrame | Posterior]]) -> str:
+    values = np.concatenate(
+        [one["amortised, turned towards linear"].attributes["khat_target"].ravel() for one in found]
+    )
+    known = values[np.isfinite(values)]
+    good = f", below 0.7 for {np.mean(known < 0.7):.0%} of these" if len(known) else ""
+    return f"k-hat known for {len(known) / len(values):.0%} of targets{good}"
+
+
+{"SERGIO cells": khat(fits), "linear cells": khat(linear_fits)}

@@ -14,8 +14,10 @@ import pytest
 import torch
 from pyrogrn.experiments.cli import main
 from pyrogrn.experiments.methods import AMORTISED, methods
+from pyrogrn.experiments.simulation import write_simulation
 from pyrogrn.inference import EDGE_COLUMNS, amortised
 from pyrogrn.inference.amortised import FAMILIES, KINDS, Family, load_weights, training
+from pyrogrn.models.simulators import simulate_linear
 
 TINY = Family(genes=(14, 14), tf_share=(0.3, 0.3), types=(2, 2), cells=(60, 60), in_degree=(1.0, 2.0))
 LENGTH = ["--batches", 2, "--graphs", 2, "--steps", 20, "--iterations", 2]
@@ -62,10 +64,9 @@ def weights(short, tmp_path_factory):
 def folder(tmp_path_factory):
     """Simulated cells."""
     path = tmp_path_factory.mktemp("cells")
-    command = ("simulate", "linear", "--genes", 12, "--tfs", 3, "--cells", 60)
-    code, _, err = call(*command, "--out", path / "sim")
-    assert code == 0, err
-    return path / "sim"
+    simulation = simulate_linear(num_genes=12, num_tfs=3, num_cells=60, edge_probability=0.4, seed=1)
+    write_simulation(simulation, path, prior_noise=0.2, seed=1)
+    return path
 
 
 def infer(folder, out, *options, method="glad-tf"):
@@ -126,19 +127,20 @@ def test_an_interrupted_training_keeps_its_state_and_resumes_to_the_same_weights
         (["glad", "--graphs", 0], "--graphs 0: expected at least 1"),
         (["glad", "--steps", 0], "--steps 0: expected at least 1"),
         (["glad", "--workers", 0], "--workers 0: expected at least 1"),
-        (["glad", "--iterations", 0], "num_iterations is 0"),
+        (["glad", "--iterations", 0], "--iterations 0: expected at least 1"),
         (["glad-tf", "--inner", 2], "--inner does not go with glad-tf: it is for grnular"),
         (["glad", "--layers", 2], "--layers does not go with glad"),
         (["glad", "--epochs", 2], "--epochs does not go with glad"),
         (["glad", "--max-cells", 2], "--max-cells does not go with glad"),
         (["glad", "--base"], "--base does not go with glad"),
-        (["grnular", "--layers", 4], "num_layers is 4, expected 2 or 3"),
-        (["grnular", "--epochs", 0], "expected at least 1"),
-        (["grnular", "--max-cells", 0], "expected at least 1"),
-        (["glad", "--loss", "focal"], "loss is 'focal', expected one of"),
+        (["grnular", "--layers", 4], "--layers 4: expected 2 or 3"),
+        (["grnular", "--epochs", 0], "--epochs 0: expected at least 1"),
+        (["grnular", "--max-cells", 0], "--max-cells 0: expected at least 1"),
+        (["glad", "--loss", "focal"], "unknown --loss 'focal': choose one of posterior, paper"),
     ],
 )
-def test_bad_trainings_are_one_line(arguments, message, tmp_path):
+def test_bad_trainings_are_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(amortised, "train", None)  # what is not refused must not run for an hour
     code, _, err = call("train", *arguments, "--out", tmp_path / "w.npz")
     assert code == 2
     assert message in err
@@ -161,16 +163,14 @@ def test_weights_are_not_overwritten_unasked(weights):
 
 def test_infer_with_trained_weights(weights, folder, tmp_path):
     out = tmp_path / "run"
-    edges = pd.read_csv(folder / "network.csv")
-    edges.head(3)[["source", "target"]].assign(probability=0.9).to_csv(tmp_path / "prior.csv", index=False)
     options = ("--set", f"guide.weights={weights[0]}", "--steps", 30, "--restarts", 2)
-    prior = ("--prior", f"motif={tmp_path / 'prior.csv'}", "--truth", folder / "network.csv")
+    prior = ("--prior", f"motif={folder / 'prior.csv'}", "--truth", folder / "network.csv")
     code, _, err = infer(folder, out, *options, *prior)
     assert code == 0, err
     table = pd.read_csv(out / "edges.csv")
     assert tuple(table.columns) == EDGE_COLUMNS
     assert len(table) == 3 * 12 - 3
-    assert np.isfinite(table[["mean", "sd", "inclusion"]].to_numpy()).all()
+    assert np.isfinite(table.select_dtypes("number").to_numpy()).all()
     assert table["inclusion"].between(0, 1).all()
     config = json.loads((out / "config.json").read_text())
     assert config["method"] == "glad-tf"

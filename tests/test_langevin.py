@@ -94,7 +94,6 @@ def test_a_cycle_is_refused_when_the_program_is_made():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="constant + K H of saturated repressors rounds below 0, and its root is NaN")
 def test_saturated_repressors_leave_no_nan():
     # one type of nine has the regulators: there H(x) is 1 to all digits of float32, and nothing is produced
     replicates, types, tfs, genes = 40, 9, 3, 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import amortised, calibration, knowledge, program_data, programs, speed, stability
+from . import amortised, calibration, knowledge, program_data, programs, sergio, speed, stability
 from .edges import run_baselines, run_linear
 from .results import Results
 
@@ -19,6 +19,7 @@ SECTIONS: dict[str, Section] = {
     "stability": stability.run,
     "linear": run_linear,
     "baselines": run_baselines,
+    "sergio": sergio.run,
     "amortised_random": amortised.run_random,
     "amortised_sergio": amortised.run_sergio,
     "amortised_protocol": amortised.run_protocol,

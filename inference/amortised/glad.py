@@ -23,7 +23,7 @@ class GLAD(nn.Module):
 
     from :math:`\Theta_0 = (\hat\Sigma + tI)^{-1}`, t learned. Σ̂ is a correlation matrix, and the squared distance is
     divided by D², so the same weights mean the same at any D. With a mask (GLAD-TF) entries between two genes that are
-    no regulators are set to 0 in Z at every iteration.
+    no regulators are set to 0 in Z at every iteration (their diagonal stays, Θ is left as it comes).
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ class GLAD(nn.Module):
     def forward(self, covariance: Tensor, *, mask: Tensor | None = None, extra: Tensor | None = None) -> UnrolledState:
         """Precision matrices ``(*graph, D, D)`` of correlation matrices; ``mask`` bool, ``extra`` ``(*graph, D, D,
         num_extra)``."""
+        if extra is not None:  # the precision matrix is symmetric, and so must its thresholds be
+            extra = 0.5 * (extra + extra.transpose(-3, -2))
         size = covariance.shape[-1]
         identity = torch.eye(size, dtype=covariance.dtype, device=covariance.device)
         theta = torch.linalg.inv(covariance + self.log_offset.exp() * identity)

@@ -298,4 +298,5 @@ class _Edges:
                 power = (x / (half + TINY)[:, None]).pow_(n).clamp_max_(HUGE)
                 response = power / (power + 1)
             torch.baddbmm(made, response.reshape(networks, steps * types, tfs), strength, out=made)
-        return self.buffer.transpose(0, 1)
+        # a repressed gene's K·H + |K| may round to a hair below 0, of which the noise would take the root
+        return self.buffer.clamp_min_(0.0).transpose(0, 1)
