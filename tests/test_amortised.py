@@ -313,14 +313,14 @@ def test_importance_gives_the_inclusion_of_gibbs(model, cells, file, plain, gibb
 
 
 def test_fine_tuning_raises_the_elbo_and_comes_nearer_to_gibbs(model, cells, file, plain, gibbs):
-    options = {"fine_tune": 80, "rate": 0.02}
+    options = {"fine_tune": 150, "rate": 0.005, "num_samples": 100}
     tuned = fit(model, cells, guide=guide(file, **options), seed=3)
     elbo = np.asarray(tuned.history.elbo).mean(0)
-    assert len(elbo) == 80
+    assert len(elbo) == 150
     assert elbo[-20:].mean() > elbo[:5].mean() + 5
-    assert distance(tuned, gibbs) < 0.7 * distance(plain, gibbs)
-    both = fit(model, cells, guide=guide(file, **options, correction="importance", num_samples=120), seed=3)
-    assert distance(both, gibbs) < distance(tuned, gibbs)
+    assert distance(tuned, gibbs) < 0.5 * distance(plain, gibbs)
+    both = fit(model, cells, guide=guide(file, **options, correction="importance"), seed=3)
+    assert distance(both, gibbs) < 0.8 * distance(tuned, gibbs)
 
 
 def test_only_the_guide_as_trained_claims_calibration(file):

@@ -25,6 +25,7 @@ from .weights import load_weights
 WARMUP = 40  # scans that settle noise and hyperparameters; given graphs they hardly depend on where they began
 SCANS = 2  # between a new graph and its draw
 GRAPHS_A_STEP = 8  # of fine-tuning
+DEFENSIVE = 4.0  # largest log-odds of graphs that are to be weighed: an edge never drawn cannot be corrected
 CORRECTIONS = ("none", "importance")
 
 
@@ -121,7 +122,8 @@ class Amortised(Sampler):
                 state = self._settled(kernel, logit, generator)
             kernel.hyper.adapting = False
             weigh = self.correction == "importance"
-            drawn = sample_graphs(kernel, state, logit, self.num_samples, weigh=weigh, generator=generator)
+            proposal = logit.clamp(-DEFENSIVE, DEFENSIVE) if weigh else logit
+            drawn = sample_graphs(kernel, state, proposal, self.num_samples, weigh=weigh, generator=generator)
             graphs, probability = drawn.graph, torch.sigmoid(logit) * kernel.allowed
             collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
             probability = probability.expand(self.num_chains, -1, -1)
