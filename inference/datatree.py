@@ -21,7 +21,7 @@ from .layout import is_edge_site, padded
 from .moments import EdgeMoments, aligned
 from .posterior import Posterior, thin_of
 from .predictive import predict_cells
-from .samplers import NUTS, Gibbs
+from .samplers import AMORTISED, NUTS, Gibbs
 from .storage import package_version
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
@@ -160,7 +160,7 @@ def attributes_of(posterior: Posterior) -> dict[str, Any]:
 
 def is_sampler(posterior: Posterior) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
-    return posterior.guide in {Gibbs.name, NUTS.name}
+    return posterior.guide in {Gibbs.name, NUTS.name, AMORTISED}
 
 
 # -- groups ----------------------------------------

@@ -162,6 +162,8 @@ def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield from (_trace_rhat(posterior), *_rhats(posterior, seed))
     if "restart_agreement" in posterior.attributes:
         yield _same_optimum(posterior)
+    if "khat_target" in posterior.attributes:
+        yield _khat(posterior)
     sizes = {name: least_ess(value) for name, value in _small(posterior).items() if not _is_vector(posterior, name)}
     sizes = {name: value for name, value in sizes.items() if math.isfinite(value)}
     if not sizes:

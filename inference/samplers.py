@@ -23,6 +23,7 @@ from .interrupts import deferred_interrupts
 from .moments import Collector
 from .svi import History
 
+AMORTISED = "amortised"  # the name of the guide in amortised/, which builds on this module
 NUTS_LIMIT = 30  # genes: beyond it the reference takes hours
 
 

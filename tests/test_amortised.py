@@ -315,7 +315,7 @@ def test_importance_gives_the_inclusion_of_gibbs(model, cells, file, plain, gibb
 def test_fine_tuning_raises_the_elbo_and_comes_nearer_to_gibbs(model, cells, file, plain, gibbs):
     options = {"fine_tune": 150, "rate": 0.005, "num_samples": 100}
     tuned = fit(model, cells, guide=guide(file, **options), seed=3)
-    elbo = np.asarray(tuned.history.elbo).mean(0)
+    elbo = np.asarray(tuned.attributes["fine_tune_elbo"]).mean(0)
     assert len(elbo) == 150
     assert elbo[-20:].mean() > elbo[:5].mean() + 5
     assert distance(tuned, gibbs) < 0.5 * distance(plain, gibbs)

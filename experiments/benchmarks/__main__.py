@@ -24,6 +24,7 @@ SECTIONS: dict[str, Section] = {
     "amortised_sergio": amortised.run_sergio,
     "amortised_protocol": amortised.run_protocol,
     "amortised_calibration": amortised.run_calibration,
+    "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
     "amortised_speed": amortised.run_speed,
     "programs_finding1": programs.run_finding1,

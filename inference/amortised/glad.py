@@ -32,10 +32,10 @@ class GLAD(nn.Module):
     num_extra
         Prior features of a pair, see `ThresholdNetwork`.
     root
-        ``eigh`` (CPU) or ``newton-schulz`` (GPU), see `spectral_step`.
+        ``eigh`` or ``newton-schulz``, see `spectral_step`. Default: eigh on CPU, Newton-Schulz on GPU.
     """
 
-    def __init__(self, *, num_iterations: int = 15, num_extra: int = 0, root: str = "eigh") -> None:
+    def __init__(self, *, num_iterations: int = 15, num_extra: int = 0, root: str | None = None) -> None:
         super().__init__()
         if num_iterations < 1:
             raise ValueError(f"num_iterations is {num_iterations}, expected at least 1")
@@ -53,10 +53,11 @@ class GLAD(nn.Module):
         theta = torch.linalg.inv(covariance + self.log_offset.exp() * identity)
         theta = 0.5 * (theta + theta.mT)
         z, penalty = theta, torch.ones_like(covariance[..., 0, 0])
+        root = self.root or ("newton-schulz" if covariance.is_cuda else "eigh")
         for _ in range(self.num_iterations):
             penalty = self.penalty((z - theta).square().mean((-2, -1)), penalty)
             Y = covariance / penalty[..., None, None] - z
-            theta = spectral_step(Y, 4 / penalty, root=self.root)
+            theta = spectral_step(Y, 4 / penalty, root=root)
             z = soft_threshold(theta, self.threshold(theta, covariance, z, extra))
             if mask is not None:
                 z = z * (mask | identity.bool())

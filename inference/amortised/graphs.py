@@ -10,9 +10,8 @@ from ..gibbs import GibbsKernel
 from ..gibbs_hyper import State
 from ..gibbs_sweep import EdgePriorState, sweep
 
-JOINT_TFS = (
-    128  # up to here W given the graph is one joint draw; beyond, coordinate sweeps, as the cubes grow too large
-)
+# up to here W given the graph is one joint draw; beyond, the cubes cost too much: coordinate sweeps
+JOINT_TFS = 64
 SWEEPS = 5
 CERTAIN = 60.0  # log-odds that hold an inclusion variable where it is
 

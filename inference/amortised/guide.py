@@ -15,7 +15,7 @@ from ..callbacks import Callback, FitState
 from ..convergence import target_khat
 from ..interrupts import deferred_interrupts
 from ..moments import Collector
-from ..samplers import Sampler, sites_of
+from ..samplers import AMORTISED, Sampler, sites_of
 from ..svi import History
 from .graphs import GivenGraph, sample_graphs
 from .knowledge import knowledge_channels
@@ -71,7 +71,7 @@ class Amortised(Sampler):
     correction: str = "none"
     fine_tune: int = 0
     rate: float = 1e-3
-    name = "amortised"
+    name = AMORTISED
 
     def __post_init__(self) -> None:
         if self.correction not in CORRECTIONS:
@@ -115,7 +115,8 @@ class Amortised(Sampler):
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
         state = self._settled(kernel, logit, generator)
-        elbo: list[np.ndarray] = []
+        trace: list[np.ndarray] = []  # log-likelihood of every draw
+        elbo: list[np.ndarray] = []  # of fine-tuning
         with deferred_interrupts() as check_interrupt:
             if self.fine_tune:
                 logit = self._fine_tuned(network, inputs, model, kernel, state, generator, elbo, callbacks)
@@ -137,14 +138,15 @@ class Amortised(Sampler):
                     state = kernel.given(state, graph)
                 state["W"] = state["W"] * kernel.allowed
                 collector.add(sites_of(model, state), probability)
-                if not self.fine_tune:
-                    elbo.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
+                trace.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
                 info = FitState(index + 1, self.num_samples, "graphs", dict)
                 for callback in callbacks:
                     callback(info)
                 check_interrupt()
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
-        table = np.stack(elbo, axis=1)
+        if elbo:
+            collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)
+        table = np.stack(trace, axis=1)
         steps = np.arange(1, table.shape[1] + 1)
         return collector, History("budget", table, steps, np.zeros(len(steps)), time.monotonic() - started)
 
