@@ -22,6 +22,7 @@ SECTIONS: dict[str, Section] = {
     "sergio": sergio.run,
     "amortised_random": amortised.run_random,
     "amortised_sergio": amortised.run_sergio,
+    "amortised_clean": amortised.run_clean_only,
     "amortised_protocol": amortised.run_protocol,
     "amortised_calibration": amortised.run_calibration,
     "amortised_logscore": amortised.run_log_score,
