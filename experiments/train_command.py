@@ -51,7 +51,7 @@ def train_command(
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
-    sizes = {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}
+    sizes: dict[str, int | None] = {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}
     sizes |= {"--iterations": iterations, "--inner": inner, "--epochs": epochs, "--max-cells": max_cells}
     for option, number in sizes.items():
         if number is not None and number < 1:
