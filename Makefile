@@ -32,7 +32,12 @@ demo: $(STAMP)
 	$(BIN)/pyrogrn simulate sergio --hubs 1 --copying 0.5 --dropout 60 --seed 2 --out demo/sergio
 	$(BIN)/pyrogrn infer demo/sergio/expression.h5ad --method grnular --tfs demo/sergio/tfs.csv --truth demo/sergio/network.csv \
 	  --seed 1 --out demo/grnular
-	@echo "Open demo/run/report.html, demo/programs/report.html and demo/grnular/report.html"
+	$(BIN)/pyrogrn simulate panel --genes 40 --seed 1 --out demo/panel
+	$(BIN)/pyrogrn infer demo/panel/expression.h5ad --method factorbox --perturbation-key perturbation \
+	  --truth demo/panel/network.csv --seed 1 --out demo/factorbox
+	$(BIN)/pyrogrn predict demo/factorbox --knockdown G0001 --out demo/factorbox_G0001.csv
+	$(BIN)/pyrogrn flux demo/factorbox --out demo/factorbox_flux.csv
+	@echo "Open demo/run/report.html, demo/programs/report.html demo/grnular/report.html and demo/factorbox/report.html"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -10,6 +10,8 @@ _PUBLIC = {
     "ExpressionData": "models",
     "GramStatistics": "models",
     "LinearNetwork": "models",
+    "FactorBox": "models",
+    "CellBox": "models",
     "PPCA": "models",
     "MuVI": "models",
     "PriorNetwork": "priors",
@@ -40,6 +42,9 @@ _PUBLIC = {
     "simulate_ppca": "models.simulators",
     "simulate_muvi": "models.simulators",
     "simulate_sergio": "models.simulators",
+    "simulate_panel": "models.simulators",
+    "alternate": "inference",
+    "flux_table": "inference",
 }
 
 __all__ = ["__version__", *_PUBLIC]

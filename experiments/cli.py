@@ -95,6 +95,12 @@ def infer(
     perturbation_key: Annotated[
         str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")
     ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Of cellbox: conditions x nodes, what acts on each node from outside")
+    ] = None,
+    nodes: Annotated[
+        Path | None, typer.Option(help="Of cellbox: table node,kind; drug_activity and phenotype carry rules")
+    ] = None,
     drop_constant: Annotated[
         bool, typer.Option("--drop-constant", help="Drop genes without variance instead of refusing them")
     ] = False,
@@ -106,7 +112,10 @@ def infer(
         int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Kept draws by chain of a sampler [400], most steps of a variational fit [3000]")
+        int | None,
+        typer.Option(
+            help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same draws")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
@@ -119,7 +128,7 @@ def infer(
         Path | None, typer.Option(help="Known network (source,target): adds reliability to the report")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="prior.NAME=VALUE, guide.NAME=VALUE or fit.NAME=VALUE; repeatable")
+        list[str] | None, typer.Option("--set", help="model.NAME=VALUE, prior., guide. or fit.; repeatable")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")] = False,
@@ -138,7 +147,10 @@ def infer(
     from ..inference.amortised import KINDS
     from ..inference.diagnostics import verdict
     from ..models import MODELS, FactorModel, LinearNetwork, MuVI
+    from ..models.panel import panel_notes
     from .options import (
+        check_kind,
+        check_model_options,
         check_options,
         make_edge_prior,
         make_guide,
@@ -149,7 +161,7 @@ def infer(
         read_gene_sets,
         read_priors,
     )
-    from .readers import read_expression, read_names
+    from .readers import read_expression, read_kinds, read_names
     from .run import RunFolder, file_digest, versions, write_outputs
 
     classes: dict[str, Any] = {model.name: model for model in MODELS} | dict.fromkeys(KINDS, LinearNetwork)
@@ -163,6 +175,7 @@ def infer(
         "--perturbation-key": perturbation_key,
         "--truth": truth,
     }
+    of_cellbox = {"--inputs": inputs, "--nodes": nodes}
     of_programs = {
         "--factors": factors,
         "--loading-prior": loading_prior,
@@ -171,6 +184,14 @@ def infer(
         "--annotate": annotate,
     }
     of_muvi = {"--gene-sets": gene_sets, "--likelihood": likelihood, "--min-overlap": min_overlap}
+    if method == "cellbox":
+        check_options(method, "responses to inputs", {"--perturbation-key": perturbation_key}, "panels of knock-downs")
+    else:
+        check_options(method, "networks or programs without inputs", of_cellbox, "--method cellbox")
+    if method == "factorbox" and perturbation_key is None:
+        raise ValueError("--method factorbox needs --perturbation-key: the column that names the gene knocked down")
+    if method == "cellbox" and inputs is None:
+        raise ValueError("--method cellbox needs --inputs: a table of conditions x nodes with what acts on each node")
     if programs:
         check_options(method, "gene programs", of_networks, "networks")
         if not only_muvi:
@@ -196,6 +217,7 @@ def infer(
     run = RunFolder(out, overwrite=overwrite, resume=resume)
     place = pick_device(device)
     groups = parse_settings(settings or [])
+    check_model_options(method, groups["model"])
     options: dict[str, Any]  # of the model
     libraries = read_gene_sets(gene_sets or [])
     columns = covariate_columns(covariates)
@@ -213,8 +235,10 @@ def infer(
             options["min_overlap"] = min_overlap
     else:
         networks = read_priors(prior or [])
-        edge_prior = edge_prior or "spike-slab"
-        options = {"edge_prior": make_edge_prior(edge_prior, groups["prior"]), "networks": networks}
+        edge_prior = edge_prior or ("laplace" if method == "cellbox" else "spike-slab")
+        options = {"edge_prior": make_edge_prior(edge_prior, groups["prior"]), "networks": networks, **groups["model"]}
+        if nodes is not None:
+            options["kinds"] = read_kinds(nodes)
     names = read_names(tfs) if tfs is not None else None
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     data = read_expression(
@@ -227,7 +251,10 @@ def infer(
         drop_constant=drop_constant,
         covariates=columns,
         missing=missing,
+        inputs=inputs,
     )
+    if method == "factorbox":
+        data = data.with_missing(data.missing, *panel_notes(data))
     for note in data.notes:
         say(note)
     if programs:
@@ -245,6 +272,8 @@ def infer(
         say(f"{report.name}: {report.sources_matched} gene sets" if programs else str(report))
     default = Amortised(method) if method in KINDS else default_guide(model)
     engine = make_guide(guide, groups["guide"], default, restarts=restarts, steps=steps)
+    if method in KINDS:
+        check_kind(method, engine.weights)
     checkpoint = run.open()
     try:
         posterior = fit(
@@ -319,6 +348,10 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="A folder made by `infer`")],
     out: Annotated[Path, typer.Option(help="csv to write")],
     knockout: Annotated[str | None, typer.Option(help="GENE[,GENE...] set to zero, together")] = None,
+    knockdown: Annotated[
+        str | None, typer.Option(help="Of factorbox: GENE[,GENE...] brought down as the panel does it")
+    ] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="Of cellbox: NODE=DOSE; repeatable")] = None,
     overexpress: Annotated[
         list[str] | None, typer.Option(help="GENE=LEVEL in the units of the data; repeatable")
     ] = None,
@@ -334,40 +367,65 @@ def predict(
 ) -> None:
     """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
     settled, control)."""
-    import pandas as pd
-
     from ..inference import Posterior
+    from .options import parse_levels
 
-    if all_knockouts == bool(knockout or overexpress):
-        raise ValueError("choose either --all-knockouts, or genes with --knockout and --overexpress")
-    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
-    levels: dict[str, float] = {}
-    for entry in overexpress or []:
-        gene, _, value = entry.partition("=")
-        try:
-            levels[gene] = float(value)
-        except ValueError:
-            raise ValueError(f"--overexpress {entry}: expected GENE=LEVEL with a number") from None
-
-    def one(genes: tuple[str, ...]) -> pd.DataFrame:
-        return posterior.predict(
-            knockout=genes, overexpress=levels, context=context, steps=propagate, level=level, num_draws=draws
+    if all_knockouts == bool(knockout or knockdown or overexpress or inputs):
+        raise ValueError(
+            "choose either --all-knockouts, or genes with --knockout, --knockdown and --overexpress, or --input"
         )
+    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
+    levels, doses = parse_levels("--overexpress", overexpress), parse_levels("--input", inputs)
 
     if all_knockouts:
-        parts = []
-        for gene in posterior.coords["tf"]:
-            table = one((gene,))
-            table.insert(0, "knockout", gene)
-            parts.append(table)
-        table = pd.concat(parts, ignore_index=True)
+        table = posterior.knockouts(context=context, steps=propagate, level=level, num_draws=draws)
     else:
-        table = one(tuple(knockout.split(",")) if knockout else ())
+        table = posterior.predict(
+            knockout=tuple(knockout.split(",")) if knockout else (),
+            overexpress=levels,
+            knockdown=tuple(knockdown.split(",")) if knockdown else (),
+            inputs=doses,
+            context=context,
+            steps=propagate,
+            level=level,
+            num_draws=draws,
+        )
     write_table(table, out)
     settled = table["settled"].min()
     if settled < 1:
-        say(f"in {1 - settled:.0%} of the draws the network has no stable steady state; they are left out")
+        ways = [f"{way} in {share:.0%}" for way, share in table.attrs.items() if share]
+        told = f" ({', '.join(ways)})" if ways else ""
+        say(f"in {1 - settled:.0%} of the draws the network has no stable steady state{told}; they are left out")
     say(str(out))
+
+
+@app.command()
+def flux(
+    folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method factorbox` or `cellbox`")],
+    out: Annotated[Path, typer.Option(help="csv to write; the figure goes beside it, .png")],
+    context: Annotated[str | None, typer.Option(help="One context's network")] = None,
+    level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
+    draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 20,
+    top: Annotated[int, typer.Option(help="Genes in the figure")] = 25,
+) -> None:
+    """Variance flux analysis: which genes drive the variation of the others at the undisturbed steady state, with
+    intervals."""
+    from ..inference import Posterior
+    from ..inference.flux import flux_table
+    from ..models import CellBox, FactorBox
+    from .panel_figures import plot_flux
+
+    if draws < 2 or top < 1:
+        raise ValueError(f"--draws {draws}, --top {top}: expected at least 2 draws and 1 gene")
+    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
+    table, shares = flux_table(posterior, context=context, level=level, num_draws=draws)
+    write_table(table, out)
+    assert isinstance(posterior.model, FactorBox | CellBox)  # `flux_table` refuses others
+    figure = plot_flux(table, shares, posterior.model.genes, top=top)
+    figure.savefig(out.with_suffix(".png"), dpi=150, bbox_inches="tight")
+    if table["settled"].iloc[0] < 1:
+        say(f"in {1 - table['settled'].iloc[0]:.0%} of the draws the network has no stable steady state; left out")
+    say(f"{out}, {out.with_suffix('.png')}")
 
 
 @app.command()
@@ -465,6 +523,38 @@ def simulate_linear_command(
     )
     write_simulation(simulation, out, prior_noise=prior_noise, seed=seed)
     say(f"{simulation.data.num_cells} cells x {genes} genes, {len(simulation.network)} edges: {out}")
+
+
+@simulate_app.command("panel")
+def simulate_panel_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other")] = 100,
+    in_degree: Annotated[float, typer.Option(help="Regulators of a gene, on average")] = 3.0,
+    knocked_down: Annotated[float, typer.Option(help="Share of the genes that have a knock-down")] = 1.0,
+    replicates: Annotated[int, typer.Option(help="Conditions of each knock-down")] = 1,
+    contexts: Annotated[int, typer.Option(help="Contexts with related networks")] = 1,
+    hidden: Annotated[int, typer.Option(help="Hidden inputs that conditions share")] = 0,
+    noise: Annotated[float, typer.Option(help="Sd of the noise in the drive")] = 0.1,
+    prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Steady states of a knock-down panel (FactorBox): expression.h5ad and .csv.gz, tfs.csv, network.csv (the truth),
+    prior.csv (the truth corrupted)."""
+    from ..models.simulators import simulate_panel
+    from .simulation import write_simulation
+
+    simulation = simulate_panel(
+        num_genes=genes,
+        in_degree=in_degree,
+        knocked_down=knocked_down,
+        replicates=replicates,
+        num_contexts=contexts,
+        num_hidden=hidden,
+        drive_noise=noise,
+        seed=seed,
+    )
+    write_simulation(simulation, out, prior_noise=prior_noise, seed=seed)
+    say(f"{simulation.data.num_cells} conditions x {genes} genes, {len(simulation.network)} edges: {out}")
 
 
 @simulate_app.command("ppca")

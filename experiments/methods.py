@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ..inference import GUIDES, SAMPLERS, Amortised, Gibbs, MapEstimate
-from ..models import MODELS, FactorModel, Model
+from ..models import MODELS, CellBox, FactorModel, LinearNetwork, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, SpikeSlab, SpikeSlabLoading
 
 # why a guide is, or is not, to be trusted on the probability of an edge; the figures are in experiments/results/
@@ -52,9 +52,11 @@ AMORTISED = {
 AMORTISED_NOTE = "calibrated on fresh simulations of its training family; elsewhere not known"
 
 
-def applies(guide: Any, prior: type[EdgePrior]) -> bool:
+def applies(guide: Any, prior: type[EdgePrior], model: type[Model] = LinearNetwork) -> bool:
     """Whether a guide fits a network with this edge prior (HardMask: with its default base), or programs with this
     loading prior."""
+    if model is CellBox and guide.name in ("gibbs", "blocked"):
+        return False  # its steady states are not linear in W
     if prior in LOADING_PRIORS:
         return guide is not MapEstimate or prior is not SpikeSlabLoading
     if guide is Gibbs:
@@ -81,7 +83,7 @@ def methods() -> pd.DataFrame:
         infers = "programs" if programs else "network"
         for prior in priors_of(model):
             for guide in (*SAMPLERS, *GUIDES):
-                if applies(guide, prior):
+                if applies(guide, prior, model):
                     names = ("", prior.__name__) if programs else (prior.__name__, "")
                     row = (model.name, infers, *names, guide.name, bool(guide.calibrated))
                     rows.append(MethodRow(*row, notes[guide.name], model.reference))

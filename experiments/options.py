@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..inference import GUIDES, SAMPLERS, Amortised
+from ..inference.amortised import load_weights
 from ..inference.samplers import Sampler
 from ..models import LIKELIHOODS
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
@@ -24,20 +25,20 @@ FIT_OPTIONS = ("num_draws", "threshold")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``["prior.spike_ratio=0.02", "guide.num_chains=2"]`` → ``{"prior": {...}, "guide": {...}, "fit": {}}``.
+    """``["prior.spike_ratio=0.02", "guide.num_chains=2"]`` → ``{"prior": {...}, "guide": {...}, "model": {}, ...}``.
 
     Raises
     ------
     ValueError
         No ``=``, an unknown group, or a value that is neither a number nor a word.
     """
-    groups: dict[str, dict[str, Any]] = {"prior": {}, "guide": {}, "fit": {}}
+    groups: dict[str, dict[str, Any]] = {"model": {}, "prior": {}, "guide": {}, "fit": {}}
     for setting in settings:
         key, sep, text = setting.partition("=")
         group, dot, name = key.strip().partition(".")
         if not sep or not dot or group not in groups:
             raise ValueError(
-                f"--set {setting}: expected prior.NAME=VALUE, guide.NAME=VALUE or "
+                f"--set {setting}: expected model.NAME=VALUE, prior.NAME=VALUE, guide.NAME=VALUE or "
                 "fit.NAME=VALUE, for example prior.spike_ratio=0.02"
             )
         groups[group][name] = _value(text.strip())
@@ -171,6 +172,36 @@ def make_guide(
             if value is not None:
                 options.setdefault(key, value)
     return make(kind, options, "guide")
+
+
+MODEL_OPTIONS = {"factorbox": ("gain", "levels", "hidden", "knockdown"), "cellbox": ("solver",)}
+
+
+def check_model_options(method: str, options: Mapping[str, Any]) -> None:
+    """Refuse ``--set model.NAME`` that the method does not take."""
+    known = MODEL_OPTIONS.get(method, ())
+    for name in options:
+        if name not in known:
+            raise ValueError(f"--set model.{name}: --method {method} takes {', '.join(known) or 'no model options'}")
+
+
+def parse_levels(option: str, entries: Sequence[str] | None) -> dict[str, float]:
+    """``["SPI1=2.5"]`` → ``{"SPI1": 2.5}``."""
+    levels: dict[str, float] = {}
+    for entry in entries or []:
+        name, _, value = entry.partition("=")
+        try:
+            levels[name] = float(value)
+        except ValueError:
+            raise ValueError(f"{option} {entry}: expected NAME=VALUE with a number") from None
+    return levels
+
+
+def check_kind(method: str, weights: str) -> None:
+    """Refuse weights of another kind than the method that is asked for."""
+    kind = load_weights(weights)[0].kind
+    if kind != method:
+        raise ValueError(f"--set guide.weights={weights}: these are weights of {kind}: use --method {kind}")
 
 
 def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:

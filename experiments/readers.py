@@ -39,6 +39,7 @@ def read_expression(
     backed: bool | None = None,
     covariates: Sequence[str] = (),
     missing: bool = False,
+    inputs: Path | str | None = None,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
@@ -73,6 +74,9 @@ def read_expression(
     missing
         True: NaN, and in a table empty cells or NA, are missing values. Default False: they are refused. Modalities of
         an h5mu may lack cells in either case.
+    inputs
+        Table of what acts on genes from outside, conditions × genes: its rows are matched to the cells by name
+        (`ExpressionData.with_inputs`). One expression file only.
 
     Returns
     -------
@@ -106,6 +110,8 @@ def read_expression(
     names = context_names(files)
     keys = {"context": context_key, "perturbed": perturbation_key}
     wanted = [key for key in (*keys.values(), *covariates) if key is not None]
+    if inputs is not None and (len(files) > 1 or files[0].suffix.lower() == ".h5mu"):
+        raise ValueError("inputs go with one expression file (h5ad, zarr, csv or tsv): join the conditions first")
     parts, tables = [], []
     for path in files:
         with about(path):
@@ -115,6 +121,8 @@ def read_expression(
                 stored = read_stored(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
                 cells = _as_cells(stored, tfs, backed)
                 data, table = _expression(cells, stored, missing), cells.row_table
+                if inputs is not None:
+                    data = _with_inputs(data, list(cells.rows), Path(inputs))
             data = _annotated(data, keys, table, covariates)
             parts.append(_normalized(data, normalize, drop_constant))
             tables.append(table[list(covariates)])
@@ -125,6 +133,40 @@ def read_expression(
         if covariates:
             data = data.annotated(covariates=_one_table(tables))
         return data.without_constant_genes() if drop_constant else data
+
+
+def _with_inputs(data: ExpressionData, cells: list[str], path: Path) -> ExpressionData:
+    with about(path):
+        stored = read_stored(path, layer=None, text=set(), backed=False, missing=False)
+        place = {str(name): i for i, name in enumerate(stored.rows)}
+        unknown = [name for name in cells if str(name) not in place]
+        if unknown or len(place) < len(stored.rows):
+            found = f"no row for {some(unknown, 3)}" if unknown else "rows with the same name"
+            raise ValueError(f"{found}: expected one row of inputs for each condition of the expression file")
+        rows = [place[str(name)] for name in cells]
+        matrix = stored.matrix.toarray() if sp.issparse(stored.matrix) else np.asarray(stored.matrix)
+        frame = pd.DataFrame(matrix[rows], columns=[str(c) for c in stored.columns])
+        # a column that nothing acts on may name something that is not measured
+        frame = frame.loc[:, (frame != 0).any() | frame.columns.isin(data.genes)]
+        return data.with_inputs(frame)
+
+
+def read_kinds(path: Path | str) -> dict[str, str]:
+    """Kind of each node from a table with columns ``node`` and ``kind`` (CellBox).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; no such columns, or a node listed twice.
+    """
+    path = Path(path)
+    with about(path):
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
+        if not {"node", "kind"} <= set(table.columns):
+            raise ValueError(f"has columns {list(table.columns)}: expected node and kind")
+        if table["node"].duplicated().any():
+            raise ValueError(f"lists {some(table['node'][table['node'].duplicated()].tolist(), 3)} twice")
+        return dict(zip(table["node"], table["kind"].fillna(""), strict=True))
 
 
 def read_names(path: Path | str) -> list[str]:

@@ -41,7 +41,7 @@ COLUMNS = {
     "regulator changes by one of its own, other regulators held fixed. Positive: activation; negative: repression.",
     "sd": "Posterior standard deviation of the weight.",
     "lower, upper": f"The weight lies between them with a probability of {LEVEL:.0%}, given the model.",
-    "inclusion": "Probability that the edge exists. If the linear model is right, "
+    "inclusion": "Probability that the edge exists. If the model is right, "
     "about 80% of the edges at 0.8 are real, where the "
     "target is not itself a regulator; between two regulators the direction cannot be told without interventions.",
     "sign_probability": "Probability that the sign (activation or repression) is right, given that the edge exists.",
@@ -179,14 +179,15 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         )
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     if posterior.calibrated and failed == []:
-        like = "the cells are like the simulated ones that the guide learned on"
-        like = like if posterior.guide == Amortised.name else "the data follow a linear network"
+        like = f"the data follow {posterior.model.story}"
+        if posterior.guide == Amortised.name:
+            like = "the cells are like the simulated ones that the guide learned on"
         advice += f", and the probabilities mean what they say as far as {like}"
     found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
-        "An edge is a direct effect in a linear model of the measured genes: evidence of regulation, not proof of "
-        "binding. An unmeasured common cause looks like an edge."
+        f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "
+        "proof of binding. An unmeasured common cause looks like an edge."
     )
     return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>", paragraph(caution, "soft")]
 

@@ -8,12 +8,21 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..models.simulators import FactorSimulation, Kinetics, LinearSimulation, SergioSimulation, write_sergio
+from ..models.simulators import (
+    FactorSimulation,
+    Kinetics,
+    LinearSimulation,
+    PanelSimulation,
+    SergioSimulation,
+    write_sergio,
+)
 from ..priors import PriorNetwork, write_gmt
 from .stored import using_mudata
 
 
-def write_simulation(simulation: LinearSimulation, folder: Path, *, prior_noise: float, seed: int) -> None:
+def write_simulation(
+    simulation: LinearSimulation | PanelSimulation, folder: Path, *, prior_noise: float, seed: int
+) -> None:
     """Write expression.h5ad (with context and perturbation in ``.obs``), expression.csv.gz, tfs.csv, network.csv,
     prior.csv.
 

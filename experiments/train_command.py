@@ -13,9 +13,9 @@ def train_command(
     kind: Annotated[str, typer.Argument(help="glad, glad-tf or grnular")],
     out: Annotated[Path, typer.Option(help="File to write, .npz")],
     family: Annotated[str, typer.Option(help="Simulations to train on: broad, compact, clean or protocol")] = "broad",
-    batches: Annotated[int, typer.Option(help="Simulated batches for the head")] = 560,
+    batches: Annotated[int, typer.Option(help="Simulated batches for the head")] = 260,
     graphs: Annotated[int, typer.Option(help="Networks in a batch")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 5000,
+    steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 4500,
     loss: Annotated[
         str, typer.Option(help="Of the thresholds and penalties: posterior (-log q) or paper (F-beta + r MSE)")
     ] = "posterior",
@@ -36,6 +36,7 @@ def train_command(
     State is kept in OUT.work: an interrupted training resumes when the same command is given again.
     """
     from ..inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
+    from ..inference.amortised.evidence import CHANNELS
     from ..inference.amortised.training import LOSSES
     from .cli import say
 
@@ -65,9 +66,13 @@ def train_command(
         options |= {"init_epochs": epochs or 120, "max_cells": max_cells or 300, "base": base}
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
     work = out.with_name(out.name + ".work")
-    work.mkdir(parents=True, exist_ok=True)
-    # a folder of another training is not continued
-    settings = repr((kind, family, batches, graphs, loss, options, seed))
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {work}: {error.strerror}. Choose another --out") from error
+    schedule = Schedule(batches=batches, graphs=graphs, steps=steps)
+    # a folder of another training, or of another version's simulations, is not continued
+    settings = repr((kind, FAMILIES[family], schedule, loss, options, seed, CHANNELS))
     note = work / "settings.txt"
     if note.is_file() and note.read_text() != settings:
         raise ValueError(f"{work} belongs to a training with other settings: remove it, or choose another --out")
@@ -76,7 +81,7 @@ def train_command(
         network, about = train(
             kind,
             family=family,
-            schedule=Schedule(batches=batches, graphs=graphs, steps=steps),
+            schedule=schedule,
             loss=loss,
             options=options,
             seed=seed,

@@ -1,8 +1,11 @@
 """Inference: what we believe after the data, and whether we can trust it."""
 
+from .alternating import AlternatingSolution, Penalties, alternate
+from .alternating_refine import refine
 from .amortised import Amortised, train
 from .callbacks import Checkpoint, Progress, load_checkpoint
 from .fit import default_guide, fit
+from .flux import flux_table
 from .gibbs import GibbsKernel
 from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
 from .moments import EdgeMoments
@@ -20,6 +23,7 @@ __all__ = [
     "NUTS",
     "SAMPLERS",
     "Adam",
+    "AlternatingSolution",
     "Amortised",
     "Blocked",
     "Checkpoint",
@@ -31,12 +35,16 @@ __all__ = [
     "MapEstimate",
     "MeanField",
     "NeverStop",
+    "Penalties",
     "Posterior",
     "Progress",
     "RelativeImprovement",
+    "alternate",
     "default_guide",
     "fit",
+    "flux_table",
     "load_checkpoint",
     "number_of_factors",
+    "refine",
     "train",
 ]

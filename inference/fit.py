@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..models import ExpressionData, FactorModel, Model
+from ..models import CellBox, ExpressionData, FactorBox, FactorModel, Model
 from .callbacks import Callback, Checkpoint
 from .elbo import log_joint
 from .factor_alignment import Aligner
@@ -35,7 +35,9 @@ def default_guide(model: Model) -> "Sampler | GuideFactory":
     conditionally Gaussian, else MeanField."""
     if isinstance(model, FactorModel):
         return Blocked()
-    if "inclusion" in model.dims:
+    if isinstance(model, CellBox):
+        return MeanField()
+    if "inclusion" in model.dims and "headroom" not in model.dims:
         return Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
         return Blocked()
@@ -109,6 +111,8 @@ def fit(
         raise ValueError(
             "`batch_size` needs the cells: pass `data` as well, or leave both out to fit the sufficient statistics"
         )
+    if batch_size is not None and isinstance(model, FactorBox):
+        raise ValueError("FactorBox conditions on the whole panel: leave out `batch_size`")
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:
@@ -182,7 +186,7 @@ def fit(
                     stop=stop or RelativeImprovement(),
                     num_steps=num_steps,
                     batch_size=batch_size,
-                    jit=jit,
+                    jit=jit and model.traceable,
                     callbacks=callbacks,
                     fingerprint=fingerprint,
                     resume=resume,
@@ -214,6 +218,8 @@ def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int |
     """Whether an engine that can be calibrated is, on this model: of programs, Blocked needs complete Gaussian data,
     all
     cells, and refreshed draws, else it is a product of factors."""
+    if isinstance(model, FactorBox):
+        return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
     if isinstance(model, FactorModel) and isinstance(guide, Blocked):
         return model.integrated and batch_size is None and guide.refresh > 0
     if isinstance(model, FactorModel) and isinstance(guide, Gibbs):

@@ -8,8 +8,8 @@ import torch
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
-from ..models import LinearNetwork
-from ..models.linear import NOISE_RATE, NOISE_SHAPE
+from ..models import RegressionNetwork
+from ..models.regression import NOISE_RATE, NOISE_SHAPE
 from ..priors import HardMask, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale
@@ -24,8 +24,8 @@ FEW_TFS = 128
 
 
 class GibbsKernel(MCMCKernel):
-    r"""Gibbs sampler of a `LinearNetwork` with a `SpikeSlab` prior (also inside `HardMask`); all chains and targets at
-    once.
+    r"""Gibbs sampler of a `LinearNetwork` or `FactorBox` with a `SpikeSlab` prior (also inside `HardMask`); all chains
+    and targets at once.
 
     A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma),
     and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
@@ -50,7 +50,7 @@ class GibbsKernel(MCMCKernel):
         For any other edge prior.
     """
 
-    def __init__(self, model: LinearNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
+    def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
         prior = model.edge_prior
         allowed = prior.allowed
         if isinstance(prior, HardMask):
@@ -65,6 +65,10 @@ class GibbsKernel(MCMCKernel):
                 "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
                 f"{prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
             )
+        if "headroom" in model.dims:
+            raise ValueError(
+                "the Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
+            )
         super().__init__()
         self.model, self.prior, self.num_chains = model, prior, num_chains
         self.allowed = allowed.to(model.constant.dtype)
@@ -78,9 +82,22 @@ class GibbsKernel(MCMCKernel):
             self.groups.append(self._group(model.gram[:, None], columns, True))
         if len(model.own):
             self.groups.append(self._group(model.own_gram, model.own, False))
+        self._prepare_missing()
         self.probability = torch.zeros(num_chains, len(model.tfs), len(model.targets)).to(self.allowed)
         self.sse = torch.zeros(len(model.contexts), num_chains, len(model.targets)).to(self.allowed)
         self.count = 0
+
+    def _prepare_missing(self) -> None:
+        """Conditions cut from a target by a vector are drawn as missing responses, so that all targets share one Gram
+        matrix (data augmentation; Tanner & Wong 1987)."""
+        model = self.model
+        self.cuts, self.dof = model.cuts, model.dof
+        self.missing = self.cuts.vector.new_zeros(len(self.cuts.vector), self.num_chains)
+        if not len(self.missing):
+            return
+        place = self.cuts.context * len(model.targets) + self.cuts.target
+        counts = torch.bincount(place, minlength=model.dof.numel()).reshape(model.dof.shape)
+        self.dof = model.dof + counts.to(model.dof)
 
     def _group(self, gram: Tensor, columns: Tensor | None, shared: bool) -> EdgeGroup:
         pick = lambda v: v if columns is None else v[..., columns]  # noqa: E731
@@ -139,6 +156,8 @@ class GibbsKernel(MCMCKernel):
             self.hyper.adapting = False
         if self.count % REFRESH == 0:
             self._refresh(state)
+        if len(self.missing):
+            self._draw_missing(state)
         self._update_edges(state)
         self._update_noise(state)
         self.hyper.update_inclusion(state)
@@ -161,8 +180,8 @@ class GibbsKernel(MCMCKernel):
 
     def log_likelihood(self, state: State) -> Tensor:
         """``(chain,)`` log p(X | state), up to the constant of the counts: the trace that shows whether chains have
-        settled."""
-        noise, dof = state["noise_variance"], self.model.dof[:, None]
+        settled. Where conditions are cut, of the completed data."""
+        noise, dof = state["noise_variance"], self.dof[:, None]
         return -0.5 * (dof * (2 * math.pi * noise).log() + self.sse / noise).sum((0, 2))
 
     def snapshot(self, state: State) -> dict[str, Any]:
@@ -170,6 +189,7 @@ class GibbsKernel(MCMCKernel):
         return {
             "state": dict(state),
             "sse": self.sse.clone(),  # kept current in place
+            "missing": self.missing.clone(),
             "count": self.count,
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),
@@ -179,6 +199,8 @@ class GibbsKernel(MCMCKernel):
         """Continue from `snapshot`: the state to hand to `sample`."""
         device = self.probability.device
         self.sse, self.count = snapshot["sse"].to(device), snapshot["count"]
+        if len(self.missing):
+            self._put_missing(snapshot["missing"].to(device))
         self.hyper.log_step = {name: value.to(device) for name, value in snapshot["steps"].items()}
         self.hyper.adapting = self.count < self.warmup_steps
         self.generator.set_state(snapshot["generator"].cpu())
@@ -235,7 +257,7 @@ class GibbsKernel(MCMCKernel):
         return logit
 
     def _update_noise(self, state: State) -> None:
-        shape = (NOISE_SHAPE + 0.5 * self.model.dof)[:, None].expand_as(self.sse)
+        shape = (NOISE_SHAPE + 0.5 * self.dof)[:, None].expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
         state["noise_variance"] = rate / torch._standard_gamma(shape.contiguous(), generator=self.generator)
 
@@ -283,9 +305,48 @@ class GibbsKernel(MCMCKernel):
 
     def _score(self, W: Tensor) -> Tensor:
         """``(context, chain, tf, target)``: b − G W."""
-        return self.model.residual[:, None] - self._product(W - self.model.anchor[:, None])
+        return self._residual() - self._product(W - self.model.anchor[:, None])
+
+    def _residual(self) -> Tensor:
+        """``(context, chain or 1, tf, target)``: b − G ŵ at the anchor, of the completed data where conditions are
+        cut."""
+        if not len(self.missing):
+            return self.model.residual[:, None]
+        return self._completed().movedim(2, 1)
+
+    # -- conditions that are cut ----------------------------------------
+    def _completed(self) -> Tensor:
+        """``(context, tf, chain, target)`` view of the residuals that the sweep reads."""
+        residual = self.groups[0].residual
+        return residual.squeeze(1).unflatten(-1, (self.num_chains, -1))
+
+    def _of_cuts(self, W: Tensor) -> Tensor:
+        """``(pair, chain)``: v · (w − ŵ) of every cut for ``W`` ``(context, chain, tf, target)``."""
+        model = self.model
+        gap = (W - model.anchor[:, None])[self.cuts.context, :, :, self.cuts.target]  # (pair, chain, tf)
+        return torch.einsum("pct,pt->pc", gap, self.cuts.vector)
+
+    def _put_missing(self, missing: Tensor) -> None:
+        """Take over the responses ``(pair, chain)``, counted from the anchor's."""
+        change = self.cuts.vector[:, :, None] * (missing - self.missing)[:, None]  # (pair, tf, chain)
+        view = self._completed().permute(0, 3, 1, 2)  # (context, target, tf, chain)
+        view.index_put_((self.cuts.context, self.cuts.target), change, accumulate=True)
+        self.missing = missing
+
+    def _draw_missing(self, state: State) -> None:
+        fitted = self._of_cuts(state["W_context"])
+        sd = state["noise_variance"][self.cuts.context, :, self.cuts.target].sqrt()
+        noise = torch.randn(sd.shape, generator=self.generator, device=sd.device, dtype=sd.dtype)
+        new = fitted + sd * noise
+        change = (new - fitted).square() - (self.missing - fitted).square()
+        self.sse.permute(0, 2, 1).index_put_((self.cuts.context, self.cuts.target), change, accumulate=True)
+        self._put_missing(new)
 
     def _refresh(self, state: State) -> None:
         gap = state["W_context"] - self.model.anchor[:, None]
         product = self._product(gap)
-        self.sse = self.model.sse[:, None] + (gap * (product - 2 * self.model.residual[:, None])).sum(-2)
+        self.sse = self.model.sse[:, None] + (gap * (product - 2 * self._residual())).sum(-2)
+        if len(self.missing):
+            squares = self.missing.square()
+            place = (self.cuts.context, self.cuts.target)
+            self.sse.permute(0, 2, 1).index_put_(place, squares, accumulate=True)

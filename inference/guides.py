@@ -203,15 +203,21 @@ def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:
 
 
 def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spread: float) -> Tensor:
-    """Restarts begin at small random places in unconstrained space, where scales are about one tenth.
+    """Restarts begin at small random places in unconstrained space around what the model knows (`Model.initial`), else
+    around zero, where scales are about one tenth.
 
     A scale that starts at one lets every weight in and the fit then has to unlearn them.
     """
     total = max(s.stop for s in sites)
     start = spread * torch.randn(num_restarts, total, dtype=model.constant.dtype, device=model.constant.device)
+    known = model.initial
     for site in sites:
-        if site.positive and site.name != "noise_variance":
-            start[:, site.start : site.stop] += math.log(0.1)
+        place = slice(site.start, site.stop)
+        if site.name in known:
+            value = known[site.name].to(start).expand(site.shape)
+            start[:, place] += site.transform.inv(value).flatten()
+        elif site.positive and site.name != "noise_variance":
+            start[:, place] += math.log(0.1)
     return start
 
 

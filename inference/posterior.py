@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..models import LinearNetwork, Model
+from ..models import CellBox, FactorBox, LinearNetwork, Model
 from ..models.steady_state import respond, undisturbed
 from .moments import Collector, EdgeMoments
 from .svi import History
@@ -233,11 +233,13 @@ class Posterior:
         overexpress: Mapping[str, float] | None = None,
         context: str | None = None,
         steps: int | None = None,
+        knockdown: Sequence[str] = (),
+        inputs: Mapping[str, float] | None = None,
         level: float = 0.89,
         num_draws: int = 200,
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Expression after clamping regulators, by the steady state of the linear network, in the units of the data.
+        """Expression after interventions, by the steady state of the network, in the units of the data.
 
         Parameters
         ----------
@@ -245,6 +247,11 @@ class Posterior:
             Regulators set to zero (where the data have negative values: to the smallest value seen).
         overexpress
             Regulators set to a given expression level.
+        knockdown
+            FactorBox: genes brought down as the panel does it, with what that does unintended; see
+            `interventions.predict_panel`.
+        inputs
+            CellBox: dose by node, in the units of the inputs of the fit.
         context
             One context's network; default the shared one.
         steps
@@ -264,13 +271,32 @@ class Posterior:
         ValueError
             No gene given, a gene that is no regulator, or one clamped twice.
         """
-        model = self._linear()
         levels = {gene: None for gene in knockout} | dict(overexpress or {})
-        if not levels:
-            raise ValueError("nothing to predict: name a gene to knock out or over-express")
-        twice = set(knockout) & set(overexpress or {})
-        if twice or len(set(knockout)) < len(tuple(knockout)):
-            raise ValueError(f"clamped twice: {sorted(twice) or sorted(knockout)}. Give each gene once")
+        if not (levels or knockdown or inputs):
+            raise ValueError("nothing to predict: name a gene to knock out, knock down or over-express, or an input")
+        named = [*knockout, *knockdown, *(overexpress or {})]
+        if len(set(named)) < len(named):
+            raise ValueError(f"clamped twice: {sorted({g for g in named if named.count(g) > 1})}. Give each gene once")
+        if isinstance(self.model, FactorBox | CellBox):
+            from .interventions import Intervention, predict_inputs, predict_panel
+
+            if steps is not None:
+                raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
+            if isinstance(self.model, CellBox):
+                if levels or knockdown or context:
+                    raise ValueError("CellBox predicts responses to inputs: give inputs, no knock-outs or contexts")
+                doses = dict(inputs or {})
+                return predict_inputs(self, self.model, doses=doses, level=level, num_draws=num_draws, seed=seed)
+            if inputs:
+                raise ValueError("FactorBox was fitted without inputs: name genes to knock out, down, or over-express")
+            one = Intervention(levels, tuple(knockdown))
+            tables = predict_panel(
+                self, self.model, [one], context=context, level=level, num_draws=num_draws, seed=seed
+            )
+            return next(tables)
+        if knockdown or inputs:
+            raise ValueError("knock-downs as a panel does them are for FactorBox, inputs for CellBox: use `knockout`")
+        model = self._linear()
         unknown = [g for g in levels if g not in model.tfs]
         if unknown:
             raise ValueError(
@@ -297,6 +323,34 @@ class Posterior:
         after = ((values + response.change) * unit).numpy()  # (draw, target)
         reached = response.settled if steps is None else torch.ones_like(response.settled)
         return summarise(after, reached.numpy(), list(model.targets), (control * unit).numpy(), level)
+
+    def knockouts(
+        self,
+        *,
+        context: str | None = None,
+        steps: int | None = None,
+        level: float = 0.89,
+        num_draws: int = 200,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Every regulator knocked out in turn: the tables of `predict` one below the other, with a column ``knockout``
+        first. FactorBox solves them together."""
+        genes = list(self.coords["tf"])
+        if isinstance(self.model, FactorBox):
+            from .interventions import Intervention, predict_panel
+
+            if steps is not None:
+                raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
+            each = [Intervention({gene: None}) for gene in genes]
+            tables = predict_panel(self, self.model, each, context=context, level=level, num_draws=num_draws, seed=seed)
+        else:
+            options: dict[str, Any] = {"context": context, "steps": steps, "level": level, "num_draws": num_draws}
+            tables = (self.predict(knockout=[gene], seed=seed, **options) for gene in genes)
+        parts = []
+        for gene, table in zip(genes, tables, strict=True):
+            table.insert(0, "knockout", gene)
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True)
 
     def _intercepts(self, W: torch.Tensor, context: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         """``(draw, target)`` intercepts of each draw of the network and ``(tf,)`` mean levels of the regulators, both

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models import ExpressionData, FactorModel, LinearNetwork, Model
+from ..models import CellBox, ExpressionData, FactorBox, FactorModel, LinearNetwork, Model
 from .moments import aligned
 from .posterior import Posterior, thin_of
+from .predictive_states import of_cellbox, of_panel, panel_residuals
 from .programs import matched
 
 _PROGRAM_SITES = ("W", "beta", "gamma", "noise_variance")
@@ -54,9 +55,9 @@ def predict_cells(
     Parameters
     ----------
     posterior
-        Of a `LinearNetwork`; or of a factor model on complete Gaussian data, whose factors and intercepts are
-        integrated
-        out: then the pairs are of different cells, which are independent given the draw.
+        Of a `LinearNetwork`; of a steady-state model (`predictive_states`: FactorBox in units of its drive); or of a
+        factor model on complete Gaussian data, whose factors and intercepts are integrated out: then the pairs are of
+        different cells, which are independent given the draw.
     data
         Cells of the fit, or new ones: same normalisation, genes (in any order) and contexts.
     num_observations
@@ -71,8 +72,12 @@ def predict_cells(
     """
     if isinstance(posterior.model, FactorModel):
         return _of_programs(posterior, posterior.model, data, num_observations, np.random.default_rng([seed, 1]))
-    model, columns, codes = _matched(posterior.model, data)
     rng = np.random.default_rng([seed, 1])
+    if isinstance(posterior.model, FactorBox):
+        return CellPredictions(*of_panel(posterior, posterior.model, data, num_observations, rng))
+    if isinstance(posterior.model, CellBox):
+        return CellPredictions(*of_cellbox(posterior, posterior.model, data, num_observations, rng))
+    model, columns, codes = _matched(posterior.model, data)
     cell, target = choose_pairs(model, data, num_observations, rng)
     rows, row_of = np.unique(cell, return_inverse=True)
     block = data.rows(rows).double().cpu().numpy()
@@ -146,8 +151,10 @@ def squared_residuals(
     num_cells, num_draws, seed
         Random cells, and draws of the network, to use.
     """
-    model, columns, codes = _matched(posterior.model, data)
     rng = np.random.default_rng([seed, 3])
+    if isinstance(posterior.model, FactorBox):
+        return panel_residuals(posterior, posterior.model, data, num_draws, rng)
+    model, columns, codes = _matched(posterior.model, data)
     cells = np.sort(rng.choice(data.num_cells, min(num_cells, data.num_cells), replace=False))
     batch = data.subset(cells)
     tf, gene = model.tf_index.cpu().numpy(), model.target_index.cpu().numpy()

@@ -13,7 +13,7 @@ from pyro.infer.mcmc import MCMC
 from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
-from ..models import ExpressionData, FactorModel, LinearNetwork, Model
+from ..models import ExpressionData, FactorModel, Model, RegressionNetwork
 from .callbacks import Callback, FitState
 from .elbo import log_joint
 from .gibbs import GibbsKernel
@@ -99,10 +99,10 @@ class Gibbs(Sampler):
                 fingerprint=fingerprint,
                 resume=resume,
             )
-        if not isinstance(model, LinearNetwork):
+        if not isinstance(model, RegressionNetwork):
             raise ValueError(
-                f"the Gibbs sampler is for the linear network and factor models, not for {type(model).__name__}: use a "
-                "variational guide"
+                "the Gibbs sampler is for linear networks, FactorBox and factor models, not for "
+                f"{type(model).__name__}: use a variational guide"
             )
         started = time.monotonic()
         kernel = GibbsKernel(model, num_chains=self.num_chains, seed=seed)
@@ -154,7 +154,7 @@ def _table(record: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return table, np.arange(1, table.shape[1] + 1), np.zeros(table.shape[1])
 
 
-def sites_of(model: LinearNetwork, state: State) -> dict[str, Tensor]:
+def sites_of(model: RegressionNetwork, state: State) -> dict[str, Tensor]:
     """The kernel's state as the model's sites, ``(chain, *dims)``."""
     sites = {}
     for name in model.dims:

@@ -33,8 +33,12 @@ class Model(nn.Module, ABC):
 
     name: ClassVar[str]
     reference: ClassVar[str]
+    story: ClassVar[str] = "a linear network"
+    """What an edge is an effect in, for reports."""
     axes: ClassVar[tuple[str, str]] = ("tf", "target")
     """Dimensions of ``W``: regulators and targets of networks, factors and genes of programs."""
+    traceable: ClassVar[bool] = True
+    """Whether the objective can be traced once and run again; not where a solver's steps depend on the values."""
     knowledge: EdgeKnowledge
     edge_prior: EdgePrior
 
@@ -72,6 +76,12 @@ class Model(nn.Module, ABC):
         raise ValueError(
             f"{type(self).__name__} has no closed-form conditional for {site!r}: use the MeanField or LowRank guide"
         )
+
+    @property
+    def initial(self) -> Mapping[str, Tensor]:
+        """Values by site, broadcastable to its plates, near which guides start; sites not named start at random small
+        places."""
+        return {}
 
     @abstractmethod
     def to_state(self) -> dict[str, list[str]]:

@@ -68,6 +68,8 @@ class ExpressionData:
         ``(gene,)`` integer codes into ``view_names`` (kinds of measurement), or ``None`` when there is one.
     missing
         True: NaN in the matrix are missing values. False (default): they are refused.
+    inputs
+        ``(cell, gene)`` what acts on each gene from outside (drugs), or ``None``; see `with_inputs`.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class ExpressionData:
     view: Tensor | None = None
     view_names: tuple[str, ...] = ("expression",)
     missing: bool = False
+    inputs: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.matrix.shape) != 2 or min(self.matrix.shape) == 0:
@@ -135,6 +138,10 @@ class ExpressionData:
             raise ValueError("`size_factor` has values that are not positive: drop cells without counts first")
         self._check_covariates()
         self._check_views()
+        if self.inputs is not None:
+            shape = (self.num_cells, self.num_genes)
+            if tuple(self.inputs.shape) != shape or not bool(torch.isfinite(self.inputs).all()):
+                raise ValueError(f"`inputs` has shape {tuple(self.inputs.shape)}, expected {shape} finite numbers")
         if isinstance(self.matrix, Tensor):
             check_finite(self.matrix, self.genes if self.column is None else None, missing=self.missing)
         elif sp.issparse(self.matrix):
@@ -265,6 +272,7 @@ class ExpressionData:
             context=None if self.context is None else self.context[pick],
             size_factor=None if self.size_factor is None else self.size_factor[pick],
             covariates=None if self.covariates is None else self.covariates[pick],
+            inputs=None if self.inputs is None else self.inputs[pick],
             perturbed=perturbed,
         )
 
@@ -298,6 +306,7 @@ class ExpressionData:
             tfs=tfs,
             column=keep if self.column is None else self.column[keep],
             perturbed=perturbed,
+            inputs=None if self.inputs is None else self.inputs[:, torch.as_tensor(keep, device=self.device)],
             view=view,
             view_names=view_names,
             notes=notes,
@@ -387,6 +396,7 @@ class ExpressionData:
             perturbed=move(self.perturbed),
             size_factor=real(self.size_factor),
             covariates=real(self.covariates),
+            inputs=real(self.inputs),
             view=move(self.view),
         )
 
@@ -593,6 +603,33 @@ class ExpressionData:
             notes = (*notes, f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}")
             logger.info(notes[-1])
         return replace(self, tfs=found, notes=notes)
+
+    def with_inputs(self, inputs: pd.DataFrame) -> "ExpressionData":
+        """A copy with what acts on the genes from outside: one row a cell, in their order, and one column a gene that
+        something acts on (zero on all others), as CellBox's ``pert`` matrix.
+
+        Raises
+        ------
+        ValueError
+            Another number of rows, columns that are no genes, values that are not finite numbers.
+        """
+        if len(inputs) != self.num_cells:
+            raise ValueError(f"{len(inputs)} rows of inputs for {self.num_cells} cells: pass one a cell")
+        columns = [str(c) for c in inputs.columns]
+        unknown = sorted(set(columns) - set(self.genes))
+        if unknown or len(set(columns)) < len(columns):
+            raise ValueError(
+                f"inputs on {some(unknown) if unknown else 'repeated names'}, which are not among the genes "
+                f"({some(self.genes, 3)}): name each gene once, as in the expression data"
+            )
+        position = {gene: i for i, gene in enumerate(self.genes)}
+        table = torch.zeros(self.num_cells, self.num_genes, dtype=self.dtype, device=self.device)
+        try:
+            values = torch.as_tensor(inputs.to_numpy(dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"inputs are not all numbers ({error}): give 0 where nothing acts") from error
+        table[:, [position[c] for c in columns]] = values.to(table)
+        return replace(self, inputs=table)
 
     def with_interventions(self, labels: Sequence[str]) -> "ExpressionData":
         """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are

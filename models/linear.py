@@ -1,6 +1,5 @@
 r"""The linear network: every gene a linear function of its regulators."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import pyro
@@ -9,15 +8,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
-from .base import GaussianBlock, Model
+from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from .data import ExpressionData, some
 from .gram import GramStatistics, RegressionStatistics
+from .regression import RegressionNetwork
 
-NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
 
-
-class LinearNetwork(Model):
+class LinearNetwork(RegressionNetwork):
     r"""A linear-Gaussian gene regulatory network with any `EdgePrior`.
 
     .. math:: y_{cg} \sim N\Big(\mu_{kg} + \sum_t W_{ktg}\, x_{ct},\ \sigma_{kg}^2\Big), \qquad W_{tt} = 0, \qquad
@@ -93,33 +90,6 @@ class LinearNetwork(Model):
         self.register_buffer("context_mean", statistics.mean.float())
         self.register_buffer("minimum", statistics.minimum.float())
 
-    def _describe(
-        self, genes: Sequence[str], contexts: Sequence[str], knowledge: EdgeKnowledge, edge_prior: EdgePrior
-    ) -> None:
-        """All but the statistics of the data."""
-        self.genes, self.contexts = tuple(genes), tuple(contexts)
-        self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
-        self.edge_prior = edge_prior.bind(knowledge)
-        # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
-        self.context_scale = Hyper(dist.HalfNormal, 0.1)
-
-    gram: Tensor
-    own: Tensor
-    own_gram: Tensor
-    anchor: Tensor
-    residual: Tensor
-    sse: Tensor
-    dof: Tensor
-    log_count: Tensor
-    scale: Tensor
-    mean: Tensor
-    context_mean: Tensor
-    minimum: Tensor
-    tf_mean: Tensor
-    target_mean: Tensor
-    tf_index: Tensor
-    target_index: Tensor
-
     @classmethod
     def from_data(
         cls,
@@ -131,101 +101,6 @@ class LinearNetwork(Model):
     ) -> "LinearNetwork":
         """One pass over the cells, then as the constructor; on the data's device."""
         return cls(data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets).to(data.device)
-
-    def to_state(self) -> dict[str, list[str]]:
-        return {"genes": list(self.genes), "contexts": list(self.contexts)}
-
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "LinearNetwork":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model._describe(state["genes"], state["contexts"], knowledge, edge_prior)
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
-
-    # -- axes ----------------------------------------
-    @property
-    def has_contexts(self) -> bool:
-        return len(self.contexts) > 1
-
-    @property
-    def coords(self) -> dict[str, list[str]]:
-        return {
-            "tf": list(self.tfs),
-            "target": list(self.targets),
-            "context": list(self.contexts),
-            "source": list(self.knowledge.sources),
-            "signed_source": list(self.edge_prior.signed_sources),
-        }
-
-    @property
-    def dims(self) -> dict[str, tuple[str, ...]]:
-        own: dict[str, tuple[str, ...]] = {
-            "noise_variance": ("context", "target") if self.has_contexts else ("target",)
-        }
-        if self.has_contexts:
-            own |= {"context_scale": (), "W_context": ("context", "tf", "target")}
-        return {**self.edge_prior.dims, **own}
-
-    @property
-    def max_plate_nesting(self) -> int:
-        return 3 if self.has_contexts else 2
-
-    # -- the generative story ----------------------------------------
-    def forward(self, batch: ExpressionData | None = None) -> None:
-        tf = pyro.plate("tf", len(self.tfs), dim=-2)
-        target = pyro.plate("target", len(self.targets), dim=-1)
-        context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
-        W = self.edge_prior(tf, target)  # (tf, target)
-        noise_prior = dist.InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
-        if context is None:
-            with target:
-                noise = pyro.sample("noise_variance", noise_prior)  # (target,)
-        else:
-            spread = self.context_scale("context_scale")
-            with context, target:
-                noise = pyro.sample("noise_variance", noise_prior)  # (context, 1, target)
-            with context, tf, target:
-                W = pyro.sample("W_context", dist.Normal(W, spread))  # (context, tf, target)
-            W = W * self.edge_prior.allowed
-        if batch is None:
-            self._observe_statistics(W, noise, target, context)
-        else:
-            self._observe_cells(W, noise, batch, target)
-
-    def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
-        # p(X | W, σ²) through the sufficient statistics, intercepts integrated out
-        half = 0.5 * self.dof[:, None] if self.has_contexts else 0.5 * self.dof  # (context, 1, target) or (1, target)
-        log_count = self.log_count[:, None] if self.has_contexts else self.log_count
-        log_prob = -half * (math.log(2 * math.pi) + noise.log()) - 0.5 * log_count - 0.5 * self.squared_error(W) / noise
-        with target:
-            if context is None:
-                pyro.factor("X", log_prob)
-            else:
-                with context:
-                    pyro.factor("X", log_prob)
-
-    def squared_error(self, W: Tensor) -> Tensor:
-        """``(*batch, 1, target)`` centred residual sum of squares of ``W`` ``(*batch, tf, target)``; contexts lead both
-        if there are several."""
-        gram, anchor, residual, sse = self.gram, self.anchor, self.residual, self.sse[:, None]
-        own_gram = self.own_gram
-        if not self.has_contexts:
-            gram, anchor, residual, sse, own_gram = gram[0], anchor[0], residual[0], sse[0], own_gram[0]
-        step = W - anchor
-        product = gram @ step
-        if len(self.own):
-            special = torch.einsum("...pst,...tp->...sp", own_gram, step[..., self.own])
-            product = product.index_copy(-1, self.own, special)
-        return sse + (step * (product - 2 * residual)).sum(-2, keepdim=True)
 
     def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
         # the plain likelihood, cell by cell: the reference for the Gram form, and what posterior prediction uses
@@ -264,49 +139,3 @@ class LinearNetwork(Model):
         if batch.perturbed is not None:
             mask[batch.perturbed[:, 0], batch.perturbed[:, 1]] = False
         return (X - self.context_mean[context]) / self.scale, mask[:, self.target_index]
-
-    # -- conjugacy ----------------------------------------
-    def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
-        r"""W given the scales and the noise: for each target :math:`N(\Lambda^{-1}\eta, \Lambda^{-1})`, :math:`\Lambda
-        = G/\sigma^2 + S^{-2}`.
-
-        One block a target, over its regulators: batch ``(*batch, target)``, event ``(tf,)``.
-        """
-        if site != "W":
-            return super().conditional(site, values)
-        if self.has_contexts:
-            raise ValueError(
-                "the Blocked guide handles one context: use the Gibbs sampler "
-                "or MeanField for several, or fit them one by one"
-            )
-        loc, scale = self.edge_prior.gaussian(values)
-        return self.weights_given(loc, scale, values["noise_variance"])
-
-    def weights_given(self, loc: Tensor, scale: Tensor, noise: Tensor) -> GaussianBlock:
-        """W for independent Gaussian priors N(``loc``, ``scale``²) of the edges, each broadcastable to ``(*batch, tf,
-        target)``, and noise variances ``(*batch, 1, target)``; one context."""
-        shape = torch.broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
-        allowed = self.edge_prior.allowed
-        kept = torch.where(allowed, self.anchor[0], 0.0)
-        # W = kept anchor + step; the prior of the step is N(loc − kept, scale²), edges that may not exist are uncoupled
-        # from the data
-        weight = scale.expand(shape) ** -2
-        residual = torch.where(allowed, self.residual[0] + self._moved_anchor(), 0.0)
-        eta = (residual / noise + weight * (loc - kept)).transpose(-1, -2)  # (*batch, target, tf)
-        gram = self.gram[0].expand(len(self.targets), -1, -1)
-        if len(self.own):
-            gram = gram.index_copy(0, self.own, self.own_gram[0])
-        gram = gram * (allowed.T[:, :, None] & allowed.T[:, None, :])
-        precision = gram / noise.squeeze(-2)[..., None, None] + torch.diag_embed(weight.transpose(-1, -2))
-        # in float64: two regulators that are copies of each other leave float32 no digits
-        factor = torch.linalg.cholesky(precision.double())
-        mean = torch.cholesky_solve(eta[..., None].double(), factor)[..., 0].to(kept)
-        return GaussianBlock(kept.T + mean, factor.to(kept))
-
-    def _moved_anchor(self) -> Tensor:
-        """What of the anchor a mask takes away, as a change of the residual: G (anchor − anchor·allowed)."""
-        outside = torch.where(self.edge_prior.allowed, 0.0, self.anchor[0])
-        moved = self.gram[0] @ outside
-        if len(self.own):
-            moved = moved.index_copy(-1, self.own, torch.einsum("pst,tp->sp", self.own_gram[0], outside[:, self.own]))
-        return moved

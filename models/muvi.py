@@ -10,7 +10,7 @@ from .data import ExpressionData, some
 from .factor import FactorModel
 from .factor_statistics import FactorStatistics
 from .likelihoods import GAUSSIAN, LIKELIHOODS
-from .linear import NOISE_RATE, NOISE_SHAPE
+from .regression import NOISE_RATE, NOISE_SHAPE
 
 GeneSets = Mapping[str, Mapping[str, Sequence[str]] | PriorNetwork]
 

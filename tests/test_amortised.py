@@ -553,13 +553,22 @@ def test_changed_numbers_and_words_are_refused(file, tmp_path):
 def test_weights_of_another_version_are_refused(trained, tmp_path, monkeypatch):
     network, about = trained
     with monkeypatch.context() as other:
-        other.setattr(weights, "FORMAT", 2)
+        other.setattr(weights, "FORMAT", 1)
         save_weights(network, tmp_path / "format.npz", about)
-    refused(tmp_path / "format.npz", "another version .format 2.*this one reads format 1.*train them again")
+    refused(tmp_path / "format.npz", "another version .format 1.*this one reads format 2.*train them again")
     with monkeypatch.context() as other:
         other.setattr(weights, "CHANNELS", ("a", "b"))
         save_weights(network, tmp_path / "channels.npz", about)
-    refused(tmp_path / "channels.npz", "another version .format 1, 2 channels.*train them again")
+    refused(tmp_path / "channels.npz", "another version .format 2, 5 channels.*train them again")
+    # another size of the head, an option that is not known any more, no scores
+    with monkeypatch.context() as other:
+        other.setattr(network, "options", {**network.options, "width": 7})
+        save_weights(network, tmp_path / "width.npz", about)
+        other.setattr(network, "options", {**network.options, "unrolled": {"no_such_option": 1}})
+        save_weights(network, tmp_path / "option.npz", about)
+    save_weights(network, tmp_path / "scores.npz", {})
+    for name in ("width", "option", "scores"):
+        refused(tmp_path / f"{name}.npz", "another version.*train them again")
 
 
 # ---------------------------------------------------------------- weights on disk
@@ -594,6 +603,15 @@ def test_shipped_weights_load_and_say_how_they_were_made(name):
     assert told["command"].startswith(f"pyrogrn train {kind}")
     assert f"--seed {told['seed']}" in told["command"] or told["seed"] == 1
     assert {"family", "schedule", "loss", "seed", "scores"} <= set(told)
+    # the recorded command makes this file
+    assert network.options["unrolled"]["num_iterations"] == 10
+    if kind == "grnular":
+        assert network.options["unrolled"] == {
+            "num_iterations": 10,
+            "init_epochs": 120,
+            "max_cells": 300,
+            "base": False,
+        }
     scores = told["scores"]
     assert 0 < scores["log_loss"] < math.log(2)
     assert 0 <= scores["ece"] <= 0.02
@@ -645,13 +663,16 @@ def test_permuted_genes_and_regulators_give_the_permuted_answer(kind, of_kinds, 
 
 
 def test_without_regulators_only_the_rows_asked_for_differ(of_kinds, counts):
-    """GLAD sees all genes alike: an edge has the same log-odds whoever counts as regulator, in both directions."""
+    """GLAD sees all genes alike: an edge has the same probability whoever counts as regulator, halved between two
+    regulators, either of which may be the source."""
     network, groups = of_kinds["glad"], torch.arange(80) % 4
     everything = network(counts, torch.arange(12), groups=groups)
     torch.testing.assert_close(everything, everything.T, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        network(counts, torch.tensor([7, 2]), groups=groups), everything[[7, 2]], atol=1e-5, rtol=1e-5
-    )
+    few = torch.sigmoid(network(counts, torch.tensor([7, 2]), groups=groups))
+    expected = torch.sigmoid(everything[[7, 2]])
+    others = [g for g in range(12) if g not in (2, 7)]
+    torch.testing.assert_close(few[:, others], 2 * expected[:, others], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(few[:, [2, 7]], expected[:, [2, 7]], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["glad", "glad-tf"])

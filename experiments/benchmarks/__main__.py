@@ -7,7 +7,20 @@ from pathlib import Path
 
 import torch
 
-from . import amortised, calibration, knowledge, program_data, programs, sergio, speed, stability
+from . import (
+    amortised,
+    calibration,
+    cellbox,
+    factorbox_networks,
+    factorbox_speed,
+    knockdowns,
+    knowledge,
+    program_data,
+    programs,
+    sergio,
+    speed,
+    stability,
+)
 from .edges import run_baselines, run_linear
 from .results import Results
 
@@ -28,6 +41,12 @@ SECTIONS: dict[str, Section] = {
     "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
     "amortised_speed": amortised.run_speed,
+    "cellbox": cellbox.run,
+    "factorbox_speed": factorbox_speed.run,
+    "factorbox_recovery": factorbox_networks.run_recovery,
+    "factorbox_dream4": factorbox_networks.run_dream4,
+    "knockdowns_unseen": knockdowns.run_unseen,
+    "knockdowns_context": knockdowns.run_context,
     "programs_finding1": programs.run_finding1,
     "programs_toy": programs.run_toy,
     "programs_finding2": programs.run_finding2,

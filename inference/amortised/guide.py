@@ -50,11 +50,12 @@ class Amortised(Sampler):
         Chains, and draws of each.
     correction
         ``importance``: the graphs of each target are resampled with Pareto-smoothed weights
-        :math:`p(x_g, \gamma_g \mid \sigma^2, \theta) / q(\gamma_g)` (Vehtari et al. 2024), W integrated out: draws from
-        the linear model's posterior where k-hat, reported for each target, is below 0.7.
+        :math:`p(x_g, \gamma_g \mid \sigma^2, \theta) / q(\gamma_g)` (Vehtari et al. 2024), W integrated out. With σ²
+        and θ where the guide's own graphs settle them, so it is the linear model's posterior of the graph given those,
+        where k-hat, reported for each target, is below 0.7; the Gibbs sampler has them right as well.
     fine_tune
-        Steps that raise the linear model's ELBO on the data at hand by moving φ (the head's numbers), with
-        leave-one-out score-function gradients (Kool et al. 2019). Default 0.
+        Steps that raise the linear model's ELBO, up to a constant and at fixed σ² and θ, on the data at hand by moving
+        φ (the head's numbers), with leave-one-out score-function gradients (Kool et al. 2019). Default 0.
     rate
         Learning rate of fine-tuning.
 

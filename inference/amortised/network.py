@@ -15,6 +15,11 @@ from .knowledge import PRIOR_CHANNELS
 KINDS = ("glad", "glad-tf", "grnular")
 
 
+def _scaled(X: Tensor) -> Tensor:
+    """Logarithms of counts; data with negative values are moved above zero first."""
+    return (X - X.amin((-2, -1), keepdim=True).clamp_max(0.0)).log1p()
+
+
 class AmortisedNetwork(nn.Module):
     r"""q(γ | X) = ∏ Bernoulli(γ_tg), one pass for any data set.
 
@@ -61,12 +66,22 @@ class AmortisedNetwork(nn.Module):
         """Genes that the kind considers as sources."""
         return tf_index if self.directed else torch.arange(genes, device=tf_index.device)
 
-    def solve(self, X: Tensor, sources: Tensor, knowledge: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, X: Tensor, sources: Tensor) -> Any:
+        """What `solve` begins with and no trained number enters, to keep where the same data are solved many times:
+        goodINIT's weights of GRNULar; ``None`` for GLAD."""
+        if not isinstance(self.unrolled, GRNULar):
+            return None
+        return self.unrolled.initialise(_scaled(X), sources, seed=0)
+
+    def solve(self, X: Tensor, sources: Tensor, knowledge: Tensor, *, start: Any = None) -> tuple[Tensor, Tensor]:
         """Θ and Z ``(graph, source, gene)`` of the unrolled algorithm; ``X`` ``(graph, cell, gene)``, ``sources``
-        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``."""
-        y = (X - X.amin((-2, -1), keepdim=True).clamp_max(0.0)).log1p()
+        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``; ``start`` as `start` gives it, or made anew."""
+        y = _scaled(X)
         if isinstance(self.unrolled, GRNULar):
-            state = self.unrolled(y, sources, extra=knowledge)
+            if start is None:
+                state = self.unrolled(y, sources, extra=knowledge)
+            else:
+                state = self.unrolled.unroll(y, sources, start, extra=knowledge)
             return state.theta, state.z
         graphs, genes = len(X), X.shape[-1]
         rows = torch.arange(graphs, device=X.device)[:, None]
@@ -123,9 +138,18 @@ class AmortisedNetwork(nn.Module):
         return evidence[None], z, channels[None]
 
     def of_inputs(self, inputs: tuple[Tensor, Tensor, Tensor], tf_index: Tensor) -> Tensor:
-        """Log-odds ``(tf, gene)`` from `inputs`."""
+        """Log-odds ``(tf, gene)`` of the edge from ``tf`` to ``gene``, from `inputs`.
+
+        ``glad`` sees no directions: between two candidate regulators each gets half of the probability of an edge.
+        """
         logit = self.from_parts(*inputs)[0]
-        return logit if self.directed else logit[tf_index]
+        if self.directed:
+            return logit
+        logit = logit[tf_index]
+        both = torch.zeros(logit.shape[1], dtype=torch.bool, device=logit.device)
+        both[tf_index] = True
+        half = 0.5 * torch.sigmoid(logit)
+        return torch.where(both, torch.logit(half), logit)
 
     def forward(
         self,

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ..calibration import expected_calibration_error
-from .families import FAMILIES, Family, truth
+from .families import FAMILIES, Family, stream, truth
 from .grnular import not_self
 from .head import log_size
 from .knowledge import simulated_knowledge
@@ -21,6 +21,7 @@ from .network import AmortisedNetwork
 
 LOSSES = ("posterior", "paper")
 VALIDATION, TEST = 500_000, 900_000  # where the seeds of simulations that are never trained on begin
+SOLVER_HELD_OUT = 3  # examples that choose among the states of the unrolled algorithm
 PAIRS_A_STEP = 60_000  # of a step of the head: batches of larger networks take fewer of them
 
 Say = Callable[[str], None]
@@ -96,7 +97,7 @@ def simulate_example(directed: bool, family: Family, graphs: int, seed: int) -> 
     simulation = family.simulate(graphs, seed)
     X = simulation.X.flatten(1, 2).float()
     sources, edges = simulation.kinetics.regulators, truth(simulation)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream(seed, "knowledge"))
     if not directed:
         genes = X.shape[-1]
         either = torch.zeros(graphs, genes, genes)
@@ -213,30 +214,33 @@ def _train_solver(
     small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
     examples = [
         simulate_example(network.directed, small, schedule.solver_graphs, seed * 1_000_003 + VALIDATION // 2 + b)
-        for b in range(schedule.solver_batches)
+        for b in range(schedule.solver_batches + SOLVER_HELD_OUT)
     ]
     line = torch.nn.Parameter(torch.tensor([0.0, 1.0]))  # a and b (through softplus), thrown away afterwards
     optimizer = torch.optim.Adam([*network.unrolled.parameters(), line], lr=schedule.solver_rate)
     best, kept = np.inf, network.unrolled.state_dict()
+    starts = [network.start(e.X, e.sources) for e in examples]
+
+    def loss_of(e: Example, start: Any) -> Tensor:
+        _, z = network.solve(e.X, e.sources, e.knowledge, start=start)
+        if kind_of_loss == "paper":
+            return balanced_loss(z, e.truth, e.mask)
+        slope = torch.nn.functional.softplus(line[1])
+        return log_loss(line[0] + slope * log_size(z), e.truth, e.mask)
+
     for epoch in range(schedule.solver_epochs + 1):
-        losses = []
-        for e in examples:
-            _, z = network.solve(e.X, e.sources, e.knowledge)
-            if kind_of_loss == "paper":
-                loss = balanced_loss(z, e.truth, e.mask)
-            else:
-                slope = torch.nn.functional.softplus(line[1])
-                loss = log_loss(line[0] + slope * log_size(z), e.truth, e.mask)
-            losses.append(float(loss.detach()))
-            if epoch < schedule.solver_epochs:
+        if epoch:
+            for e, start in zip(examples[: schedule.solver_batches], starts, strict=False):
                 optimizer.zero_grad()
-                loss.backward()
+                loss_of(e, start).backward()
                 torch.nn.utils.clip_grad_norm_(network.unrolled.parameters(), 1.0)
                 optimizer.step()
-        mean = float(np.mean(losses))
+        with torch.no_grad():
+            held = range(schedule.solver_batches, len(examples))
+            mean = float(np.mean([float(loss_of(examples[i], starts[i])) for i in held]))
         if mean < best:
             best, kept = mean, {name: value.clone() for name, value in network.unrolled.state_dict().items()}
-        say(f"unrolled algorithm, epoch {epoch}: loss {mean:.4f}")
+        say(f"unrolled algorithm, epoch {epoch}: loss {mean:.4f} on held-out networks")
     network.unrolled.load_state_dict(kept)
     network.unrolled.requires_grad_(False)
     if path is not None:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from .evidence import CHANNELS
+from .knowledge import PRIOR_CHANNELS
 from .network import AmortisedNetwork
 
-FORMAT = 1
+FORMAT = 2  # 1: prior knowledge was not among the channels named
 SHIPPED = files(__package__) / "trained"
 
 
@@ -22,7 +23,12 @@ def save_weights(network: AmortisedNetwork, path: Path, about: dict[str, Any]) -
     ``about``: the command, simulator settings, seed, and scores on fresh simulations.
     """
     arrays = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    description = {"format": FORMAT, "kind": network.kind, "options": network.options, "channels": list(CHANNELS)}
+    description = {
+        "format": FORMAT,
+        "kind": network.kind,
+        "options": network.options,
+        "channels": [*CHANNELS, *PRIOR_CHANNELS],
+    }
     text = json.dumps({**description, "about": about}, sort_keys=True)
     digest = _digest(arrays, text)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,16 +65,22 @@ def load_weights(which: str | Path) -> tuple[AmortisedNetwork, dict[str, Any]]:
             )
         with path.open("rb") as stream:
             content, text, digest = _read(stream, str(path))
-    description = json.loads(text)
-    if description.get("format") != FORMAT or description["channels"] != list(CHANNELS):
+    channels = [*CHANNELS, *PRIOR_CHANNELS]
+    try:
+        description = json.loads(text)
+        found = f"format {description.get('format')}, {len(description.get('channels', []))} channels"
+        if description["format"] != FORMAT or description["channels"] != channels:
+            raise ValueError(found)
+        float(description["about"]["scores"]["ece"])  # reports quote it
+        with torch.random.fork_rng(devices=[]):  # random numbers, until the stored ones replace them
+            network = AmortisedNetwork(description["kind"], **description["options"])
+        network.load_state_dict({name: torch.as_tensor(value) for name, value in content.items()})
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"the weights {str(which)!r} belong to another version (format {description.get('format')}, "
-            f"{len(description.get('channels', []))} channels; this one reads format {FORMAT} with {len(CHANNELS)}): "
-            "train them again with pyrogrn train"
-        )
-    with torch.random.fork_rng(devices=[]):  # random numbers, until the stored ones replace them
-        network = AmortisedNetwork(description["kind"], **description["options"])
-    network.load_state_dict({name: torch.as_tensor(value) for name, value in content.items()})
+            f"the weights {str(which)!r} belong to another version ({reason}; this one reads format {FORMAT} with "
+            f"{len(channels)} channels): train them again with pyrogrn train"
+        ) from error
     network.eval().requires_grad_(False)
     return network, {**description, "sha256": digest}
 
@@ -85,9 +97,7 @@ def _read(stream: Any, name: str) -> tuple[dict[str, np.ndarray], str, str]:
             content = {key: stored[key] for key in stored.files}
         text, digest = str(content.pop("description")), str(content.pop("sha256"))
     except Exception as error:  # numpy, zipfile and zlib meet damage with errors of ten kinds
-        raise ValueError(
-            f"{name} is no file of trained weights ({error}): expected one that pyrogrn train wrote"
-        ) from error
+        raise ValueError(f"{name} is no file of trained weights: expected one that pyrogrn train wrote") from error
     if _digest(content, text) != digest:
         raise ValueError(f"{name} was changed after it was written (its hash does not fit): train again, or reinstall")
     return content, text, digest

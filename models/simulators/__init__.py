@@ -5,6 +5,7 @@ from .grn import RandomGRN
 from .langevin import ChemicalLangevin, Kinetics
 from .linear import LinearSimulation, simulate_linear
 from .networks import random_network
+from .panel import PanelSimulation, simulate_panel
 from .sergio import Sergio, SergioSimulation, TechnicalNoise, simulate_sergio
 from .sergio_files import SergioInputs, read_sergio, write_sergio
 
@@ -13,6 +14,7 @@ __all__ = [
     "FactorSimulation",
     "Kinetics",
     "LinearSimulation",
+    "PanelSimulation",
     "RandomGRN",
     "Sergio",
     "SergioInputs",
@@ -22,6 +24,7 @@ __all__ = [
     "read_sergio",
     "simulate_linear",
     "simulate_muvi",
+    "simulate_panel",
     "simulate_ppca",
     "simulate_sergio",
     "write_sergio",

@@ -1,0 +1,104 @@
+"""Figures of perturbation panels: the genes that drive variation, and how knock-downs are predicted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from .figures import GREY, INK, MAX_POINTS, nothing_to_draw, shortened, styled
+
+EXPORT, IMPORT = "#0072B2", "#D55E00"
+
+
+@styled
+def plot_flux(table: pd.DataFrame, shares: np.ndarray, genes: Sequence[str], *, top: int = 25) -> Figure:
+    """Genes that export most variance, with intervals, and where it goes: the flows among them.
+
+    Parameters
+    ----------
+    table, shares
+        From `flux_table`.
+    genes
+        Names along both axes of ``shares``.
+    top
+        Genes to show.
+    """
+    shown = table.head(top)
+    names = [shortened(name, 12) for name in shown["gene"]]
+    place = {gene: i for i, gene in enumerate(genes)}
+    chosen = [place[g] for g in shown["gene"]]
+    flows = shares[np.ix_(chosen, chosen)].copy()
+    np.fill_diagonal(flows, np.nan)
+    side = 1.1 + 0.21 * len(names)
+    figure = Figure(figsize=(5.6 + side, max(side + 0.4, 2.6)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(4.2, side))
+    y = np.arange(len(names))
+    for name, colour, shift in (("exported", EXPORT, -0.16), ("imported", IMPORT, 0.16)):
+        mean = shown[name].to_numpy()
+        error = np.stack([mean - shown[f"{name}_lower"], shown[f"{name}_upper"] - mean]).clip(0)
+        left.errorbar(mean, y + shift, xerr=error, fmt="o", ms=3.5, color=colour, lw=1.2, label=name)
+    left.axvline(0, color=GREY, lw=0.6)
+    left.set_yticks(y, names)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_xlabel("variance (1: all of one gene's)")
+    left.set_title("Drivers of variation")
+    left.legend(loc="lower right")
+    finite = flows[np.isfinite(flows)]
+    limit = float(finite.max()) if len(finite) and finite.max() > 0 else 1.0
+    image = right.imshow(flows, cmap="Blues", vmin=0, vmax=limit, aspect="equal")
+    right.set_xticks(y, names, rotation=90)
+    right.set_yticks(y, names)
+    right.spines[:].set_visible(False)
+    right.set_xlabel("affected gene")
+    right.set_ylabel("source")
+    right.set_title("Flows among them")
+    figure.colorbar(image, ax=right, shrink=0.7, label="share of the affected gene's variance")
+    return figure
+
+
+@styled
+def plot_unseen(measured: np.ndarray, predicted: np.ndarray, sd: np.ndarray) -> Figure:
+    """Changes after unseen knock-downs, predicted and measured, and how many of them intervals hold.
+
+    Parameters
+    ----------
+    measured, predicted
+        Log levels minus the mean profile of the training conditions, any shape; NaN is left out.
+    sd
+        Predicted standard deviation of the measurement, same shape.
+    """
+    figure = Figure(figsize=(8.6, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    known = np.isfinite(measured) & np.isfinite(predicted)
+    measured, predicted, sd = (np.asarray(v, dtype=float)[known] for v in (measured, predicted, sd))
+    if len(measured) == 0:
+        nothing_to_draw(left, "nothing to compare")
+        nothing_to_draw(right, "nothing to compare")
+        return figure
+    _scatter(left, measured, predicted)
+    levels = np.linspace(0.02, 0.98, 49)
+    held = [(np.abs(measured - predicted) <= norm.ppf(0.5 + level / 2) * sd).mean() for level in levels]
+    right.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
+    right.plot(levels, held, color=EXPORT, lw=1.6)
+    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="stated level of the interval", ylabel="share of measurements inside")
+    right.set_aspect("equal")
+    right.set_title(f"90% intervals hold {np.interp(0.9, levels, held):.0%}")
+    return figure
+
+
+def _scatter(ax: Axes, measured: np.ndarray, predicted: np.ndarray) -> None:
+    step = -(-len(measured) // MAX_POINTS)
+    limit = 1.05 * float(np.quantile(np.abs(np.concatenate([measured, predicted])), 0.9995))
+    limit = limit or 1.0
+    ax.axline((0, 0), slope=1, color=GREY, lw=0.8, ls="--")
+    alpha = float(np.clip(30 / len(measured[::step]) ** 0.5, 0.08, 0.8))
+    ax.scatter(predicted[::step], measured[::step], s=5, color=INK, alpha=alpha, linewidths=0, rasterized=True)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="predicted change of log level")
+    ax.set_ylabel("measured")
+    ax.set_aspect("equal")
+    varies = measured.std() > 0 and predicted.std() > 0
+    r = np.corrcoef(measured, predicted)[0, 1] if varies else 0.0
+    ax.set_title(f"Unseen knock-downs: correlation {r:.2f}")

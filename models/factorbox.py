@@ -1,0 +1,448 @@
+r"""FactorBox: a perturbation panel at steady state, as one linear regression given the gains."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
+from .base import GaussianBlock, Model
+from .data import ExpressionData, some
+from .dynamics import Dynamics
+from .knockdown_response import LEAST, Responses
+from .panel import Design, PanelStatistics, chebyshev, knockdown_shares, panels_of
+from .regression import Cuts, RegressionNetwork
+
+GAINS = ("fixed", "sampled")
+
+
+class FittedDesign(NamedTuple):
+    """``MX`` (condition, tf); ``drive`` and ``projected`` drive (condition, target), in units; ``free`` where a target
+    is not clamped; ``leverage`` (condition,) of intercept and hidden inputs."""
+
+    MX: Tensor
+    drive: Tensor
+    projected: Tensor
+    free: Tensor
+    leverage: Tensor
+
+
+class FactorBox(RegressionNetwork):
+    r"""Steady states of :math:`\dot x_i = \varepsilon_i\,\phi(\sum_j W_{ji} \log x_j + b_i) - x_i` in every condition.
+
+    φ is the logistic function, so that φ of a sum of logarithms is a Hill function with exponents W, and time is in
+    units of each gene's decay. (The draft has :math:`x_j` for :math:`\log x_j`: ``levels="raw"``.) At steady state all
+    conditions of a panel are one matrix equation, :math:`\varepsilon\odot\phi(\tilde X W + b) = X`, with
+    :math:`\tilde X` the (log) levels with knocked-down genes clamped (FactorBox draft; DESIGN 4). Its noise sits in the
+    drive, so the levels are logit-normal,
+
+    .. math:: \operatorname{logit}\frac{x_{ci}}{\varepsilon_i} \sim N\Big(\sum_j W_{ji}\tilde x_{cj} + b_i
+              + \beta_i^\top z_c,\ \sigma_i^2\Big), \qquad \varepsilon_i = x_{\max,i}\,(1+h_i), \qquad
+              h_i\sim\mathrm{LogNormal}(0,1),
+
+    with the Jacobian of the transform, for every gene i and condition c in which i is not clamped. Given h the weights
+    are those of a linear regression, so every `EdgePrior`, guide and context of `RegressionNetwork` works here: with
+    several contexts :math:`W_c = W + \Delta_c`, and ε, b, σ of each. ``headroom`` h is how far above its largest level
+    a gene could still rise; at large h the model is log-linear.
+
+    Each gene's equation is taken given the measured levels of the others: a pseudo-likelihood, which leaves out how
+    noise travels around loops. Knock-downs tell directions apart; a gene without one is as in `LinearNetwork`.
+
+    ``hidden`` inputs z (`panel.panels_of`) are what moves many genes of a condition at once without being the
+    knock-down; their effects β and the basal input b are flat and integrated out. Weights are standardised: standard
+    deviations of a target's drive per standard deviation of the regulator's level.
+
+    Parameters
+    ----------
+    statistics
+        `PanelStatistics` of the data.
+    edge_prior
+        Prior on W. Default `SpikeSlab`.
+    networks
+        Prior networks by name of the source.
+    gain
+        ``"fixed"`` (default): h at the maximum of its evidence under a ridge, target by target, as the alternating
+        solution holds ε while it solves for W; any engine. ``"sampled"``: h is a site, for variational guides and NUTS.
+
+    Raises
+    ------
+    ValueError
+        As `PanelStatistics.from_data`; an unknown ``gain``; statistics without curves for ``gain="sampled"``.
+    """
+
+    levels: str = "log"
+    hidden: int = 0
+    knockdown: float | None = None
+    name = "factorbox"
+    story = "a network at steady state, additive in the drive of each gene"
+    reference = "FactorBox draft (shared steady-state CellBox); Yuan et al. 2021, Cell Systems 12:128"
+
+    def __init__(
+        self,
+        statistics: PanelStatistics,
+        *,
+        edge_prior: EdgePrior | None = None,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        gain: str = "fixed",
+    ) -> None:
+        Model.__init__(self)
+        if gain not in GAINS:
+            raise ValueError(f"gain={gain!r}: expected one of {', '.join(GAINS)}")
+        if gain == "sampled" and not statistics.curve.shape[1]:
+            raise ValueError(
+                "gain='sampled' needs statistics with curves: PanelStatistics.from_data(data, curves=True)"
+            )
+        knowledge = EdgeKnowledge.from_networks(networks, statistics.tfs, statistics.targets)
+        self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab())
+        s, position = statistics, {gene: i for i, gene in enumerate(statistics.genes)}
+        tf = torch.tensor([position[t] for t in s.tfs], device=s.gram.device)
+        target = torch.tensor([position[t] for t in s.targets], device=s.gram.device)
+        anchor = _ridge_anchor(s, tf[:, None] == target)
+        product = self._cut_product(s, s.gram @ anchor, anchor)
+        residual = s.cross - product
+        sse = (s.square - (anchor * (s.cross + residual)).sum(1)).clamp_min(1e-10)
+        # what a guide starts from: the ridge solution at the ridge's own noise
+        self.register_buffer("start_W", anchor.mean(0).float())
+        for name, value in {
+            "gram": s.gram,
+            "cut": s.cut,
+            "anchor": anchor,
+            "residual": residual,
+            "sse": sse,
+            "dof": s.dof,
+            "log_headroom": s.log_headroom,
+            "top": s.top,
+            "log_jacobian": s.log_jacobian,
+            "scale": s.scale,
+            "unit": s.unit,
+            "level_mean": s.level_mean,
+            "tf_mean": s.tf_mean,
+            "target_mean": s.target_mean,
+        }.items():
+            self.register_buffer(name, value.float())
+        # knocked-down targets are cut by vectors, none needs a Gram matrix of its own
+        self.register_buffer("own", torch.zeros(0, dtype=torch.long, device=tf.device))
+        self.register_buffer("own_gram", s.gram.new_zeros(len(s.gram), 0, *s.gram.shape[1:]).float())
+        self.register_buffer("cut_context", s.cut_context)
+        self.register_buffer("cut_target", s.cut_target)
+        self.register_buffer("tf_index", tf)
+        self.register_buffer("target_index", target)
+        self.register_buffer("response_logs", torch.zeros(0))
+        self.register_buffer("response_seen", torch.zeros(0, dtype=torch.bool))
+        self.register_buffer("knockdown_share", torch.full((len(s.gram), len(s.genes)), torch.nan))
+        curves = gain == "sampled"
+        gap = s.curve_own - (s.curve * anchor[:, None]).sum(2)  # dᵀ(y − X̃ŵ)
+        for name, value in {
+            "curve": s.curve,
+            "curve_gap": gap,
+            "curve_square": s.curve_square,
+            "curve_jacobian": s.curve_jacobian,
+        }.items():
+            self.register_buffer(name, value.float() if curves else value.new_zeros(0).float())
+
+    cut: Tensor
+    cut_context: Tensor
+    cut_target: Tensor
+    log_headroom: Tensor
+    top: Tensor
+    log_jacobian: Tensor
+    unit: Tensor
+    level_mean: Tensor
+    start_W: Tensor
+    curve: Tensor
+    response_logs: Tensor
+    response_seen: Tensor
+    knockdown_share: Tensor
+    curve_gap: Tensor
+    curve_square: Tensor
+    curve_jacobian: Tensor
+
+    @classmethod
+    def from_data(  # type: ignore[override]  # options of a panel instead of those of cells
+        cls,
+        data: ExpressionData,
+        *,
+        edge_prior: EdgePrior | None = None,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        targets: Sequence[str] | None = None,
+        gain: str = "fixed",
+        levels: str = "log",
+        hidden: int = 0,
+        knockdown: float | None = None,
+    ) -> "FactorBox":
+        """Statistics of a panel, then as the constructor; ``levels``, ``hidden``, ``knockdown`` as `panels_of`."""
+        statistics = PanelStatistics.from_data(
+            data, targets=targets, levels=levels, hidden=hidden, knockdown=knockdown, curves=gain == "sampled"
+        )
+        model = cls(statistics, edge_prior=edge_prior, networks=networks, gain=gain)
+        seen = Responses.from_data(data)
+        if int(seen.seen.sum(1).max()) >= LEAST:
+            model.response_logs, model.response_seen = seen.logs, seen.seen
+        model.knockdown_share = knockdown_shares(data)
+        model.levels, model.hidden, model.knockdown = levels, hidden, knockdown
+        return model.to(data.device)
+
+    def to_state(self) -> dict[str, list[str]]:
+        own = {"levels": [self.levels], "hidden": [str(self.hidden)], "knockdown": [repr(self.knockdown)]}
+        return {**super().to_state(), **own}
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Sequence[str]],
+        *,
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        buffers: Mapping[str, Tensor],
+    ) -> "FactorBox":
+        model = super().from_state(state, knowledge=knowledge, edge_prior=edge_prior, buffers=buffers)
+        assert isinstance(model, cls)
+        share = state["knockdown"][0]
+        model.levels, model.hidden = state["levels"][0], int(state["hidden"][0])
+        model.knockdown = None if share == "None" else float(share)
+        return model
+
+    # -- axes ----------------------------------------
+    @property
+    def samples_gain(self) -> bool:
+        return len(self.curve) > 0
+
+    @property
+    def learns_responses(self) -> bool:
+        """Whether the panel has enough single knock-downs to learn what they do unintended."""
+        return len(self.response_logs) > 0
+
+    def responses(self) -> Responses:
+        """The single knock-downs of the panel."""
+        return Responses(self.response_logs.cpu(), self.response_seen.cpu())
+
+    def control_level(self, context: int) -> Tensor:
+        """``(gene,)`` the panel's mean level (geometric, where the drive is linear in logarithms), in float64."""
+        mean = self.level_mean[context].double().cpu()
+        return mean.exp() if self.levels == "log" else mean
+
+    def knockdown_level(self, gene: int, context: int) -> Tensor:
+        """Level to which the panel brings a gene down: as measured, or by the median share of the context."""
+        share = self.knockdown_share[context]
+        known = share[torch.isfinite(share)]
+        if not len(known):
+            raise ValueError(f"context {self.contexts[context]!r} has no knock-downs: give a level with --overexpress")
+        own = share[gene]
+        share = own if bool(torch.isfinite(own)) else known.median()
+        return share.double().cpu() * self.control_level(context)[gene]
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        if not self.samples_gain:
+            return super().dims
+        return {**super().dims, "headroom": ("context", "target") if self.has_contexts else ("target",)}
+
+    # -- the generative story ----------------------------------------
+    def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
+        log_headroom = None
+        if self.samples_gain:
+            prior = dist.LogNormal(self.constant.new_zeros(()), self.constant.new_ones(()))
+            if context is None:
+                with target:
+                    log_headroom = pyro.sample("headroom", prior).log()
+            else:
+                with context, target:
+                    log_headroom = pyro.sample("headroom", prior).log()
+        wide = self.has_contexts
+        by = lambda v: v[:, None] if wide else v  # noqa: E731  # (context, 1, target) or (1, target)
+        log_jacobian = by(self.log_jacobian)
+        if log_headroom is not None:
+            log_headroom = (
+                log_headroom[None] if log_headroom.dim() == 1 else log_headroom
+            )  # (*batch, [context], 1, target)
+            log_jacobian = log_jacobian + self._curved(self.curve_jacobian, log_headroom)
+        error = self.squared_error(W, log_headroom)
+        half = 0.5 * by(self.dof)
+        log_prob = -half * (math.log(2 * math.pi) + noise.log()) - 0.5 * error / noise + log_jacobian
+        with target:
+            if context is None:
+                pyro.factor("X", log_prob)
+            else:
+                with context:
+                    pyro.factor("X", log_prob)
+
+    def _curved(self, curve: Tensor, log_headroom: Tensor) -> Tensor:
+        """``curve`` (context, coefficient, target) at ``log_headroom`` (*batch, [context], 1, target): like it."""
+        table = curve if self.has_contexts else curve[0]
+        terms = chebyshev(log_headroom.squeeze(-2))  # (*batch, [context], target, coefficient)
+        return torch.einsum("...tn,...nt->...t", terms, table).unsqueeze(-2)
+
+    def response_shift(self, log_headroom: Tensor) -> Tensor:
+        """``(*batch, [context], tf, target)`` change of X̃ᵀy from the anchor headroom."""
+        curve = self.curve if self.has_contexts else self.curve[0]
+        terms = chebyshev(log_headroom.squeeze(-2))
+        return torch.einsum("...tn,...nst->...st", terms, curve)
+
+    def squared_error(self, W: Tensor, log_headroom: Tensor | None = None) -> Tensor:
+        """``(*batch, 1, target)`` residual sum of squares of ``W`` ``(*batch, tf, target)`` over the free conditions,
+        at ``log_headroom`` ``(*batch, 1, target)`` or the anchor; contexts lead both if there are several."""
+        wide = self.has_contexts
+        pick = lambda v: v if wide else v[0]  # noqa: E731
+        step = W - pick(self.anchor)
+        product = pick(self.gram) @ step
+        error = pick(self.sse[:, None]) + (step * (product - 2 * pick(self.residual))).sum(-2, keepdim=True)
+        if len(self.cut):
+            flat = step.movedim(-2, -1)  # (*batch, [context], target, tf)
+            chosen = flat[..., self.cut_context, self.cut_target, :] if wide else flat[..., self.cut_target, :]
+            lost = (chosen * self.cut).sum(-1).square()  # (*batch, pair)
+            taken = torch.zeros_like(error.squeeze(-2))
+            if wide:
+                place = self.cut_context * len(self.targets) + self.cut_target
+                taken = taken.flatten(-2).index_add(-1, place, lost).unflatten(-1, (len(self.contexts), -1))
+            else:
+                taken = taken.index_add(-1, self.cut_target, lost)
+            error = error - taken.unsqueeze(-2)
+        if log_headroom is None:
+            return error
+        terms = chebyshev(log_headroom.squeeze(-2))  # (*batch, [context], target, coefficient)
+        square = torch.einsum("...tn,...tm,...nmt->...t", terms, terms, pick(self.curve_square)).unsqueeze(-2)
+        shift = (self.response_shift(log_headroom) * step).sum(-2, keepdim=True)
+        return error + square + 2 * self._curved(self.curve_gap, log_headroom) - 2 * shift
+
+    @staticmethod
+    def _cut_product(s: PanelStatistics, product: Tensor, W: Tensor) -> Tensor:
+        """G_i w_i for all targets from the shared ``product`` = G W."""
+        inner = (s.cut * W[s.cut_context, :, s.cut_target]).sum(1)
+        product = product.clone()
+        product.movedim(1, 2).index_put_((s.cut_context, s.cut_target), -inner[:, None] * s.cut, accumulate=True)
+        return product
+
+    def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
+        raise ValueError("FactorBox conditions on the whole panel: fit it without `batch_size`")
+
+    def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
+        if site != "W" or self.has_contexts or not self.samples_gain:
+            return super().conditional(site, values)
+        loc, scale = self.edge_prior.gaussian(values)
+        shift = self.response_shift(values["headroom"].log())
+        return self.weights_given(loc, scale, values["noise_variance"], shift)
+
+    @property
+    def cuts(self) -> Cuts:
+        return Cuts(self.cut, self.cut_context, self.cut_target)
+
+    def target_gram(self) -> Tensor:
+        if len(self.cut) == 0:
+            return super().target_gram()
+        gram = self.gram[0].repeat(len(self.targets), 1, 1)
+        for target, v in zip(self.cut_target.tolist(), self.cut, strict=True):
+            gram[target] -= torch.outer(v, v)
+        return gram
+
+    def _moved_anchor(self) -> Tensor:
+        outside = torch.where(self.edge_prior.allowed, 0.0, self.anchor[0])
+        inner = (self.cut * outside[:, self.cut_target].T).sum(1)
+        return (self.gram[0] @ outside).index_add(1, self.cut_target, -(inner[:, None] * self.cut).T)
+
+    @property
+    def initial(self) -> dict[str, Tensor]:
+        """Where guides start: the ridge solution, its noise, and its headroom."""
+        noise = (self.sse / self.dof).clamp(1e-3, 1.0)
+        start = {"W": self.start_W, "noise_variance": noise, "headroom": self.log_headroom.exp()}
+        if self.has_contexts:
+            return (
+                start
+                | {name: start[name][:, None] for name in ("noise_variance", "headroom")}
+                | {"W_context": self.anchor}
+            )
+        return start
+
+    def designs(self, data: ExpressionData) -> list[FittedDesign]:
+        """The regression of each context of the panel that was fitted, at the anchor headroom, in standardised units.
+
+        Raises
+        ------
+        ValueError
+            Other genes, or contexts, than those of the fit.
+        """
+        missing = [g for g in self.genes if g not in set(data.genes)]
+        if missing or data.num_contexts != len(self.contexts):
+            raise ValueError(
+                f"`data` lack {len(missing)} genes of the fit ({some(missing, 3)}) or have other contexts "
+                f"({data.num_contexts} for {len(self.contexts)}): pass the panel that was fitted"
+            )
+        panels = panels_of(
+            data.select_genes(self.genes), levels=self.levels, knockdown=self.knockdown, hidden=self.hidden
+        )
+        scale, unit = self.scale.double(), self.unit.double()
+        parts = []
+        for k, panel in enumerate(panels):
+            design = Design.of(panel, self.tf_index, self.target_index, scale)
+            drive = design.raw(self.log_headroom[k].double()) / unit
+            parts.append(FittedDesign(design.MX, drive, design.project(drive), design.free, design.leverage))
+        return parts
+
+    # -- the network as a dynamical system ----------------------------------------
+    def system(self, W: Tensor, log_headroom: Tensor | None, context: int) -> "System":
+        """The dynamical system of draws ``W`` ``(draw, tf, target)`` in a context, on the CPU in float64.
+
+        ``log_headroom`` ``(draw, target)``, or the anchor's. A gene that is no target has no equation: hold it where it
+        is. Hidden inputs are at zero, their mean.
+        """
+        double = lambda v: v.double().cpu()  # noqa: E731
+        scale, unit, W = double(self.scale), double(self.unit), double(W)
+        tf, target, size = self.tf_index.cpu(), self.target_index.cpu(), len(self.genes)
+        bias = double(self.target_mean[context]) - torch.einsum("dst,st->dt", W, double(self.tf_mean[context]))
+        h = double(self.log_headroom[context]).expand(len(W), -1) if log_headroom is None else double(log_headroom)
+        full = W.new_zeros(len(W), size, size)
+        full[:, tf[:, None], target] = W * (unit / scale[tf][:, None])
+        epsilon, offset = W.new_ones(len(W), size), W.new_zeros(len(W), size)
+        epsilon[:, target] = double(self.top[context]) * (1 + h.exp())
+        offset[:, target] = bias * unit
+        one = torch.ones_like(epsilon)
+        if self.levels == "raw":
+            return System(Dynamics(full, epsilon, one, offset, "logistic"), epsilon, logs=False)
+        offset = offset + torch.einsum("ds,dst->dt", epsilon.log(), full)
+        return System(Dynamics(full, one, one, offset, "log-logistic"), epsilon, logs=True)
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    r"""A FactorBox as `Dynamics` of a coordinate s of the levels, whose steady states are those of the levels.
+
+    Where the drive is linear in levels, s = x. Where it is linear in log levels, :math:`s = \log(x/\varepsilon)` and
+    :math:`\dot s = \log\phi(sW + b + \log\varepsilon\,W) - s`: at :math:`\dot s = 0` also :math:`\dot x = 0`, and
+    there both have the same Jacobian, of log levels.
+    """
+
+    dynamics: Dynamics
+    epsilon: Tensor
+    logs: bool
+
+    def coordinate(self, x: Tensor) -> Tensor:
+        """``(draw, condition, gene)`` s of levels; a level of zero counts as a millionth of the gain."""
+        return (x / self.epsilon[:, None]).clamp_min(1e-6).log() if self.logs else x
+
+    def level(self, s: Tensor) -> Tensor:
+        """``(draw, condition, gene)`` levels at s."""
+        return s.exp() * self.epsilon[:, None] if self.logs else s
+
+    def held(self, s: Tensor) -> Tensor:
+        """s kept to what the gain can hold, so that its drive is finite."""
+        return s.clamp_max(-1e-6) if self.logs else torch.minimum(s, self.epsilon[:, None] * (1 - 1e-6))
+
+
+def _ridge_anchor(s: PanelStatistics, self_edge: Tensor) -> Tensor:
+    r"""``(context, tf, target)`` ridge solution :math:`(G + I/\rho_i)^{-1} X̃^\top y_i` without the self-edge;
+    conditions that knock a target down are left in, since an anchor need only be near."""
+    values, vectors = torch.linalg.eigh(s.gram)
+    rotated = vectors.transpose(-1, -2) @ s.cross
+    weight = 1.0 / (values.clamp_min(0.0)[:, :, None] + 1.0 / s.ratio)  # (context, eigen, target)
+    anchor = vectors @ (weight * rotated)
+    row, col = torch.nonzero(self_edge, as_tuple=True)
+    own = vectors[:, row]  # (context, pair, eigen)
+    column = torch.einsum("kse,kpe->ksp", vectors, own * weight[:, :, col].movedim(1, 2))
+    step = anchor[:, row, col] / torch.einsum("kpe,kpe,kep->kp", own, own, weight[:, :, col])
+    anchor[:, :, col] -= column * step[:, None]
+    anchor[:, row, col] = 0.0
+    return anchor

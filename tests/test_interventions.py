@@ -1,0 +1,178 @@
+"""Predictions of a FactorBox whose draws are written by hand, against integration of the equations."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pyrogrn.inference import Gibbs, fit
+from pyrogrn.models import FactorBox
+from pyrogrn.models.knockdown_response import predict_knockdowns
+from pyrogrn.models.simulators.panel import simulate_panel
+from scipy.integrate import solve_ivp
+
+DRAWS = 3
+
+
+def by_hand(posterior, W, contexts=0):
+    """The posterior with draws ``W`` (draw, source, target), standardised, in one chain."""
+    draws = {name: np.repeat(value[:1, :1], len(W), 1) for name, value in posterior.draws.items()}
+    draws["W"] = W[None].astype(np.float32)
+    if contexts:
+        draws["W_context"] = np.stack([W * (1 + 0.5 * k) for k in range(contexts)], 1)[None].astype(np.float32)
+    return replace(posterior, draws=draws)
+
+
+def weights(size, seed=0, scale=0.25):
+    W = scale * np.random.default_rng(seed).standard_normal((DRAWS, size, size))
+    W[:, np.arange(size), np.arange(size)] = 0.0
+    return W
+
+
+def parts(model, w, context):
+    """Exponents, gains and basal inputs of one draw, in the units of the data."""
+    w = w.astype(np.float32).astype(float)
+    double = lambda v: v.double().numpy()  # noqa: E731
+    scale, unit = double(model.scale), double(model.unit)
+    gain = double(model.top[context]) * (1 + np.exp(double(model.log_headroom[context])))
+    bias = (double(model.target_mean[context]) - (w * double(model.tf_mean[context])).sum(0)) * unit
+    return w * unit / scale[:, None], gain, bias
+
+
+def integrated(model, w, context, start, held, bias=None):
+    """Levels long after genes ``held`` (position: level) are clamped: x' = ε φ(W log x + b) - x, written out."""
+    raw, gain, own = parts(model, w, context)
+    bias = own if bias is None else bias
+    free = np.ones(len(gain))
+    free[list(held)] = 0.0
+    x = start.copy()
+    for gene, level in held.items():
+        x[gene] = max(level, 1e-6 * gain[gene])  # zero counts as a millionth of the gain
+    rate = lambda _, x: free * (gain / (1 + np.exp(-(np.log(x) @ raw + bias))) - x)  # noqa: E731
+    found = solve_ivp(rate, (0, 400), x, method="LSODA", rtol=1e-10, atol=1e-12).y[:, -1]
+    found[list(held)] = list(held.values())
+    return found
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Five genes, few knock-downs: nothing is learned of responses."""
+    data = simulate_panel(num_genes=5, in_degree=1.5, num_controls=8, seed=4).data
+    return fit(FactorBox.from_data(data), guide=Gibbs(num_chains=1, num_warmup=5, num_samples=DRAWS), seed=0)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Twelve genes in two contexts, all knocked down but two in the second."""
+    data = simulate_panel(num_genes=12, in_degree=1.5, num_controls=6, num_contexts=2, seed=4).data
+    drop = (data.context == 1).numpy() & np.isin(np.arange(data.num_cells), _rows(data, [3, 7]))
+    model = FactorBox.from_data(data.subset(~drop))
+    return fit(model, guide=Gibbs(num_chains=1, num_warmup=5, num_samples=DRAWS), seed=0)
+
+
+def _rows(data, genes):
+    rows, gene = data.perturbed.numpy().T
+    return rows[np.isin(gene, genes)]
+
+
+def by_gene(table, model):
+    return table.set_index("gene").loc[list(model.genes)]
+
+
+def test_clamped_steady_states_are_those_of_integration(fitted):
+    model, W = fitted.model, weights(5)
+    assert not model.learns_responses
+    posterior = by_hand(fitted, W)
+    start = model.control_level(0).numpy()
+    doubled = 2 * start[4]
+    table = by_gene(posterior.predict(knockout=["G0001"], overexpress={"G0004": doubled}, num_draws=DRAWS), model)
+    after = np.array([integrated(model, w, 0, start, {1: 0.0, 4: doubled}) for w in W])
+    before = np.array([integrated(model, w, 0, start, {}) for w in W])
+    np.testing.assert_allclose(table["mean"], after.mean(0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(table["sd"], after.std(0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(table["lower"], np.quantile(after, 0.055, axis=0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(table["control"], before.mean(0), rtol=1e-6)
+    assert (table["settled"] == 1).all()
+    assert table.loc["G0001", "mean"] == 0
+    assert table.loc["G0004", ["lower", "upper"]].tolist() == pytest.approx([doubled] * 2)
+
+
+def test_a_knockdown_goes_to_the_level_of_the_panel(fitted):
+    """Measured where there is one; without enough of them to learn from, the network answers alone."""
+    model, W = fitted.model, weights(5)
+    level = float(model.knockdown_level(2, 0))
+    share = model.knockdown_share[0]
+    assert level == pytest.approx(float(share[2] * model.control_level(0)[2]))
+    posterior = by_hand(fitted, W)
+    found = posterior.predict(knockdown=["G0002"], num_draws=DRAWS)
+    expected = posterior.predict(overexpress={"G0002": level}, num_draws=DRAWS)
+    np.testing.assert_allclose(found["mean"], expected["mean"])
+    model.knockdown_share[0, 2], kept = torch.nan, share[2].clone()
+    try:
+        others = share[torch.isfinite(share)]
+        assert float(model.knockdown_level(2, 0)) == pytest.approx(float(others.median() * model.control_level(0)[2]))
+    finally:
+        model.knockdown_share[0, 2] = kept
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25])
+def test_a_learned_knockdown_departs_from_the_response(learned, scale):
+    """Inputs hold the learned levels; then the gene goes to its knocked-down level, and the noise is that learned."""
+    model, k, gene = learned.model, 1, 3
+    assert model.learns_responses
+    W = weights(12, seed=2, scale=scale)
+    posterior = by_hand(learned, W, contexts=2)
+    # draws are sampled without replacement: the same order as `sample`
+    order = posterior.sample(DRAWS, seed=5)["W_context"][:, k]
+    table = by_gene(posterior.predict(knockdown=["G0003"], context="context1", num_draws=DRAWS, seed=5), model)
+    aim = predict_knockdowns(model.responses(), k, torch.tensor([gene]))
+    level = float(model.knockdown_level(gene, k))
+    noise = torch.randn(DRAWS, 12, generator=torch.Generator().manual_seed(5), dtype=torch.float64).numpy()
+    expected = []
+    for w, e in zip(order, noise, strict=True):
+        raw, gain, _ = parts(model, w, k)
+        state = np.minimum(aim.mean[0].exp().numpy(), gain * (1 - 1e-6))
+        bias = np.log(state / (gain - state)) - np.log(state) @ raw
+        after = integrated(model, w, k, state, {gene: level}, bias)
+        sd = aim.sd[0].numpy().copy()
+        sd[gene] = 0.0
+        expected.append(after * np.exp(sd * e))
+    np.testing.assert_allclose(table["mean"], np.mean(expected, 0), rtol=1e-5)
+    np.testing.assert_allclose(table["upper"], np.quantile(expected, 0.945, axis=0), rtol=1e-5)
+    assert table.loc["G0003", "mean"] == pytest.approx(level)
+    assert table.loc["G0003", "sd"] == pytest.approx(0, abs=1e-12)
+
+
+def test_several_genes_take_the_network_alone(learned):
+    posterior = by_hand(learned, weights(12, scale=0.1), contexts=2)
+    model, names = learned.model, ["G0001", "G0002"]
+    levels = {g: float(model.knockdown_level(i, 0)) for g, i in zip(names, (1, 2), strict=True)}
+    found = posterior.predict(knockdown=names, context="context0", num_draws=DRAWS)
+    expected = posterior.predict(overexpress=levels, context="context0", num_draws=DRAWS)
+    np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-6)
+    other = posterior.predict(knockdown=names, context="context1", num_draws=DRAWS)
+    assert np.abs(other["mean"] / found["mean"] - 1).max() > 0.01
+
+
+def test_draws_without_a_steady_state_are_left_out(fitted):
+    """A ring of three strong repressors oscillates; with one draw of three like that, two thirds settle."""
+    W = weights(5, scale=0.05)
+    for source, target in ((0, 1), (1, 2), (2, 0)):
+        W[0, source, target] = -12.0
+    table = by_hand(fitted, W).predict(overexpress={"G0004": 1.0}, num_draws=DRAWS)
+    assert table["settled"].iloc[0] == pytest.approx(2 / 3)
+    assert np.isfinite(table["mean"]).all()
+    none = by_hand(fitted, W[:1]).predict(overexpress={"G0004": 1.0}, num_draws=1)
+    assert (none["settled"] == 0).all()
+    assert none[["mean", "sd", "lower", "upper", "control"]].isna().all(None)
+
+
+def test_errors_say_what_is_missing(fitted, learned):
+    with pytest.raises(ValueError, match="'context0', 'context1'"):
+        learned.predict(knockdown=["G0001"])
+    with pytest.raises(ValueError, match="no context 'nowhere'"):
+        learned.predict(knockdown=["G0001"], context="nowhere")
+    with pytest.raises(ValueError, match="not among the 5 genes of this fit"):
+        fitted.predict(knockdown=["X"])
+    with pytest.raises(ValueError, match="clamped twice"):
+        fitted.predict(knockdown=["G0001"], knockout=["G0001"])
