@@ -49,6 +49,7 @@ AMORTISED = {
     "glad-tf": "Shrivastava et al. 2022, J Comput Biol 29:27",
     "grnular": "Shrivastava et al. 2022, J Comput Biol 29:27",
 }
+UNDIRECTED_NOTE = "NOT calibrated for edges from regulators: it is not told which genes regulate"
 AMORTISED_NOTE = "calibrated on fresh simulations of its training family; elsewhere not known"
 
 
@@ -88,6 +89,7 @@ def methods() -> pd.DataFrame:
                     row = (model.name, infers, *names, guide.name, bool(guide.calibrated))
                     rows.append(MethodRow(*row, notes[guide.name], model.reference))
     for method, reference in AMORTISED.items():
-        row = (method, "network", SpikeSlab.__name__, "", Amortised.name, True)
-        rows.append(MethodRow(*row, AMORTISED_NOTE, reference))
+        calibrated = Amortised(method).calibrated
+        row = (method, "network", SpikeSlab.__name__, "", Amortised.name, calibrated)
+        rows.append(MethodRow(*row, AMORTISED_NOTE if calibrated else UNDIRECTED_NOTE, reference))
     return pd.DataFrame([vars(row) for row in rows])

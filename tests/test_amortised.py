@@ -323,7 +323,12 @@ def test_fine_tuning_raises_the_elbo_and_comes_nearer_to_gibbs(model, cells, fil
     assert distance(both, gibbs) < 0.8 * distance(tuned, gibbs)
 
 
-def test_only_the_guide_as_trained_claims_calibration(file):
+def test_only_the_guide_as_trained_claims_calibration(file, monkeypatch):
+    assert Amortised("grnular").calibrated
+    assert not Amortised("glad").calibrated  # not told which genes regulate
+    monkeypatch.setattr("pyrogrn.inference.amortised.guide.ECE_OF_BADGE", 0.0)
+    assert not guide(file).calibrated  # no ECE on fresh simulations is zero
+    monkeypatch.setattr("pyrogrn.inference.amortised.guide.ECE_OF_BADGE", 1.0)
     assert guide(file).calibrated
     assert not guide(file, correction="importance").calibrated
     assert not guide(file, fine_tune=1).calibrated

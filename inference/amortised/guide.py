@@ -29,6 +29,9 @@ DEFENSIVE = 4.0  # largest log-odds of graphs that are to be weighed: an edge ne
 CORRECTIONS = ("none", "importance")
 
 
+ECE_OF_BADGE = 0.02  # on fresh simulations, above which weights are not called calibrated
+
+
 @dataclass(frozen=True)
 class Amortised(Sampler):
     r"""A posterior over graphs learned on simulations, then everything else exactly given the graph.
@@ -82,8 +85,12 @@ class Amortised(Sampler):
 
     @property
     def calibrated(self) -> bool:  # type: ignore[override]
-        """As trained: calibrated on its simulator. Turned towards the linear model by approximate means: not known."""
-        return self.correction == "none" and not self.fine_tune
+        """As trained: calibrated on its simulator, if its ECE on fresh simulations says so. Turned towards the linear
+        model by approximate means, or without knowing which genes regulate (``glad``): not."""
+        if self.correction != "none" or self.fine_tune:
+            return False
+        network, about = load_weights(self.weights)
+        return network.directed and float(about["about"]["scores"]["ece"]) <= ECE_OF_BADGE
 
     def run(
         self,
