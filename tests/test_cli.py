@@ -229,7 +229,7 @@ def broken_files(folder, simulated):
         ("good", ["--guide", "blocked"], "SpikeSlab"),
         ("good", ["--edge-prior", "laplace", "--guide", "gibbs"], "Laplace"),
         ("good", ["--set", "prior.width=2"], "SpikeSlab takes"),
-        ("good", ["--set", "nonsense"], "expected prior"),
+        ("good", ["--set", "nonsense"], "expected model.NAME"),
         ("good", ["--set", "prior.spike_ratio=3"], "spike_ratio"),
         ("good", ["--prior", "prior.csv"], "NAME=FILE"),
         ("good", ["--prior", "m=absent.csv"], "absent.csv"),
