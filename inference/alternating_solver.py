@@ -16,7 +16,7 @@ SAMPLE = 256  # targets that choose the ridge: one number, so a sample of genes 
 class StackedPanels:
     """Contexts under each other: ``X`` (row, gene) levels, ``free`` (row, gene) where a gene keeps its own equation,
     ``Z`` (row, gene) acting levels, centred per context (``centre`` (context, gene)) and in pooled standard deviations
-    ``scale`` (gene,); ``usable`` X with clamped levels no higher than free ones; ``rows`` the slice of each context.
+    ``scale`` (gene,); ``usable`` X with clamped levels at the largest free one; ``rows`` the slice of each context.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class StackedPanels:
         self.cut_gene, self.cut_row = torch.nonzero(~self.free.T, as_tuple=True)  # sorted by gene
         self.usable = self.X
         if not self.all_free:
-            self.usable = torch.minimum(self.X, self.spread(self.top()))
+            self.usable = torch.where(self.free, self.X, self.spread(self.top()))
 
     def top(self) -> Tensor:
         """``(context, gene)`` largest level among the free conditions."""
@@ -90,10 +90,10 @@ def _check(panels: Sequence[Panel]) -> None:
             raise ValueError(f"panel {k} has shapes {shapes}: expected (condition, gene) in each, with {width} genes")
         if p.hidden.shape[1]:
             raise ValueError(f"panel {k} has {p.hidden.shape[1]} hidden inputs: the alternating fit takes none")
-        if not bool((p.X > 0).all() and torch.isfinite(p.X).all()):
+        if not bool(((p.X > 0) | p.clamped & (p.X == 0)).all() and torch.isfinite(p.X).all()):
             raise ValueError(f"panel {k} has levels that are zero, negative or missing: expected un-logged intensities")
-        if not bool((p.level >= 0).all() and torch.isfinite(p.level).all()):
-            raise ValueError(f"panel {k} has clamped levels that are negative or missing: expected levels of 0 or more")
+        if not bool(torch.isfinite(p.level).all()):
+            raise ValueError(f"panel {k} has acting levels that are infinite or missing: give levels as `panels_of`")
 
 
 class PanelRidge:

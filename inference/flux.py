@@ -1,23 +1,20 @@
 r"""Variance flux analysis of a fitted dynamical network: which genes drive the variation of the others."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..models import CellBox, FactorBox
 from ..models.dynamics import ENVELOPES, Dynamics
-from ..models.flux import variance_flux
+from ..models.flux import Unstable, exported, imported, variance_flux
 from ..models.settle import SETTLED, settle
 from .interventions import context_of, networks
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from .posterior import Posterior, check_draws, check_level
 
 
 def flux_table(
-    posterior: "Posterior",
+    posterior: Posterior,
     *,
     context: str | None = None,
     level: float = 0.89,
@@ -46,14 +43,18 @@ def flux_table(
     -------
     DataFrame, array
         ``gene, exported, exported_sd, exported_lower, exported_upper, imported, imported_sd, imported_lower,
-        imported_upper, top_probability, settled`` sorted by exported; ``top_probability`` is the share of draws in
-        which the gene is among the ten that export most. And the mean ``(source, affected)`` shares, for figures.
+        imported_upper, top_probability, settled`` sorted by exported; ``settled`` is the share of draws that have a
+        stationary variance (a stable steady state, not at the edge of an oscillation), the others are left out;
+        ``top_probability`` is the share of draws in which the gene is among the ten that export most. And the mean
+        ``(source, affected)`` shares, for figures.
 
     Raises
     ------
     ValueError
-        Another model, or no draw with a stable steady state.
+        Another model, no draw with a stable steady state; a ``level`` outside (0, 1), fewer than one draw.
     """
+    check_level(level)
+    check_draws(num_draws)
     model = posterior.model
     if not isinstance(model, FactorBox | CellBox):
         raise ValueError(f"{type(model).__name__} is no dynamical system: variance flux is for FactorBox and CellBox")
@@ -65,28 +66,28 @@ def flux_table(
         found = _draw(model, one, k)
         if found is None:
             continue
-        shares.append((_exported(found), _imported(found)))
-        total = total + found
+        shares.append((exported(found).numpy(), imported(found).numpy()))
+        total = total + found.numpy()
     if not shares:
         raise ValueError(
             f"none of {num_draws} draws has a stable steady state: there is no stationary variance. Give the fit "
             "hidden inputs (--set model.hidden=20) or fewer regulators"
         )
-    exported, imported = (np.stack(part) for part in zip(*shares, strict=True))
+    sent, received = (np.stack(part) for part in zip(*shares, strict=True))
     table = pd.DataFrame({"gene": list(model.genes)})
     tail = (1 - level) / 2
-    for name, values in (("exported", exported), ("imported", imported)):
+    for name, values in (("exported", sent), ("imported", received)):
         table[name], table[f"{name}_sd"] = values.mean(0), values.std(0)
         table[f"{name}_lower"], table[f"{name}_upper"] = np.quantile(values, [tail, 1 - tail], axis=0)
-    rank = (-exported).argsort(1).argsort(1)
+    rank = (-sent).argsort(1).argsort(1)
     table["top_probability"] = (rank < 10).mean(0)
     table["settled"] = len(shares) / num_draws
     mean = total / len(shares)
     return table.sort_values("exported", ascending=False, ignore_index=True), mean
 
 
-def _draw(model: FactorBox | CellBox, draw: dict[str, np.ndarray], context: int) -> np.ndarray | None:
-    """``(source, affected)`` shares of variance in one draw, or None without a stable steady state."""
+def _draw(model: FactorBox | CellBox, draw: dict[str, np.ndarray], context: int) -> Tensor | None:
+    """``(source, affected)`` shares of variance in one draw, or None where it has no stationary variance."""
     noise = torch.as_tensor(draw["noise" if isinstance(model, CellBox) else "noise_variance"]).double()
     if isinstance(model, FactorBox):
         system = next(networks(model, draw, context))
@@ -98,32 +99,27 @@ def _draw(model: FactorBox | CellBox, draw: dict[str, np.ndarray], context: int)
         sigma = torch.zeros(1, len(free), dtype=torch.float64)
         sigma[:, model.target_index.cpu()] = variance.sqrt() * model.unit.double().cpu()
     else:
-        parts = [torch.as_tensor(draw[name]) for name in ("W", "log_gain", "log_decay")]
-        dynamics = model.dynamics(parts[0] * model.edge_prior.allowed, parts[1], parts[2])
+        parts = [torch.as_tensor(draw[name]).to(model.constant.device) for name in ("W", "log_gain", "log_decay")]
+        found = model.dynamics(parts[0] * model.edge_prior.allowed, parts[1], parts[2])
+        W, gain, decay, bias = (v.double().cpu() for v in (found.W, found.gain, found.decay, found.bias))
+        dynamics = Dynamics(W, gain, decay, bias, found.envelope)
         free = torch.ones(len(model.genes), dtype=torch.bool)
         start, sigma = torch.zeros(1, 1, len(free), dtype=torch.float64), noise
     state = settle(dynamics, start, clamped=~free[None])
     if int(state.outcome[0, 0]) != SETTLED:
         return None
     x = state.x[:, 0]
-    return _shares(dynamics, x, sigma, free, in_drive=isinstance(model, FactorBox))
+    try:
+        return _shares(dynamics, x, sigma, free, in_drive=isinstance(model, FactorBox))
+    except Unstable:
+        return None
 
 
-def _shares(
-    dynamics: Dynamics, x: torch.Tensor, sigma: torch.Tensor, free: torch.Tensor, *, in_drive: bool
-) -> np.ndarray:
+def _shares(dynamics: Dynamics, x: Tensor, sigma: Tensor, free: Tensor, *, in_drive: bool) -> Tensor:
     if in_drive:
         drive = torch.einsum("ds,dst->dt", x, dynamics.W) + dynamics.bias
         sigma = dynamics.gain * ENVELOPES[dynamics.envelope].derivative(drive) * sigma / dynamics.decay
     diffusion = torch.where(free, dynamics.decay * sigma.square(), 0.0)
     flux = variance_flux(dynamics, x, diffusion, clamped=~free)[0]  # (source, affected)
     whole = flux.sum(0)
-    return torch.where(whole > 0, flux / whole, 0.0).numpy()
-
-
-def _exported(shares: np.ndarray) -> np.ndarray:
-    return shares.sum(1) - shares.diagonal()
-
-
-def _imported(shares: np.ndarray) -> np.ndarray:
-    return shares.sum(0) - shares.diagonal()
+    return torch.where(whole > 0, flux / whole, 0.0)

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from ..models import CellBox, FactorBox
-from ..models.dynamics import ENVELOPES, Dynamics
 from ..models.factorbox import System
 from ..models.knockdown_response import ResponsePrediction, predict_knockdowns
-from ..models.settle import DIVERGES, OSCILLATES, SETTLED, Settled, settle
+from ..models.settle import DIVERGES, OSCILLATES, SETTLED, settle
 
 if TYPE_CHECKING:
     from .posterior import Posterior
@@ -42,11 +41,12 @@ def predict_panel(
 ) -> Iterator[pd.DataFrame]:
     """Levels after interventions in a FactorBox, one table each; columns as `Posterior.predict`.
 
-    A gene of ``knockdown`` is held at its own measured level where this context has that knock-down, else at the
-    context's median share. A single one also brings what the panel's knock-downs do without meaning to
-    (`models.knockdown_response`): the levels learned for that condition become the state that the network departs from,
-    the clamped gene acts from there through the network, and the spread of the learned levels, one draw of it for each
-    posterior draw, is added in the end: the intervals are those of a new measurement. Interventions and draws are
+    A gene of ``knockdown`` is held at the level at which it acts in the fit where this context has that knock-down,
+    else at the context's median share. A single one, in a context with ten or more to learn from, is answered by the
+    panel's own knock-downs (`models.knockdown_response`), not by the network, which adds nothing to them on real
+    panels: what a knock-down does without meaning to is most of what it does. Its intervals are those of a new
+    measurement, and its ``control`` is the panel's mean. Everything else is the steady state of the network, its
+    intervals those of the posterior of that state, without the noise of a measurement. Interventions and draws are
     solved together, as many as fit into memory.
     """
     position = {gene: i for i, gene in enumerate(model.genes)}
@@ -54,30 +54,55 @@ def predict_panel(
     unknown = sorted({g for g in named if g not in position})
     if unknown:
         raise ValueError(f"not among the {len(model.genes)} genes of this fit: {unknown}. Name measured genes")
+    negative = [f"{g}={v}" for one in interventions for g, v in one.levels.items() if v is not None and v < 0]
+    if negative:
+        raise ValueError(f"levels below zero: {negative}. Expected levels in the units of the data, 0 or more")
     k = context_of(model.contexts, context)
-    draws = posterior.sample(num_draws, seed=seed)
     single = [position[one.knockdown[0]] for one in interventions if _is_plain(one)]
-    aims: dict[int, ResponsePrediction] = {}
-    if single and model.learns_responses:
-        learned = predict_knockdowns(model.responses(), k, torch.tensor(single))
-        aims = {g: ResponsePrediction(learned.mean[i], learned.sd[i]) for i, g in enumerate(single)}
+    learned: dict[int, ResponsePrediction] = {}
+    if single and model.learns_responses(k):
+        found = predict_knockdowns(model.responses(), k, torch.tensor(single))
+        learned = {g: ResponsePrediction(found.mean[i], found.sd[i]) for i, g in enumerate(single)}
+    rest = [one for one in interventions if not (_is_plain(one) and learned)]
+    draws = posterior.sample(num_draws, seed=seed)
     at_once = max(1, BLOCK // (2 * num_draws * len(model.genes)))
-    for first in range(0, len(interventions), at_once):
-        yield from _solved(model, draws, interventions[first : first + at_once], aims, k, level, seed)
+    solved = (
+        table
+        for first in range(0, len(rest), at_once)
+        for table in _solved(model, draws, rest[first : first + at_once], k, level)
+    )
+    for one in interventions:
+        if _is_plain(one) and learned:
+            gene = position[one.knockdown[0]]
+            yield _measured(model, learned[gene], gene, k, level)
+        else:
+            yield next(solved)
 
 
 def _is_plain(one: Intervention) -> bool:
     return len(one.knockdown) == 1 and not one.levels
 
 
+def _measured(model: FactorBox, found: ResponsePrediction, gene: int, k: int, level: float) -> pd.DataFrame:
+    """The table of a learned response, log-normal, with the knocked-down ``gene`` at its own level."""
+    sd = found.sd.clone()
+    mean = found.mean.clone()
+    mean[gene], sd[gene] = model.knockdown_level(gene, k).log(), 0.0
+    reach = NormalDist().inv_cdf(0.5 + level / 2) * sd
+    average = (mean + 0.5 * sd.square()).exp()
+    columns = {
+        "mean": average,
+        "sd": average * torch.expm1(sd.square()).sqrt(),
+        "lower": (mean - reach).exp(),
+        "upper": (mean + reach).exp(),
+    }
+    table = pd.DataFrame({"gene": list(model.genes)} | {name: value.numpy() for name, value in columns.items()})
+    table["settled"], table["control"] = 1.0, model.control_level(k).numpy()
+    return table
+
+
 def _solved(
-    model: FactorBox,
-    draws: Mapping[str, np.ndarray],
-    interventions: Sequence[Intervention],
-    aims: Mapping[int, ResponsePrediction],
-    k: int,
-    level: float,
-    seed: int,
+    model: FactorBox, draws: Mapping[str, np.ndarray], interventions: Sequence[Intervention], k: int, level: float
 ) -> Iterator[pd.DataFrame]:
     """Tables of interventions that are solved together."""
     position = {gene: i for i, gene in enumerate(model.genes)}
@@ -93,54 +118,22 @@ def _solved(
         clamped[row, list(places)] = True
         for gene, value in places.items():
             held[row, gene] = value
-    aim_of = {r: aims[position[one.knockdown[0]]] for r, one in enumerate(interventions) if _is_plain(one) and aims}
-    generator = torch.Generator().manual_seed(seed)
     after, before, codes = [], [], []
     for system in networks(model, draws, k):
         number = len(system.epsilon)
         first = system.coordinate(start.expand(number, 1, size))
         base = settle(system.dynamics, first, clamped=fixed[None])
         good = (base.outcome == SETTLED)[..., None]
-        state = torch.where(good, base.x, first).expand(-1, len(held), -1).clone()
-        # inputs that make the learned levels a steady state before the clamp acts
-        inputs = torch.zeros(number, len(held), size, dtype=torch.float64)
-        for row, aim in aim_of.items():
-            aimed = aim.mean.exp().expand(number, 1, -1)
-            state[:, row], inputs[:, row] = _depart(system, aimed, clamped[row])
+        state = torch.where(good, base.x, first).expand(-1, len(held), -1)
         state = torch.where(clamped, system.coordinate(held.expand(number, -1, -1)), state)
-        result = _settle_each(system.dynamics, state, inputs, clamped, shared=not aim_of)
+        result = settle(system.dynamics, state, clamped=clamped)
         x = torch.where(clamped, held, system.level(result.x))
-        x = torch.where((result.outcome == SETTLED)[..., None], x, torch.nan)
-        for row, aim in aim_of.items():
-            noise = torch.randn(number, size, generator=generator, dtype=torch.float64)
-            x[:, row] *= (aim.sd * noise).masked_fill(clamped[row], 0.0).exp()
-        after.append(x.numpy())
+        after.append(torch.where((result.outcome == SETTLED)[..., None], x, torch.nan).numpy())
         codes.append(result.outcome.numpy())
         before.append(torch.where(good, system.level(base.x), torch.nan)[:, 0].numpy())
     levels, outcome, control = np.concatenate(after), np.concatenate(codes), np.concatenate(before)
     for row in range(len(interventions)):
         yield table_of(model.genes, levels[:, row], control, outcome[:, row], level)
-
-
-def _settle_each(dynamics: Dynamics, state: Tensor, inputs: Tensor, clamped: Tensor, *, shared: bool) -> Settled:
-    """Steady states under inputs ``(draw, condition, gene)``: draw by draw where they differ between draws."""
-    if shared:
-        return settle(dynamics, state, clamped=clamped)
-    parts = []
-    for d in range(len(state)):
-        one = Dynamics(dynamics.W[d], dynamics.gain[d], dynamics.decay[d], dynamics.bias[d], dynamics.envelope)
-        parts.append(settle(one, state[d], inputs=inputs[d], clamped=clamped))
-    return Settled(torch.stack([p.x for p in parts]), torch.stack([p.outcome for p in parts]))
-
-
-def _depart(system: System, levels: Tensor, clamped: Tensor) -> tuple[Tensor, Tensor]:
-    """The state at ``levels`` ``(draw, 1, gene)`` and the inputs ``(draw, gene)`` that make it a steady state."""
-    dynamics = system.dynamics
-    s = system.coordinate(levels)
-    s = torch.where(clamped, s, system.held(s))[:, 0]
-    drive = torch.einsum("ds,dst->dt", s, dynamics.W) + dynamics.bias
-    share = torch.where(clamped, -1.0 if system.logs else 0.5, s * dynamics.decay / dynamics.gain)
-    return s, torch.where(clamped, 0.0, ENVELOPES[dynamics.envelope].inverse(share) - drive)
 
 
 def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) -> Iterator[System]:

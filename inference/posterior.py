@@ -248,8 +248,9 @@ class Posterior:
         overexpress
             Regulators set to a given expression level.
         knockdown
-            FactorBox: genes brought down as the panel does it, with what that does unintended; see
-            `interventions.predict_panel`.
+            FactorBox: genes brought down as the panel does it. A single one is answered by what the panel's own
+            knock-downs teach, with the noise of a new measurement; several by the network
+            (`interventions.predict_panel`).
         inputs
             CellBox: dose by node, in the units of the inputs of the fit.
         context
@@ -263,14 +264,18 @@ class Posterior:
         -------
         DataFrame
             ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior
-            uncertainty, the share of draws whose network has a stable steady state (the others are left out; NaN when
-            none has one), and the level before.
+            uncertainty (of the steady state; CellBox and single knock-downs add the noise of a measurement), the share
+            of draws whose network has a stable steady state (the others are left out; NaN when none has one), and the
+            level before.
 
         Raises
         ------
         ValueError
-            No gene given, a gene that is no regulator, or one clamped twice.
+            No gene given, a gene that is no regulator, or one clamped twice; a ``level`` outside (0, 1), fewer than one
+            draw.
         """
+        check_level(level)
+        check_draws(num_draws)
         levels = {gene: None for gene in knockout} | dict(overexpress or {})
         if not (levels or knockdown or inputs):
             raise ValueError("nothing to predict: name a gene to knock out, knock down or over-express, or an input")
@@ -335,6 +340,8 @@ class Posterior:
     ) -> pd.DataFrame:
         """Every regulator knocked out in turn: the tables of `predict` one below the other, with a column ``knockout``
         first. FactorBox solves them together."""
+        check_level(level)
+        check_draws(num_draws)
         genes = list(self.coords["tf"])
         if isinstance(self.model, FactorBox):
             from .interventions import Intervention, predict_panel
@@ -424,6 +431,12 @@ def check_level(level: float) -> None:
     """Refuse the probability of an interval that is not strictly between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
+
+
+def check_draws(number: int) -> None:
+    """Refuse fewer than one draw."""
+    if number < 1:
+        raise ValueError(f"{number} draws asked for: expected at least 1")
 
 
 def thin_of(posterior: Posterior) -> int:

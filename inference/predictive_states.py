@@ -17,7 +17,7 @@ def of_panel(
     are at their conditional mean given the draw, and their uncertainty, the leverage of the condition, is in the sd.
     """
     parts = model.designs(data)
-    free = [np.argwhere(part.free.cpu().numpy()) for part in parts]
+    free = [np.argwhere(part.design.free.cpu().numpy()) for part in parts]
     context = np.repeat(np.arange(len(parts)), [len(f) for f in free])
     pairs = np.concatenate(free)
     chosen = np.sort(rng.choice(len(pairs), min(number, len(pairs)), replace=False))
@@ -26,9 +26,9 @@ def of_panel(
     mean, sd = np.empty((*W.shape[:2], len(chosen))), np.empty((*W.shape[:2], len(chosen)))
     observed, labels = np.empty(len(chosen)), []
     for i, (k, (row, target)) in enumerate(zip(context.tolist(), pairs.tolist(), strict=True)):
-        design = parts[k]
-        raw, residual = (v[row, target].item() for v in (design.drive, design.projected))
-        x = design.MX[row].cpu().numpy()
+        design = parts[k].design
+        raw, residual = (v[row, target].item() for v in (parts[k].drive, parts[k].projected))
+        x = design.regressors(row, target).cpu().numpy()
         weight = W[:, :, k, :, target].astype(np.float64)
         observed[i] = raw
         mean[..., i] = raw - (residual - weight @ x)
@@ -46,11 +46,11 @@ def panel_residuals(
     W, noise = (v.reshape(-1, *v.shape[2:]) for v in (W, noise))
     chosen = rng.choice(len(W), min(num_draws, len(W)), replace=False)
     parts = []
-    for k, design in enumerate(model.designs(data)):
-        total = torch.zeros_like(design.projected)
+    for k, (design, _, projected) in enumerate(model.designs(data)):
+        total = torch.zeros_like(projected)
         for draw in chosen:
             weight = torch.as_tensor(W[draw, k]).double().to(total.device)
-            total += (design.projected - design.MX @ weight).square()
+            total += (projected - design.project(design.MX @ weight)).square()
         ratio = total / len(chosen) / torch.as_tensor(noise[chosen, k].mean(0, dtype=np.float64)).to(total)
         ratio = ratio / (1 - design.leverage)[:, None]
         parts.append(torch.where(design.free, ratio, torch.nan).cpu().numpy())

@@ -194,6 +194,14 @@ class ExpressionData:
     def num_contexts(self) -> int:
         return len(self.context_names)
 
+    @property
+    def clamped(self) -> Tensor:
+        """``(cell, gene)`` True where an intervention holds the gene."""
+        mask = torch.zeros(self.num_cells, self.num_genes, dtype=torch.bool, device=self.device)
+        if self.perturbed is not None:
+            mask[self.perturbed[:, 0], self.perturbed[:, 1]] = True
+        return mask
+
     @cached_property
     def tf_index(self) -> Tensor:
         """``(tf,)`` position of each candidate regulator among ``genes``."""

@@ -15,21 +15,18 @@ from .base import GaussianBlock, Model
 from .data import ExpressionData, some
 from .dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
-from .panel import Design, PanelStatistics, chebyshev, knockdown_shares, panels_of
+from .panel import Design, PanelStatistics, chebyshev, panels_of
 from .regression import Cuts, RegressionNetwork
 
 GAINS = ("fixed", "sampled")
 
 
 class FittedDesign(NamedTuple):
-    """``MX`` (condition, tf); ``drive`` and ``projected`` drive (condition, target), in units; ``free`` where a target
-    is not clamped; ``leverage`` (condition,) of intercept and hidden inputs."""
+    """``design`` of a context, its ``drive`` and ``projected`` drive (condition, target), in units."""
 
-    MX: Tensor
+    design: Design
     drive: Tensor
     projected: Tensor
-    free: Tensor
-    leverage: Tensor
 
 
 class FactorBox(RegressionNetwork):
@@ -121,6 +118,8 @@ class FactorBox(RegressionNetwork):
             "scale": s.scale,
             "unit": s.unit,
             "level_mean": s.level_mean,
+            "held": s.held,
+            "floor": s.floor,
             "tf_mean": s.tf_mean,
             "target_mean": s.target_mean,
         }.items():
@@ -134,7 +133,6 @@ class FactorBox(RegressionNetwork):
         self.register_buffer("target_index", target)
         self.register_buffer("response_logs", torch.zeros(0))
         self.register_buffer("response_seen", torch.zeros(0, dtype=torch.bool))
-        self.register_buffer("knockdown_share", torch.full((len(s.gram), len(s.genes)), torch.nan))
         curves = gain == "sampled"
         gap = s.curve_own - (s.curve * anchor[:, None]).sum(2)  # dᵀ(y − X̃ŵ)
         for name, value in {
@@ -157,7 +155,8 @@ class FactorBox(RegressionNetwork):
     curve: Tensor
     response_logs: Tensor
     response_seen: Tensor
-    knockdown_share: Tensor
+    held: Tensor
+    floor: Tensor
     curve_gap: Tensor
     curve_square: Tensor
     curve_jacobian: Tensor
@@ -183,7 +182,6 @@ class FactorBox(RegressionNetwork):
         seen = Responses.from_data(data)
         if int(seen.seen.sum(1).max()) >= LEAST:
             model.response_logs, model.response_seen = seen.logs, seen.seen
-        model.knockdown_share = knockdown_shares(data)
         model.levels, model.hidden, model.knockdown = levels, hidden, knockdown
         return model.to(data.device)
 
@@ -212,10 +210,9 @@ class FactorBox(RegressionNetwork):
     def samples_gain(self) -> bool:
         return len(self.curve) > 0
 
-    @property
-    def learns_responses(self) -> bool:
-        """Whether the panel has enough single knock-downs to learn what they do unintended."""
-        return len(self.response_logs) > 0
+    def learns_responses(self, context: int) -> bool:
+        """Whether the context has enough single knock-downs, ten, to learn what they do."""
+        return len(self.response_logs) > 0 and int(self.response_seen[context].sum()) >= LEAST
 
     def responses(self) -> Responses:
         """The single knock-downs of the panel."""
@@ -227,14 +224,13 @@ class FactorBox(RegressionNetwork):
         return mean.exp() if self.levels == "log" else mean
 
     def knockdown_level(self, gene: int, context: int) -> Tensor:
-        """Level to which the panel brings a gene down: as measured, or by the median share of the context."""
-        share = self.knockdown_share[context]
-        known = share[torch.isfinite(share)]
-        if not len(known):
+        """Level at which a knocked-down gene acts in the fit: its own, or by the median share of the context."""
+        control, acting = self.control_level(context), self.held[context].double().cpu()
+        acting = acting.exp() if self.levels == "log" else acting
+        known = torch.isfinite(acting)
+        if not bool(known.any()):
             raise ValueError(f"context {self.contexts[context]!r} has no knock-downs: give a level with --overexpress")
-        own = share[gene]
-        share = own if bool(torch.isfinite(own)) else known.median()
-        return share.double().cpu() * self.control_level(context)[gene]
+        return acting[gene] if known[gene] else (acting / control)[known].median() * control[gene]
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -366,10 +362,10 @@ class FactorBox(RegressionNetwork):
             Other genes, or contexts, than those of the fit.
         """
         missing = [g for g in self.genes if g not in set(data.genes)]
-        if missing or data.num_contexts != len(self.contexts):
+        if missing or data.context_names != self.contexts:
             raise ValueError(
                 f"`data` lack {len(missing)} genes of the fit ({some(missing, 3)}) or have other contexts "
-                f"({data.num_contexts} for {len(self.contexts)}): pass the panel that was fitted"
+                f"({some(data.context_names, 3)} for {some(self.contexts, 3)}): pass the panel that was fitted"
             )
         panels = panels_of(
             data.select_genes(self.genes), levels=self.levels, knockdown=self.knockdown, hidden=self.hidden
@@ -379,7 +375,7 @@ class FactorBox(RegressionNetwork):
         for k, panel in enumerate(panels):
             design = Design.of(panel, self.tf_index, self.target_index, scale)
             drive = design.raw(self.log_headroom[k].double()) / unit
-            parts.append(FittedDesign(design.MX, drive, design.project(drive), design.free, design.leverage))
+            parts.append(FittedDesign(design, drive, design.project(drive)))
         return parts
 
     # -- the network as a dynamical system ----------------------------------------
@@ -400,10 +396,11 @@ class FactorBox(RegressionNetwork):
         epsilon[:, target] = double(self.top[context]) * (1 + h.exp())
         offset[:, target] = bias * unit
         one = torch.ones_like(epsilon)
+        floor = double(self.floor[context])
         if self.levels == "raw":
-            return System(Dynamics(full, epsilon, one, offset, "logistic"), epsilon, logs=False)
+            return System(Dynamics(full, epsilon, one, offset, "logistic"), epsilon, floor, logs=False)
         offset = offset + torch.einsum("ds,dst->dt", epsilon.log(), full)
-        return System(Dynamics(full, one, one, offset, "log-logistic"), epsilon, logs=True)
+        return System(Dynamics(full, one, one, offset, "log-logistic"), epsilon, floor, logs=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -417,19 +414,16 @@ class System:
 
     dynamics: Dynamics
     epsilon: Tensor
+    floor: Tensor
     logs: bool
 
     def coordinate(self, x: Tensor) -> Tensor:
-        """``(draw, condition, gene)`` s of levels; a level of zero counts as a millionth of the gain."""
-        return (x / self.epsilon[:, None]).clamp_min(1e-6).log() if self.logs else x
+        """``(draw, condition, gene)`` s of levels; zero counts as ``floor`` (gene,), as it did in the fit."""
+        return (torch.where(x > 0, x, self.floor) / self.epsilon[:, None]).log() if self.logs else x
 
     def level(self, s: Tensor) -> Tensor:
         """``(draw, condition, gene)`` levels at s."""
         return s.exp() * self.epsilon[:, None] if self.logs else s
-
-    def held(self, s: Tensor) -> Tensor:
-        """s kept to what the gain can hold, so that its drive is finite."""
-        return s.clamp_max(-1e-6) if self.logs else torch.minimum(s, self.epsilon[:, None] * (1 - 1e-6))
 
 
 def _ridge_anchor(s: PanelStatistics, self_edge: Tensor) -> Tensor:

@@ -13,6 +13,10 @@ MAX_NODES = 1024  # reached where an oscillation lasts about a hundred periods b
 RULE_ERROR = 1e-9  # of every eigenvalue's integral; products of modes and defective modes then stay far below 1e-6
 
 
+class Unstable(ValueError):
+    """No stationary variance: unstable, or too near an oscillation to integrate."""
+
+
 class _Rule(NamedTuple):
     """Times and weights on [0, start] and on [start, 2 start]; ``doublings`` intervals of the second kind."""
 
@@ -63,8 +67,10 @@ def variance_flux(
     Raises
     ------
     ValueError
-        Where shapes disagree, ``diffusion`` is negative, draws are unstable (how many), or an oscillation is damped
-        so weakly that the integral would take more than 1,024 nodes.
+        Where shapes disagree, or ``diffusion`` is negative.
+    Unstable
+        Draws are unstable (how many), or an oscillation is damped so weakly that the integral would take more than
+        1,024 nodes.
 
     Examples
     --------
@@ -98,7 +104,7 @@ def variance_flux(
 
     modes = [torch.linalg.eigvals(linearised(d)).cpu().numpy() for d in range(len(x))]
     if unstable := sum(bool((m.real >= 0).any()) for m in modes):
-        raise ValueError(
+        raise Unstable(
             f"{unstable} of {len(modes)} draws are unstable at `x` (an eigenvalue of the Jacobian has real part 0 or "
             f"more), so that the variance is infinite: pass only draws whose outcome is settled"
         )
@@ -156,7 +162,7 @@ def _rule(modes: np.ndarray) -> _Rule:
         if np.all(np.abs(integral + 1 / exponents) * np.abs(exponents.real) < RULE_ERROR):
             return _Rule(start, nodes, weights, doublings)
         count = math.ceil(count * 1.25)
-    raise ValueError(
+    raise Unstable(
         f"an oscillation of frequency {np.abs(modes.imag).max():.3g} is damped at rate {slowest:.3g} only: the "
         f"variance integral takes more than {MAX_NODES} nodes; drop such draws, they are at the edge of instability"
     )

@@ -44,9 +44,7 @@ class Responses:
         single = torch.bincount(pairs[:, 0], minlength=data.num_cells)[pairs[:, 0]] == 1
         cell, gene = pairs[single].T
         codes = torch.zeros(data.num_cells, dtype=torch.long) if data.context is None else data.context.cpu()
-        clamped = torch.zeros(data.num_cells, genes, dtype=torch.bool)
-        clamped[pairs[:, 0], pairs[:, 1]] = True
-        Y = torch.where(clamped, 1.0, data.X.cpu()).log()  # a gene that is knocked out may be at zero
+        Y = torch.where(data.clamped.cpu(), 1.0, data.X.cpu()).log()  # a gene that is knocked out may be at zero
         logs.index_put_((codes[cell], gene), Y[cell], accumulate=True)
         count.index_put_((codes[cell], gene), torch.ones(len(cell)), accumulate=True)
         seen = count > 0
@@ -62,15 +60,17 @@ class KnockdownResponse:
 
     For context c and knocked-down gene g, with :math:`r_{cg}` the centred log levels,
 
-    .. math:: r_{cg} \sim N\Big(\sum_{c'\in S} A_{cc'}^\top r_{c'g} + \sum_{c'} B_{cc'}^\top q_{c'g},\
-              \operatorname{diag}\tau^2\lambda_c\Big), \qquad A, B \sim N(0, \text{scale of each } c, c'),
+    .. math:: r_{cg} \sim N\Big(a\,\bar r_{Sg} + \sum_{c'\in S} A_{cc'}^\top r_{c'g} + \sum_{c'} B_{cc'}^\top
+              q_{c'g},\ \operatorname{diag}\tau^2\lambda_c\Big), \qquad a\sim N(0,1), \qquad A, B \sim
+              N(0, \text{scale of each } c, c'),
 
     where S are the other contexts that saw the knock-down and :math:`q_{c'g}` is how gene g *responds* to all other
     knock-downs of context c' (the transposed table). A carries a knock-down from contexts that saw it, with the plates
-    and off-target effects that they share; B is what remains when no context saw it: genes that respond alike do
-    alike. A and B are integrated out, which leaves a
-    Gaussian process over knock-downs with one linear kernel by source, the same for all genes up to their variance;
-    the scales are sites of a Pyro model, at their posterior mode.
+    and off-target effects that they share; a, one number, copies the mean :math:`\bar r_{Sg}` of those contexts gene
+    by gene, which is what a knock-down does of its own; B is what remains when no context saw it: genes that respond
+    alike do alike. A and B are integrated out, which leaves a Gaussian process over knock-downs with one linear kernel
+    by source, the same for all genes up to their variance; a and the scales are sites of a Pyro model, at their
+    posterior mode.
 
     Parameters
     ----------
@@ -97,45 +97,55 @@ class KnockdownResponse:
         self.known, self.size = known, responses.logs.shape[1]
         Y = responses.logs[context, known].double()
         self.mean = Y.mean(0)
-        self.Y = Y - self.mean
-        self.spread = self.Y.square().mean(0).sqrt().clamp_min(1e-9)
+        Y = Y - self.mean
+        self.copied = torch.zeros(self.size, self.size).double()  # (gene knocked down, gene)
+        if len(sources):
+            self.copied = responses.logs[list(sources)].double().mean(0)
+            self.copied = self.copied - self.copied[known].mean(0)
         self.kernels = torch.stack(_kernels(responses, sources))  # (kernel, gene, gene)
-        standard = self.Y / self.spread
-        self.outer = standard @ standard.T / standard.shape[1]
-        self.scales = self._fit()
+        spread = Y.square().mean(0).sqrt().clamp_min(1e-9)
+        y, s = Y / spread, self.copied[known] / spread
+        # of (y - a s)(y - a s)ᵀ, by power of a
+        self.outer = torch.stack([y @ y.T, -y @ s.T - s @ y.T, s @ s.T]) / self.size
+        self.scales, self.carry = self._fit()
         A = self._covariance(self.scales, known, known)
         self.factor = torch.linalg.cholesky(A + self.scales[-1] * torch.eye(len(known), dtype=A.dtype))
+        self.Y = Y - self.carry * self.copied[known]
         self.weights = torch.cholesky_solve(self.Y, self.factor)
-        self.variance = (self.Y * self.weights).mean(0)  # (gene,) τ², at its mode given the scales
+        self.variance = (self.Y * self.weights).mean(0)  # (gene,) τ², at its mode given the rest
 
     def _covariance(self, scales: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         return torch.einsum("k,kij->ij", scales[:-1], self.kernels[:, rows[:, None], columns])
 
     def program(self, kernels: Tensor) -> None:
-        """The Pyro model of the scales, at unit variance of every gene; the data enter through their outer product."""
+        """The Pyro model of a and the scales, at unit variance of every gene; the data enter through outer products."""
         sources = len(kernels)
         loc = torch.full((sources + 1,), -3.0, dtype=kernels.dtype)
         scales = pyro.sample("scale", dist.LogNormal(loc, 3.0).to_event(1))
         n = kernels.shape[1]
         A = torch.einsum("k,kij->ij", scales[:-1], kernels) + scales[-1] * torch.eye(n, dtype=kernels.dtype)
         factor = torch.linalg.cholesky(A)
-        fit = torch.cholesky_solve(self.outer, factor).diagonal().sum()
+        carry = pyro.sample("carry", dist.Normal(scales.new_zeros(()), 1.0))
+        outer = self.outer[0] + carry * self.outer[1] + carry.square() * self.outer[2]
+        fit = torch.cholesky_solve(outer, factor).diagonal().sum()
         pyro.factor("responses", -self.size * (factor.diagonal().log().sum() + 0.5 * fit))
 
-    def _fit(self) -> Tensor:
+    def _fit(self) -> tuple[Tensor, Tensor]:
         kernels = self.kernels[:, self.known[:, None], self.known]
+        start = {"scale": torch.full((len(kernels) + 1,), 0.1).double(), "carry": torch.zeros(()).double()}
         with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
-            guide = AutoDelta(self.program, init_loc_fn=lambda site: torch.full((len(kernels) + 1,), 0.1).double())
+            guide = AutoDelta(self.program, init_loc_fn=lambda site: start[site["name"]])
             svi = SVI(self.program, guide, Adam({"lr": RATE}), Trace_ELBO())
             for _ in range(STEPS):
                 svi.step(kernels)
-            return guide.median()["scale"].detach().double()
+            found = guide.median()
+            return found["scale"].detach().double(), found["carry"].detach().double()
 
     def predict(self, genes: Tensor) -> ResponsePrediction:
         """Log levels after knocking down ``genes`` ``(query,)`` (positions) in this context; its own knock-down of
         them, where it was seen, counts as data."""
         cross = self._covariance(self.scales, genes, self.known)
-        mean = self.mean + cross @ self.weights
+        mean = self.mean + self.carry * self.copied[genes] + cross @ self.weights
         solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
         prior = torch.einsum("k,ki->i", self.scales[:-1], self.kernels[:, genes, genes])
         left = prior - solved.square().sum(0) + self.scales[-1]
@@ -145,7 +155,13 @@ class KnockdownResponse:
 def predict_knockdowns(responses: Responses, context: int, genes: Tensor) -> ResponsePrediction:
     """Log levels after knock-downs of ``genes`` ``(query,)`` in a context, each carried from the contexts that saw it.
 
-    One `KnockdownResponse` is fitted for every set of contexts that some of the genes were seen in.
+    One `KnockdownResponse` is fitted for every set of contexts that some of the genes were seen in; of those, contexts
+    that share fewer than ten knock-downs with this one teach nothing of how to carry one, and are left out.
+
+    Raises
+    ------
+    ValueError
+        Fewer than ten single knock-downs in this context.
     """
     size = responses.logs.shape[1]
     mean, sd = torch.zeros(len(genes), size).double(), torch.zeros(len(genes), size).double()
@@ -153,10 +169,18 @@ def predict_knockdowns(responses: Responses, context: int, genes: Tensor) -> Res
     elsewhere[context] = False
     patterns, which = torch.unique(elsewhere[:, genes].T, dim=0, return_inverse=True)
     for i, pattern in enumerate(patterns):
-        sources = torch.nonzero(pattern).flatten().tolist()
+        sources = _usable(responses.seen, context, torch.nonzero(pattern).flatten().tolist())
         rows = which == i
         mean[rows], sd[rows] = KnockdownResponse(responses, context, sources).predict(genes[rows])
     return ResponsePrediction(mean, sd)
+
+
+def _usable(seen: Tensor, context: int, sources: list[int]) -> list[int]:
+    """The sources without those, poorest first, that leave too few knock-downs that all of them and the context saw."""
+    while sources and int(seen[[context, *sources]].all(0).sum()) < LEAST:
+        shared = [int((seen[context] & seen[s]).sum()) for s in sources]
+        sources = [s for i, s in enumerate(sources) if i != shared.index(min(shared))]
+    return sources
 
 
 def _kernels(responses: Responses, sources: Sequence[int]) -> list[Tensor]:
@@ -164,9 +188,9 @@ def _kernels(responses: Responses, sources: Sequence[int]) -> list[Tensor]:
     kernels = []
     for k in range(len(responses.logs)):
         rows = responses.seen[k]
-        centred = torch.where(rows[:, None], responses.logs[k] - responses.logs[k][rows].mean(0), 0.0).double()
-        if not bool(rows.any()):
+        if int(rows.sum()) < 2:  # one row, centred, says nothing
             continue
+        centred = torch.where(rows[:, None], responses.logs[k] - responses.logs[k][rows].mean(0), 0.0).double()
         if k in sources:
             kernels.append(_unit(centred @ centred.T))
         kernels.append(_unit(centred.T @ centred))

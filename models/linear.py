@@ -135,7 +135,4 @@ class LinearNetwork(RegressionNetwork):
         """``(cell, gene)`` values in units of the fit, and ``(cell, target)`` False where the target is clamped."""
         X = batch.X.to(self.scale)
         context = torch.zeros(len(X), dtype=torch.long, device=X.device) if batch.context is None else batch.context
-        mask = torch.ones(len(X), len(self.genes), dtype=torch.bool, device=X.device)
-        if batch.perturbed is not None:
-            mask[batch.perturbed[:, 0], batch.perturbed[:, 1]] = False
-        return (X - self.context_mean[context]) / self.scale, mask[:, self.target_index]
+        return (X - self.context_mean[context]) / self.scale, ~batch.clamped[:, self.target_index]

@@ -1,7 +1,7 @@
 r"""Statistics of a perturbation panel: all conditions of the steady state as one regression, for all gains at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,16 @@ class Panel:
     clamped: Tensor
     hidden: Tensor
 
+    @property
+    def floor(self) -> Tensor:
+        """``(gene,)`` what a level of zero counts as: half of the least positive one."""
+        return 0.5 * torch.where(self.X > 0, self.X, torch.inf).amin(0)
+
+    @property
+    def held(self) -> Tensor:
+        """``(gene,)`` mean of ``level`` over the conditions that clamp the gene; NaN where none does."""
+        return torch.where(self.clamped, self.level, 0.0).sum(0) / self.clamped.sum(0)  # 0/0 is NaN
+
 
 def panels_of(
     data: ExpressionData, *, levels: str = "log", knockdown: float | None = None, hidden: int = 0
@@ -43,7 +53,7 @@ def panels_of(
         What the drive is linear in: ``"log"`` (default) levels, so that :math:`\phi(\sum_j W_{ji}\log x_j + b)` is a
         Hill function with exponents W; or ``"raw"`` levels, as the draft has it. A knock-out is far out in logarithms
         and near the others' noise in levels: on DREAM4 the logarithm finds the network and the level does not. A
-        clamped level of zero counts as half of the least positive level of its gene.
+        clamped level of zero counts as half of the least positive level of its gene, in the fit and in predictions.
     knockdown
         Share of its mean level over the other conditions at which a knocked-down gene acts. Default ``None``: as
         measured. Give it where what is measured is not what acts (protein after RNA interference).
@@ -61,10 +71,7 @@ def panels_of(
         raise ValueError(f"levels={levels!r}: expected one of {', '.join(LEVELS)}")
     if knockdown is not None and not 0 <= knockdown <= 1:
         raise ValueError(f"knockdown={knockdown}: expected a share of the gene's own level, from 0 to 1")
-    X = data.complete().X.double()
-    clamped = torch.zeros(X.shape, dtype=torch.bool, device=X.device)
-    if data.perturbed is not None:
-        clamped[data.perturbed[:, 0], data.perturbed[:, 1]] = True
+    X, clamped = data.complete().X.double(), data.clamped
     low = (X <= 0) & ~clamped | (X < 0)  # a gene that is knocked out may be at zero
     if bool(low.any()):
         genes = [data.genes[i] for i in torch.nonzero(low.any(0)).flatten().tolist()]
@@ -108,18 +115,14 @@ def _panel(
         centre = torch.where(clamped, 0.0, logs).sum(0) / free
         factors = torch.linalg.svd(torch.where(clamped, 0.0, logs - centre), full_matrices=False)[0][:, :hidden]
         factors = torch.linalg.qr(factors - factors.mean(0))[0]
-    if levels == "log":
-        least = torch.where(X > 0, X, torch.inf).amin(0)
-        level = torch.maximum(level, 0.5 * least).log()
-    return Panel(X, level, clamped, factors)
+    panel = Panel(X, level, clamped, factors)
+    return replace(panel, level=torch.where(level > 0, level, panel.floor).log()) if levels == "log" else panel
 
 
 def panel_notes(data: ExpressionData) -> list[str]:
     """What a user should know of a panel before it is fitted."""
     codes = torch.zeros(data.num_cells, dtype=torch.long) if data.context is None else data.context.cpu()
-    touched = torch.zeros(data.num_cells, dtype=torch.bool)
-    if data.perturbed is not None:
-        touched[data.perturbed[:, 0].cpu()] = True
+    touched = data.clamped.any(1).cpu()
     notes = []
     for k, name in enumerate(data.context_names):
         rows = codes == k
@@ -131,24 +134,6 @@ def panel_notes(data: ExpressionData) -> list[str]:
                 f"{here}no control condition: the undisturbed state is the network's own, near the panel's mean"
             )
     return notes
-
-
-def knockdown_shares(data: ExpressionData) -> Tensor:
-    """``(context, gene)`` measured level of a gene in its own knock-downs over its mean in the other conditions; NaN
-    where it has none."""
-    shares = torch.full((data.num_contexts, data.num_genes), torch.nan)
-    if data.perturbed is None:
-        return shares
-    X = data.X.cpu()
-    clamped = torch.zeros(X.shape, dtype=torch.bool)
-    clamped[data.perturbed[:, 0].cpu(), data.perturbed[:, 1].cpu()] = True
-    codes = torch.zeros(len(X), dtype=torch.long) if data.context is None else data.context.cpu()
-    for k in range(data.num_contexts):
-        x, held = X[codes == k], clamped[codes == k]
-        mean = torch.where(held, 0.0, x).sum(0) / (~held).sum(0)
-        own = torch.where(held, x, 0.0).sum(0) / held.sum(0)  # 0/0 is NaN
-        shares[k] = own / mean
-    return shares
 
 
 def logit_of_share(X: Tensor, top: Tensor, log_headroom: Tensor) -> Tensor:
@@ -199,9 +184,10 @@ class PanelStatistics:
     scale: Tensor
     unit: Tensor
     level_mean: Tensor  # (context, gene)
+    held: Tensor  # (context, gene) mean level at which a gene is clamped, NaN where it never is
+    floor: Tensor  # (context, gene) what a level of zero counts as
     tf_mean: Tensor  # (context, tf, target), standardised
     target_mean: Tensor  # (context, target), standardised
-    num_conditions: Tensor  # (context,)
 
     @classmethod
     def from_data(
@@ -256,31 +242,32 @@ class PanelStatistics:
         ]
         means = [d.means(h, unit) for d, h in zip(designs, log_headroom, strict=True)]
         return cls(
-            data.genes,
-            data.tfs,
-            targets,
-            data.context_names,
-            stack(d.MX.T @ d.MX for d in designs),
-            torch.cat([d.cut for d in designs]),
-            torch.cat([torch.full_like(d.cut_target, k) for k, d in enumerate(designs)]),
-            torch.cat([d.cut_target for d in designs]),
-            stack(d.MX.T @ y for d, y in zip(designs, responses, strict=True)),
-            stack(y.square().sum(0) for y in responses),
-            stack(d.dof for d in designs),
-            log_headroom,
-            stack(d.top for d in designs),
-            stack(torch.einsum("ci,kct->kit", d.MX, c) for d, c in zip(designs, changes, strict=True)),
-            stack(torch.einsum("kct,ct->kt", c, y) for c, y in zip(changes, responses, strict=True)),
-            stack(torch.einsum("kct,lct->klt", c, c) for c in changes),
-            stack(curve_jacobian),
-            stack(jacobians),
-            ratio,
-            scale,
-            unit,
-            stack(d.level_mean for d in designs),
-            stack(m[0] for m in means),
-            stack(m[1] for m in means),
-            torch.tensor([float(len(p.X)) for p in panels], dtype=scale.dtype, device=scale.device),
+            genes=data.genes,
+            tfs=data.tfs,
+            targets=targets,
+            context_names=data.context_names,
+            gram=stack(d.MX.T @ d.MX for d in designs),
+            cut=torch.cat([d.cut for d in designs]),
+            cut_context=torch.cat([torch.full_like(d.cut_target, k) for k, d in enumerate(designs)]),
+            cut_target=torch.cat([d.cut_target for d in designs]),
+            cross=stack(d.MX.T @ y for d, y in zip(designs, responses, strict=True)),
+            square=stack(y.square().sum(0) for y in responses),
+            dof=stack(d.dof for d in designs),
+            log_headroom=log_headroom,
+            top=stack(d.top for d in designs),
+            curve=stack(torch.einsum("ci,kct->kit", d.MX, c) for d, c in zip(designs, changes, strict=True)),
+            curve_own=stack(torch.einsum("kct,ct->kt", c, y) for c, y in zip(changes, responses, strict=True)),
+            curve_square=stack(torch.einsum("kct,lct->klt", c, c) for c in changes),
+            curve_jacobian=stack(curve_jacobian),
+            log_jacobian=stack(jacobians),
+            ratio=ratio,
+            scale=scale,
+            unit=unit,
+            level_mean=stack(d.level_mean for d in designs),
+            held=stack(p.held for p in panels),
+            floor=stack(p.floor for p in panels),
+            tf_mean=stack(m[0] for m in means),
+            target_mean=stack(m[1] for m in means),
         )
 
 
@@ -297,7 +284,7 @@ class Design:
     basis: Tensor  # orthonormal [1, hidden]
     cut: Tensor
     cut_target: Tensor
-    drop: list[tuple[int, Tensor, Tensor]]  # target, its clamped rows, M[:, rows] M_DD^-1
+    dropped: dict[int, tuple[Tensor, Tensor]]  # by target: its clamped rows, M[:, rows] M_DD^-1
     level_mean: Tensor
 
     @classmethod
@@ -307,18 +294,24 @@ class Design:
         one = torch.full((len(X), 1), len(X) ** -0.5, dtype=X.dtype, device=X.device)
         basis = torch.cat([one, panel.hidden], 1)
         MX = X - basis @ (basis.T @ X)
-        cut, cut_target, drop = [X.new_zeros(0, X.shape[1])], [], []
+        cut, cut_target, dropped = [X.new_zeros(0, X.shape[1])], [], {}
         for t in torch.nonzero((~free).any(0)).flatten().tolist():
             rows = torch.nonzero(~free[:, t]).flatten()
             M = -basis @ basis[rows].T  # (condition, clamped)
             M[rows, torch.arange(len(rows))] += 1.0
             inner = M[rows]  # M_DD
-            cut.append(torch.linalg.solve_triangular(torch.linalg.cholesky(inner), MX[rows], upper=False))
+            factor, failed = torch.linalg.cholesky_ex(inner)
+            if int(failed) or float(factor.diagonal().min()) < 1e-6:
+                raise ValueError(
+                    f"the hidden inputs explain a condition that knocks a gene down (target {t}) entirely: ask for "
+                    f"fewer than {basis.shape[1] - 1} hidden inputs"
+                )
+            cut.append(torch.linalg.solve_triangular(factor, MX[rows], upper=False))
             cut_target += [t] * len(rows)
-            drop.append((t, rows, torch.linalg.solve(inner, M.T).T))
+            dropped[t] = rows, torch.linalg.solve(inner, M.T).T
         top = torch.where(free, Y, 0.0).amax(0)
         places = torch.tensor(cut_target, dtype=torch.long, device=X.device)
-        return cls(X, MX, Y, free, top, basis, torch.cat(cut), places, drop, panel.level.mean(0))
+        return cls(X, MX, Y, free, top, basis, torch.cat(cut), places, dropped, panel.level.mean(0))
 
     @property
     def leverage(self) -> Tensor:
@@ -337,9 +330,15 @@ class Design:
     def project(self, y: Tensor) -> Tensor:
         """``(condition, target)`` off intercept, hidden inputs and clamped rows."""
         y = y - self.basis @ (self.basis.T @ y)
-        for t, rows, gain in self.drop:
+        for t, (rows, gain) in self.dropped.items():
             y[:, t] -= gain @ y[rows, t]
         return y
+
+    def regressors(self, row: int, target: int) -> Tensor:
+        """``(tf,)`` what stands beside a target's weights in a condition once intercept, hidden inputs and the target's
+        clamped conditions are projected out."""
+        rows, gain = self.dropped.get(target, (None, None))
+        return self.MX[row] if gain is None else self.MX[row] - gain[row] @ self.MX[rows]
 
     def raw(self, log_headroom: Tensor) -> Tensor:
         return logit_of_share(self.free_levels, self.top, log_headroom)
@@ -401,8 +400,10 @@ def _evidence(design: Design, nodes: Tensor, self_edge: tuple[Tensor, Tensor]) -
     .. math:: \log p(x\mid h,\rho) = -\tfrac{\nu}{2}\log y^\top A^{-1} y - \tfrac12\log|A| + \sum_c\log
               \frac{dy_c}{dx_c}, \qquad A = I + \rho\tilde X\tilde X^\top,
 
-    plus the log-normal prior of h, the self-edge taken out of A by a rank-one downdate; one eigendecomposition serves
-    every target, headroom and ratio. The evidence is interpolated over log h.
+    plus the log-normal prior of h, the self-edge taken out of A by a rank-one downdate. An approximation in one place:
+    the conditions that clamp a target stay in its :math:`\tilde X\tilde X^\top` (one in hundreds; its y has them
+    projected out), so that one eigendecomposition serves every target, headroom and ratio. The evidence is interpolated
+    over log h.
     """
     values, vectors = torch.linalg.eigh(design.MX.T @ design.MX)
     values = values.clamp_min(0.0)

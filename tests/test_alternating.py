@@ -1,5 +1,6 @@
 """FactorBox by alternating least squares: shortcuts against plain least squares, recovery, refusals."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from pyrogrn.inference.alternating import Penalties, alternate, orthogonality_gradient
 from pyrogrn.inference.alternating_refine import refine
 from pyrogrn.inference.alternating_solver import PanelRidge, StackedPanels, choose_ridge
-from pyrogrn.models.panel import Panel
+from pyrogrn.models.panel import Panel, panels_of
+from pyrogrn.models.simulators.panel import simulate_panel
 
 
 def random_panel(conditions: int, genes: int, clamps: int, seed: int = 0) -> Panel:
@@ -40,6 +42,23 @@ def simulated_panel(genes: int, noise: float, seed: int = 0) -> tuple[Panel, tor
         level = torch.where(clamped, fixed, 0.5 * level + 0.5 * gain * torch.sigmoid(level @ W + bias))
     X = level * (noise * normal(conditions, genes)).exp()
     return Panel(X, X, clamped, X.new_zeros(conditions, 0)), W
+
+
+def test_log_levels_and_knocked_out_genes_are_taken():
+    """What `panels_of` makes of a panel by default: logarithms below zero, knock-outs measured at zero."""
+    data = simulate_panel(num_genes=6, in_degree=1.5, num_controls=8, seed=2).data
+    X = data.X.double().clone()
+    X[data.clamped] = 0.0
+    X = X / X.max()
+    panels = panels_of(replace(data, matrix=X))
+    assert bool((panels[0].level < 0).any())
+    found = alternate(panels)
+    assert torch.isfinite(found.W).all()
+    level = found.gain * torch.sigmoid(panels[0].level @ found.W + found.bias)
+    free = ~panels[0].clamped
+    assert float((level - X)[free].square().sum()) == pytest.approx(min(found.cost))
+    assert min(found.cost) < 0.2 * float((X - X[free].mean())[free].square().sum())
+    assert refine(panels, found).objective[1] <= refine(panels, found).objective[0]
 
 
 def plain(data: StackedPanels, y: torch.Tensor, ridge: float, self_edges: bool) -> torch.Tensor:

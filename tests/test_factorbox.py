@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, MeanField, Posterior, fit
+from pyrogrn.inference.predictive_states import panel_residuals
 from pyrogrn.models import ExpressionData, FactorBox
 from pyrogrn.models.dynamics import Dynamics
 from pyrogrn.models.panel import PanelStatistics, panels_of
@@ -33,6 +34,27 @@ def panel():
 
 
 # ---------------------------------------------------------------- the likelihood
+
+
+def test_residuals_are_those_of_the_free_conditions(panel):
+    """Of every target, (drive - X w) off intercept and hidden inputs over the conditions that leave it free."""
+    model = FactorBox.from_data(panel, hidden=1)
+    posterior = fit(model, guide=Gibbs(num_chains=1, num_warmup=2, num_samples=1), seed=0)
+    W, noise = posterior.draws["W_context"][0, 0].astype(float), posterior.draws["noise_variance"][0, 0]
+    found = panel_residuals(posterior, model, panel, 1, np.random.default_rng(0))
+    start, panels = 0, panels_of(panel, hidden=1)
+    for k, (part, fitted) in enumerate(zip(panels, model.designs(panel), strict=True)):
+        X = part.level.numpy() / model.scale.double().numpy()
+        for t in range(6):
+            free = ~part.clamped[:, t].numpy()
+            y = fitted.drive[:, t].numpy()[free] - X[free] @ W[k, :, t]
+            basis = np.column_stack([np.ones(free.sum()), part.hidden.numpy()[free]])
+            left = y - basis @ np.linalg.lstsq(basis, y, rcond=None)[0]
+            share = 1 - fitted.design.leverage.numpy()[free]
+            own = found[start : start + len(X), t]
+            np.testing.assert_allclose(own[free], left**2 / noise[k, t] / share, rtol=1e-4, atol=1e-6)
+            assert np.isnan(own[~free]).all()
+        start += len(X)
 
 
 def plain(data, model, W, log_headroom, hidden, knockdown=None):
@@ -333,11 +355,36 @@ def test_bad_panels_are_refused_by_name(panel):
         fit(batch, panel, batch_size=4, guide=MeanField(), num_steps=2)
 
 
+@pytest.mark.parametrize("knockdown", [None, 0.0])
+def test_a_knockout_predicts_from_where_it_was_fitted(knockdown):
+    """Zero in a prediction is the level at which a gene measured, or taken, at zero acted in the fit."""
+    data = simulate_panel(num_genes=5, in_degree=1.5, num_controls=8, seed=4).data
+    X = data.X.clone()
+    X[data.clamped] = 0.0
+    model = FactorBox.from_data(replace(data, matrix=X), knockdown=knockdown)
+    system = model.system(torch.zeros(1, 5, 5), None, 0)
+    levels = panels_of(replace(data, matrix=X), knockdown=knockdown)[0]
+    acting = levels.level[levels.clamped].exp()  # one knock-down of every gene, in their order
+    order = torch.nonzero(levels.clamped)[:, 1]
+    found = system.level(system.coordinate(torch.zeros(1, 1, 5).double()))[0, 0]
+    torch.testing.assert_close(found[order], acting, rtol=1e-5, atol=0)
+    for gene in range(5):
+        assert float(model.knockdown_level(gene, 0)) == pytest.approx(float(acting[order == gene]), rel=1e-5)
+
+
+def test_a_measured_knockdown_is_kept_where_it_is():
+    """Given a share to act at, a level far below the free ones is not raised to them."""
+    data = simulate_panel(num_genes=5, in_degree=1.5, num_controls=8, seed=4).data
+    panel = panels_of(data, knockdown=1e-3)[0]
+    free = torch.where(panel.clamped, 0.0, panel.X).sum(0) / (~panel.clamped).sum(0)
+    torch.testing.assert_close(panel.level[panel.clamped].exp(), (1e-3 * free).expand_as(panel.X)[panel.clamped])
+
+
 def test_a_panel_without_knockdowns_is_a_regression():
     data = ExpressionData(torch.exp(0.3 * torch.randn(30, 5)), tuple("ABCDE"))
     model = FactorBox.from_data(data, levels="raw")
     assert len(model.cut) == 0
-    assert not model.learns_responses
+    assert not model.learns_responses(0)
     table = fit(model, guide=Gibbs(num_chains=1, num_warmup=20, num_samples=20), seed=0).edges()
     assert len(table) == 20
     assert isinstance(model.system(torch.zeros(1, 5, 5), None, 0).dynamics, Dynamics)

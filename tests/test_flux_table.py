@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.experiments.panel_figures import plot_flux
-from pyrogrn.inference import Gibbs, fit
+from pyrogrn.inference import Gibbs, fit, flux
 from pyrogrn.inference.flux import flux_table
 from pyrogrn.models import FactorBox, LinearNetwork
+from pyrogrn.models.flux import Unstable, variance_flux
 from pyrogrn.models.simulators.panel import simulate_panel
 
 NOISE = (0.3, 0.5)
@@ -94,6 +95,20 @@ def test_only_draws_that_settle_count():
     np.testing.assert_allclose(shares, expected, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(shares.sum(0), 1.0, rtol=1e-9)
     assert table["gene"].tolist() == alone["gene"].tolist()
+
+
+def test_a_draw_at_the_edge_of_oscillation_does_not_end_the_table(monkeypatch):
+    calls = []
+
+    def edge(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise Unstable("damped too weakly")
+        return variance_flux(*arguments, **options)
+
+    monkeypatch.setattr(flux, "variance_flux", edge)
+    table, _ = flux_table(posterior_of(3, one_edge(np.array([0.5, 0.5]), 3)), num_draws=2)
+    assert (table["settled"] == 0.5).all()
 
 
 def test_what_has_no_variance_is_refused(tiny_data):

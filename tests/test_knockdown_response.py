@@ -47,7 +47,7 @@ def features(responses, contexts, sources):
 
 def test_prediction_is_ridge_regression_on_the_features(monkeypatch):
     """With given scales: weights in feature space, N(0, scale τ²), integrated out by the normal equations."""
-    monkeypatch.setattr(KnockdownResponse, "_fit", lambda self: SCALES)
+    monkeypatch.setattr(KnockdownResponse, "_fit", lambda self: (SCALES, torch.tensor(0.3, dtype=torch.float64)))
     responses = hidden(shared_inputs(0, contexts=2, genes=14), [3, 11], [0])
     query = torch.tensor([11, 3, 0])
     response = KnockdownResponse(responses, 0, [1])
@@ -56,7 +56,10 @@ def test_prediction_is_ridge_regression_on_the_features(monkeypatch):
     F = np.hstack([s * part for s, part in zip(order, parts, strict=True)])
     known = responses.seen[0].numpy()
     Y = responses.logs[0].numpy()[known]
-    mean = Y.mean(0)
+    copied = 0.3 * responses.logs[1].numpy()
+    copied = copied - copied[known].mean(0)
+    level = Y.mean(0)
+    mean = level + copied[known]  # of the regression on the features
     noise = float(SCALES[-1])
     precision = F[known].T @ F[known] / noise + np.eye(F.shape[1])
     weights = np.linalg.solve(precision, F[known].T @ (Y - mean) / noise)
@@ -65,7 +68,7 @@ def test_prediction_is_ridge_regression_on_the_features(monkeypatch):
     tau2 = ((Y - mean) * np.linalg.solve(covariance, Y - mean)).mean(0)
     spread = noise + np.einsum("qf,fq->q", F[query], np.linalg.solve(precision, F[query].T))
     found = response.predict(query)
-    np.testing.assert_allclose(found.mean.numpy(), mean + F[query] @ weights, rtol=1e-8)
+    np.testing.assert_allclose(found.mean.numpy(), level + copied[query] + F[query] @ weights, rtol=1e-8)
     np.testing.assert_allclose(found.sd.numpy(), np.sqrt(spread[:, None] * tau2), rtol=1e-8)
 
 
@@ -74,6 +77,8 @@ def test_scales_are_at_their_posterior_mode():
     response = KnockdownResponse(responses, 0, [1])
     K = response.kernels[:, response.known[:, None], response.known].numpy()
     outer, n = response.outer.numpy(), len(response.known)
+    a = float(response.carry)
+    outer = outer[0] + a * outer[1] + a**2 * outer[2]
 
     def cost(scales):  # negative log posterior in the scales themselves, LogNormal(-3, 3)
         A = np.einsum("k,kij->ij", scales[:-1], K) + scales[-1] * np.eye(n)
@@ -135,6 +140,21 @@ def test_coverage_on_data_from_the_model():
     assert error < 0.02
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_a_knockdown_does_of_its_own_is_copied(seed):
+    """Effects of full rank, which no low-rank carrying can learn from forty knock-downs: a is the share in common."""
+    rng, genes, query = np.random.default_rng(seed), 50, torch.arange(8)
+    own = [torch.as_tensor(rng.standard_normal((genes, genes))) for _ in range(3)]
+    logs = torch.stack([0.6 * own[2] + 0.8 * own[0], own[2] + 0.1 * own[1]])
+    truth = Responses(logs, torch.ones(2, genes, dtype=torch.bool))
+    part = hidden(truth, query, [0])
+    assert float(KnockdownResponse(part, 0, [1]).carry) == pytest.approx(0.6, abs=0.08)
+    found = predict_knockdowns(part, 0, query)
+    away = 1 - torch.eye(genes)[query]  # a gene's own level is not predicted
+    error = ((found.mean - logs[0, query]) * away).square().sum() / away.sum()
+    assert error == pytest.approx(0.8**2 + 0.06**2, rel=0.2)
+
+
 # ---------------------------------------------------------------- which contexts, which conditions
 
 
@@ -155,6 +175,21 @@ def test_too_few_knockdowns_are_refused():
     few = hidden(responses, [3, 4], [1])
     with pytest.raises(ValueError, match="9 single knock-downs to learn from: expected at least 10"):
         KnockdownResponse(few, 0, [1])
+
+
+def test_a_context_with_few_knockdowns_is_no_source():
+    """Here one of four, too few to learn how to carry one; and one whose only knock-down says nothing at all."""
+    responses = shared_inputs(3, contexts=4, genes=20)
+    poor = hidden(responses, list(range(12)), [2])  # 8 shared with context 0
+    poor = hidden(poor, list(range(19)), [3])  # one
+    query = torch.tensor([15, 19])
+    found = predict_knockdowns(poor, 0, query)
+    alone = KnockdownResponse(poor, 0, [1]).predict(query)
+    assert torch.isfinite(found.mean).all()
+    assert bool((found.sd > 0).all())
+    torch.testing.assert_close(found.mean, alone.mean, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="8 single knock-downs"):
+        predict_knockdowns(poor, 2, query)
 
 
 def test_responses_average_replicates_and_leave_combinations_out():

@@ -167,6 +167,7 @@ def seen_nowhere(lines: Lines, context: int, genes: np.ndarray) -> Scores:
 
 
 def _response(lines: Lines, context: int, split: Split, hidden: Sequence[int]) -> Scores:
+    """What `Posterior.predict` answers to single knock-downs of such a panel."""
     responses = Responses.from_data(lines.without(split.genes, hidden))
     predicted = predict_knockdowns(responses, context, torch.as_tensor(split.genes))
     residual = predicted.mean.numpy() - split.mean
@@ -264,7 +265,7 @@ def one_by_one(model: FactorBox, posterior: Posterior) -> Iterator[System]:
         for i in range(len(d.W)):
             part = slice(i, i + 1)
             one = Dynamics(d.W[part], d.gain[part], d.decay[part], d.bias[part], d.envelope)
-            yield System(one, block.epsilon[part], block.logs)
+            yield System(one, block.epsilon[part], block.floor, block.logs)
 
 
 def answer_of(
@@ -282,7 +283,9 @@ def answer_of(
     dynamics = system.dynamics
 
     def steady(levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        s = system.held(system.coordinate(levels[None]))
+        s = system.coordinate(levels[None])
+        ceiling = -1e-6 if system.logs else system.epsilon[:, None] * (1 - 1e-6)  # what the gain can hold
+        s = torch.minimum(s, torch.as_tensor(ceiling))
         drive = ENVELOPES[dynamics.envelope].inverse(s * dynamics.decay / dynamics.gain)
         return s, drive[0] - s[0] @ dynamics.W[0] - dynamics.bias
 
