@@ -40,6 +40,8 @@ def read_expression(
     covariates: Sequence[str] = (),
     missing: bool = False,
     inputs: Path | str | None = None,
+    time_key: str | None = None,
+    trajectory_key: str | None = None,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
@@ -77,6 +79,9 @@ def read_expression(
     inputs
         Table of what acts on genes from outside, conditions × genes: its rows are matched to the cells by name
         (`ExpressionData.with_inputs`). One expression file only.
+    time_key, trajectory_key
+        Columns as ``context_key``: the time of each cell, and the trajectory it is a point of (default: one for all).
+        One expression file only.
 
     Returns
     -------
@@ -108,7 +113,11 @@ def read_expression(
     if isinstance(covariates, str):
         raise ValueError(f"`covariates` is the text {covariates!r}: pass a list of columns, [{covariates!r}]")
     names = context_names(files)
-    keys = {"context": context_key, "perturbed": perturbation_key}
+    if len(files) > 1 and time_key is not None:
+        raise ValueError("time courses go in one expression file: join the files, with a column for --trajectory-key")
+    if trajectory_key is not None and time_key is None:
+        raise ValueError(f"trajectory key {trajectory_key!r} without a time key: name the column with the times too")
+    keys = {"context": context_key, "perturbed": perturbation_key, "time": time_key, "trajectory": trajectory_key}
     wanted = [key for key in (*keys.values(), *covariates) if key is not None]
     if inputs is not None and (len(files) > 1 or files[0].suffix.lower() == ".h5mu"):
         raise ValueError("inputs go with one expression file (h5ad, zarr, csv or tsv): join the conditions first")
@@ -260,14 +269,18 @@ def _read_mudata(
 def _annotated(
     data: ExpressionData, keys: dict[str, str | None], table: pd.DataFrame, covariates: Sequence[str]
 ) -> ExpressionData:
-    """Contexts and interventions of one file; that its covariates are there is checked."""
+    """Contexts, interventions and times of one file; that its covariates are there is checked."""
     for key in (*keys.values(), *covariates):
         if key is not None and key not in table:
             raise ValueError(f"cells have no annotation {key!r}: there are {[str(c) for c in table.columns] or 'none'}")
-    if keys["context"] is not None and table[keys["context"]].isna().any():
-        count = int(table[keys["context"]].isna().sum())
-        raise ValueError(f"{count} cells have no value of {keys['context']!r}: give every cell a context, or drop them")
+    for name in ("context", "trajectory"):
+        key = keys[name]
+        if key is not None and table[key].isna().any():
+            count = int(table[key].isna().sum())
+            raise ValueError(f"{count} cells have no value of {key!r}: give every cell a {name}, or drop them")
     columns = {name: None if key is None else table[key].astype(str).tolist() for name, key in keys.items()}
+    if columns["time"] is not None:
+        data = data.with_times(pd.to_numeric(table[keys["time"]], errors="coerce").tolist(), columns["trajectory"])
     return data.annotated(context=columns["context"], perturbed=columns["perturbed"])
 
 

@@ -70,6 +70,9 @@ class ExpressionData:
         True: NaN in the matrix are missing values. False (default): they are refused.
     inputs
         ``(cell, gene)`` what acts on each gene from outside (drugs), or ``None``; see `with_inputs`.
+    time, trajectory, trajectory_names
+        ``(cell,)`` float64 time, and integer codes of the trajectory that a cell is a point of; ``None`` when cells are
+        no time course. See `with_times`.
 
     Raises
     ------
@@ -104,6 +107,9 @@ class ExpressionData:
     view_names: tuple[str, ...] = ("expression",)
     missing: bool = False
     inputs: Tensor | None = None
+    time: Tensor | None = None
+    trajectory: Tensor | None = None
+    trajectory_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.matrix.shape) != 2 or min(self.matrix.shape) == 0:
@@ -129,13 +135,16 @@ class ExpressionData:
             )
         if len(set(self.tfs)) != len(self.tfs):
             raise ValueError("`tfs` has repeated names: list each candidate regulator once")
-        for name, value in (("context", self.context), ("size_factor", self.size_factor)):
+        each = {name: getattr(self, name) for name in ("context", "size_factor", "time", "trajectory")}
+        for name, value in each.items():
             if value is not None and tuple(value.shape) != (self.num_cells,):
                 raise ValueError(
                     f"`{name}` has shape {tuple(value.shape)}, expected ({self.num_cells},): one value a cell"
                 )
         if self.size_factor is not None and not bool((self.size_factor > 0).all()):
             raise ValueError("`size_factor` has values that are not positive: drop cells without counts first")
+        if (self.time is None) is not (self.trajectory is None):
+            raise ValueError("`time` and `trajectory` go together: pass both or neither (`with_times`)")
         self._check_covariates()
         self._check_views()
         if self.inputs is not None:
@@ -281,6 +290,8 @@ class ExpressionData:
             size_factor=None if self.size_factor is None else self.size_factor[pick],
             covariates=None if self.covariates is None else self.covariates[pick],
             inputs=None if self.inputs is None else self.inputs[pick],
+            time=None if self.time is None else self.time[pick],
+            trajectory=None if self.trajectory is None else self.trajectory[pick],
             perturbed=perturbed,
         )
 
@@ -405,6 +416,8 @@ class ExpressionData:
             size_factor=real(self.size_factor),
             covariates=real(self.covariates),
             inputs=real(self.inputs),
+            time=move(self.time),
+            trajectory=move(self.trajectory),
             view=move(self.view),
         )
 
@@ -453,6 +466,8 @@ class ExpressionData:
         context_key: str | None = None,
         perturbation_key: str | None = None,
         covariate_keys: Sequence[str] = (),
+        time_key: str | None = None,
+        trajectory_key: str | None = None,
         missing: bool = False,
     ) -> "ExpressionData":
         """From an AnnData of cells × genes; dense, CSR, CSC, or backed (then read in blocks).
@@ -467,16 +482,23 @@ class ExpressionData:
             Columns of ``.obs``: the context of each cell, and the gene perturbed in it.
         covariate_keys
             Columns of ``.obs`` that are covariates (see `annotated`). Default none.
+        time_key, trajectory_key
+            Columns of ``.obs``: time, and trajectory (default: all cells are points of one). See `with_times`.
         missing
             True: NaN are missing values. Default False: they are refused.
         """
         from .views import matrix_of
 
-        keys = [key for key in (context_key, perturbation_key, *covariate_keys) if key is not None]
-        for key in keys:
-            if key not in adata.obs:
+        wanted = (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key)
+        for key in wanted:
+            if key is not None and key not in adata.obs:
                 raise ValueError(f"no column {key!r} in .obs: it has {list(adata.obs.columns)}")
+        if trajectory_key is not None and time_key is None:
+            raise ValueError(f"trajectory_key={trajectory_key!r} without time_key: name the column with the times")
         data = cls(matrix_of(adata, layer), tuple(str(g) for g in adata.var_names), missing=missing).observed()
+        if time_key is not None:
+            names = None if trajectory_key is None else adata.obs[trajectory_key].astype(str).tolist()
+            data = data.with_times(adata.obs[time_key].tolist(), names)
         return data._with_table(adata.obs, tfs, context_key, perturbation_key, covariate_keys)
 
     @classmethod
@@ -611,6 +633,30 @@ class ExpressionData:
             notes = (*notes, f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}")
             logger.info(notes[-1])
         return replace(self, tfs=found, notes=notes)
+
+    def with_times(self, time: Sequence[float], trajectory: Sequence[str] | None = None) -> "ExpressionData":
+        """A copy in which cells are points of time courses: one time a cell, and the name of its trajectory (default
+        one for all). Rows may come in any order.
+
+        Raises
+        ------
+        ValueError
+            Another number of values than cells, times that are missing or no numbers.
+        """
+        try:
+            times = torch.as_tensor(np.asarray(time, dtype=np.float64), device=self.device)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"times are not all numbers ({error}): give every cell its time, or drop it") from error
+        names = ["all"] * self.num_cells if trajectory is None else [str(t) for t in trajectory]
+        if tuple(times.shape) != (self.num_cells,) or len(names) != self.num_cells:
+            raise ValueError(
+                f"{len(times)} times and {len(names)} names of trajectories for {self.num_cells} cells: pass one a cell"
+            )
+        if not bool(torch.isfinite(times).all()):
+            raise ValueError(f"{int((~torch.isfinite(times)).sum())} cells have no time: give them one, or drop them")
+        unique, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+        place = torch.as_tensor(codes, device=self.device)
+        return replace(self, time=times, trajectory=place, trajectory_names=tuple(unique.tolist()))
 
     def with_inputs(self, inputs: pd.DataFrame) -> "ExpressionData":
         """A copy with what acts on the genes from outside: one row a cell, in their order, and one column a gene that

@@ -1,0 +1,68 @@
+r"""PHOENIX's own loss on prior knowledge, and prior networks as matrices."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..priors import PriorNetwork
+from .phoenix_layers import derivative
+from .phoenix_network import PhoenixNetwork
+
+
+class PriorLoss(nn.Module):
+    r"""PHOENIX's own way to use prior knowledge (C.1), added to the data's loss:
+    :math:`\tau L(\text{data}) + (1-\tau)\,\overline{(\hat f(\gamma) - (A\gamma - \gamma))^2}`.
+
+    Both sides are compared without the decay and υ, as in the authors' program:
+    :math:`U c(\gamma)` with :math:`A\gamma`, at random :math:`\gamma \sim U(-½, ½)`.
+
+    Parameters
+    ----------
+    prior
+        ``(source, target)`` with +1, -1, 0.
+    share
+        1 - τ, weight of this term; between 0 and 1.
+    points
+        Number of γ, drawn once.
+    seed
+        Of those.
+
+    Raises
+    ------
+    ValueError
+        ``share`` outside (0, 1), a prior that is not square.
+    """
+
+    def __init__(self, prior: Tensor, *, share: float = 0.05, points: int = 500, seed: int = 0) -> None:
+        super().__init__()
+        if prior.ndim != 2 or prior.shape[0] != prior.shape[1]:
+            raise ValueError(f"`prior` has shape {tuple(prior.shape)}, expected (gene, gene): source by target")
+        if not 0 < share < 1 or points < 1:
+            raise ValueError(f"PriorLoss(share={share}, points={points}): expected 0 < share < 1 and points >= 1")
+        self.share = share
+        gamma = torch.rand(points, len(prior), generator=torch.Generator().manual_seed(seed)).to(prior) - 0.5
+        self.register_buffer("gamma", gamma)
+        self.register_buffer("wanted", gamma @ prior)
+
+    gamma: Tensor
+    wanted: Tensor
+
+    def forward(self, network: PhoenixNetwork, gates: Mapping[str, Tensor] | None = None) -> Tensor:
+        parameters = network.current(gates)
+        unit = parameters._replace(upsilon=torch.ones_like(parameters.upsilon))
+        return (derivative(unit, self.gamma) + self.gamma - self.wanted).square().mean()
+
+
+def prior_matrix(network: PriorNetwork, genes: Sequence[str], *, signed: bool = False) -> Tensor:
+    """``(source, target)`` of a prior network over all genes: probabilities, or with ``signed`` their signs (0 where
+    there is no edge or no sign).
+
+    Raises
+    ------
+    ValueError
+        No edge of the network lies among the genes (see `PriorNetwork.align`).
+    """
+    aligned, _ = network.align(tuple(genes), tuple(genes))
+    probability, sign = aligned.matrix(tuple(genes), tuple(genes))
+    return torch.as_tensor(sign if signed else probability, dtype=torch.float32)
