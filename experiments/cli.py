@@ -95,6 +95,12 @@ def infer(
     perturbation_key: Annotated[
         str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")
     ] = None,
+    time_key: Annotated[
+        str | None, typer.Option(help="Of trajectory: column of .obs with the time of each cell")
+    ] = None,
+    trajectory_key: Annotated[
+        str | None, typer.Option(help="Of trajectory: column of .obs with the name of its time course [default: one]")
+    ] = None,
     inputs: Annotated[
         Path | None, typer.Option(help="Of cellbox: conditions x nodes, what acts on each node from outside")
     ] = None,
@@ -148,6 +154,7 @@ def infer(
     from ..inference.diagnostics import verdict
     from ..models import MODELS, FactorModel, LinearNetwork, MuVI
     from ..models.panel import panel_notes
+    from ..models.relaxation import time_notes
     from .options import (
         check_kind,
         check_model_options,
@@ -188,6 +195,14 @@ def infer(
         check_options(method, "responses to inputs", {"--perturbation-key": perturbation_key}, "panels of knock-downs")
     else:
         check_options(method, "networks or programs without inputs", of_cellbox, "--method cellbox")
+    of_times = {"--time-key": time_key, "--trajectory-key": trajectory_key}
+    if method == "trajectory":
+        taken = {"--perturbation-key": perturbation_key, "--context-key": context_key}
+        check_options(method, "one time course or several", taken, "--method linear")
+    else:
+        check_options(method, "cells without times", of_times, "--method trajectory")
+    if method == "trajectory" and time_key is None:
+        raise ValueError("--method trajectory needs --time-key: the column with the time of each cell")
     if method == "factorbox" and perturbation_key is None:
         raise ValueError("--method factorbox needs --perturbation-key: the column that names the gene knocked down")
     if method == "cellbox" and inputs is None:
@@ -252,7 +267,11 @@ def infer(
         covariates=columns,
         missing=missing,
         inputs=inputs,
+        time_key=time_key,
+        trajectory_key=trajectory_key,
     )
+    if method == "trajectory":
+        data = data.with_missing(data.missing, *time_notes(data))
     if method == "factorbox":
         data = data.with_missing(data.missing, *panel_notes(data))
     for note in data.notes:
@@ -555,6 +574,33 @@ def simulate_panel_command(
     )
     write_simulation(simulation, out, prior_noise=prior_noise, seed=seed)
     say(f"{simulation.data.num_cells} conditions x {genes} genes, {len(simulation.network)} edges: {out}")
+
+
+@simulate_app.command("ode")
+def simulate_ode_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other")] = 50,
+    in_degree: Annotated[float, typer.Option(help="Regulators of a gene, on average")] = 2.0,
+    trajectories: Annotated[int, typer.Option(help="Time courses, each from a random start")] = 40,
+    times: Annotated[str, typer.Option(help="TIME[,TIME...] of the measurements")] = "0,1,2,4,7",
+    noise: Annotated[float, typer.Option(help="Sd of the measurements; levels are between 0 and 1")] = 0.02,
+    prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Time courses of a network (--method trajectory): expression.h5ad (time and trajectory in .obs) and .csv.gz,
+    tfs.csv, network.csv (the truth), prior.csv (the truth corrupted)."""
+    from ..models.simulators import simulate_courses
+    from .simulation import write_simulation
+
+    try:
+        clock = [float(t) for t in times.split(",")]
+    except ValueError:
+        raise ValueError(f"--times {times}: expected numbers separated by commas") from None
+    simulation = simulate_courses(
+        num_genes=genes, in_degree=in_degree, num_trajectories=trajectories, times=clock, noise=noise, seed=seed
+    )
+    write_simulation(simulation, out, prior_noise=prior_noise, seed=seed)
+    say(f"{trajectories} trajectories of {len(clock)} times x {genes} genes, {len(simulation.network)} edges: {out}")
 
 
 @simulate_app.command("ppca")

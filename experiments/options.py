@@ -174,7 +174,11 @@ def make_guide(
     return make(kind, options, "guide")
 
 
-MODEL_OPTIONS = {"factorbox": ("gain", "levels", "hidden", "knockdown"), "cellbox": ("solver",)}
+MODEL_OPTIONS = {
+    "factorbox": ("gain", "levels", "hidden", "knockdown"),
+    "cellbox": ("solver",),
+    "trajectory": ("rate",),
+}
 
 
 def check_model_options(method: str, options: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..models.simulators import (
+    CourseSimulation,
     FactorSimulation,
     Kinetics,
     LinearSimulation,
@@ -21,10 +22,14 @@ from .stored import using_mudata
 
 
 def write_simulation(
-    simulation: LinearSimulation | PanelSimulation, folder: Path, *, prior_noise: float, seed: int
+    simulation: LinearSimulation | PanelSimulation | CourseSimulation,
+    folder: Path,
+    *,
+    prior_noise: float,
+    seed: int,
 ) -> None:
-    """Write expression.h5ad (with context and perturbation in ``.obs``), expression.csv.gz, tfs.csv, network.csv,
-    prior.csv.
+    """Write expression.h5ad (with context and perturbation, or time and trajectory, in ``.obs``), expression.csv.gz,
+    tfs.csv, network.csv, prior.csv.
 
     ``prior_noise`` is the share of the true edges that prior.csv has at random places.
     """
@@ -40,6 +45,9 @@ def write_simulation(
     obs = pd.DataFrame({"perturbation": perturbation.astype(str)}, index=names)
     if data.context is not None:
         obs["context"] = np.asarray(data.context_names)[data.context.numpy()]
+    if data.time is not None and data.trajectory is not None:
+        obs = pd.DataFrame({"time": data.time.numpy()}, index=names)
+        obs["trajectory"] = np.asarray(data.trajectory_names)[data.trajectory.numpy()]
     X = data.X.numpy()
     anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(folder / "expression.h5ad")
     pd.DataFrame(X, index=pd.Index(names, name="cell"), columns=list(data.genes)).to_csv(

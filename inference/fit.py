@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..models import CellBox, ExpressionData, FactorBox, FactorModel, Model
+from ..models import CellBox, ExpressionData, FactorBox, FactorModel, Model, TrajectoryNetwork
 from .callbacks import Callback, Checkpoint
 from .elbo import log_joint
 from .factor_alignment import Aligner
@@ -111,8 +111,8 @@ def fit(
         raise ValueError(
             "`batch_size` needs the cells: pass `data` as well, or leave both out to fit the sufficient statistics"
         )
-    if batch_size is not None and isinstance(model, FactorBox):
-        raise ValueError("FactorBox conditions on the whole panel: leave out `batch_size`")
+    if batch_size is not None and isinstance(model, FactorBox | TrajectoryNetwork):
+        raise ValueError(f"{type(model).__name__} conditions on all data at once: leave out `batch_size`")
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:
@@ -220,6 +220,8 @@ def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int |
     cells, and refreshed draws, else it is a product of factors."""
     if isinstance(model, FactorBox):
         return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
+    if isinstance(model, TrajectoryNetwork):
+        return False  # products of regulators and noise in their levels are left out: its certain edges are 85% true
     if isinstance(model, FactorModel) and isinstance(guide, Blocked):
         return model.integrated and batch_size is None and guide.refresh > 0
     if isinstance(model, FactorModel) and isinstance(guide, Gibbs):

@@ -383,7 +383,9 @@ class Posterior:
 
     def _linear(self) -> LinearNetwork:
         if not isinstance(self.model, LinearNetwork):
-            raise ValueError(f"{type(self.model).__name__} does not predict interventions")
+            raise ValueError(
+                f"{type(self.model).__name__} does not predict interventions: linear, factorbox and cellbox fits do"
+            )
         return self.model
 
     def _context_index(self, context: str) -> int:

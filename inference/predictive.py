@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models import CellBox, ExpressionData, FactorBox, FactorModel, LinearNetwork, Model
+from ..models import CellBox, ExpressionData, FactorBox, FactorModel, LinearNetwork, Model, TrajectoryNetwork
 from .moments import aligned
 from .posterior import Posterior, thin_of
 from .predictive_states import of_cellbox, of_panel, panel_residuals
@@ -55,7 +55,7 @@ def predict_cells(
     Parameters
     ----------
     posterior
-        Of a `LinearNetwork`; of a steady-state model (`predictive_states`: FactorBox in units of its drive); or of a
+        Of a `LinearNetwork`; of a steady-state model or time course (`predictive_states`: in units of the fit); or of a
         factor model on complete Gaussian data, whose factors and intercepts are integrated out: then the pairs are of
         different cells, which are independent given the draw.
     data
@@ -73,7 +73,7 @@ def predict_cells(
     if isinstance(posterior.model, FactorModel):
         return _of_programs(posterior, posterior.model, data, num_observations, np.random.default_rng([seed, 1]))
     rng = np.random.default_rng([seed, 1])
-    if isinstance(posterior.model, FactorBox):
+    if isinstance(posterior.model, FactorBox | TrajectoryNetwork):
         return CellPredictions(*of_panel(posterior, posterior.model, data, num_observations, rng))
     if isinstance(posterior.model, CellBox):
         return CellPredictions(*of_cellbox(posterior, posterior.model, data, num_observations, rng))
@@ -152,7 +152,7 @@ def squared_residuals(
         Random cells, and draws of the network, to use.
     """
     rng = np.random.default_rng([seed, 3])
-    if isinstance(posterior.model, FactorBox):
+    if isinstance(posterior.model, FactorBox | TrajectoryNetwork):
         return panel_residuals(posterior, posterior.model, data, num_draws, rng)
     model, columns, codes = _matched(posterior.model, data)
     cells = np.sort(rng.choice(data.num_cells, min(num_cells, data.num_cells), replace=False))

@@ -1,23 +1,33 @@
-"""Predictions of single values of steady-state models: of FactorBox in units of its drive, of CellBox of the data."""
+"""Predictions of single values of dynamical models: FactorBox and time courses in units of the fit, CellBox of the
+data."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ..models import CellBox, ExpressionData, FactorBox
+from ..models import CellBox, ExpressionData, FactorBox, TrajectoryNetwork
+from ..models.factorbox import FittedDesign
+from ..models.relaxation import TrajectoryDesign
 from .moments import aligned
 from .posterior import Posterior, thin_of
 
 
 def of_panel(
-    posterior: Posterior, model: FactorBox, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: Posterior,
+    model: FactorBox | TrajectoryNetwork,
+    data: ExpressionData,
+    number: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Observed drives, mean and sd ``(chain, draw, observation)``, labels, of random free (condition, target) pairs.
 
-    The drive logit(x/ε) of the panel that was fitted, at the anchor headroom; intercept and effects of hidden inputs
-    are at their conditional mean given the draw, and their uncertainty, the leverage of the condition, is in the sd.
+    The drive logit(x/ε) of the panel that was fitted, at the anchor headroom, or the end of an interval of a time
+    course less what its start has left; intercept and effects of hidden inputs are at their conditional mean given the
+    draw, and their uncertainty, the leverage of the condition, is in the sd.
     """
-    parts = model.designs(data)
-    free = [np.argwhere(part.design.free.cpu().numpy()) for part in parts]
+    parts: Sequence[FittedDesign | TrajectoryDesign] = model.designs(data)
+    free = [np.argwhere(part.free.cpu().numpy()) for part in parts]
     context = np.repeat(np.arange(len(parts)), [len(f) for f in free])
     pairs = np.concatenate(free)
     chosen = np.sort(rng.choice(len(pairs), min(number, len(pairs)), replace=False))
@@ -26,19 +36,23 @@ def of_panel(
     mean, sd = np.empty((*W.shape[:2], len(chosen))), np.empty((*W.shape[:2], len(chosen)))
     observed, labels = np.empty(len(chosen)), []
     for i, (k, (row, target)) in enumerate(zip(context.tolist(), pairs.tolist(), strict=True)):
-        design = parts[k].design
-        raw, residual = (v[row, target].item() for v in (parts[k].drive, parts[k].projected))
+        design = parts[k]
+        raw, residual = (v[row, target].item() for v in (design.drive, design.projected))
         x = design.regressors(row, target).cpu().numpy()
         weight = W[:, :, k, :, target].astype(np.float64)
         observed[i] = raw
         mean[..., i] = raw - (residual - weight @ x)
-        sd[..., i] = np.sqrt(noise[:, :, k, target] * (1 + design.leverage[row].item()))
+        sd[..., i] = np.sqrt(noise[:, :, k, target] * (1 + design.leverage[row, target].item()))
         labels.append(f"{model.contexts[k]}:{row}:{model.targets[target]}")
     return observed, mean, sd, labels
 
 
 def panel_residuals(
-    posterior: Posterior, model: FactorBox, data: ExpressionData, num_draws: int, rng: np.random.Generator
+    posterior: Posterior,
+    model: FactorBox | TrajectoryNetwork,
+    data: ExpressionData,
+    num_draws: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """``(condition, target)`` squared residuals over the fitted variance and the degrees of freedom that projections
     take, averaged over draws; NaN where clamped."""
@@ -46,13 +60,14 @@ def panel_residuals(
     W, noise = (v.reshape(-1, *v.shape[2:]) for v in (W, noise))
     chosen = rng.choice(len(W), min(num_draws, len(W)), replace=False)
     parts = []
-    for k, (design, _, projected) in enumerate(model.designs(data)):
-        total = torch.zeros_like(projected)
+    fitted: Sequence[FittedDesign | TrajectoryDesign] = model.designs(data)
+    for k, design in enumerate(fitted):
+        total = torch.zeros_like(design.projected)
         for draw in chosen:
             weight = torch.as_tensor(W[draw, k]).double().to(total.device)
-            total += (projected - design.project(design.MX @ weight)).square()
+            total += (design.projected - design.fitted(weight)).square()
         ratio = total / len(chosen) / torch.as_tensor(noise[chosen, k].mean(0, dtype=np.float64)).to(total)
-        ratio = ratio / (1 - design.leverage)[:, None]
+        ratio = ratio / (1 - design.leverage)
         parts.append(torch.where(design.free, ratio, torch.nan).cpu().numpy())
     return np.concatenate(parts)
 

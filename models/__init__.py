@@ -13,8 +13,9 @@ from .linear import LinearNetwork
 from .muvi import MuVI
 from .ppca import PPCA
 from .regression import RegressionNetwork
+from .trajectory import TrajectoryNetwork
 
-MODELS = (LinearNetwork, FactorBox, CellBox, PPCA, MuVI)
+MODELS = (LinearNetwork, TrajectoryNetwork, FactorBox, CellBox, PPCA, MuVI)
 
 __all__ = [
     "LIKELIHOODS",
@@ -34,4 +35,5 @@ __all__ = [
     "MuVI",
     "RegressionNetwork",
     "RegressionStatistics",
+    "TrajectoryNetwork",
 ]

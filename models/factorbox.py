@@ -28,6 +28,24 @@ class FittedDesign(NamedTuple):
     drive: Tensor
     projected: Tensor
 
+    @property
+    def free(self) -> Tensor:
+        """``(condition, target)`` where a target is not clamped."""
+        return self.design.free
+
+    @property
+    def leverage(self) -> Tensor:
+        """``(condition, target)`` share of the noise that intercept and hidden inputs follow."""
+        return self.design.leverage[:, None].expand_as(self.drive)
+
+    def regressors(self, row: int, target: int) -> Tensor:
+        """``(tf,)`` what stands beside a target's weights in a condition."""
+        return self.design.regressors(row, target)
+
+    def fitted(self, weight: Tensor) -> Tensor:
+        """``(condition, target)`` projected, of ``weight`` (tf, target)."""
+        return self.design.project(self.design.MX @ weight)
+
 
 class FactorBox(RegressionNetwork):
     r"""Steady states of :math:`\dot x_i = \varepsilon_i\,\phi(\sum_j W_{ji} \log x_j + b_i) - x_i` in every condition.

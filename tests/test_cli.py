@@ -362,3 +362,40 @@ def test_h5ad_values_survive(simulated):
     stored = anndata.read_h5ad(simulated / "expression.h5ad")
     table = pd.read_csv(simulated / "expression.csv.gz", index_col=0)
     np.testing.assert_allclose(stored.X, table.to_numpy(), rtol=1e-4)
+
+
+def test_a_time_course_from_files(tmp_path):
+    """Simulate, infer from h5ad and from a table, and every bad option in one line."""
+    code, _, err = call("simulate", "ode", "--out", tmp_path / "courses", "--genes", 12, "--trajectories", 30)
+    assert code == 0, err
+    h5ad = tmp_path / "courses" / "expression.h5ad"
+    common = ["--method", "trajectory", "--time-key", "time", "--trajectory-key", "trajectory", *QUICK]
+    code, _, err = call("infer", h5ad, "--out", tmp_path / "net", "--prior", f"p={tmp_path}/courses/prior.csv", *common)
+    assert code == 0, err
+    assert "120 pairs of consecutive times in 30 trajectories, 1 to 3 apart" in err
+    for name in ("edges.csv", "report.html", "posterior.nc", "diagnostics.json"):
+        assert (tmp_path / "net" / name).exists()
+    code, out, err = call("score", tmp_path / "net" / "edges.csv", tmp_path / "courses" / "network.csv", "--json")
+    assert json.loads(out)["average_precision"] > 0.8
+    adata = anndata.read_h5ad(h5ad)
+    table = adata.to_df().join(adata.obs)
+    table.to_csv(tmp_path / "cells.csv")
+    code, _, err = call("infer", tmp_path / "cells.csv", "--out", tmp_path / "again", *common)
+    assert code == 0, err
+    table.assign(time="late").to_csv(tmp_path / "late.csv")
+    table.iloc[::5].to_csv(tmp_path / "once.csv")
+    for file, options, message in (
+        (h5ad, ["--method", "trajectory"], "needs --time-key"),
+        (h5ad, ["--method", "linear", "--time-key", "time"], "--time-key does not go with"),
+        (h5ad, ["--method", "trajectory", "--time-key", "day"], "'day'"),
+        (h5ad, [*common, "--set", "model.rate=0"], "rate=0"),
+        (tmp_path / "late.csv", common, "no time"),
+        (tmp_path / "once.csv", common, "time"),
+    ):
+        code, _, err = call("infer", file, "--out", tmp_path / "bad", *options)
+        assert code == 2, err
+        assert re.search(message, err)
+        assert "Traceback" not in err
+        assert not (tmp_path / "bad").exists()
+    code, _, err = call("simulate", "ode", "--out", tmp_path / "bad", "--times", "0,now")
+    assert (code, "--times 0,now" in err) == (2, True)

@@ -34,7 +34,9 @@ from pyrogrn.models import (
     LinearNetwork,
     Model,
     RegressionNetwork,
+    TrajectoryNetwork,
 )
+from pyrogrn.models.phoenix import Phoenix
 from pyrogrn.models.simulators import simulate_linear, simulate_muvi
 from pyrogrn.priors import (
     EDGE_PRIORS,
@@ -77,6 +79,10 @@ def data_for(model_class, data):
         inputs = np.random.default_rng(0).normal(size=(few.num_cells, len(data.tfs)))
         few = replace(few, matrix=0.3 * (few.X - few.X.mean(0)), tfs=few.genes)
         return few.with_inputs(pd.DataFrame(inputs, columns=list(data.tfs)))
+    if model_class is TrajectoryNetwork:  # cells as points of courses of four
+        plain = replace(data, perturbed=None, context=None, context_names=("all",))
+        cell = np.arange(data.num_cells)
+        return plain.with_times((cell % 4) ** 1.5, [str(c) for c in cell // 4])
     return data
 
 
@@ -113,7 +119,8 @@ def prior_values(model, num_draws=1):
 # ---------------------------------------------------------------- the lists are complete
 
 
-SHARED = {FactorModel}  # what PPCA and MuVI have in common: not abstract, and not a model to fit
+# what PPCA and MuVI have in common: not abstract, and not a model to fit; weights of neurons, which are no edges
+SHARED = {FactorModel, Phoenix}
 
 
 def final_subclasses(base):

@@ -15,11 +15,14 @@ from . import (
     factorbox_speed,
     knockdowns,
     knowledge,
+    phoenix,
+    phoenix_speed,
     program_data,
     programs,
     sergio,
     speed,
     stability,
+    trajectory,
 )
 from .edges import run_baselines, run_linear
 from .results import Results
@@ -47,6 +50,9 @@ SECTIONS: dict[str, Section] = {
     "factorbox_dream4": factorbox_networks.run_dream4,
     "knockdowns_unseen": knockdowns.run_unseen,
     "knockdowns_context": knockdowns.run_context,
+    "trajectory": trajectory.run,
+    "phoenix": phoenix.run,
+    "phoenix_speed": phoenix_speed.run,
     "programs_finding1": programs.run_finding1,
     "programs_toy": programs.run_toy,
     "programs_finding2": programs.run_finding2,

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 COLUMNS = ("task", "method", "seed", "score", "value", "se")
+MADE_BY = ("commit", "machine")
 
 
 @dataclass
@@ -32,9 +33,22 @@ class Results:
     def write(self) -> None:
         """Write all rows."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame(self.rows, columns=list(COLUMNS))
-        table["commit"], table["machine"] = commit(), machine()
+        table = pd.DataFrame(self.rows, columns=[*COLUMNS, *MADE_BY]).astype(dict.fromkeys(MADE_BY, object))
+        for column, value in zip(MADE_BY, (commit(), machine()), strict=True):
+            table[column] = table[column].fillna(value)
         table.to_csv(self.path, index=False, float_format="%.6g")
+
+    def resume(self) -> None:
+        """Take the rows that the file has, with the commit and machine that made them."""
+        if self.path.exists():
+            table = pd.read_csv(self.path, dtype={"seed": str})
+            self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+    def value(self, task: str, method: str, seed: int | str, score: str) -> float | None:
+        """Of the last such row; ``None`` if there is none."""
+        wanted = (task, method, str(seed), score)
+        found = [row["value"] for row in self.rows if tuple(str(row[c]) for c in COLUMNS[:4]) == wanted]
+        return float(found[-1]) if found else None
 
 
 def commit() -> str:

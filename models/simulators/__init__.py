@@ -5,12 +5,14 @@ from .grn import RandomGRN
 from .langevin import ChemicalLangevin, Kinetics
 from .linear import LinearSimulation, simulate_linear
 from .networks import random_network
+from .ode import CourseSimulation, simulate_courses
 from .panel import PanelSimulation, simulate_panel
 from .sergio import Sergio, SergioSimulation, TechnicalNoise, simulate_sergio
 from .sergio_files import SergioInputs, read_sergio, write_sergio
 
 __all__ = [
     "ChemicalLangevin",
+    "CourseSimulation",
     "FactorSimulation",
     "Kinetics",
     "LinearSimulation",
@@ -22,6 +24,7 @@ __all__ = [
     "TechnicalNoise",
     "random_network",
     "read_sergio",
+    "simulate_courses",
     "simulate_linear",
     "simulate_muvi",
     "simulate_panel",

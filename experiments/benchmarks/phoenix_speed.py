@@ -1,0 +1,112 @@
+"""Time of an epoch of PHOENIX: beside a plain loop over pairs, and against the number of genes."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchdiffeq import odeint, odeint_adjoint
+
+from ...inference.neural_ode import train
+from ...models.phoenix_layers import derivative
+from ...models.phoenix_network import PhoenixNetwork
+from ...models.transitions import Transitions
+from .phoenix import Courses
+from .results import Results
+
+TRAJECTORIES = 130  # in an epoch, of four pairs each: SIM350's
+PLAIN_TRAJECTORIES = 4  # timed, and scaled to an epoch
+# genes: hidden neurons; the paper's, and between them for yeast, of which it has none
+HIDDEN = {350: 40, 690: 50, 3551: 120, 11165: 300}
+TIMED = {350: 130, 690: 130, 3551: 26, 11165: 6}  # trajectories, scaled to an epoch
+TIMES = (0.0, 2.0, 3.0, 7.0, 9.0)  # of SIM350
+
+
+class Rate(torch.nn.Module):
+    """The derivative as torchdiffeq wants it."""
+
+    def __init__(self, network: PhoenixNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, t: Tensor, g: Tensor) -> Tensor:
+        return derivative(self.network.current(), g)
+
+
+def plain_epoch(network: PhoenixNetwork, data: Transitions, *, adaptive: bool) -> float:
+    """Seconds of an epoch in which every pair is a solve of its own and every trajectory a step, as the authors train:
+    Dormand and Prince at torchdiffeq's tolerances with the adjoint; otherwise the fixed steps of `RungeKutta`
+    with gradients through them."""
+    rate = Rate(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
+    batches = list(data.minibatches(1, torch.Generator().manual_seed(0)))[:PLAIN_TRAJECTORIES]
+    started = time.perf_counter()
+    for batch in batches:
+        ends = []
+        for pair in range(batch.num_pairs):
+            start, gap = batch.start[pair : pair + 1], float(batch.dt[pair])
+            if adaptive:
+                ends.append(odeint_adjoint(rate, start, torch.tensor([0.0, gap]), method="dopri5")[-1])
+            else:
+                ends.append(odeint(rate, start, torch.linspace(0, gap, max(1, round(gap)) + 1), method="rk4")[-1])
+        optimizer.zero_grad()
+        (torch.cat(ends) - batch.stop).square().mean().backward()
+        optimizer.step()
+    return (time.perf_counter() - started) / len(batches) * len(data.names)
+
+
+def our_epoch(network: PhoenixNetwork, data: Transitions, batch_size: int = 1) -> float:
+    """Seconds of the second epoch of `train`, validation on one trajectory among them."""
+    trajectories = len(data.trajectory.unique())
+    validation, _ = data.split([data.names[int(data.trajectory[0])]])
+    fitted = train(network, data, validation=validation, num_epochs=2, batch_size=batch_size)
+    return float(fitted.history.seconds[-1]) * TRAJECTORIES / trajectories
+
+
+def random_courses(genes: int, trajectories: int) -> Transitions:
+    """Values uniform on (0, 1): the time of an epoch does not depend on them."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.rand(trajectories * len(TIMES), genes, generator=generator)
+    names = np.repeat([f"t{i}" for i in range(trajectories)], len(TIMES))
+    return Transitions.from_arrays(X, TIMES * trajectories, names, genes=[f"G{i}" for i in range(genes)])
+
+
+def run(folder: Path, results: Results) -> None:
+    """All rows, one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run_plain(folder, results)
+        run_sizes(results)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_plain(folder: Path, results: Results) -> None:
+    """SIM350, weights as training begins and after three epochs of it."""
+    courses = Courses.read(folder / "sim350", "5%")
+    network = courses.network(0)
+    network = train(network, courses.training, validation=courses.validation, num_epochs=3).network
+    task = "epoch, SIM350, 130 trajectories"
+    ours = our_epoch(network, courses.training)
+    results.add(task, "train, a step a trajectory", 0, "seconds per epoch", ours)
+    results.add(
+        task, "train, ten trajectories a step", 0, "seconds per epoch", our_epoch(network, courses.training, 10)
+    )
+    for adaptive, name in ((True, "plain loop, dopri5 and adjoint"), (False, "plain loop, the same fixed steps")):
+        seconds = plain_epoch(network, courses.training, adaptive=adaptive)
+        results.add(task, name, 0, "seconds per epoch", seconds)
+        results.add(task, name, 0, "times slower than train", seconds / ours)
+
+
+def run_sizes(results: Results) -> None:
+    """Random data; hidden layers of the paper's sizes, and of 40 neurons for all."""
+    for label, sizes in (("hidden as in the paper", HIDDEN), ("40 hidden", dict.fromkeys(HIDDEN, 40))):
+        seconds = []
+        for genes, hidden in sizes.items():
+            data = random_courses(genes, TIMED[genes])
+            seconds.append(our_epoch(PhoenixNetwork(data.genes, hidden=hidden), data))
+            results.add(f"epoch, {genes} genes", f"train, {label}", 0, "seconds per epoch", seconds[-1])
+        slope = np.polyfit(np.log(list(sizes)), np.log(seconds), 1)[0]
+        results.add("epoch, exponent in genes", f"train, {label}", 0, "exponent", float(slope))

@@ -1,0 +1,65 @@
+"""Benchmark rows: a results file goes on where it was, and a run that the file has is not run again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyrogrn.experiments.benchmarks import phoenix
+from pyrogrn.experiments.benchmarks.results import Results
+
+
+def test_resumed_rows_keep_who_made_them(tmp_path):
+    file = tmp_path / "rows.csv"
+    Results(file).resume()  # no file: nothing to take
+    first = Results(file)
+    first.add("task", "method", 0, "score", 0.25)
+    made = pd.read_csv(file).assign(commit="before")
+    made.to_csv(file, index=False)
+    second = Results(file)
+    second.resume()
+    second.add("task", "method", 1, "score", 0.5, 0.125)
+    table = pd.read_csv(file)
+    assert table["commit"].iloc[0] == "before"
+    assert table["commit"].iloc[1] != "before"
+    np.testing.assert_allclose(table["value"], [0.25, 0.5])
+    assert second.value("task", "method", 0, "score") == 0.25
+    assert second.value("task", "method", 1, "score") == 0.5
+    assert second.value("task", "method", 2, "score") is None
+
+
+def test_a_run_is_done_once_and_an_unfinished_one_again(tmp_path):
+    results = Results(tmp_path / "rows.csv")
+    calls = []
+
+    def run():
+        calls.append(1)
+        return {"sparsity": 0.9, phoenix.LAST: float(len(calls))}
+
+    results.add("task", "DASH", 0, "sparsity", 0.1)  # the last score is missing: it was cut short
+    phoenix.once(results, "task", "DASH", 0, run)
+    again = Results(tmp_path / "rows.csv")
+    again.resume()
+    phoenix.once(again, "task", "DASH", 0, run)
+    assert len(calls) == 1
+    assert [r["value"] for r in again.rows] == [0.9, 1.0]
+
+
+def test_summary_is_the_mean_and_sd_of_all_seeds_and_added_once(tmp_path):
+    results = Results(tmp_path / "rows.csv")
+    for seed, value in enumerate((0.9, 0.92, 0.97)):
+        phoenix.summarise(results, "task", "DASH", (0, 1, 2))
+        assert results.value("task", "DASH", "0-2", "sparsity") is None
+        phoenix.record(results, "task", "DASH", seed, {"sparsity": value, phoenix.LAST: 1.0})
+    for _ in range(2):
+        phoenix.summarise(results, "task", "DASH", (0, 1, 2))
+    assert results.value("task", "DASH", "0-2", "sparsity") == pytest.approx(0.93)
+    assert results.value("task", "DASH", "0-2", "sparsity: sd") == pytest.approx(np.std([0.9, 0.92, 0.97], ddof=1))
+    assert len(results.rows) == 6 + 4
+
+
+def test_the_papers_rows_are_in_our_units(tmp_path):
+    results = Results(tmp_path / "rows.csv")
+    for _ in range(2):
+        phoenix.add_paper(results, "SIM350, noise 5%")
+    assert results.value("SIM350, noise 5%", "DASH", "paper", "balanced accuracy") == pytest.approx(0.907)
+    assert results.value("SIM350, noise 5%", "DASH", "paper", "test MSE") == pytest.approx(2.4e-3)
+    assert len(results.rows) == 8 * 8
