@@ -103,7 +103,7 @@ def scores(edges: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
 def yeast(folder: Path, results: Results) -> None:
     """Two series of a cell cycle against the gold standard, within its regulators and targets."""
     place = folder / "yeast_pramila"
-    gold, cells = pd.read_csv(place / "gold_standard.csv"), pd.read_csv(place / "expression.csv.gz", index_col=0)
+    gold, cells = pd.read_csv(place / "gold_standard.csv"), pd.read_csv(place / "expression.csv.gz")
     genes = sorted(set(cells.columns) & (set(gold["source"]) | set(gold["target"])))
     tfs = sorted(set(gold["source"]) & set(genes))
     data = ExpressionData.from_frame(cells[genes], tfs=tfs).with_times(
