@@ -16,7 +16,7 @@ from ...models.panel import Panel
 from .results import Results
 from .speed import PeakMemory
 
-SIZES, PLAIN_ITERATIONS, ITERATIONS = (250, 500, 1000, 2000, 4000), 2, 6
+SIZES, PLAIN_ITERATIONS, ITERATIONS = (250, 500, 1000, 2000, 4000, 8000), 2, 6
 # of the plain version and ours: none, as published (ours needs a little to factorise); about what the panel chooses
 RIDGES = ((0.0, 1e-6), (300.0, 300.0))
 
