@@ -89,8 +89,6 @@ def effect_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | N
         No matrix; shapes that differ.
     """
     panels = _panels(effects, truth)
-    for matrix in panels.values():
-        np.fill_diagonal(matrix, 0)
     if truth is not None:
         total = np.abs(panels["truth"]).sum(0)
         panels["truth"] = np.divide(panels["truth"], total, out=panels["truth"], where=total > 0)
@@ -125,8 +123,6 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
         No matrix; shapes that differ.
     """
     panels = _panels(effects, truth)
-    for matrix in panels.values():
-        np.fill_diagonal(matrix, 0)
     shared = {name: coregulation(matrix, cosine=True) for name, matrix in panels.items()}
     order = similar_order(shared["truth"] if truth is not None else _mean_size(shared))
     regulates = np.any([np.diag(matrix) > 0 for matrix in shared.values()], axis=0)
@@ -149,7 +145,7 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
 
 
 def _panels(effects: Mapping[str, np.ndarray], truth: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The truth first, then the estimates, as new float64 matrices."""
+    """The truth first, then the estimates, as new float64 matrices without self-edges."""
     if not effects or "truth" in effects:
         raise ValueError(f"effects of {list(effects)}: expected at least one method, and none called 'truth'")
     given = {**({} if truth is None else {"truth": truth}), **effects}
@@ -158,6 +154,8 @@ def _panels(effects: Mapping[str, np.ndarray], truth: np.ndarray | None) -> dict
     n = next(iter(shapes.values()))[0]
     if any(shape != (n, n) for shape in shapes.values()):
         raise ValueError(f"shapes {shapes}: expected the same (gene, gene) of all, source by target")
+    for matrix in panels.values():
+        np.fill_diagonal(matrix, 0)
     return panels
 
 
