@@ -1,4 +1,4 @@
-"""The command line: ``pyrogrn infer | predict | score | convert | methods | simulate | train``."""
+"""The command line: ``pyrogrn infer``, and what is done with its results; ``pyrogrn --help`` lists all commands."""
 
 import json
 import logging
@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .ablate_command import ablate_command
+from .course_commands import course_command, influence_command
+from .screen_command import screen_command
 from .train_command import train_command
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
@@ -27,6 +30,10 @@ app = typer.Typer(
 simulate_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data with known truth.")
 app.add_typer(simulate_app, name="simulate")
 app.command("train")(train_command)
+app.command("ablate")(ablate_command)
+app.command("screen")(screen_command)
+app.command("course")(course_command)
+app.command("influence")(influence_command)
 
 
 def say(text: str) -> None:
@@ -48,13 +55,22 @@ def infer(
     tfs: Annotated[
         Path | None, typer.Option(help="Candidate regulators, one name a line or a column; default every gene")
     ] = None,
+    evidence: Annotated[
+        list[str] | None,
+        typer.Option(help="Of symphony: NAME=FILE with a score for each regulator and gene; repeatable"),
+    ] = None,
+    evidence_list: Annotated[
+        list[str] | None, typer.Option(help="Of symphony: NAME=FILE, edges listed as observed; repeatable")
+    ] = None,
     prior: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE, a prior network in any known format; repeatable")
     ] = None,
     edge_prior: Annotated[
         str | None,
         typer.Option(
-            help="Of networks: normal, laplace, horseshoe, spike-slab, hard-mask, hard-mask:NAME [default: spike-slab]"
+            help="Of networks: normal, laplace, horseshoe, spike-slab, logit-normal, elastic-net, collaborative, "
+            "hard-mask, hard-mask:NAME [default: spike-slab; cellbox laplace, netrex-cf elastic-net, phoenix normal, "
+            "pmf-grn logit-normal]"
         ),
     ] = None,
     factors: Annotated[
@@ -112,7 +128,10 @@ def infer(
     ] = False,
     guide: Annotated[
         str | None,
-        typer.Option(help="gibbs, nuts, blocked, mean-field, low-rank, map; default the most trustworthy that applies"),
+        typer.Option(
+            help="gibbs, nuts, blocked, mean-field, low-rank, map, bagging (of linear), block-descent (of netrex-cf), "
+            "pruned (of phoenix) [default: the most trustworthy that applies]"
+        ),
     ] = None,
     restarts: Annotated[
         int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")
@@ -149,22 +168,23 @@ def infer(
     import pandas as pd
     import torch
 
-    from ..inference import Amortised, Progress, default_guide, fit
+    from ..inference import Amortised, Bagging, Progress, default_guide, fit
     from ..inference.amortised import KINDS
     from ..inference.diagnostics import verdict
     from ..models import MODELS, FactorModel, LinearNetwork, MuVI
     from ..models.panel import panel_notes
     from ..models.relaxation import time_notes
+    from .celloracle_run import run_celloracle
+    from .method_options import EDGE_PRIOR_OF, TIME_COURSES, check_method_options, check_settings
     from .options import (
         check_kind,
-        check_model_options,
-        check_options,
         make_edge_prior,
         make_guide,
         make_loading_prior,
         parse_likelihoods,
         parse_settings,
         pick_device,
+        read_evidence,
         read_gene_sets,
         read_priors,
     )
@@ -172,50 +192,38 @@ def infer(
     from .run import RunFolder, file_digest, versions, write_outputs
 
     classes: dict[str, Any] = {model.name: model for model in MODELS} | dict.fromkeys(KINDS, LinearNetwork)
+    classes["celloracle"] = LinearNetwork
     if method not in classes:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(classes)}")
     programs, only_muvi = issubclass(classes[method], FactorModel), classes[method] is MuVI
-    of_networks = {
+    given = {
         "--tfs": tfs,
         "--prior": prior,
         "--edge-prior": edge_prior,
+        "--evidence": evidence,
+        "--evidence-list": evidence_list,
+        "--context-key": context_key,
         "--perturbation-key": perturbation_key,
         "--truth": truth,
-    }
-    of_cellbox = {"--inputs": inputs, "--nodes": nodes}
-    of_programs = {
+        "--time-key": time_key,
+        "--trajectory-key": trajectory_key,
+        "--inputs": inputs,
+        "--nodes": nodes,
+        "--guide": guide,
+        "--restarts": restarts,
+        "--steps": steps,
+        "--resume": resume,
+        "--device": None if device in ("auto", "cpu") else device,
         "--factors": factors,
         "--loading-prior": loading_prior,
         "--covariates": covariates,
         "--missing": missing,
         "--annotate": annotate,
+        "--gene-sets": gene_sets,
+        "--likelihood": likelihood,
+        "--min-overlap": min_overlap,
     }
-    of_muvi = {"--gene-sets": gene_sets, "--likelihood": likelihood, "--min-overlap": min_overlap}
-    if method == "cellbox":
-        check_options(method, "responses to inputs", {"--perturbation-key": perturbation_key}, "panels of knock-downs")
-    else:
-        check_options(method, "networks or programs without inputs", of_cellbox, "--method cellbox")
-    of_times = {"--time-key": time_key, "--trajectory-key": trajectory_key}
-    if method == "trajectory":
-        taken = {"--perturbation-key": perturbation_key, "--context-key": context_key}
-        check_options(method, "one time course or several", taken, "--method linear")
-    else:
-        check_options(method, "cells without times", of_times, "--method trajectory")
-    if method == "trajectory" and time_key is None:
-        raise ValueError("--method trajectory needs --time-key: the column with the time of each cell")
-    if method == "factorbox" and perturbation_key is None:
-        raise ValueError("--method factorbox needs --perturbation-key: the column that names the gene knocked down")
-    if method == "cellbox" and inputs is None:
-        raise ValueError("--method cellbox needs --inputs: a table of conditions x nodes with what acts on each node")
-    if programs:
-        check_options(method, "gene programs", of_networks, "networks")
-        if not only_muvi:
-            check_options(method, "programs without gene sets from Gaussian data", of_muvi, "--method muvi")
-    else:
-        check_options(method, "a network", of_programs | of_muvi, "gene programs (ppca, muvi)")
-    if method in KINDS:
-        taken = {"--guide": guide, "--edge-prior": edge_prior, "--context-key": context_key}
-        check_options(method, "a network by an amortised guide", taken, "--method linear")
+    check_method_options(method, classes[method], given)
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
     least = {"--restarts": restarts, "--steps": steps, "--top": top, "--min-overlap": min_overlap}
@@ -230,9 +238,9 @@ def infer(
         check_annotate(annotate, expression, overwrite=overwrite)
     torch.set_num_threads(threads)
     run = RunFolder(out, overwrite=overwrite, resume=resume)
-    place = pick_device(device)
+    place = pick_device("cpu" if method == "celloracle" else device)
     groups = parse_settings(settings or [])
-    check_model_options(method, groups["model"])
+    check_settings(method, groups)
     options: dict[str, Any]  # of the model
     libraries = read_gene_sets(gene_sets or [])
     columns = covariate_columns(covariates)
@@ -250,10 +258,14 @@ def infer(
             options["min_overlap"] = min_overlap
     else:
         networks = read_priors(prior or [])
-        edge_prior = edge_prior or ("laplace" if method == "cellbox" else "spike-slab")
-        options = {"edge_prior": make_edge_prior(edge_prior, groups["prior"]), "networks": networks, **groups["model"]}
+        own = method == "netrex-cf" and edge_prior is None and not groups["prior"]  # its penalties are in its own units
+        edge_prior = edge_prior or EDGE_PRIOR_OF.get(method, "spike-slab")
+        chosen = None if own else make_edge_prior(edge_prior, groups["prior"])
+        options = {"edge_prior": chosen, "networks": networks, **groups["model"]}
         if nodes is not None:
             options["kinds"] = read_kinds(nodes)
+        if method == "symphony":
+            options["evidence"] = read_evidence(evidence or [], evidence_list or [])
     names = read_names(tfs) if tfs is not None else None
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     data = read_expression(
@@ -270,7 +282,7 @@ def infer(
         time_key=time_key,
         trajectory_key=trajectory_key,
     )
-    if method == "trajectory":
+    if method in TIME_COURSES:
         data = data.with_missing(data.missing, *time_notes(data))
     if method == "factorbox":
         data = data.with_missing(data.missing, *panel_notes(data))
@@ -286,7 +298,39 @@ def infer(
             f"{data.num_cells} cells, {data.num_genes} genes, {len(data.tfs)} "
             f"candidate regulators, {data.num_contexts} context(s)"
         )
+    config: dict[str, Any] = {
+        "method": method,
+        "expression": {str(path): file_digest(path) for path in expression},
+        "layer": layer,
+        "normalize": normalize,
+        "seed": seed,
+        "settings": list(settings or []),
+        "device": str(place),
+        "versions": versions(),
+        "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
+    }
+    if method == "celloracle":
+        written = run_celloracle(
+            run,
+            data,
+            networks,
+            groups["model"],
+            config=config | {"prior_files": list(prior or [])},
+            level=level,
+            top=top,
+            truth=known,
+            seed=seed,
+            say=say,
+        )
+        for name, folder, checked in written:
+            say(f"{name}: {checked}")
+            say(f"{folder}/report.html")
+        return
     model = classes[method].from_data(data, **options).to(place)
+    if method == "symphony":
+        data = data.with_missing(data.missing, *model.evidence_notes)
+        for note in model.evidence_notes:
+            say(note)
     for report in model.knowledge.reports.values():
         say(f"{report.name}: {report.sources_matched} gene sets" if programs else str(report))
     default = Amortised(method) if method in KINDS else default_guide(model)
@@ -297,7 +341,7 @@ def infer(
     try:
         posterior = fit(
             model,
-            data.to(place) if method in KINDS else None,
+            data.to(place) if method in KINDS or isinstance(engine, Bagging) else None,
             guide=engine,
             num_steps=3000 if steps is None else steps,
             restarts=4 if restarts is None else restarts,
@@ -311,18 +355,7 @@ def infer(
                 f"the fit {posterior.history.reason}: try another --seed, a smaller step "
                 "(--guide mean-field), or check the data for extreme values"
             )
-        config: dict[str, Any] = {
-            "method": method,
-            "expression": {str(path): file_digest(path) for path in expression},
-            "guide": repr(engine),
-            "layer": layer,
-            "normalize": normalize,
-            "seed": seed,
-            "settings": list(settings or []),
-            "device": str(place),
-            "versions": versions(),
-            "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
-        }
+        config["guide"] = repr(engine)
         if programs:
             config |= {
                 "factors": model.coords["factor"],

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from ..inference import GUIDES, SAMPLERS, Amortised
+from ..inference import GUIDES, SAMPLERS, Amortised, Pruned
 from ..inference.amortised import load_weights
 from ..inference.samplers import Sampler
 from ..models import LIKELIHOODS
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
+from ..priors.evidence import read_scores
 
 EDGE_PRIOR_NAMES = {
     "normal": "Normal",
@@ -19,6 +21,9 @@ EDGE_PRIOR_NAMES = {
     "horseshoe": "Horseshoe",
     "spike-slab": "SpikeSlab",
     "hard-mask": "HardMask",
+    "elastic-net": "ElasticNet",
+    "collaborative": "Collaborative",
+    "logit-normal": "LogitNormal",
 }
 LOADING_PRIOR_NAMES = {"normal": "NormalLoading", "horseshoe": "HorseshoeLoading", "spike-slab": "SpikeSlabLoading"}
 FIT_OPTIONS = ("num_draws", "threshold")
@@ -136,22 +141,6 @@ def parse_likelihoods(entries: Sequence[str]) -> str | dict[str, str]:
     return {view: name for view, _, name in pairs}
 
 
-def check_options(method: str, kind: str, given: Mapping[str, Any], other: str) -> None:
-    """Refuse options of the other kind of method by name.
-
-    Raises
-    ------
-    ValueError
-        ``given`` maps options that ``method``, which infers ``kind``, does not take to what the user passed; one of
-        them was passed.
-    """
-    wrong = [option for option, value in given.items() if value not in (None, False, [])]
-    if wrong:
-        raise ValueError(
-            f"{wrong[0]} does not go with --method {method}, which infers {kind}: {wrong[0]} is for {other}"
-        )
-
-
 def make_guide(
     name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None
 ) -> Any:
@@ -160,7 +149,7 @@ def make_guide(
     ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to
     `fit`.
     """
-    classes = {c.name: c for c in (*GUIDES, *SAMPLERS)}
+    classes = {c.name: c for c in (*GUIDES, *SAMPLERS, Pruned)}
     if name is not None and name not in classes:
         raise ValueError(f"unknown guide {name!r}: choose one of {', '.join(classes)}")
     kind = type(default) if name is None else classes[name]
@@ -168,25 +157,12 @@ def make_guide(
     if isinstance(default, Amortised) and name is None:
         options.setdefault("weights", default.weights)
     if issubclass(kind, Sampler):
-        for key, value in (("num_chains", restarts), ("num_samples", steps)):
+        places = {"block-descent": ("restarts", "max_iterations"), "bagging": ("chains", "num_bags")}
+        chains, length = places.get(kind.name, ("num_chains", "num_samples"))
+        for key, value in ((chains, restarts), (length, steps)):
             if value is not None:
                 options.setdefault(key, value)
     return make(kind, options, "guide")
-
-
-MODEL_OPTIONS = {
-    "factorbox": ("gain", "levels", "hidden", "knockdown"),
-    "cellbox": ("solver",),
-    "trajectory": ("rate",),
-}
-
-
-def check_model_options(method: str, options: Mapping[str, Any]) -> None:
-    """Refuse ``--set model.NAME`` that the method does not take."""
-    known = MODEL_OPTIONS.get(method, ())
-    for name in options:
-        if name not in known:
-            raise ValueError(f"--set model.{name}: --method {method} takes {', '.join(known) or 'no model options'}")
 
 
 def parse_levels(option: str, entries: Sequence[str] | None) -> dict[str, float]:
@@ -228,6 +204,19 @@ def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:
         where = {key: _value(value) for key, value in options.items()}
         networks[name] = PriorNetwork.read(Path(path), name=name, format=kind, signed=signed, where=where or None)
     return networks
+
+
+def read_evidence(scores: Sequence[str], lists: Sequence[str]) -> dict[str, pd.DataFrame | PriorNetwork]:
+    """``["ATAC=scores.csv"]`` and ``["chip=edges.csv"]`` → observed evidence by name, for `Symphony`."""
+    found: dict[str, pd.DataFrame | PriorNetwork] = dict(read_priors(lists))
+    for entry in scores:
+        name, sep, path = entry.partition("=")
+        if not sep or not name or not path:
+            raise ValueError(f"--evidence {entry}: expected NAME=FILE, for example ATAC=scores.csv")
+        if name in found:
+            raise ValueError(f"--evidence {name}: given twice, each source needs its own name")
+        found[name] = read_scores(path)
+    return found
 
 
 def pick_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from scipy.stats import halfnorm
 
-from ..inference import Amortised, Posterior
+from ..inference import Amortised, Posterior, Pruned
 from ..inference.datatree import thin_of
 from ..inference.layout import padded
 from ..inference.moments import aligned
@@ -37,8 +37,7 @@ NUM_EDGES, NUM_DRAWN = 50, 60
 COLUMNS = {
     "source": "The regulator.",
     "target": "The gene it regulates.",
-    "weight": "Posterior mean of the effect: by how many of its standard deviations the target changes when the "
-    "regulator changes by one of its own, other regulators held fixed. Positive: activation; negative: repression.",
+    "weight": "Posterior mean of the effect: {weight}. Positive: activation; negative: repression.",
     "sd": "Posterior standard deviation of the weight.",
     "lower, upper": f"The weight lies between them with a probability of {LEVEL:.0%}, given the model.",
     "inclusion": "Probability that the edge exists. If the model is right, "
@@ -49,6 +48,17 @@ COLUMNS = {
     "prior": "Largest confidence that any source of prior knowledge has in the edge; 0 where none lists it.",
     "expected FDR": "Expected share of false edges in a list: the mean of 1 - inclusion over the list.",
 }
+
+
+def _columns(posterior: Posterior) -> dict[str, str]:
+    """What the columns mean for this model and engine."""
+    texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
+    if posterior.guide == Pruned.name:
+        texts["inclusion"] = (
+            "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "
+            "how stable the edge is from training to training, not how probable: it is not calibrated."
+        )
+    return texts
 
 
 def write_report(
@@ -109,7 +119,7 @@ def write_report(
     if truth is not None and results is not None:
         parts.append(("truth", "Against the known network", _against(results, truth)))
     parts += [
-        ("columns", "How to read the columns", [glossary(COLUMNS)]),
+        ("columns", "How to read the columns", [glossary(_columns(posterior))]),
         ("cite", "How to cite", [listing(_references(posterior))]),
         ("run", "How this was made", _made(posterior, command)),
     ]

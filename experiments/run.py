@@ -156,12 +156,12 @@ def _write_edges(folder: Path, posterior: Posterior, *, level: float, top: int |
     if len(contexts) > 1:
         for name in contexts:
             posterior.edges(level=level, context=name, top=top).to_csv(
-                folder / f"edges_{_safe(name)}.csv", index=False, float_format="%.6g"
+                folder / f"edges_{safe_name(name)}.csv", index=False, float_format="%.6g"
             )
 
 
-def _safe(name: str) -> str:
-    """A context's name as part of a file name."""
+def safe_name(name: str) -> str:
+    """A context's name as a file or folder name."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 

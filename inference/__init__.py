@@ -3,19 +3,23 @@
 from .alternating import AlternatingSolution, Penalties, alternate
 from .alternating_refine import refine
 from .amortised import Amortised, train
+from .bagging import Bagging
+from .block_descent import BlockDescent
 from .callbacks import Checkpoint, Progress, load_checkpoint
 from .fit import default_guide, fit
 from .flux import flux_table
 from .gibbs import GibbsKernel
 from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
+from .many import fit_many
 from .moments import EdgeMoments
 from .num_factors import number_of_factors
 from .posterior import EDGE_COLUMNS, Posterior
+from .pruned import Pruned
 from .samplers import NUTS, Gibbs
 from .stopping import NeverStop, RelativeImprovement
 from .svi import Adam, History
 
-SAMPLERS = (Gibbs, NUTS)
+SAMPLERS = (Gibbs, NUTS, BlockDescent, Bagging)
 
 __all__ = [
     "EDGE_COLUMNS",
@@ -25,6 +29,8 @@ __all__ = [
     "Adam",
     "AlternatingSolution",
     "Amortised",
+    "Bagging",
+    "BlockDescent",
     "Blocked",
     "Checkpoint",
     "EdgeMoments",
@@ -38,10 +44,12 @@ __all__ = [
     "Penalties",
     "Posterior",
     "Progress",
+    "Pruned",
     "RelativeImprovement",
     "alternate",
     "default_guide",
     "fit",
+    "fit_many",
     "flux_table",
     "load_checkpoint",
     "number_of_factors",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,27 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Relay:
+    """Passes what it is told on to other callbacks, and their checkpoints to disk when asked; for a fit in stages."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
+
+    def tell(self, state: FitState) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback(state)
+
+    def write(self) -> None:
+        """Have every checkpoint written now."""
+        for callback in self.callbacks:
+            if isinstance(callback, Checkpoint):
+                callback.write()
+
+    def close(self) -> None:
+        """Nothing: the fit closes its callbacks itself."""
 
 
 @dataclass

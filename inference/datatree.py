@@ -238,11 +238,14 @@ def log_prior_of(model: Model, draws: Mapping[str, np.ndarray]) -> dict[str, np.
     """``(chain, draw, *dims)`` log prior density of each site without parents that is no edge; ``draws`` as above."""
     model = copy.deepcopy(model).double()
     with torch.no_grad(), pyro.validation_enabled(False):
-        _, trace = log_joint(model, _values(model, draws, slice(0, 1)), None, 1)
+        held = poutine.condition(model.hyper, data=_values(model, draws, slice(0, 1)))
+        trace = poutine.trace(poutine.enum(held, first_available_dim=-(model.max_plate_nesting + 2))).get_trace()
         result = {}
         for name, value in draws.items():
+            if is_edge_site(model, name):
+                continue
             fn: Any = trace.nodes[name]["fn"]
-            if is_edge_site(model, name) or len(fn.batch_shape) > model.max_plate_nesting:
+            if len(fn.batch_shape) > model.max_plate_nesting:
                 continue  # a parent has brought the dimension of the draws into its distribution
             single = fn.base_dist if fn.event_dim else fn  # by element, where the site is a vector
             density = single.log_prob(_values(model, {name: value}, slice(None))[name])
@@ -304,7 +307,7 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
     fixed = {
         name: padded(model, name, constant.new_ones(1, *s))[0] for name, s in shape.items() if is_edge_site(model, name)
     }
-    held = poutine.condition(model, data=fixed)
+    held = poutine.condition(model.hyper, data=fixed)
     drawn: dict[str, list[np.ndarray]] = {}
     devices = [constant.device] if constant.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), pyro.validation_enabled(False):

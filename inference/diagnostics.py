@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..models import CellBox, ExpressionData, FactorBox, FactorModel
+from ..models import PMFGRN, CellBox, ExpressionData, FactorBox, FactorModel, NetREXCF, Phoenix, TrajectoryNetwork
 from ..priors import HardMask
+from .block_descent import BlockDescent
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .datatree import is_sampler, log_joint_of, thin_of
 from .factor_blocked import tolerance
@@ -54,7 +55,8 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         Share of the draws of W that are not finite; 0.
     ELBO settled (guides)
         Change over the last fifth of the learning in nats an edge (`elbo_drift`), worst restart; ten times the largest
-        learning rate. Steps of that size alone cost a fit that has settled four to eight times the rate.
+        learning rate. Steps of that size alone cost a fit that has settled four to eight times the rate. Of
+        `BlockDescent`: share by which the objective fell in the last round; passes where the descent stopped by it.
     R-hat of the log-likelihood (samplers)
         Over chains, without warm-up; 1.05.
     R-hat of the hyperparameters
@@ -108,8 +110,10 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
+        if not isinstance(posterior.model, FactorModel | Phoenix | TrajectoryNetwork):  # time tells the direction
+            rows.append(_between_regulators(posterior))
         if not isinstance(posterior.model, FactorModel):
-            rows += [_between_regulators(posterior), _idle_regulators(posterior)]
+            rows.append(_idle_regulators(posterior))
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
     return _of_loadings(table) if isinstance(posterior.model, FactorModel) else table
 
@@ -205,14 +209,27 @@ def _settled(posterior: Posterior) -> Check:
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
         return Check("ELBO settled", moved, tolerance(posterior.model), good, meaning)
-    moved = elbo_drift(history.elbo, history.rate, posterior.moments["W"].mean.size)
+    if posterior.guide == BlockDescent.name:  # the exact objective, until no restart falls by more than tol
+        good = history.reason == "converged"
+        last = history.elbo[:, -2:]
+        share = np.abs(np.diff(last, axis=1)) / np.abs(last[:, -1:])
+        moved = float(share.max()) if share.size else math.nan
+        meaning = "The objective had stopped falling."
+        if not good:
+            meaning = "The objective was still falling when the rounds ran out: raise max_iterations (--steps)."
+        return Check("ELBO settled", moved, "stopped by tol", good, meaning)
+    size, longer = posterior.moments["W"].mean.size, "num_steps"
+    if isinstance(posterior.model, Phoenix):  # what is learned are weights of neurons, not edges
+        masks = [v for n, v in posterior.attributes.items() if n.startswith("phoenix.mask.")]
+        size, longer = max(1, sum(int(m.sum()) for m in masks) // len(masks[0])), "guide.svi_steps"
+    moved = elbo_drift(history.elbo, history.rate, size)
     limit = JITTER * float(history.rate.max(initial=0.0))
     if not math.isfinite(moved):
         return Check("ELBO settled", moved, limit, None, "Too few steps were recorded to tell: raise num_steps.")
     good = moved <= limit
     meaning = "The fit had stopped improving."
     if not good:
-        meaning = "The fit was still moving when it ended: raise num_steps, or lower the learning rate if it jumps."
+        meaning = f"The fit was still moving when it ended: raise {longer}, or lower the learning rate if it jumps."
     return Check("ELBO settled", moved, limit, good, meaning)
 
 
@@ -361,18 +378,26 @@ def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) ->
         for check, limit in zip(names, limits, strict=True):
             yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")
         return
+    if isinstance(posterior.model, NetREXCF):
+        for check, limit in zip(names, limits, strict=True):
+            yield Check(check, math.nan, limit, None, "Not checked: the objective has no noise variance.")
+        return
     programs = isinstance(posterior.model, FactorModel)
     if programs and (not posterior.model.integrated or data.missing):
         yield Check(
             names[0], math.nan, limits[0], None, "Not checked: there are missing values, binary genes or counts."
         )
         return
+    if isinstance(posterior.model, PMFGRN) and posterior.model.likelihood != "gaussian":
+        for check, limit in zip(names, limits, strict=True):
+            yield Check(check, math.nan, limit, None, "Not checked: the predictions of counts are not normal.")
+        return
     cells = predict_cells(posterior, data, seed=seed)
     tail = (1 - COVERAGE) / 2
     lower, upper = np.quantile(cells.draw(seed), [tail, 1 - tail], axis=(0, 1))
     covered = float(((lower <= cells.observed) & (cells.observed <= upper)).mean())
     meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these cells."
-    if isinstance(posterior.model, FactorBox):
+    if isinstance(posterior.model, FactorBox | PMFGRN):
         # about as many regulators as conditions: the fit follows each value, and only too narrow would be wrong
         high = 1.0
         limits = (f"{low} to {high}", MAX_SHARE_OFF)
@@ -382,7 +407,7 @@ def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) ->
             f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
         )
     yield Check(names[0], covered, limits[0], low <= covered <= high, meaning)
-    if programs or isinstance(posterior.model, CellBox):
+    if programs or isinstance(posterior.model, CellBox | PMFGRN):
         return
     off = variance_off(squared_residuals(posterior, data, seed=seed))
     if not np.isfinite(off).any():
@@ -416,6 +441,10 @@ def _prior_support(posterior: Posterior) -> Iterator[Check]:
         meaning = "No prior network was given."
         if isinstance(posterior.model.edge_prior, HardMask):
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
+        yield Check("prior knowledge", math.nan, 0.5, None, meaning)
+        return
+    if isinstance(posterior.model, Phoenix):
+        meaning = "Pruning has gone by the sources already: what is left cannot tell whether the data support them."
         yield Check("prior knowledge", math.nan, 0.5, None, meaning)
         return
     below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))

@@ -12,8 +12,9 @@ from ..models import RegressionNetwork
 from ..models.regression import NOISE_RATE, NOISE_SHAPE
 from ..priors import HardMask, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
-from .gibbs_hyper import HyperUpdates, State, slab_scale
+from .gibbs_hyper import HyperUpdates, State, slab_scale, weighted
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
+from .streams import normal, standard_gamma, uniform
 
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
@@ -117,9 +118,9 @@ class GibbsKernel(MCMCKernel):
         drawn around their priors."""
         chains, model = self.num_chains, self.model
         like = self.probability
-        normal = lambda *shape: torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)  # noqa: E731
-        uniform = lambda *shape: torch.rand(shape, generator=self.generator, device=like.device, dtype=like.dtype)  # noqa: E731
-        W = 0.05 * normal(*like.shape) * self.allowed
+        gaussian = lambda *shape: normal(shape, self.generator, like)  # noqa: E731
+        flat = lambda *shape: uniform(shape, self.generator, like)  # noqa: E731
+        W = 0.05 * gaussian(*like.shape) * self.allowed
 
         def constant(hyper: Hyper, value: Tensor) -> Tensor:
             if hyper.is_fixed:
@@ -130,22 +131,23 @@ class GibbsKernel(MCMCKernel):
         prior = self.prior
         state: State = {
             "W": W,
-            "inclusion": (uniform(*like.shape) < 0.2).to(like) * self.allowed,
-            "noise_variance": 0.1 + 0.9 * uniform(len(model.contexts), chains, len(model.targets)),
-            "edge_logit": constant(prior.edge_logit, -2 + 0.5 * normal(chains)),
-            "slab_scale": constant(prior.slab_scale, 0.3 * (0.3 * normal(chains)).exp()),
-            "spike_ratio": constant(prior.spike_ratio, 0.1 * (0.5 * normal(chains)).exp().clamp(max=5.0)),
+            "inclusion": (flat(*like.shape) < 0.2).to(like) * self.allowed,
+            "noise_variance": 0.1
+            + 0.9 * uniform((len(model.contexts), chains, len(model.targets)), self.generator, like, axis=1),
+            "edge_logit": constant(prior.edge_logit, -2 + 0.5 * gaussian(chains)),
+            "slab_scale": constant(prior.slab_scale, 0.3 * (0.3 * gaussian(chains)).exp()),
+            "spike_ratio": constant(prior.spike_ratio, 0.1 * (0.5 * gaussian(chains)).exp().clamp(max=5.0)),
             "W_context": W.expand(len(model.contexts), *W.shape).clone(),
         }
         if prior.has_hubs:
-            state["hub"] = 0.1 * normal(chains, like.shape[1], 1)
-            state["hub_scale"] = constant(prior.hub_scale, 0.5 * (0.3 * normal(chains)).exp())
+            state["hub"] = 0.1 * gaussian(chains, like.shape[1], 1)
+            state["hub_scale"] = constant(prior.hub_scale, 0.5 * (0.3 * gaussian(chains)).exp())
         if "trust" in prior.dims:
-            state["trust"] = uniform(chains, len(prior.sources))
+            state["trust"] = flat(chains, len(prior.sources))
         if "sign_trust" in prior.dims:
-            state["sign_trust"] = 0.5 * uniform(chains, len(prior.signed_sources))
+            state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
         if model.has_contexts:
-            state["context_scale"] = 0.05 * (0.3 * normal(chains)).exp()
+            state["context_scale"] = 0.05 * (0.3 * gaussian(chains)).exp()
         self._refresh(state)
         return state
 
@@ -181,7 +183,7 @@ class GibbsKernel(MCMCKernel):
     def log_likelihood(self, state: State) -> Tensor:
         """``(chain,)`` log p(X | state), up to the constant of the counts: the trace that shows whether chains have
         settled. Where conditions are cut, of the completed data."""
-        noise, dof = state["noise_variance"], self.dof[:, None]
+        noise, dof = state["noise_variance"], self._by_chain(self.dof)
         return -0.5 * (dof * (2 * math.pi * noise).log() + self.sse / noise).sum((0, 2))
 
     def snapshot(self, state: State) -> dict[str, Any]:
@@ -210,7 +212,7 @@ class GibbsKernel(MCMCKernel):
     def _location(self, state: State) -> Tensor | None:
         if "sign_trust" not in state:
             return None
-        return torch.einsum("ck,ktg->ctg", state["sign_trust"], self.prior.sign)
+        return weighted(state["sign_trust"], self.prior.sign)
 
     def edge_prior_state(self, state: State) -> EdgePriorState:
         """The prior of every edge at the current hyperparameters."""
@@ -253,13 +255,13 @@ class GibbsKernel(MCMCKernel):
         if self.prior.has_hubs:
             logit = logit + state["hub"]
         if self.prior.strategy == "inclusion" and "trust" in state:
-            logit = logit + torch.einsum("ck,ktg->ctg", state["trust"], self.prior.probability)
+            logit = logit + weighted(state["trust"], self.prior.probability)
         return logit
 
     def _update_noise(self, state: State) -> None:
-        shape = (NOISE_SHAPE + 0.5 * self.dof)[:, None].expand_as(self.sse)
+        shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.dof)).expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
-        state["noise_variance"] = rate / torch._standard_gamma(shape.contiguous(), generator=self.generator)
+        state["noise_variance"] = rate / standard_gamma(shape, self.generator, axis=1)
 
     def _stretch(self, state: State) -> None:
         """Interweaving for the widths of spike and slab and for the spread of contexts."""
@@ -293,6 +295,10 @@ class GibbsKernel(MCMCKernel):
             state["W_context"] = state["W_context"] + act("context_scale", state["W_context"] - state["W"])
 
     # -- matrix products over groups ----------------------------------------
+    def _by_chain(self, value: Tensor) -> Tensor:
+        """A tensor of the model ``(context, ...)`` with a dimension of chains after the first."""
+        return value[:, None]
+
     def _product(self, value: Tensor) -> Tensor:
         """``(context, chain, tf, target)``: G times ``value``, each target with its own Gram matrix where it has
         one."""
@@ -305,13 +311,13 @@ class GibbsKernel(MCMCKernel):
 
     def _score(self, W: Tensor) -> Tensor:
         """``(context, chain, tf, target)``: b − G W."""
-        return self._residual() - self._product(W - self.model.anchor[:, None])
+        return self._residual() - self._product(W - self._by_chain(self.model.anchor))
 
     def _residual(self) -> Tensor:
         """``(context, chain or 1, tf, target)``: b − G ŵ at the anchor, of the completed data where conditions are
         cut."""
         if not len(self.missing):
-            return self.model.residual[:, None]
+            return self._by_chain(self.model.residual)
         return self._completed().movedim(2, 1)
 
     # -- conditions that are cut ----------------------------------------
@@ -336,16 +342,16 @@ class GibbsKernel(MCMCKernel):
     def _draw_missing(self, state: State) -> None:
         fitted = self._of_cuts(state["W_context"])
         sd = state["noise_variance"][self.cuts.context, :, self.cuts.target].sqrt()
-        noise = torch.randn(sd.shape, generator=self.generator, device=sd.device, dtype=sd.dtype)
+        noise = normal(sd.shape, self.generator, sd)
         new = fitted + sd * noise
         change = (new - fitted).square() - (self.missing - fitted).square()
         self.sse.permute(0, 2, 1).index_put_((self.cuts.context, self.cuts.target), change, accumulate=True)
         self._put_missing(new)
 
     def _refresh(self, state: State) -> None:
-        gap = state["W_context"] - self.model.anchor[:, None]
+        gap = state["W_context"] - self._by_chain(self.model.anchor)
         product = self._product(gap)
-        self.sse = self.model.sse[:, None] + (gap * (product - 2 * self._residual())).sum(-2)
+        self.sse = self._by_chain(self.model.sse) + (gap * (product - 2 * self._residual())).sum(-2)
         if len(self.missing):
             squares = self.missing.square()
             place = (self.cuts.context, self.cuts.target)

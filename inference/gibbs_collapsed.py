@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .gibbs_hyper import HyperUpdates, State
+from .streams import uniform
 
 
 @dataclass(eq=False)
@@ -91,5 +92,5 @@ def update_collapsed(hyper: HyperUpdates, density: MixtureDensity, state: State)
         terms, odds = torch.where(keep, new_terms, terms), torch.where(keep, new_odds, odds)
     for name, value in zip(names, current, strict=True):
         state[name] = value
-    u = torch.rand(odds.shape, generator=hyper.generator, device=odds.device, dtype=odds.dtype)
+    u = uniform(odds.shape, hyper.generator, odds)
     state["inclusion"] = (u < torch.sigmoid(odds)).to(odds.dtype) * density.allowed

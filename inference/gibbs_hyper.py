@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..priors import Hyper, SpikeSlab
+from .streams import Source, normal, uniform
 
 State = dict[str, Tensor]
 
@@ -50,7 +51,7 @@ class HyperUpdates:
 
     prior: SpikeSlab
     allowed: Tensor
-    generator: torch.Generator
+    generator: Source
     context_scale: Hyper
     adapting: bool = True
     log_step: State = field(default_factory=dict)
@@ -66,8 +67,11 @@ class HyperUpdates:
         # made once: building a distribution costs more than evaluating it for a few chains; values are inside the
         # support by design
         self.hyperprior = {n: None if hyper.is_fixed else hyper.distribution(False) for n, hyper in hypers.items()}
+        self._set_edges()
+
+    def _set_edges(self) -> None:
         self.classes = EdgeClasses.from_prior(self.prior, self.allowed)
-        self.num_edges = float(self.allowed.sum())
+        self.num_edges: float | Tensor = float(self.allowed.sum())
         self.num_tfs = self.allowed.shape[0]
         listed = (self.prior.sign != 0).any(0) & self.allowed
         self.signed_edges = torch.nonzero(listed.flatten()).flatten()
@@ -81,11 +85,11 @@ class HyperUpdates:
     # -- random numbers ----------------------------------------
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal noise in the shape of ``like``."""
-        return torch.randn(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+        return normal(like.shape, self.generator, like)
 
     def accept(self, name: str, log_ratio: Tensor, target: float) -> Tensor:
         """Metropolis decisions, one an element; adapts the step of ``name`` towards the wanted acceptance rate."""
-        u = torch.rand(log_ratio.shape, generator=self.generator, device=log_ratio.device, dtype=log_ratio.dtype)
+        u = uniform(log_ratio.shape, self.generator, log_ratio)
         accepted = u.log() < log_ratio
         if self.adapting:
             self.log_step[name] = self.log_step[name] + 0.1 * (accepted.to(log_ratio.dtype) - target)
@@ -124,7 +128,7 @@ class HyperUpdates:
     def _update_coefficients(self, state: State, present: Tensor) -> None:
         free_intercept = not self.prior.edge_logit.is_fixed
         with_trust = self.prior.strategy == "inclusion" and "trust" in self.prior.dims
-        columns = [torch.ones(len(self.classes.count), 1).to(self.classes.feature)] if free_intercept else []
+        columns = [torch.ones(len(self.classes.tf), 1).to(self.classes.feature)] if free_intercept else []
         if with_trust:
             columns.append(self.classes.feature)
         design = torch.cat(columns, dim=1)  # (class, term)
@@ -178,7 +182,7 @@ class HyperUpdates:
             + log_proposal(theta, back, back_factor)
             - log_proposal(safe, centre, factor)
         )
-        u = torch.rand(ratio.shape, generator=self.generator, device=ratio.device, dtype=ratio.dtype)
+        u = uniform(ratio.shape, self.generator, ratio)
         accepted = inside & (u.log() < ratio)
         theta = torch.where(accepted[:, None], safe, theta)
         if free_intercept:
@@ -226,7 +230,7 @@ class HyperUpdates:
         forward = 0.5 * information.log() - 0.5 * information * (new - centre) ** 2
         backward = 0.5 * back_information.log() - 0.5 * back_information * (hub - back) ** 2
         ratio = new_density - density + backward - forward
-        u = torch.rand(ratio.shape, generator=self.generator, device=ratio.device, dtype=ratio.dtype)
+        u = uniform(ratio.shape, self.generator, ratio)
         state["hub"] = torch.where(u.log() < ratio, new, hub)[..., None]
 
     def _shift_hubs(self, state: State) -> None:
@@ -414,19 +418,28 @@ class HyperUpdates:
         state["sign_trust"] = psi
 
 
+def weighted(coefficient: Tensor, feature: Tensor) -> Tensor:
+    """``(chain, tf, target)`` Σ_k c_k f_k of ``coefficient`` ``(chain, source)`` and ``feature`` ``(source, tf,
+    target)``; with a leading dimension of fits, the chains are theirs in equal shares."""
+    if feature.dim() == 3:
+        return torch.einsum("ck,ktg->ctg", coefficient, feature)
+    by_fit = coefficient.unflatten(0, (len(feature), -1))
+    return torch.einsum("fck,fktg->fctg", by_fit, feature).flatten(0, 1)
+
+
 def slab_scale(prior: SpikeSlab, state: State) -> Tensor:
     """``(chain, tf, target)`` or ``(chain, 1, 1)``: the slab's scale of every edge."""
     slab = state["slab_scale"][:, None, None]
     if prior.strategy == "scale" and "trust" in prior.dims:
-        return slab * (0.5 * torch.einsum("ck,ktg->ctg", state["trust"], prior.probability)).exp()
+        return slab * (0.5 * weighted(state["trust"], prior.probability)).exp()
     return slab
 
 
-def truncated_normal(mean: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+def truncated_normal(mean: Tensor, sd: Tensor, generator: Source) -> Tensor:
     """A draw of N(mean, sd²) given that it is positive, by inversion of the upper tail in float64 (a mean down to −37
     sd)."""
     ratio = (mean / sd).double()
-    u = 1 - torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)  # (0, 1]
+    u = 1 - uniform(mean.shape, generator, mean.double())  # (0, 1]
     mass = 0.5 * torch.erfc(-ratio / math.sqrt(2))  # ndtr(ratio), which torch takes for zero below -8
     z = -torch.special.ndtri((u * mass).clamp_min(1e-300))
     return (sd * (ratio + z)).to(mean).clamp_min(1e-8)

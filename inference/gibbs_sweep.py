@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .streams import Source, normal, uniform
+
 # regulators whose residuals are kept current together: 16 to 64 measured alike, smaller wastes the matrix product
 BLOCK = 32
 
@@ -71,7 +73,7 @@ def sweep(
     sse: Tensor,
     noise: Tensor,
     spread: Tensor | None,
-    generator: torch.Generator,
+    generator: Source,
 ) -> None:
     r"""Update every edge of a group of targets in turn, in place.
 
@@ -133,14 +135,14 @@ def sweep(
             pull = loc[:, rows] / slab
             base = base - 0.5 * loc[:, rows] * pull
         shape = (len(common), size, common.shape[-1])
-        u = torch.rand(shape, generator=generator, device=W.device, dtype=W.dtype)
+        u = uniform(shape, generator, W)
         u = torch.logit(u.clamp_(1e-7, 1 - 1e-7))
-        z = torch.randn(shape, generator=generator, device=W.device, dtype=W.dtype)
+        z = normal(shape, generator, W)
         e1, e0 = z * i1.sqrt(), z * i0.sqrt()
         mask = allowed[:, rows]
         step = torch.empty_like(current)
         if omega is not None:
-            zk = torch.randn(current.shape, generator=generator, device=W.device, dtype=W.dtype)
+            zk = normal(current.shape, generator, W, axis=1)
             ik = 1.0 / (p + 1.0 / omega[:, None])
             ek = zk * ik.sqrt()
         for j in range(size):

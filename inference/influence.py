@@ -177,7 +177,8 @@ def gene_influence(
         moved = torch.zeros(starts, n, dtype=torch.float64, device=like.device)
         base = torch.cat([simulate(one, part, times, solver=solve) for part in start.split(batch)], dim=1)
         done += starts
-        for part in torch.arange(len(sends) * starts, device=like.device).split(batch):
+        rows_to_solve = torch.arange(len(sends) * starts, device=like.device).split(batch) if len(sends) else ()
+        for part in rows_to_solve:
             gene, k = sends[part // starts], part % starts
             changed = start[k]
             here = torch.arange(len(part), device=like.device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.phoenix_layers import BlowUp, LayeredNetwork, sparsity
-from .callbacks import Callback, Checkpoint, FitState
+from .callbacks import Callback, Checkpoint, FitState, Relay
 from .interrupts import Aborted, deferred_interrupts
 from .pruning import NoPruning, Sparsifier
 
@@ -126,7 +126,9 @@ def train(
     learning
         Default the paper's.
     num_epochs, patience
-        At most 500; training ends after 40 epochs without a better validation error (B.2.5).
+        At most 500; training ends after 40 epochs without a better validation error (B.2.5). Epochs before the first
+        pruning do not count: with a misleading prior, to regain the error of the dense network can take longer than
+        the patience, and the fit would return that network.
     batch_size
         Trajectories in a step. Default 1, as the authors' program: with 4 an epoch takes a third of the time, and the
         error after as many epochs is a third larger, at any learning rate tried (SIM350).
@@ -205,7 +207,7 @@ def train(
 
 def _write(callbacks: Sequence[Callback]) -> None:
     for callback in callbacks:
-        if isinstance(callback, Checkpoint):
+        if isinstance(callback, Checkpoint | Relay):
             callback.write()
 
 
@@ -263,6 +265,8 @@ class _Run:
         if self.sparsifier.before_epoch(self.epoch + 1, self.network):
             self.level += 1
             self.rate, self.plateau, self.lowest = self.learning.start, 0, float("inf")
+            if self.level == 1:  # a sparse network was asked for: the dense one of the first epochs is no answer
+                self.least, self.waited, self.kept = float("inf"), 0, {}
         for group, relative in zip(self.optimizer.param_groups, self.relative, strict=True):
             group["lr"] = self.rate * relative
         losses = [self._step(batch) for batch in self.data.minibatches(self.batch_size, self.generator)]

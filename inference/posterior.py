@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..models import CellBox, FactorBox, LinearNetwork, Model
+from ..models import CellBox, FactorBox, LinearNetwork, Model, Phoenix, Symphony
 from ..models.steady_state import respond, undisturbed
 from .moments import Collector, EdgeMoments
 from .svi import History
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import xarray
 
     from ..models import ExpressionData
+    from .courses import Course
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
 
@@ -299,6 +300,12 @@ class Posterior:
                 self, self.model, [one], context=context, level=level, num_draws=num_draws, seed=seed
             )
             return next(tables)
+        if isinstance(self.model, Phoenix):
+            if knockdown or inputs or context or steps:
+                raise ValueError("PHOENIX predicts genes held at a level: no knock-downs, inputs, contexts or steps")
+            from .courses import final_levels
+
+            return final_levels(self, levels, level=level, num_draws=num_draws, seed=seed)
         if knockdown or inputs:
             raise ValueError("knock-downs as a panel does them are for FactorBox, inputs for CellBox: use `knockout`")
         model = self._linear()
@@ -328,6 +335,30 @@ class Posterior:
         after = ((values + response.change) * unit).numpy()  # (draw, target)
         reached = response.settled if steps is None else torch.ones_like(response.settled)
         return summarise(after, reached.numpy(), list(model.targets), (control * unit).numpy(), level)
+
+    def course(
+        self,
+        times: Sequence[float],
+        *,
+        start: Mapping[str, float] | str | None = None,
+        knockout: Sequence[str] = (),
+        overexpress: Mapping[str, float] | None = None,
+        num_draws: int = 100,
+        seed: int = 0,
+    ) -> "Course":
+        """PHOENIX: a trajectory from any start; its ``table(level)`` has bands and velocities. See
+        `courses.predict_course`."""
+        from .courses import predict_course
+
+        check_draws(num_draws)
+        options: dict[str, Any] = {"start": start, "knockout": knockout, "overexpress": overexpress}
+        return predict_course(self, times, num_draws=num_draws, seed=seed, **options)
+
+    def velocity(self, data: "ExpressionData", *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+        """PHOENIX: the derivative at each cell. See `courses.velocity`."""
+        from .courses import velocity
+
+        return velocity(self, data, num_draws=num_draws, seed=seed)
 
     def knockouts(
         self,
@@ -381,10 +412,10 @@ class Posterior:
         model = self._linear()
         return float(value) if value is not None else min(0.0, float(model.minimum[model.genes.index(gene)]))
 
-    def _linear(self) -> LinearNetwork:
-        if not isinstance(self.model, LinearNetwork):
+    def _linear(self) -> LinearNetwork | Symphony:
+        if not isinstance(self.model, LinearNetwork | Symphony):
             raise ValueError(
-                f"{type(self.model).__name__} does not predict interventions: linear, factorbox and cellbox fits do"
+                f"{type(self.model).__name__} does not predict interventions: use linear, factorbox, cellbox, phoenix"
             )
         return self.model
 

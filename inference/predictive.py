@@ -6,9 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models import CellBox, ExpressionData, FactorBox, FactorModel, LinearNetwork, Model, TrajectoryNetwork
+from ..models import (
+    PMFGRN,
+    CellBox,
+    ExpressionData,
+    FactorBox,
+    FactorModel,
+    LinearNetwork,
+    Model,
+    NetREXCF,
+    Phoenix,
+    Symphony,
+    TrajectoryNetwork,
+)
+from .activities import predict_values as predict_values_of_activities
+from .courses import predict_values, squared_errors
 from .moments import aligned
 from .posterior import Posterior, thin_of
+from .predictive_activity import of_activities
 from .predictive_states import of_cellbox, of_panel, panel_residuals
 from .programs import matched
 
@@ -75,8 +90,14 @@ def predict_cells(
     rng = np.random.default_rng([seed, 1])
     if isinstance(posterior.model, FactorBox | TrajectoryNetwork):
         return CellPredictions(*of_panel(posterior, posterior.model, data, num_observations, rng))
+    if isinstance(posterior.model, Phoenix):
+        return CellPredictions(*predict_values(posterior, posterior.model, data, num_observations, rng))
     if isinstance(posterior.model, CellBox):
         return CellPredictions(*of_cellbox(posterior, posterior.model, data, num_observations, rng))
+    if isinstance(posterior.model, PMFGRN):
+        return CellPredictions(*predict_values_of_activities(posterior, data, num_observations, rng))
+    if isinstance(posterior.model, NetREXCF):
+        return CellPredictions(*of_activities(posterior, posterior.model, data, num_observations, rng))
     model, columns, codes = _matched(posterior.model, data)
     cell, target = choose_pairs(model, data, num_observations, rng)
     rows, row_of = np.unique(cell, return_inverse=True)
@@ -154,6 +175,8 @@ def squared_residuals(
     rng = np.random.default_rng([seed, 3])
     if isinstance(posterior.model, FactorBox | TrajectoryNetwork):
         return panel_residuals(posterior, posterior.model, data, num_draws, rng)
+    if isinstance(posterior.model, Phoenix):
+        return squared_errors(posterior, posterior.model, data, num_draws, seed)
     model, columns, codes = _matched(posterior.model, data)
     cells = np.sort(rng.choice(data.num_cells, min(num_cells, data.num_cells), replace=False))
     batch = data.subset(cells)
@@ -179,7 +202,7 @@ def squared_residuals(
 
 
 def choose_pairs(
-    model: LinearNetwork, data: ExpressionData, number: int, rng: np.random.Generator
+    model: LinearNetwork | Symphony, data: ExpressionData, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Random distinct (cell, target) pairs that no intervention clamps, sorted by cell."""
     width = len(model.targets)
@@ -196,9 +219,9 @@ def choose_pairs(
     return np.divmod(chosen, width)
 
 
-def _matched(model: Model, data: ExpressionData) -> tuple[LinearNetwork, np.ndarray, np.ndarray]:
+def _matched(model: Model, data: ExpressionData) -> tuple[LinearNetwork | Symphony, np.ndarray, np.ndarray]:
     """The model; the data's column of each of its genes ``(gene,)``; the model's context of each cell ``(cell,)``."""
-    if not isinstance(model, LinearNetwork):
+    if not isinstance(model, LinearNetwork | Symphony):
         raise ValueError(f"{type(model).__name__} has no predictions of single cells: they are for LinearNetwork")
     place = {gene: i for i, gene in enumerate(data.genes)}
     missing = [gene for gene in model.genes if gene not in place]
@@ -235,5 +258,5 @@ def _thin(posterior: Posterior) -> int:
     return int(posterior.attributes.get("thin", 1))
 
 
-def _numbers(model: LinearNetwork, buffer: str) -> np.ndarray:
+def _numbers(model: LinearNetwork | Symphony, buffer: str) -> np.ndarray:
     return getattr(model, buffer).double().cpu().numpy()

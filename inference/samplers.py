@@ -13,10 +13,11 @@ from pyro.infer.mcmc import MCMC
 from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
-from ..models import ExpressionData, FactorModel, Model, RegressionNetwork
+from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symphony
 from .callbacks import Callback, FitState
 from .elbo import log_joint
 from .gibbs import GibbsKernel
+from .gibbs_evidence import EvidenceKernel
 from .gibbs_hyper import State
 from .guides import constrain, latent_sites, random_starts
 from .interrupts import deferred_interrupts
@@ -105,7 +106,11 @@ class Gibbs(Sampler):
                 f"{type(model).__name__}: use a variational guide"
             )
         started = time.monotonic()
-        kernel = GibbsKernel(model, num_chains=self.num_chains, seed=seed)
+        kernel = (
+            EvidenceKernel(model, num_chains=self.num_chains, seed=seed)
+            if isinstance(model, Symphony)
+            else GibbsKernel(model, num_chains=self.num_chains, seed=seed)
+        )
         kernel.setup(self.num_warmup)
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         total = self.num_warmup + self.num_samples * self.thin
@@ -245,7 +250,7 @@ def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], thre
     """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that
     goes with it."""
     prior = model.edge_prior
-    inclusion = prior.inclusion(values, threshold=threshold)
+    inclusion = model.inclusion(values, threshold=threshold)
     count = len(values["W"])
     shape = (count, *(len(model.coords[axis]) for axis in model.axes))
     inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)

@@ -11,16 +11,21 @@ from .gram import GramStatistics, RegressionStatistics
 from .likelihoods import LIKELIHOODS
 from .linear import LinearNetwork
 from .muvi import MuVI
+from .netrex_cf import NetREXCF
+from .phoenix import Phoenix
+from .pmf_grn import PMFGRN
 from .ppca import PPCA
 from .regression import RegressionNetwork
+from .symphony import Symphony
 from .trajectory import TrajectoryNetwork
 
-MODELS = (LinearNetwork, TrajectoryNetwork, FactorBox, CellBox, PPCA, MuVI)
+MODELS = (LinearNetwork, TrajectoryNetwork, Phoenix, FactorBox, CellBox, PPCA, MuVI, PMFGRN, Symphony, NetREXCF)
 
 __all__ = [
     "LIKELIHOODS",
     "MODELS",
     "NORMALIZATIONS",
+    "PMFGRN",
     "PPCA",
     "CellBox",
     "Dynamics",
@@ -33,7 +38,10 @@ __all__ = [
     "LinearNetwork",
     "Model",
     "MuVI",
+    "NetREXCF",
+    "Phoenix",
     "RegressionNetwork",
     "RegressionStatistics",
+    "Symphony",
     "TrajectoryNetwork",
 ]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,13 @@ class Model(nn.Module, ABC):
     """What an edge is an effect in, for reports."""
     axes: ClassVar[tuple[str, str]] = ("tf", "target")
     """Dimensions of ``W``: regulators and targets of networks, factors and genes of programs."""
+    weight_meaning: ClassVar[str] = (
+        "by how many of its standard deviations the target changes when the regulator changes by one of its own, other "
+        "regulators held fixed"
+    )
+    """What an entry of ``W`` is, for reports."""
+    threshold: ClassVar[float] = 0.1
+    """δ above which a weight counts as an edge, where the prior has no inclusion variable; in units of ``W``."""
     traceable: ClassVar[bool] = True
     """Whether the objective can be traced once and run again; not where a solver's steps depend on the values."""
     knowledge: EdgeKnowledge
@@ -64,6 +71,15 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: ExpressionData | None = None) -> None:
         """Sample every site, and the data given them."""
+
+    def hyper(self, batch: ExpressionData | None = None) -> Any:
+        """Sample the sites without parents, and what else it takes; without the data where those cost anything."""
+        return self(batch)
+
+    def inclusion(self, values: Mapping[str, Tensor], *, threshold: float) -> Tensor:
+        """``(*batch, tf, target)`` probability that each edge exists, given a draw of the other sites and the data; see
+        `EdgePrior.inclusion`."""
+        return self.edge_prior.inclusion(values, threshold=threshold)
 
     def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
         """The exact conditional distribution of ``site`` given all other sites, where the model is conjugate in it.

@@ -74,8 +74,10 @@ class GramStatistics:
     clamped: Clamped | None = None
 
     @classmethod
-    def from_data(cls, data: ExpressionData, *, chunk_size: int = 8192) -> "GramStatistics":
+    def from_data(cls, data: ExpressionData, *, chunk_size: int = 8192, cells: range | None = None) -> "GramStatistics":
         """One pass over ``data`` in blocks of ``chunk_size`` cells (8,192 × 1,000 genes in float64 is 65 MB).
+
+        ``cells``: those of a range of step 1 (default all), without reading the others; statistics of parts add up.
 
         Raises
         ------
@@ -84,15 +86,20 @@ class GramStatistics:
         """
         data = data.complete()
         total: GramStatistics | None = None
-        for start, block in data.chunks(chunk_size):
-            stop = start + len(block)
+        cells = range(data.num_cells) if cells is None else cells
+        for start in range(cells.start, cells.stop, chunk_size):
+            stop = min(start + chunk_size, cells.stop)
+            block = data.rows(slice(start, stop))
             context = None if data.context is None else data.context[start:stop]
             part = cls._from_block(data, block.double(), context)
             total = part if total is None else total + part
         assert total is not None, "ExpressionData has at least one cell"
-        if data.perturbed is None or len(data.perturbed) == 0:
+        if data.perturbed is None:
             return total
-        return replace(total, clamped=_clamped(data))
+        inside = (data.perturbed[:, 0] >= cells.start) & (data.perturbed[:, 0] < cells.stop)
+        if not bool(inside.any()):
+            return total
+        return replace(total, clamped=_clamped(replace(data, perturbed=data.perturbed[inside])))
 
     @classmethod
     def _from_block(cls, data: ExpressionData, block: Tensor, context: Tensor | None) -> "GramStatistics":

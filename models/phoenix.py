@@ -1,6 +1,8 @@
 r"""PHOENIX: gene expression as a neural differential equation with additive and multiplicative regulation."""
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -8,12 +10,15 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..priors import EdgeKnowledge, EdgePrior
+from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
 from .base import Model
+from .data import ExpressionData, some
 from .ode_solvers import RungeKutta, Solver, simulate
-from .phoenix_layers import PhoenixParameters, derivative, initial_parameters
-from .phoenix_network import WEIGHTS, effect_matrix, gene_indices
+from .phoenix_layers import PhoenixParameters, derivative
+from .phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
 from .transitions import Transitions
+
+LEAST_PAIRS = 8  # fewer cannot be split into what is learned from and what decides
 
 
 class Phoenix(Model):
@@ -22,63 +27,184 @@ class Phoenix(Model):
     .. math:: g(t_{k+1}) \sim N\big(\mathrm{solve}(g(t_k), \Delta t_k),\ \sigma^2\big), \qquad
               \dot g = \mathrm{ReLU}(\upsilon)\odot\big[U_\Sigma c_\Sigma(g) + U_\Pi c_\Pi(g) - g\big]
 
-    with :math:`c_\Sigma = W_\Sigma\phi_\Sigma(g) + b_\Sigma` and
-    :math:`c_\Pi = \exp(W_\Pi\phi_\Pi(g) + b_\Pi)`. Entries of W and U are normal with mean 0 and the sd of their
-    ``scales``; biases N(0, 1); υ_i ~ N(1, 1); log σ ~ N(log of a quarter of the sd of the changes, 1). The start of a
-    pair is taken as it was measured, as the paper does, so σ holds the noise of both ends.
+    with :math:`c_\Sigma = W_\Sigma\phi_\Sigma(g) + b_\Sigma` and :math:`c_\Pi = \exp(W_\Pi\phi_\Pi(g) + b_\Pi)`. An
+    entry of layer l is
+
+    .. math:: w \sim N\big(0,\ s_l^2 \exp(\textstyle\sum_k b_k Q^k_w)\big), \qquad
+              s_l\sim\mathrm{LogNormal}(\log 0.1, 1)
+
+    with :math:`Q^k_w \in [0, 1]` how much source k of prior knowledge speaks for it (zero until `with_reference`
+    is given a trained network), and :math:`b_k` the trust in that source, as every `EdgePrior` has it. Biases
+    N(0, 1); υ_i ~ N(1, 1); log σ ~ N(log of a quarter of the sd of the changes, 1). The start of a pair is taken as it
+    was measured, as the paper does, so σ holds the noise of both ends. Sites: ``trust``, ``weight_scale``, ``upsilon``,
+    ``noise``, the weights and biases, and ``W`` (tf, target), the effect D̃ (C.2) that follows from them.
+
+    Weights of neurons are no edges: different networks can have the same effects. So the model is fitted by `Pruned`
+    (training, pruning, then the posterior of the weights that survive, each start a chain), and not by the engines of
+    linear networks.
 
     Parameters
     ----------
     transitions
         The pairs, at most those that one solve can hold in memory; ``forward(batch)`` takes fewer.
+    tfs
+        Genes that may act on others. Default all; the columns of W_Σ and W_Π of other genes are zero.
+    edge_prior
+        `Normal`, of which only the trust coefficients are used: the weights have their own scales. Others are refused,
+        and so is a scale. Signs of prior networks are not used: a neuron between two genes has none.
+    networks
+        Prior networks by name of the source.
     hidden
-        m; see `PhoenixNetwork`.
+        m, neurons of each of the two hidden layers; see `PhoenixNetwork`.
+    coregulation
+        Name of a source that says which regulators act together (a protein interaction network), DASH's C. It says
+        nothing of edges then: it is no source of the prior, and has no trust.
     masks
         ``(out, in)`` by weight: 0 where an entry is pruned and stays zero. Default none.
-    scales
-        ``(out, in)`` or a number by weight: prior sd. Default 0.5 for U and W; edge-informed scales go here.
     solver
         Default `RungeKutta`.
 
     Raises
     ------
     ValueError
-        Masks or scales of unknown weights or wrong shapes, scales that are not positive.
+        Masks of unknown weights or wrong shapes, another edge prior, regulators or prior networks without any gene of
+        the data.
     """
 
     traceable = False
+    threshold = 0.01
+    weight_meaning = "its share of all effects on the target, which add up to one in size"
     name = "phoenix"
     story = "a neural differential equation"
-    reference = "Hossain et al. 2024, Genome Biology 25:127"
+    reference = "Hossain et al. 2024, Genome Biology 25:127; DASH: arXiv:2403.04805"
 
     def __init__(
         self,
         transitions: Transitions,
         *,
+        tfs: Sequence[str] | None = None,
+        edge_prior: EdgePrior | None = None,
+        networks: Mapping[str, PriorNetwork] | None = None,
         hidden: int = 40,
+        coregulation: str | None = None,
         masks: Mapping[str, Tensor] | None = None,
-        scales: Mapping[str, Tensor | float] | None = None,
         solver: Solver | None = None,
     ) -> None:
         super().__init__()
         if hidden < 1:
             raise ValueError(f"hidden is {hidden}: expected at least 1 neuron")
-        self.genes, self.hidden, self.solver = transitions.genes, hidden, solver or RungeKutta()
-        unknown = sorted((set(masks or {}) | set(scales or {})) - set(WEIGHTS))
-        if unknown:
-            raise ValueError(f"masks or scales of {unknown}: expected names among {list(WEIGHTS)}")
-        n = len(self.genes)
+        networks = dict(networks or {})
+        if coregulation is not None and coregulation not in networks:
+            raise ValueError(f"coregulation {coregulation!r}: expected a source, one of {sorted(networks)}")
+        if edge_prior is not None and type(edge_prior) is not Normal:
+            raise ValueError(
+                f"{type(edge_prior).__name__} does not go with PHOENIX, whose weights are of neurons and not of edges: "
+                "use Normal, or the method trajectory, which takes every edge prior"
+            )
+        if edge_prior is not None and (edge_prior.scale.is_fixed or not _same(edge_prior.scale, Normal().scale)):
+            raise ValueError("the scale of Normal is not used by PHOENIX, whose weights have scales of their own")
+        self.genes, self.hidden = transitions.genes, hidden
+        regulators = self.genes if tfs is None else tuple(tfs)
+        gene_indices(self.genes, dict.fromkeys(regulators, 0.0))
+        acting = networks.pop(coregulation) if coregulation is not None else None
+        self._describe(
+            EdgeKnowledge.from_networks(networks, regulators, self.genes), edge_prior or Normal(), solver, hidden
+        )
         like = transitions.start
+        sources = len(self.knowledge.sources)
         for name in WEIGHTS:
-            shape = (hidden, n) if name.startswith("W") else (n, hidden)
-            for kind, given, default in (("mask", masks, 1.0), ("scale", scales, 0.5)):
-                value = torch.as_tensor((given or {}).get(name, default)).to(like)
-                if value.ndim and tuple(value.shape) != shape:
-                    raise ValueError(f"{kind} of {name} has shape {tuple(value.shape)}, expected {shape} or a number")
-                self.register_buffer(f"{name}_{kind}", value.expand(shape).clone())
-            if not bool((getattr(self, f"{name}_scale") > 0).all()):
-                raise ValueError(f"scale of {name} has values that are not positive: use a mask to leave entries out")
+            shape = self.shape_of(name)
+            mask = torch.as_tensor((masks or {}).get(name, 1.0)).to(like)
+            if mask.ndim and tuple(mask.shape) != shape:
+                raise ValueError(f"mask of {name} has shape {tuple(mask.shape)}, expected {shape} or a number")
+            mask = mask.expand(shape).clone()
+            if name.startswith("W"):
+                mask = mask * torch.isin(torch.arange(len(self.genes)), self.regulators()).to(like)
+            self.register_buffer(f"{name}_mask", mask)
+            self.register_buffer(f"{name}_confidence", like.new_zeros(sources, *shape))
+        unknown = sorted(set(masks or {}) - set(WEIGHTS))
+        if unknown:
+            raise ValueError(f"masks of {unknown}: expected names among {list(WEIGHTS)}")
         self._hold(transitions)
+        n = len(self.genes)
+        C = like.new_zeros(0, 0)
+        if acting is not None:
+            found = torch.as_tensor(acting.align(self.genes, self.genes)[0].matrix(self.genes, self.genes)[0]).to(like)
+            C = found + found.T + torch.eye(n).to(like)
+        self.register_buffer("coregulation", C)
+        self.register_buffer("least", transitions.start.amin(0))
+        step = self.solver.step if isinstance(self.solver, RungeKutta) else torch.nan
+        self.register_buffer("longest_step", like.new_tensor(step))
+        for label, value in (("low", like.new_zeros(n)), ("size", like.new_ones(n)), ("time_unit", like.new_ones(()))):
+            self.register_buffer(label, value)
+
+    def _describe(self, knowledge: EdgeKnowledge, prior: EdgePrior, solver: Solver | None, hidden: int) -> None:
+        self.knowledge, self.edge_prior = knowledge, prior.bind(knowledge)
+        self.tfs, self.targets, self.hidden = knowledge.tfs, knowledge.targets, hidden
+        self.solver: Solver = solver or RungeKutta()
+        self.weight_scale = Hyper(dist.LogNormal, -2.3, 1.0)
+
+    @classmethod
+    def from_data(
+        cls,
+        data: ExpressionData,
+        *,
+        edge_prior: EdgePrior | None = None,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        hidden: int = 40,
+        step: float | None = None,
+        coregulation: str | None = None,
+    ) -> "Phoenix":
+        """The pairs of a time course (`ExpressionData.with_times`), then as the constructor.
+
+        φ is made for levels between 0 and 1. Where the data leave -0.5 to 1.5, each gene is laid on 0 to 1 (its least
+        and largest value); predictions come back in the units of the data. Time is counted in halves of the median gap
+        between measurements, so that υ = 1 is a plausible rate whatever its unit.
+
+        Parameters
+        ----------
+        data, edge_prior, networks
+            As every network; candidate regulators are those of the data.
+        hidden
+            m.
+        step
+            Longest step of the solver, in those halves; see `RungeKutta`. Default 1.
+        coregulation
+            As the constructor.
+
+        Raises
+        ------
+        ValueError
+            Constant genes, interventions, several contexts, data without times, and as `Transitions.from_data`.
+        """
+        if data.perturbed is not None and len(data.perturbed):
+            raise ValueError("time courses with interventions are not supported: leave out the perturbed trajectories")
+        if data.num_contexts > 1:
+            raise ValueError("time courses of several contexts: fit them one by one, or leave out the context key")
+        pairs = Transitions.from_data(data)
+        if pairs.num_pairs < LEAST_PAIRS:
+            raise ValueError(
+                f"{pairs.num_pairs} pairs of consecutive times: expected at least {LEAST_PAIRS}, add times or "
+                "trajectories"
+            )
+        low, size = _ranges(data)
+        unit = pairs.dt.median() / 2
+        pairs = replace(pairs, start=(pairs.start - low) / size, stop=(pairs.stop - low) / size, dt=pairs.dt / unit)
+        solver = RungeKutta(1.0 if step is None else step)
+        model = cls(
+            pairs,
+            tfs=data.tfs,
+            edge_prior=edge_prior,
+            networks=networks,
+            hidden=hidden,
+            coregulation=coregulation,
+            solver=solver,
+        )
+        known = torch.where(torch.isfinite(data.X), data.X, torch.inf)
+        least = (known.amin(0).to(low) - low) / size
+        for name, value in (("low", low), ("size", size), ("time_unit", unit), ("least", least)):
+            model.register_buffer(name, value)
+        return model.to(data.device)
 
     def _hold(self, transitions: Transitions) -> None:
         for name in ("start", "stop", "dt", "observed", "trajectory"):
@@ -91,6 +217,32 @@ class Phoenix(Model):
 
     noise_center: Tensor
     zero: Tensor
+    low: Tensor
+    size: Tensor
+    least: Tensor
+    coregulation: Tensor
+    time_unit: Tensor
+
+    @property
+    def has_coregulation(self) -> bool:
+        return self.coregulation.numel() > 0
+
+    def square_knowledge(self) -> Tensor:
+        """``(source, gene, gene)`` confidences, regulators in rows; zero for genes that are no regulators."""
+        n = len(self.genes)
+        P = self.zero.new_zeros(len(self.knowledge.sources), n, n)
+        P[:, self.regulators().to(P.device)] = self.knowledge.probability.to(P)
+        return P
+
+    def shape_of(self, name: str) -> tuple[int, int]:
+        """``(out, in)`` of a weight."""
+        n = len(self.genes)
+        return (self.hidden, n) if name.startswith("W") else (n, self.hidden)
+
+    def regulators(self) -> Tensor:
+        """``(tf,)`` positions of the regulators among the genes."""
+        place = {gene: i for i, gene in enumerate(self.genes)}
+        return torch.tensor([place[t] for t in self.tfs])
 
     @property
     def transitions(self) -> Transitions:
@@ -101,7 +253,15 @@ class Phoenix(Model):
         return Transitions(start, stop, dt, observed, trajectory, self.names, self.genes)
 
     def to_state(self) -> dict[str, list[str]]:
-        return {"genes": list(self.genes), "trajectory": list(self.names), "hidden": [str(self.hidden)]}
+        solver = self.solver
+        if not isinstance(solver, RungeKutta):
+            raise ValueError(f"{solver} cannot be saved with a fit: use RungeKutta for fits that are to be kept")
+        return {
+            "genes": list(self.genes),
+            "trajectory": list(self.names),
+            "hidden": [str(self.hidden)],
+            "step": [repr(solver.step)],
+        }
 
     @classmethod
     def from_state(
@@ -115,21 +275,42 @@ class Phoenix(Model):
         model = cls.__new__(cls)
         Model.__init__(model)
         model.genes, model.names = tuple(state["genes"]), tuple(state["trajectory"])
-        model.hidden, model.solver = int(state["hidden"][0]), RungeKutta()
+        model._describe(knowledge, edge_prior, RungeKutta(float(state["step"][0])), int(state["hidden"][0]))
         for name, value in buffers.items():
             model.register_buffer(name, value)
         return model
 
+    def copied(self) -> "Phoenix":
+        """A copy with masks and confidences of its own, which shares the data."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        for name in WEIGHTS:
+            for kind in ("mask", "confidence"):
+                other.register_buffer(f"{name}_{kind}", self.get_buffer(f"{name}_{kind}").clone())
+        return other
+
     # -- axes ----------------------------------------
     @property
     def coords(self) -> dict[str, list[str]]:
-        return {"gene": list(self.genes), "hidden": [f"h{i}" for i in range(self.hidden)], "context": ["all"]}
+        return {
+            "tf": list(self.tfs),
+            "target": list(self.targets),
+            "weight": list(WEIGHTS),
+            "context": ["all"],
+            "source": list(self.knowledge.sources),
+            "signed_source": list(self.edge_prior.signed_sources),
+        }
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
-        wide, tall = ("hidden", "gene"), ("gene", "hidden")
-        matrices = {"W_sigma": wide, "W_pi": wide, "U_sigma": tall, "U_pi": tall}
-        return {**matrices, "b_sigma": ("hidden",), "b_pi": ("hidden",), "upsilon": ("gene",), "noise": ()}
+        trust: dict[str, tuple[str, ...]] = {"trust": ("source",)} if self.knowledge.sources else {}
+        return {"W": ("tf", "target"), **trust, "weight_scale": ("weight",), "upsilon": ("target",), "noise": ()}
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the sites that differ between networks of equal effects, which is why they are not in `dims`."""
+        biases: dict[str, tuple[int, ...]] = {"b_sigma": (self.hidden,), "b_pi": (self.hidden,)}
+        return {name: self.shape_of(name) for name in WEIGHTS} | biases
 
     @property
     def max_plate_nesting(self) -> int:
@@ -138,58 +319,99 @@ class Phoenix(Model):
     def plate_of(self, site: str) -> dict[str, int]:
         return {}
 
-    @property
-    def initial(self) -> dict[str, Tensor]:
-        """Start of guides: the weights with which `PhoenixNetwork` starts with seed 0, noise at its centre."""
-        start = initial_parameters(
-            len(self.genes), self.hidden, generator=torch.Generator().manual_seed(0), dtype=torch.float32
-        )
-        values = {n: v.to(self.zero) for n, v in start._asdict().items()}
-        return {**values, "upsilon": torch.ones_like(values["upsilon"]), "noise": self.noise_center.exp()}
+    data_start: Tensor
+    data_dt: Tensor
+    data_trajectory: Tensor
+
+    def first_levels(self) -> Tensor:
+        """``(trajectory, gene)`` the first measurement of each."""
+        code = self.data_trajectory
+        return torch.stack([self.data_start[torch.nonzero(code == k)[0, 0]] for k in range(len(self.names))])
+
+    def durations(self) -> Tensor:
+        """``(trajectory,)`` from first to last measurement, in units of the fit."""
+        return torch.zeros_like(self.data_dt[: len(self.names)]).index_add(0, self.data_trajectory, self.data_dt)
+
+    # -- prior knowledge of weights ----------------------------------------
+    def with_reference(self, network: PhoenixParameters, masks: Mapping[str, Tensor]) -> None:
+        r"""Take masks, and from the sizes of a trained network's weights how much each source speaks for each of them.
+
+        As DASH scores them (B.6): with the sizes of the other layer of the path held, those of layer l that would make
+        the product of all the prior P,
+
+        .. math:: Q_U = |P^\top (|W|)^+|, \qquad Q_W = |(|U|)^+ P^\top|,
+
+        divided by the largest, so that the best supported entry of a layer has Q = 1.
+        """
+        P = self.square_knowledge()  # (source, gene, gene)
+        values = {name: getattr(network, name).detach().abs().to(P) * masks[name].to(P) for name in WEIGHTS}
+        for name in WEIGHTS:
+            self.get_buffer(f"{name}_mask").copy_(masks[name])
+        for path in PATHS:
+            first, last = path.layers
+            wanted = {
+                first: torch.linalg.pinv(values[last].double(), rtol=1e-6) @ P.mT.double(),
+                last: P.mT.double() @ torch.linalg.pinv(values[first].double(), rtol=1e-6),
+            }
+            for name, score in wanted.items():
+                score = score.abs() * masks[name].to(score)
+                largest = score.amax((-2, -1), keepdim=True) if len(score) else score
+                confidence = torch.where(largest > 0, score / largest.clamp_min(1e-30), 0.0)
+                self.get_buffer(f"{name}_confidence").copy_(confidence)
 
     # -- the generative story ----------------------------------------
+    def hyper(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
+        """Sample what is neither a weight nor data: trust, scales of the weights, rates and noise."""
+        scales = self.weight_scale.distribution().expand([len(WEIGHTS)]).to_event(1)
+        rates = dist.Normal(self.zero + 1, 1.0).expand([len(self.genes)]).to_event(1)
+        values = {}
+        if self.knowledge.sources:
+            trust = self.edge_prior.trust_prior.distribution().expand([len(self.knowledge.sources)])
+            values["trust"] = pyro.sample("trust", trust.to_event(1))
+        values["weight_scale"] = pyro.sample("weight_scale", scales)
+        values["upsilon"] = pyro.sample("upsilon", rates)
+        values["noise"] = pyro.sample("noise", dist.LogNormal(self.noise_center, 1.0))
+        return values
+
     def forward(self, batch: Transitions | None = None) -> None:  # type: ignore[override]
         """Sample the weights, and the pairs of ``batch`` (default all) given them."""
-        everything = self.transitions
-        pairs = everything if batch is None else batch
-        values = {}
-        for name, axes in self.dims.items():
-            if name != "noise":
-                values[name] = _without_plates(pyro.sample(name, self._prior(name)), len(axes))
-        noise = pyro.sample("noise", dist.LogNormal(self.noise_center, 1.0))
-        for name in WEIGHTS:
-            values[name] = values[name] * self.get_buffer(f"{name}_mask")
-        start = pairs.start.expand(*values["upsilon"].shape[:-1], *pairs.start.shape)
-        mean = self.solver(PhoenixParameters(**values), start, pairs.dt)  # (*draw, pair, gene)
+        pairs = self.transitions if batch is None else batch
+        values = self.hyper()
+        weights = {"upsilon": _without_plates(values["upsilon"], 1)}
+        for place, (name, shape) in enumerate(self.weight_shapes.items()):
+            if name in WEIGHTS:
+                scale = values["weight_scale"][..., place, None, None] * self._spread(name, values.get("trust"))
+                mask = self.get_buffer(f"{name}_mask")
+                density = dist.Normal(self.zero, scale).expand([*scale.shape[:-2], *shape]).mask(mask > 0).to_event(2)
+                weights[name] = _without_plates(pyro.sample(name, density), 2) * mask
+            else:
+                bias = dist.Normal(self.zero, 1.0).expand(shape).to_event(1)
+                weights[name] = _without_plates(pyro.sample(name, bias), 1)
+        parameters = PhoenixParameters(**weights)
+        pyro.deterministic("W", self.edges(parameters), event_dim=2)
+        mean = self.solver(parameters, _for_draws(parameters, pairs.start), pairs.dt)  # (*draw, pair, gene)
         with (
-            poutine.scale(scale=everything.num_pairs / pairs.num_pairs),
+            poutine.scale(scale=len(self.data_dt) / pairs.num_pairs),
             pyro.plate("pair", pairs.num_pairs, dim=-2),
             pyro.plate("gene", len(self.genes), dim=-1),
         ):
-            pyro.sample("X", dist.Normal(mean, noise).mask(pairs.observed), obs=pairs.stop)
+            pyro.sample("X", dist.Normal(mean, values["noise"]).mask(pairs.observed), obs=pairs.stop)
 
-    def _prior(self, name: str) -> dist.TorchDistribution:
-        if name in WEIGHTS:
-            return dist.Normal(self.zero, self.get_buffer(f"{name}_scale")).to_event(2)
-        if name == "upsilon":
-            return dist.Normal(self.zero + 1, 1.0).expand([len(self.genes)]).to_event(1)
-        return dist.Normal(self.zero, 1.0).expand([self.hidden]).to_event(1)
+    def _spread(self, name: str, trust: Tensor | None) -> Tensor:
+        """``(*draw, out, in)`` what knowledge multiplies the prior sd of a weight by: exp(½ Σ_k b_k Q^k)."""
+        confidence = self.get_buffer(f"{name}_confidence")
+        if trust is None:
+            return self.zero.new_ones(self.shape_of(name))
+        return (0.5 * torch.einsum("...k,koi->...oi", trust, confidence)).exp()
 
     # -- what draws say ----------------------------------------
-    def parameters_of(self, draws: Mapping[str, Tensor]) -> PhoenixParameters:
-        """The weights of draws ``(*draw, ...)`` of the sites, masks applied."""
-        values = {name: draws[name] for name in PhoenixParameters._fields}
-        for name in WEIGHTS:
-            values[name] = values[name] * self.get_buffer(f"{name}_mask")
-        return PhoenixParameters(**values)
+    def solve(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor) -> Tensor:
+        """``(*draw, pair, gene)`` after ``dt`` (pair,), in one solve."""
+        return self.solver(parameters, _for_draws(parameters, start), dt)
 
     def derivative(self, parameters: PhoenixParameters, g: Tensor) -> Tensor:
         """``(*draw, pair, gene)``: `derivative`; ``g`` (*draw, pair, gene) or (pair, gene) for all draws."""
         return derivative(parameters, g)
-
-    def solve(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor) -> Tensor:
-        """``(*draw, pair, gene)`` after ``dt`` (pair,), in one solve."""
-        return self.solver(parameters, _for_draws(parameters, start), dt)
 
     def trajectory(
         self,
@@ -204,8 +426,8 @@ class Phoenix(Model):
         return simulate(parameters, _for_draws(parameters, start), times, solver=self.solver, clamped=indices)
 
     def edges(self, parameters: PhoenixParameters) -> Tensor:
-        """``(*draw, source, target)``: `effect_matrix`."""
-        return effect_matrix(parameters)
+        """``(*draw, tf, target)``: `effect_matrix` of the regulators, without self-effects."""
+        return effect_matrix(parameters)[..., self.regulators().to(self.zero.device), :] * self.edge_prior.allowed
 
 
 def _for_draws(parameters: PhoenixParameters, start: Tensor) -> Tensor:
@@ -214,7 +436,24 @@ def _for_draws(parameters: PhoenixParameters, start: Tensor) -> Tensor:
     return start if start.ndim > 2 else start.expand(*draw, *start.shape)
 
 
+def _same(one: Hyper, other: Hyper) -> bool:
+    return one.family is other.family and torch.equal(one.constants, other.constants)
+
+
 def _without_plates(value: Tensor, event_dim: int) -> Tensor:
     """A site without the two plate dimensions of size one that pad it under restarts."""
     lead = value.dim() - event_dim
-    return value if lead == 0 else value.reshape(*value.shape[: max(0, lead - 2)], *value.shape[lead:])
+    return value if lead == 0 else value.reshape(value.shape[: max(0, lead - 2)] + value.shape[lead:])
+
+
+def _ranges(data: ExpressionData) -> tuple[Tensor, Tensor]:
+    """``(gene,)`` zero and unit of the levels of the fit, in units of the data."""
+    X = data.X
+    known = torch.isfinite(X)
+    low, high = torch.where(known, X, torch.inf).amin(0), torch.where(known, X, -torch.inf).amax(0)
+    flat = [gene for gene, same in zip(data.genes, (low >= high).tolist(), strict=True) if same]
+    if flat:
+        raise ValueError(f"{len(flat)} constant genes: {some(flat)}. Drop them with --drop-constant")
+    if float(low.min()) >= -0.5 and float(high.max()) <= 1.5:
+        return torch.zeros_like(low), torch.ones_like(low)
+    return low, high - low

@@ -15,14 +15,13 @@ class PriorLoss(nn.Module):
     :math:`\tau L(\text{data}) + (1-\tau)\,\overline{(\hat f(\gamma) - (A\gamma - \gamma))^2}`.
 
     Both sides are compared without the decay and υ, as in the authors' program:
-    :math:`U c(\gamma)` with :math:`A\gamma`, at random :math:`\gamma \sim U(-½, ½)`.
+    :math:`U c(\gamma)` with :math:`A\gamma`, at random :math:`\gamma \sim U(-½, ½)`. The share 1 - τ of this term is
+    ``extra_share`` of `train`.
 
     Parameters
     ----------
     prior
         ``(source, target)`` with +1, -1, 0.
-    share
-        1 - τ, weight of this term; between 0 and 1.
     points
         Number of γ, drawn once.
     seed
@@ -31,16 +30,15 @@ class PriorLoss(nn.Module):
     Raises
     ------
     ValueError
-        ``share`` outside (0, 1), a prior that is not square.
+        A prior that is not square, no points.
     """
 
-    def __init__(self, prior: Tensor, *, share: float = 0.05, points: int = 500, seed: int = 0) -> None:
+    def __init__(self, prior: Tensor, *, points: int = 500, seed: int = 0) -> None:
         super().__init__()
         if prior.ndim != 2 or prior.shape[0] != prior.shape[1]:
             raise ValueError(f"`prior` has shape {tuple(prior.shape)}, expected (gene, gene): source by target")
-        if not 0 < share < 1 or points < 1:
-            raise ValueError(f"PriorLoss(share={share}, points={points}): expected 0 < share < 1 and points >= 1")
-        self.share = share
+        if points < 1:
+            raise ValueError(f"PriorLoss(points={points}): expected at least 1")
         gamma = torch.rand(points, len(prior), generator=torch.Generator().manual_seed(seed)).to(prior) - 0.5
         self.register_buffer("gamma", gamma)
         self.register_buffer("wanted", gamma @ prior)

@@ -114,7 +114,7 @@ class RegressionNetwork(Model):
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
-        W = self.edge_prior(tf, target)  # (tf, target)
+        W = self.edges(tf, target)  # (tf, target)
         noise_prior = dist.InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
         if context is None:
             with target:
@@ -130,6 +130,10 @@ class RegressionNetwork(Model):
             self._observe_statistics(W, noise, target, context)
         else:
             self._observe_cells(W, noise, batch, target)
+
+    def edges(self, tf: pyro.plate, target: pyro.plate) -> Tensor:
+        """Sample W ``(tf, target)``, and observe what else depends on the edges."""
+        return self.edge_prior(tf, target)
 
     def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
         # p(X | W, σ²) through the sufficient statistics, intercepts integrated out

@@ -234,6 +234,12 @@ class Transitions:
         for batch in range(-(-len(present) // size)):
             yield self.rows(torch.nonzero(rank == batch)[:, 0])
 
+    def apart(self) -> "Transitions":
+        """Each pair as a trajectory of its own, so that minibatches, splits and folds are of pairs."""
+        number = self.num_pairs
+        code = torch.arange(number, device=self.dt.device)
+        return replace(self, trajectory=code, names=tuple(f"pair {i}" for i in range(number)))
+
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "Transitions":
         """The same on another device, or in another floating type."""
         values = {n: getattr(self, n).to(device=device, dtype=dtype) for n in ("start", "stop", "dt")}

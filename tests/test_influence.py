@@ -270,3 +270,9 @@ class TestDegrees:
             degree_table(np.zeros((2, 2)), list("ab"), level=0)
         with pytest.raises(ValueError, match="finite matrix"):
             coregulation(np.zeros(3))
+
+
+def test_a_network_without_edges_has_no_influence():
+    network = PhoenixParameters(*(torch.zeros(s) for s in ((2, 3), (2, 3), (3, 2), (3, 2), (2,), (2,), (3,))))
+    score, error = gene_influence(network, torch.tensor([0.0, 1.0]), starts=4)
+    assert score.tolist() == error.tolist() == [0.0, 0.0, 0.0]

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ("amortised_networks.py", "perturbation_panels.py", "from_file_to_edges.py", "gene_programs.py")
+NOTEBOOKS = (
+    "amortised_networks.py",
+    "perturbation_panels.py",
+    "from_file_to_edges.py",
+    "gene_programs.py",
+    "prior_knowledge.py",
+)
 
 
 def test_every_notebook_is_listed():

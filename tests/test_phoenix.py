@@ -9,13 +9,14 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
+from pyrogrn.models import ExpressionData
 from pyrogrn.models.ode_solvers import Dopri5, RungeKutta, simulate
 from pyrogrn.models.phoenix import Phoenix
 from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters, StepPlan, derivative, initial_parameters
-from pyrogrn.models.phoenix_network import PhoenixNetwork, effect_matrix
+from pyrogrn.models.phoenix_network import WEIGHTS, PhoenixNetwork, effect_matrix
 from pyrogrn.models.prior_loss import PriorLoss, prior_matrix
 from pyrogrn.models.transitions import Transitions
-from pyrogrn.priors import PriorNetwork
+from pyrogrn.priors import Normal, PriorNetwork, SpikeSlab
 
 GENES = tuple("ABCDEFG")
 
@@ -166,13 +167,12 @@ def test_options_are_checked(pairs):
             make()
     for options in (
         {"masks": {"V": torch.ones(1)}},
-        {"scales": {"U_pi": torch.ones(2, 2)}},
-        {"scales": {"U_pi": 0.0}},
+        {"masks": {"U_pi": torch.ones(2, 2)}},
         {"hidden": 0},
     ):
-        with pytest.raises(ValueError, match=r"expected|use a mask"):
+        with pytest.raises(ValueError, match="expected"):
             Phoenix(pairs, **options)
-    for options in ({"prior": torch.ones(2, 3)}, {"prior": torch.ones(2, 2), "share": 1.0}):
+    for options in ({"prior": torch.ones(2, 3)}, {"prior": torch.ones(2, 2), "points": 0}):
         with pytest.raises(ValueError, match="expected"):
             PriorLoss(**options)
 
@@ -208,26 +208,59 @@ def test_prior_matrix_has_sources_in_rows():
 # ---------------------------------------------------------------- the Pyro model
 
 
+WEIGHT_NAMES = ("W_sigma", "W_pi", "U_sigma", "U_pi", "b_sigma", "b_pi", "upsilon")
+
+
 def test_log_joint_is_the_sum_of_its_densities(pairs, seeded):
-    model = Phoenix(pairs, hidden=2)
+    networks = {"motif": PriorNetwork.from_edges(pd.DataFrame({"source": ["A"], "target": ["B"]}), name="motif")}
+    model = Phoenix(pairs, hidden=2, networks=networks)
+    model.with_reference(weights(dtype=torch.float32, hidden=2), {n: torch.ones(model.shape_of(n)) for n in WEIGHTS})
     trace = poutine.trace(model).get_trace()
     trace.compute_log_prob()
-    values = {name: trace.nodes[name]["value"] for name in model.dims}
-    extra = {n for n, s in trace.nodes.items() if s["type"] == "sample"} - set(model.dims)
-    assert extra == {"X", "pair", "gene"}
+    values = {name: site["value"] for name, site in trace.nodes.items() if site["type"] == "sample"}
+    assert set(values) == {*model.dims, *model.weight_shapes, "X", "pair", "gene"}
     for name, axes in model.dims.items():
         assert tuple(values[name].shape) == tuple(len(model.coords[a]) for a in axes)
-    mean = model.solve(model.parameters_of(values), pairs.start, pairs.dt)
+    p = PhoenixParameters(**{name: values[name] for name in WEIGHT_NAMES})
+    assert torch.equal(values["W"], effect_matrix(p) * model.edge_prior.allowed)
+    mean = model.solve(p, pairs.start, pairs.dt)
     expected = torch.distributions.Normal(mean, values["noise"]).log_prob(pairs.stop).sum()
     assert trace.nodes["X"]["log_prob"].sum().item() == pytest.approx(expected.item(), rel=1e-5)
+    for place, name in enumerate(WEIGHTS):
+        spread = (
+            values["weight_scale"][place] * (0.5 * values["trust"][0] * model.get_buffer(f"{name}_confidence")[0]).exp()
+        )
+        expected = torch.distributions.Normal(0.0, spread).log_prob(values[name]).sum()
+        assert trace.nodes[name]["log_prob"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert float(trace.nodes["W"]["log_prob"].sum()) == 0
+
+
+def test_confidence_of_weights_is_what_makes_the_product_the_prior(pairs):
+    """With one neuron: U |W| = P' has the least-squares solution P' |W|' / |W|^2, and likewise for W."""
+    edges = pd.DataFrame({"source": ["A", "A", "C"], "target": ["B", "D", "D"]})
+    model = Phoenix(pairs, hidden=1, networks={"motif": PriorNetwork.from_edges(edges, name="motif")})
+    p = weights(dtype=torch.float32, hidden=1)
+    model.with_reference(p, {n: torch.ones(model.shape_of(n)) for n in WEIGHTS})
+    P = model.knowledge.probability[0]
+    W, U = p.W_sigma.abs(), p.U_sigma.abs()
+    for name, wanted in (("U_sigma", P.T @ W.T), ("W_sigma", U.T @ P.T)):
+        torch.testing.assert_close(
+            model.get_buffer(f"{name}_confidence")[0], wanted / wanted.max(), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_genes_that_are_no_regulators_have_no_outgoing_path(pairs):
+    model = Phoenix(pairs, tfs=["A", "C"], hidden=2)
+    assert torch.nonzero(model.W_sigma_mask.sum(0))[:, 0].tolist() == [0, 2]
+    assert model.coords["tf"] == ["A", "C"]
+    assert model.edges(weights(dtype=torch.float32, hidden=2)).shape == (2, 7)
 
 
 def test_missing_targets_do_not_count(pairs, seeded):
     observed = pairs.observed.clone()
     observed[0] = False
     hole = replace(pairs, observed=observed, stop=torch.where(observed, pairs.stop, 1e3))
-    nodes = poutine.trace(Phoenix(pairs, hidden=2)).get_trace().nodes
-    values = {name: nodes[name]["value"] for name in Phoenix(pairs, hidden=2).dims}
+    values = {**weights(dtype=torch.float32, hidden=2)._asdict(), "noise": torch.tensor(0.1)}
     found = []
     for data, rows in ((hole, slice(None)), (pairs, slice(1, None))):
         trace = poutine.trace(pyro.condition(Phoenix(data, hidden=2), data=values)).get_trace()
@@ -236,7 +269,7 @@ def test_missing_targets_do_not_count(pairs, seeded):
     assert torch.allclose(*found)
 
 
-def test_restarts_to_the_left_of_the_plates(pairs):
+def test_restarts_to_the_left_of_the_plates(pairs, seeded):
     model = Phoenix(pairs, hidden=2)
     p = weights((3,), dtype=torch.float32, hidden=2)
     values = {n: v.reshape(3, 1, 1, *v.shape[1:]) for n, v in p._asdict().items()}
@@ -245,7 +278,7 @@ def test_restarts_to_the_left_of_the_plates(pairs):
     assert trace.nodes["X"]["fn"].base_dist.loc.shape == (3, pairs.num_pairs, 7)
 
 
-def test_a_batch_stands_for_all(pairs):
+def test_a_batch_stands_for_all(pairs, seeded):
     model = Phoenix(pairs, hidden=2)
     values = {**weights(dtype=torch.float32, hidden=2)._asdict(), "noise": torch.tensor(0.1)}
     conditioned = pyro.condition(model, data=values)
@@ -257,16 +290,44 @@ def test_a_batch_stands_for_all(pairs):
     assert torch.allclose(parts[0], (parts[1] + parts[2]) / 2, rtol=1e-5)
 
 
-def test_masks_zero_the_draws_and_state_rebuilds(pairs):
+def test_state_rebuilds(pairs):
     mask = torch.ones(2, 7)
     mask[:, 3] = 0
-    model = Phoenix(pairs, hidden=2, masks={"W_sigma": mask, "W_pi": mask}, scales={"U_pi": 0.1})
-    p = model.parameters_of(weights((4,), dtype=torch.float32, hidden=2)._asdict())
-    assert int((model.edges(p)[:, 3] != 0).sum()) == 0
-    again = Phoenix.from_state(model.to_state(), knowledge=None, edge_prior=None, buffers=dict(model.named_buffers()))
+    model = Phoenix(pairs, hidden=2, masks={"W_sigma": mask, "W_pi": mask}, solver=RungeKutta(0.5))
+    again = Phoenix.from_state(
+        model.to_state(),
+        knowledge=model.knowledge,
+        edge_prior=Normal(),
+        buffers=dict(model.named_buffers(recurse=False)),
+    )
     assert again.coords == model.coords
+    assert again.solver == RungeKutta(0.5)
     assert torch.equal(again.transitions.dt, pairs.dt)
+    assert torch.equal(again.W_pi_mask, mask)
+    with pytest.raises(ValueError, match="cannot be saved"):
+        Phoenix(pairs, hidden=2, solver=Dopri5()).to_state()
+
+
+def test_draws_of_trajectories(pairs):
+    model = Phoenix(pairs, hidden=2)
+    p = weights((4,), dtype=torch.float32, hidden=2)
     draws = model.trajectory(p, pairs.start, torch.tensor([0.0, 1.0]), clamped={"A": 0.5})
     assert draws.shape == (2, 4, pairs.num_pairs, 7)
     assert bool((draws[..., 0] == 0.5).all())
     assert model.derivative(p, pairs.start).shape == (4, pairs.num_pairs, 7)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.0, 9.0)])
+def test_levels_and_times_are_brought_to_the_range_of_the_activations(low, high):
+    X = low + (high - low) * torch.rand(12, 3, generator=torch.Generator().manual_seed(0))
+    data = ExpressionData(X, ("A", "B", "C")).with_times([0, 10, 20, 40] * 3, ["a"] * 4 + ["b"] * 4 + ["c"] * 4)
+    model = Phoenix.from_data(data, hidden=2)
+    assert 0 <= float(model.data_start.min()) <= float(model.data_start.max()) <= 1
+    assert sorted(set(model.data_dt.tolist())) == [2.0, 4.0]
+    back = model.low + model.size * model.first_levels()
+    torch.testing.assert_close(back, X[::4])
+    torch.testing.assert_close(model.durations() * model.time_unit, torch.full((3,), 40.0))
+    with pytest.raises(ValueError, match="constant genes"):
+        Phoenix.from_data(ExpressionData(torch.ones(9, 2), ("A", "B")).with_times(list(range(9)), ["a"] * 9))
+    with pytest.raises(ValueError, match="SpikeSlab does not go with PHOENIX"):
+        Phoenix.from_data(data, edge_prior=SpikeSlab())

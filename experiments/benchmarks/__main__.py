@@ -8,21 +8,27 @@ from pathlib import Path
 import torch
 
 from . import (
+    ablations,
     amortised,
     calibration,
     cellbox,
+    evidence,
     factorbox_networks,
     factorbox_speed,
     knockdowns,
     knowledge,
     phoenix,
+    phoenix_posterior,
+    phoenix_real,
     phoenix_speed,
     program_data,
     programs,
+    scale_out,
     sergio,
     speed,
     stability,
     trajectory,
+    yeast,
 )
 from .edges import run_baselines, run_linear
 from .results import Results
@@ -30,6 +36,7 @@ from .results import Results
 Section = Callable[[Path, Results], None]
 SECTIONS: dict[str, Section] = {
     "speed": speed.run,
+    "scale_out": scale_out.run,
     "calibration": calibration.run,
     "knowledge": knowledge.run,
     "stability": stability.run,
@@ -53,6 +60,11 @@ SECTIONS: dict[str, Section] = {
     "trajectory": trajectory.run,
     "phoenix": phoenix.run,
     "phoenix_speed": phoenix_speed.run,
+    "phoenix_posterior": phoenix_posterior.run,
+    "phoenix_real": phoenix_real.run,
+    "ablations": ablations.run,
+    "evidence": evidence.run,
+    "yeast": yeast.run,
     "programs_finding1": programs.run_finding1,
     "programs_toy": programs.run_toy,
     "programs_finding2": programs.run_finding2,

@@ -4,6 +4,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,9 @@ class Results:
         return float(found[-1]) if found else None
 
 
+@cache
 def commit() -> str:
-    """The checkout's commit, with ``+`` when it has changes."""
+    """The checkout's commit, with ``+`` when it has changes, as it was when this process first asked."""
     here = Path(__file__).parent
     run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
     name = run("rev-parse", "--short", "HEAD") or "unknown"

@@ -1,0 +1,107 @@
+"""One run of an ablation, as a pure function of plain values."""
+
+import time
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from ...inference import Posterior
+from ...inference.predictive import predict_cells
+from ...inference.samplers import AMORTISED
+from ...models import ExpressionData, LinearNetwork, NetREXCF, Phoenix, Symphony, TrajectoryNetwork
+from .changes import Change, apply_change
+from .engines import PRIOR_ONLY, SAMPLED, Effort, chain_error, chain_noise, fit_method, make_model
+from .information import prior_inclusion
+from .inputs import pack, read_inputs, split_cells
+
+NUM_PREDICTED = 4000  # held-out values scored: 1,600 draws of each take 50 MB
+LEVEL = 0.89
+
+
+def run_case(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Fit one method with one change of the knowledge and one seed.
+
+    Parameters
+    ----------
+    configuration
+        ``inputs`` (path of `write_inputs`), ``name``, ``method``, ``strategy``, ``trust`` (``"sampled"`` or a number),
+        ``change`` (`Change.to_dict` without its name), ``seed``, ``hold_out_cells``, ``effort`` (fields of `Effort`).
+
+    Returns
+    -------
+    dict
+        ``inclusion``, ``size`` (|mean weight|), ``prior`` each ``(tf, target)`` and packed, ``prior`` None where the
+        model has no prior probability of the edges it reports; ``trust``, rows of `Posterior.trust`; ``used``, edges of
+        each source that were in; ``held_targets``; ``chain_error``; ``chain_noise``; ``calibrated``; ``predicted``, log
+        densities of held-out values with their ``cell``, or why there are none; ``seconds`` of the fit.
+    """
+    inputs = read_inputs(configuration["inputs"])
+    seed, change = int(configuration["seed"]), Change(configuration["name"], **configuration["change"])
+    method, trust = configuration["method"], configuration["trust"]
+    train, test = split_cells(inputs.data, configuration["hold_out_cells"], seed)
+    networks, held = apply_change(change, inputs.networks, train.tfs, train.genes, seed)
+    started = time.perf_counter()
+    model = make_model(method, configuration["strategy"], train, networks)
+    result: dict[str, Any] = {
+        "used": {name: len(network) for name, network in networks.items()},  # matched to the data already
+        "held_targets": list(held),
+    }
+    held_trust = None if trust == SAMPLED else float(trust)
+    if method == PRIOR_ONLY:
+        before = prior_inclusion(model, trust=held_trust)
+        blank: dict[str, Any] = {
+            "trust": [],
+            "chain_error": None,
+            "chain_noise": None,
+            "calibrated": False,
+            "predicted": "no data were used",
+        }
+        return (
+            result
+            | blank
+            | {"inclusion": pack(before), "size": pack(0 * before, np.float16), "prior": pack(before)}
+            | {"seconds": time.perf_counter() - started}
+        )
+    posterior = fit_method(method, model, train, trust=trust, effort=Effort(**configuration["effort"]), seed=seed)
+    result["seconds"] = time.perf_counter() - started
+    moments = posterior.moments["W"]
+    if _without_prior(posterior):
+        result["prior"] = None
+    else:
+        before = prior_inclusion(model, threshold=posterior.threshold or 0.1, trust=held_trust)
+        result["prior"] = pack(before)
+    error, noise = chain_error(posterior), chain_noise(posterior)
+    return result | {
+        "inclusion": pack(moments.inclusion),
+        "size": pack(np.abs(moments.mean), np.float16),
+        "trust": posterior.trust(level=LEVEL).to_dict("records"),
+        "chain_error": None if np.isnan(error) else error,
+        "chain_noise": None if np.isnan(noise) else noise,
+        "calibrated": posterior.calibrated,
+        "predicted": _predicted(posterior, test),
+    }
+
+
+def _without_prior(posterior: Posterior) -> bool:
+    """Whether the edges reported have no prior probability that the sources are in."""
+    model = posterior.model
+    if posterior.guide == AMORTISED:  # its probabilities come from simulations and not from the model's prior
+        return True
+    if isinstance(model, NetREXCF | Phoenix):  # an energy with a filter; an effect of many weights: not of one W
+        return True
+    return isinstance(model, Symphony) and model.has_evidence  # the sources are data there
+
+
+def _predicted(posterior: Posterior, test: ExpressionData | None) -> dict[str, Any] | str:
+    """Log predictive density of values of the cells that were held out, or why there is none."""
+    if test is None:
+        return "no cells were held out"
+    if not isinstance(posterior.model, LinearNetwork | TrajectoryNetwork):
+        return f"{type(posterior.model).__name__} does not predict single values"
+    cells = predict_cells(posterior, test, num_observations=NUM_PREDICTED)
+    density = cells.log_likelihood().reshape(-1, len(cells.observed))  # (draw, observation)
+    pointwise = logsumexp(density, axis=0) - np.log(len(density))
+    place = 1 if isinstance(posterior.model, TrajectoryNetwork) else 0  # its labels begin with the context
+    cell = np.array([int(label.split(":")[place]) for label in cells.labels], dtype=np.int32)
+    return {"density": pack(pointwise), "cell": pack(cell, np.int32)}

@@ -1,0 +1,188 @@
+"""Methods and strategies of an ablation by name: what is fitted, and how."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ...inference import Amortised, Gibbs, Posterior, default_guide, fit
+from ...inference.amortised import KINDS
+from ...inference.samplers import Sampler
+from ...models import MODELS, ExpressionData, FactorModel, LinearNetwork, Model, RegressionNetwork, Symphony
+from ...priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork, SpikeSlab
+from .held_trust import fit_held
+from .information import kl_bits
+
+PRIOR_ONLY = "prior-only"
+OWN = "own"  # the edge prior of a method that has one of its own
+EVIDENCE = "evidence"  # of symphony: sources are lists of edges that were observed, and no prior
+HELD = ("inclusion", "scale")  # strategies with a trust that can be held
+SAMPLED = "sampled"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long fits take.
+
+    Parameters
+    ----------
+    num_chains, num_warmup, num_samples
+        Of samplers, as `Gibbs`; chains are the restarts of variational fits. Default 4, 300, 400.
+    num_steps
+        Most steps of variational fits. Default 3,000.
+    """
+
+    num_chains: int = 4
+    num_warmup: int = 300
+    num_samples: int = 400
+    num_steps: int = 3000
+
+    def __post_init__(self) -> None:
+        if min(asdict(self).values()) < 1:
+            raise ValueError(f"{self}: expected at least 1 of each")
+
+
+def kebab(name: str) -> str:
+    """``SpikeSlab`` -> ``spike-slab``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+def _strategies() -> dict[str, Callable[[], EdgePrior]]:
+    spike: dict[str, Callable[[], EdgePrior]] = {
+        "inclusion": lambda: SpikeSlab(strategy="inclusion"),
+        "scale": lambda: SpikeSlab(strategy="scale"),
+        "mask": lambda: HardMask(SpikeSlab()),
+    }
+    others = {kebab(kind.__name__): kind for kind in EDGE_PRIORS if kind not in (SpikeSlab, HardMask)}
+    masked = {f"mask:{name}": (lambda kind=kind: HardMask(kind())) for name, kind in others.items()}
+    return spike | others | masked
+
+
+STRATEGIES = _strategies()
+"""How knowledge enters, by name: ``inclusion``, ``scale``, ``mask`` of the spike-and-slab prior; any other edge prior
+by its name, which takes knowledge by its first strategy; ``mask:NAME`` that prior on the listed edges alone."""
+
+NETWORKS: dict[str, type[Model]] = {m.name: m for m in MODELS if not issubclass(m, FactorModel)}
+
+
+def method_names() -> list[str]:
+    """What ``methods=`` takes."""
+    return [*NETWORKS, *KINDS, PRIOR_ONLY]
+
+
+def strategies_of(method: str) -> tuple[str, ...]:
+    """Strategies that a method can be given; ``("own",)`` where it brings its own edge prior, ``("evidence",)`` of
+    symphony, which with sources as a prior is the linear network."""
+    kind = NETWORKS.get(method)
+    if kind is Symphony:
+        return (EVIDENCE,)
+    if kind is not None and issubclass(kind, RegressionNetwork):
+        return tuple(STRATEGIES)
+    return ("inclusion",) if method == PRIOR_ONLY else (OWN,)
+
+
+def check_method(method: str, data: ExpressionData) -> None:
+    """Refuse an unknown method, and data that a method cannot use, before anything is run."""
+    if method not in method_names():
+        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(method_names())}")
+    if method in ("trajectory", "phoenix") and data.time is None:
+        raise ValueError(f"method {method} needs time courses: pass data with times (--time-key), or another method")
+    if method == "factorbox" and data.perturbed is None:
+        raise ValueError("method factorbox needs knock-downs: pass data with perturbations (--perturbation-key)")
+    if method == "cellbox" and data.inputs is None:
+        raise ValueError("method cellbox needs inputs, which an ablation does not read: choose another method")
+
+
+def edge_prior_of(strategy: str, networks: Mapping[str, PriorNetwork]) -> EdgePrior:
+    """The edge prior of a strategy; without sources a mask leaves every edge to its base."""
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
+    prior = STRATEGIES[strategy]()
+    return prior.base if isinstance(prior, HardMask) and not networks else prior
+
+
+def canonical(method: str, strategy: str, trust: str | float, sources: bool) -> tuple[str, str | float]:
+    """Strategy and trust that are really run: without sources, several ways of entering them are one and the same."""
+    if sources or strategies_of(method) == (OWN,):
+        return strategy, (trust if sources else SAMPLED)
+    base = strategy.removeprefix("mask:")
+    return ("inclusion" if base in ("inclusion", "scale", "mask") else base), SAMPLED
+
+
+def make_model(method: str, strategy: str, data: ExpressionData, networks: Mapping[str, PriorNetwork]) -> Model:
+    """The network of a method with the knowledge in it."""
+    kind: Any = LinearNetwork if method in KINDS or method == PRIOR_ONLY else NETWORKS[method]
+    if strategy == EVIDENCE:
+        return kind.from_data(data, evidence=networks)
+    options: dict[str, Any] = {"networks": networks}
+    if strategy != OWN:
+        options["edge_prior"] = edge_prior_of(strategy, networks)
+    elif "edge_prior" in inspect.signature(kind.from_data).parameters:
+        options["edge_prior"] = SpikeSlab() if method in KINDS else None
+    return kind.from_data(data, **options)
+
+
+def fit_method(
+    method: str, model: Model, data: ExpressionData, *, trust: str | float, effort: Effort, seed: int
+) -> Posterior:
+    """The posterior of a method by its default engine.
+
+    Raises
+    ------
+    ValueError
+        Trust held at a value where that is not possible; a fit that diverged.
+    """
+    guide: Any = Amortised(method, num_chains=effort.num_chains) if method in KINDS else default_guide(model)
+    if isinstance(guide, Gibbs):
+        guide = Gibbs(effort.num_chains, effort.num_warmup, effort.num_samples)
+    if trust != SAMPLED and model.knowledge.sources:
+        if not isinstance(model, RegressionNetwork) or not isinstance(guide, Gibbs) or method in KINDS:
+            raise ValueError(
+                f"trust can be held at a value for spike-and-slab networks (strategies inclusion and scale), not for "
+                f"method {method} with {type(model.edge_prior).__name__}: use trust='sampled' there"
+            )
+        return fit_held(model, float(trust), guide=guide, seed=seed)
+    options: dict[str, Any] = {} if isinstance(guide, Sampler) else {"num_steps": effort.num_steps}
+    posterior = fit(
+        model,
+        data if method in KINDS else None,
+        guide=guide,
+        seed=seed,
+        restarts=effort.num_chains,
+        num_draws=effort.num_samples,
+        **options,
+    )
+    if posterior.history.reason.startswith("diverged"):
+        raise ValueError(f"the fit {posterior.history.reason}: leave this method out, or check the data")
+    return posterior
+
+
+def chain_error(posterior: Posterior) -> float:
+    """Mean standard error of an edge's probability by how far chains differ; NaN with one chain."""
+    chains = posterior.attributes.get("chain_inclusion")
+    if chains is None or len(chains) < 2:
+        return float("nan")
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    return float((chains.std(0, ddof=1)[allowed] / np.sqrt(len(chains))).mean())
+
+
+def chain_noise(posterior: Posterior) -> float:
+    r"""Bits that the noise of the chains alone puts into Σ KL of the edges' probabilities; NaN with one chain.
+
+    .. math:: \frac{n_e n_o}{C^2} \sum_{tg} \tfrac12 \big[KL(q^e\|q^o) + KL(q^o\|q^e)\big],
+
+    :math:`q^e, q^o` the means over the :math:`n_e` even and the :math:`n_o` odd of C chains. KL is quadratic in small
+    differences: that of the halves has variance :math:`\sigma^2 C/(n_e n_o)` with σ² that of one chain, the mean of
+    all chains has :math:`\sigma^2/C`.
+    """
+    chains = posterior.attributes.get("chain_inclusion")
+    if chains is None or len(chains) < 2:
+        return float("nan")
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    even, odd = (chains[start::2].mean(0)[allowed] for start in (0, 1))
+    count = len(chains)
+    share = (count // 2) * (count - count // 2) / count**2
+    return float(share * 0.5 * (kl_bits(even, odd) + kl_bits(odd, even)).sum())

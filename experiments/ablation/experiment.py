@@ -1,0 +1,316 @@
+"""`ablate`: what each source of prior knowledge is worth, and how wrong it may be."""
+
+import itertools
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ...models import ExpressionData
+from ...priors import PriorNetwork
+from ..sweep import SweepError, check_backend, dask_client, sweep
+from .case import run_case
+from .changes import NO_SOURCE, Change, standard_changes
+from .engines import EVIDENCE, HELD, OWN, SAMPLED, STRATEGIES, Effort, canonical, check_method, strategies_of
+from .inputs import varying_in_training, write_inputs
+from .measures import Measured, measure
+from .result import AblationResult
+from .sources import describe_sources
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Configuration = dict[str, Any]
+UNKEYED = ("inputs", "name")  # where the inputs lie, and what a run is called: the digest and the change say what it is
+
+
+def ablate(
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    *,
+    truth: pd.DataFrame | None = None,
+    methods: Sequence[str] = ("linear",),
+    changes: Sequence[Change] | None = None,
+    strategies: Sequence[str] | None = None,
+    trust: Sequence[str | float] = (SAMPLED,),
+    seeds: Sequence[int] = (0, 1, 2),
+    hold_out_cells: float = 0.2,
+    within_truth: bool = True,
+    effort: Effort | None = None,
+    out: Path | str | None = None,
+    backend: str = "loky",
+    jobs: int | None = None,
+    progress: bool = True,
+    client: "Client | None" = None,
+) -> AblationResult:
+    """Fit methods with and without sources of prior knowledge, damaged or not, and say what each was worth.
+
+    Every combination of method, strategy, trust, change and seed is one fit; those that are the same fit (a run without
+    sources has no strategy) are run once. A seed decides the chains, the cells held out, and which edges are damaged.
+
+    Parameters
+    ----------
+    data
+        Expression. Targets are all genes, regulators ``data.tfs``.
+    networks
+        Sources of prior knowledge by name.
+    truth
+        ``source, target``: the edges that exist. Without it there are no scores of edges, only bits and predictions.
+    methods
+        Names (`engines.method_names`): any network method, ``glad``, ``glad-tf``, ``grnular``, and ``prior-only``, the
+        knowledge without the data.
+    changes
+        What to run; a run without any source is added, everything is compared with it. Default `standard_changes`: each
+        source alone, each left out, all.
+    strategies
+        How knowledge enters (`engines.STRATEGIES`; ``evidence`` of symphony; ``own`` of methods that leave no choice).
+        Default the first of `engines.strategies_of` each method: ``inclusion``, ``evidence``, ``own``. Of those given,
+        a method runs the ones that it has; notes say which it has not.
+    trust
+        ``"sampled"``: how far each source is believed is learned (default). A number: every b_k held at it, with the
+        strategies ``inclusion`` and ``scale``; notes say which others are run without it.
+    seeds
+        Default three, the least for a standard error.
+    hold_out_cells
+        Share of cells (of time courses: whole courses) that are not fitted but predicted. Default 0.2; 0 fits all.
+        Genes that vary only among the cells held out with some seed are dropped, with a note.
+    within_truth
+        Score only pairs of regulators that have an edge in ``truth`` (default): others are unknown rather than absent.
+    effort
+        Lengths of the fits. Default `Effort()`.
+    out
+        Folder for finished runs and tables; a run that is there is not repeated. The workers must be able to read it.
+        Default: nothing is kept.
+    backend, jobs, progress, client
+        As `sweep`.
+
+    Returns
+    -------
+    AblationResult
+        Rows of all runs, what each source contributed, and summaries.
+
+    Raises
+    ------
+    ValueError
+        A source without an edge in the data, by name; unknown or repeated methods, strategies, trusts, seeds, sources;
+        strategies and trusts of which a method takes none; flipped signs of sources that have none; a truth without an
+        edge among the pairs. Nothing has been written then.
+    SweepError
+        Runs that failed, after all others were run: what is finished is kept in ``out``.
+
+    Examples
+    --------
+    >>> from pyrogrn.models.simulators import simulate_linear
+    >>> toy = simulate_linear(num_genes=8, num_tfs=3, num_cells=60, seed=0)
+    >>> known = PriorNetwork.from_edges(toy.network[["source", "target"]], name="known")
+    >>> found = ablate(toy.data, {"known": known}, truth=toy.network, seeds=(0, 1), hold_out_cells=0,
+    ...                effort=Effort(2, 20, 20), backend="serial", progress=False)
+    >>> found.rows["change"].unique().tolist()
+    ['no source', 'known']
+    """
+    effort = effort or Effort()
+    if not networks:
+        raise ValueError("no sources of knowledge: pass at least one network (--prior NAME=FILE)")
+    if not all(isinstance(seed, int | np.integer) and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds are {list(seeds)}; expected whole numbers of at least 0")
+    given = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
+    given |= {} if strategies is None else {"strategies": strategies}
+    for what, values in given.items():
+        if isinstance(values, str) or not len(values):
+            raise ValueError(f"{what} is {values!r}: expected at least one, in a list")
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise ValueError(f"{what} has {twice[0]!r} more than once: give each once")
+    if not 0 <= hold_out_cells < 1:
+        raise ValueError(f"hold_out_cells is {hold_out_cells}; expected a share of at least 0 and below 1")
+    check_backend(backend, jobs, client)
+    client = dask_client(client) if backend == "dask" else None
+    for method in methods:
+        check_method(method, data)
+    before = data.notes
+    data = varying_in_training(data, hold_out_cells, seeds)
+    sources, notes = describe_sources(networks, data.tfs, data.genes)
+    notes += [note for note in data.notes if note not in before]
+    changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), networks)
+    notes += _unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
+    ways = {}
+    for method in methods:
+        ways[method], dropped = _ways(method, strategies, trust)
+        notes += dropped
+        if ways[method] == [(EVIDENCE, SAMPLED)] and any(change.damage == "held-out" for change in changes):
+            raise ValueError(
+                f"method {method} reads a target without an edge in a list as one without regulators, so none can be "
+                "held out: leave out the changes 'held-out', or the method"
+            )
+    measured = Measured.of(data, truth, within_truth=within_truth)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch if out is None else out)
+        try:
+            (folder if out is None else folder / "runs").mkdir(parents=True, exist_ok=True)
+            inputs = write_inputs(folder, data, networks)
+        except OSError as error:
+            raise ValueError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder") from error
+        shared: Configuration = {"inputs": str(inputs), "digest": inputs.stem}
+        shared |= {"hold_out_cells": hold_out_cells, "effort": asdict(effort)}
+        cases = [
+            _configuration(method, strategy, level, change, seed, shared)
+            for method in methods
+            for strategy, level in ways[method]
+            for change, seed in itertools.product(changes, seeds)
+        ]
+        runs = {_key(run): run for _, run in cases}
+        found = sweep(
+            run_case,
+            list(runs.values()),
+            out=None if out is None else folder / "runs",
+            backend=backend,
+            jobs=jobs,
+            progress=progress,
+            client=client,
+            unkeyed=UNKEYED,
+        )
+    results = dict(zip(runs, found, strict=True))
+    rows, trusts = [], []
+    for label, run in cases:
+        own = results[_key(run)]
+        strategy, level = canonical(run["method"], run["strategy"], run["trust"], False)
+        bare = {"change": _content(Change(NO_SOURCE, ())), "strategy": strategy, "trust": level}
+        base = results[_key(run | bare)]
+        rows.append(label | measure(own, base, measured))
+        trusts += [label | row for row in own["trust"]]
+    settings = {
+        "methods": list(methods),
+        "strategies": None if strategies is None else list(strategies),
+        "trust": list(trust),
+        "seeds": [int(seed) for seed in seeds],
+        "hold_out_cells": hold_out_cells,
+        "effort": asdict(effort),
+        "cells": data.num_cells,
+        "genes": data.num_genes,
+        "regulators": len(data.tfs),
+        "pairs_scored": measured.num_pairs,
+        "true_edges": measured.num_true,
+        "truth_outside": measured.num_outside,
+        "changes": [change.to_dict() for change in changes],
+    }
+    result = AblationResult(pd.DataFrame(rows), pd.DataFrame(trusts), sources, tuple(notes), settings)
+    if out is not None:
+        result.write(folder)
+    return result
+
+
+def _checked(changes: list[Change], networks: Mapping[str, PriorNetwork]) -> list[Change]:
+    """The changes with the one without sources first; unknown sources and repeated names are refused."""
+    for change in changes:
+        unknown = [name for name in change.sources if name not in networks]
+        if unknown:
+            raise ValueError(f"change '{change.name}' has sources {unknown}; there are {list(networks)}")
+    others = [c for c in changes if c.sources]
+    for change in others:
+        if change.name == NO_SOURCE:
+            raise ValueError(f"change '{NO_SOURCE}' is the run without sources, and has {list(change.sources)}")
+    names = [c.name for c in others]
+    if len(set(names)) < len(names):
+        raise ValueError(f"changes share a name: {sorted({n for n in names if names.count(n) > 1})}. Rename one")
+    return [Change(NO_SOURCE, ()), *others]
+
+
+def _unsigned(changes: Sequence[Change], signed: Mapping[str, int]) -> list[str]:
+    """Notes on flipped signs of sources that have none; refused where no source of a change has one."""
+    notes = []
+    for change in (c for c in changes if c.damage == "flipped"):
+        without = [name for name in change.sources if not signed[name]]
+        if len(without) == len(change.sources):
+            raise ValueError(
+                f"change '{change.name}': no edge of {without} that matches the data has a sign to flip: leave out the "
+                "flips (--flip), or give the edges a column sign"
+            )
+        if without:
+            notes.append(f"change '{change.name}': {without} have no signs, and are as without damage")
+    return notes
+
+
+def _level(level: str | float) -> str:
+    """A trust as tables call it."""
+    if level == SAMPLED:
+        return SAMPLED
+    if isinstance(level, str | bool) or not 0 <= level < float("inf"):
+        raise ValueError(f"trust {level!r}: expected 'sampled' or a number of at least 0")
+    return f"{float(level):g}"
+
+
+Ways = list[tuple[str, str | float]]
+
+
+def _ways(method: str, strategies: Sequence[str] | None, trust: Sequence[str | float]) -> tuple[Ways, list[str]]:
+    """Strategies and trusts of a method, and notes on those that it does not take.
+
+    ``ValueError`` for a strategy that no method has, and where the method takes none of the strategies or trusts.
+    """
+    known = strategies_of(method)
+    wanted = list(known[:1] if strategies is None else strategies)
+    for strategy in wanted:
+        if strategy not in (*STRATEGIES, EVIDENCE, OWN):
+            raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join((*STRATEGIES, EVIDENCE, OWN))}")
+    fitting = [strategy for strategy in wanted if strategy in known]
+    if not fitting:
+        raise ValueError(
+            f"method {method} takes none of the strategies {wanted}: add one that it has ({', '.join(known)}), or leave "
+            "the method out"
+        )
+    notes = [f"method {method} has no strategy '{strategy}': not run" for strategy in wanted if strategy not in known]
+    ways: Ways = []
+    for strategy in fitting:
+        # a mask uses its sources up, and other families have no engine that holds the trust
+        levels = [level for level in trust if strategy in HELD or level == SAMPLED]
+        ways += [(strategy, level) for level in levels]
+        notes += [
+            f"method {method} with strategy '{strategy}' has no trust to hold at {_level(level)}: not run"
+            for level in trust
+            if level not in levels
+        ]
+    if not ways:
+        raise ValueError(
+            f"method {method} with strategies {fitting} has no trust to hold: add 'sampled' to the trusts, or one of "
+            f"the strategies {', '.join(HELD)}"
+        )
+    return ways, notes
+
+
+def _configuration(
+    method: str, strategy: str, trust: str | float, change: Change, seed: int, shared: Configuration
+) -> tuple[Configuration, Configuration]:
+    """The labels of a row, and the run behind it."""
+    label = {
+        "method": method,
+        "strategy": strategy,
+        "trust": _level(trust),
+        "change": change.name,
+        "sources": " + ".join(change.sources),
+        "damage": change.damage or "",
+        "fraction": change.fraction,
+        "seed": seed,
+    }
+    strategy, trust = canonical(method, strategy, trust, bool(change.sources))
+    held = trust if trust == SAMPLED else float(trust)
+    run = {"method": method, "strategy": strategy, "trust": held, "change": _content(change), "seed": int(seed)}
+    way = "" if held == SAMPLED else f", trust {held:g}"
+    return label, run | shared | {"name": f"{method} ({strategy}{way}), {change.name}, seed {seed}"}
+
+
+def _content(change: Change) -> Configuration:
+    """What a change does, whatever it is called."""
+    return {name: value for name, value in change.to_dict().items() if name != "name"}
+
+
+def _key(run: Configuration) -> str:
+    return json.dumps({name: value for name, value in run.items() if name not in UNKEYED}, sort_keys=True)
+
+
+__all__ = ["SweepError", "ablate"]

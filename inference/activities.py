@@ -1,0 +1,83 @@
+"""Activities of regulators in cells, and what they predict of single values: of a fitted `PMFGRN`."""
+
+import numpy as np
+import pandas as pd
+
+from ..models import PMFGRN, ExpressionData
+from .moments import aligned
+from .posterior import Posterior, check_level, thin_of
+
+
+def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
+    """Posterior of the activities: one row a cell and regulator.
+
+    Parameters
+    ----------
+    posterior
+        Of a `PMFGRN`.
+    level
+        Probability of the equal-tailed interval. Default 0.89, as the edge table.
+
+    Returns
+    -------
+    DataFrame
+        ``cell`` (number in the data of the fit), ``tf, mean, sd, lower, upper``; an activity of one is the typical one.
+
+    Raises
+    ------
+    ValueError
+        Another model, or a ``level`` outside (0, 1).
+    """
+    model = _model(posterior)
+    check_level(level)
+    draws = posterior.draws["U"].reshape(-1, model.num_cells * len(model.tfs))
+    lower, upper = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    table = {
+        "cell": np.repeat(np.arange(model.num_cells), len(model.tfs)),
+        "tf": np.tile(np.asarray(model.tfs, dtype=object), model.num_cells),
+        "mean": draws.mean(0, dtype=np.float64),
+        "sd": draws.std(0, dtype=np.float64),
+        "lower": lower,
+        "upper": upper,
+    }
+    return pd.DataFrame(table)
+
+
+def predict_values(
+    posterior: Posterior, data: ExpressionData, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Random seen (cell, target) pairs of the fit: observed ``(observation,)``, mean and sd ``(chain, draw,
+    observation)`` given each draw of network and activities, in the units of the data, and labels "cell:target".
+
+    The activities have seen the values that they predict, so the check is of the noise and not of new cells.
+
+    Raises
+    ------
+    ValueError
+        Another model, counts, or other cells than those of the fit.
+    """
+    model = _model(posterior)
+    if model.likelihood != "gaussian":
+        raise ValueError(f"normal predictions are for log levels, and the fit is of counts ({model.likelihood})")
+    if data.num_cells != model.num_cells:
+        raise ValueError(f"{data.num_cells} cells, and the fit has {model.num_cells}: activities belong to its cells")
+    cell, target = np.nonzero(model.seen.cpu().numpy())
+    chosen = np.sort(rng.choice(len(cell), min(number, len(cell)), replace=False))
+    cell, target = cell[chosen], target[chosen]
+    group = model.group.cpu().numpy()[cell]
+    draws = aligned({name: posterior.draws[name] for name in ("W", "U", "mu", "noise_variance")}, thin_of(posterior))
+    activity = (draws["U"].astype(np.float64) - 1) / np.sqrt(np.expm1(float(model.activity_spread.constants[0]) ** 2))
+    effect = np.einsum("sdot,sdto->sdo", activity[:, :, cell], draws["W"].astype(np.float64)[..., target])
+    unit = model.scale.double().cpu().numpy()[target]
+    level = model.mean.double().cpu().numpy()[group, target]
+    mean = level + unit * (draws["mu"][:, :, group, target] + effect)
+    sd = unit * np.sqrt(draws["noise_variance"].astype(np.float64)[..., target])
+    observed = level + unit * model.X.double().cpu().numpy()[cell, target]
+    labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
+    return observed, mean, sd, labels
+
+
+def _model(posterior: Posterior) -> PMFGRN:
+    if not isinstance(posterior.model, PMFGRN):
+        raise ValueError(f"{type(posterior.model).__name__} has no activities of regulators: they are of pmf-grn fits")
+    return posterior.model

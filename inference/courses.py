@@ -1,0 +1,270 @@
+r"""What a fitted PHOENIX says of single values, of trajectories from any start, and of velocities."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..models import ExpressionData
+from ..models.data import some
+from ..models.phoenix import Phoenix
+from ..models.phoenix_layers import BlowUp, PhoenixParameters
+from ..models.transitions import Transitions
+from .surviving import weight_draws
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
+
+PAIRS = 40  # pairs whose genes are predicted, when only some values are asked for
+
+
+def predict_values(
+    posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Observed values, mean and sd ``(chain, draw, observation)``, labels "trajectory:pair:gene", of random ends of
+    pairs, from the measured start; in units of the data. NaN for draws whose solution blows up."""
+    pairs = scaled_pairs(model, data)
+    rows = np.sort(rng.choice(pairs.num_pairs, min(PAIRS, pairs.num_pairs), replace=False))
+    part = pairs.rows(torch.as_tensor(rows))
+    row, gene = np.nonzero(part.observed.cpu().numpy())
+    chosen = np.sort(rng.choice(len(row), min(number, len(row)), replace=False))
+    row, gene = row[chosen], gene[chosen]
+    weights, noise = weight_draws(posterior)
+    mean = torch.stack([_solved(model, one, part)[row, gene] for one in _each(weights)])
+    shape = posterior.draws["W"].shape[:2]
+    low, size = (getattr(model, name).cpu().double().numpy()[gene] for name in ("low", "size"))
+    level = low + size * mean.double().cpu().numpy().reshape(*shape, -1)
+    sd = size * noise.double().cpu().numpy().reshape(*shape, 1)
+    observed = low + size * part.stop.double().cpu().numpy()[row, gene]
+    code = part.trajectory.tolist()
+    labels = [f"{part.names[code[r]]}:{rows[r]}:{model.genes[g]}" for r, g in zip(row, gene, strict=True)]
+    return observed, level, np.broadcast_to(sd, level.shape), labels
+
+
+def squared_errors(posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, seed: int) -> np.ndarray:
+    """``(pair, gene)`` squared errors over the fitted variance, averaged over draws; NaN where nothing was measured."""
+    pairs = scaled_pairs(model, data)
+    weights, noise = weight_draws(posterior, number, seed=seed)
+    total = torch.zeros_like(pairs.stop)
+    for one in _each(weights):
+        total += (_solved(model, one, pairs) - pairs.stop).square()
+    ratio = total / len(noise) / noise.square().mean()
+    return torch.where(pairs.observed, ratio, torch.nan).cpu().numpy()
+
+
+def scaled_pairs(model: Phoenix, data: ExpressionData) -> Transitions:
+    """The pairs of a time course in the units of the fit.
+
+    Raises
+    ------
+    ValueError
+        Data without times, or that lack genes of the fit.
+    """
+    place = {gene: i for i, gene in enumerate(data.genes)}
+    missing = [gene for gene in model.genes if gene not in place]
+    if missing:
+        raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}. Pass the time course")
+    pairs = Transitions.from_data(data.select_genes(model.genes)).to(model.zero.device, model.zero.dtype)
+    start, stop = ((value - model.low) / model.size for value in (pairs.start, pairs.stop))
+    return Transitions(
+        start, stop, pairs.dt / model.time_unit, pairs.observed, pairs.trajectory, pairs.names, pairs.genes
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Draws of a trajectory in the units of the data: ``times`` (time,), ``levels`` and ``velocities`` (draw, time,
+    gene), ``noise`` (gene,) the sd of a measurement; ``lost`` the share of draws whose solution blew up, ``kept``
+    (draw,) the places of the others among those drawn."""
+
+    genes: tuple[str, ...]
+    times: np.ndarray
+    levels: np.ndarray
+    velocities: np.ndarray
+    noise: np.ndarray
+    lost: float
+    kept: np.ndarray
+
+    def table(self, level: float) -> pd.DataFrame:
+        """``time, gene, mean, sd, lower, upper, noise_sd, velocity, velocity_sd``."""
+        tail = (1 - level) / 2
+        lower, upper = np.quantile(self.levels, [tail, 1 - tail], axis=0)
+        columns = {
+            "mean": self.levels.mean(0),
+            "sd": self.levels.std(0),
+            "lower": lower,
+            "upper": upper,
+            "noise_sd": np.broadcast_to(self.noise, lower.shape),
+            "velocity": self.velocities.mean(0),
+            "velocity_sd": self.velocities.std(0),
+        }
+        place = {"time": np.repeat(self.times, len(self.genes)), "gene": list(self.genes) * len(self.times)}
+        return pd.DataFrame(place | {name: value.ravel() for name, value in columns.items()})
+
+
+def predict_course(
+    posterior: "Posterior",
+    times: Sequence[float],
+    *,
+    start: Mapping[str, float] | str | None = None,
+    knockout: Sequence[str] = (),
+    overexpress: Mapping[str, float] | None = None,
+    num_draws: int = 100,
+    seed: int = 0,
+) -> Course:
+    r"""Draws of the trajectory at ``times`` from a start, with genes clamped.
+
+    Parameters
+    ----------
+    posterior
+        Of a `Phoenix`.
+    times
+        At least two, increasing, in the unit of the data; the first is that of the start.
+    start
+        The name of a trajectory of the fit (its first measurement), or levels by gene in the units of the data, the
+        others at the mean of the first measurements. Default that mean for all.
+    knockout, overexpress
+        Genes held at zero (at the least value seen, where the data have negative values), or at a level.
+    num_draws, seed
+        Draws used, and their choice.
+
+    Raises
+    ------
+    ValueError
+        Another model, a start or genes that the fit does not know, times that do not increase, a solution that blows
+        up in all draws.
+    """
+    model = _phoenix(posterior, "trajectories")
+    when = torch.as_tensor(list(times), dtype=model.zero.dtype, device=model.zero.device) / model.time_unit
+    twice = sorted(set(knockout) & set(overexpress or {}))
+    if twice:
+        raise ValueError(f"clamped twice: {twice}. Give each gene once")
+    clamped = {gene: None for gene in knockout} | dict(overexpress or {})
+    held = {gene: _level(model, gene, value) for gene, value in clamped.items()}
+    free = torch.ones_like(model.low)
+    free[[model.genes.index(gene) for gene in held]] = 0.0
+    first = _start(model, start)
+    weights, noise = weight_draws(posterior, num_draws, seed=seed)
+    levels, rates, kept = [], [], []
+    for i, one in enumerate(_each(weights)):  # one by one: a draw that blows up must not end the others
+        try:
+            course = model.trajectory(one, first[None], when, clamped=held)[:, 0]  # (time, gene)
+        except BlowUp:
+            continue
+        kept.append(i)
+        levels.append(model.low + model.size * course)
+        rates.append(model.derivative(one, course) * free * model.size / model.time_unit)
+    if not levels:
+        raise ValueError("the solution blows up in every draw: predict a shorter time, or from a start nearer the data")
+    drawn, rate = (torch.stack(value).double().cpu().numpy() for value in (levels, rates))
+    error = (noise.square().mean().sqrt() * model.size).double().cpu().numpy()
+    lost = 1 - len(levels) / len(noise)
+    return Course(model.genes, np.asarray(list(times), dtype=float), drawn, rate, error, lost, np.array(kept))
+
+
+def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+    """``(cell, gene)`` posterior mean of the derivative at each cell, per unit of time: what RNA velocity estimates.
+
+    Parameters
+    ----------
+    data
+        Cells with the genes of the fit; times are not needed.
+
+    Raises
+    ------
+    ValueError
+        Another model, data that lack genes of the fit.
+    """
+    model = _phoenix(posterior, "velocities")
+    missing = [gene for gene in model.genes if gene not in set(data.genes)]
+    if missing:
+        raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}")
+    X = data.select_genes(model.genes).X
+    if not bool(torch.isfinite(X).all()):
+        raise ValueError(f"{int((~torch.isfinite(X)).sum())} values are missing: a velocity needs all genes of a cell")
+    g = (X.to(model.zero) - model.low) / model.size
+    weights, noise = weight_draws(posterior, num_draws, seed=seed)
+    total = torch.zeros_like(g)
+    for one in _each(weights):
+        total += model.derivative(one, g)
+    mean = total / len(noise) * model.size / model.time_unit
+    return pd.DataFrame(mean.cpu().numpy(), columns=list(model.genes))
+
+
+def final_levels(
+    posterior: "Posterior",
+    levels: Mapping[str, float | None],
+    *,
+    level: float,
+    num_draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Levels after an intervention, as `Posterior.predict` gives them: those at the end of the longest course of the
+    fit, from the mean of the first measurements; ``settled`` the share of draws that did not blow up, ``control`` the
+    same without the intervention."""
+    model = _phoenix(posterior, "interventions")
+    times = [0.0, float(model.durations().max() * model.time_unit)]
+    knocked = [gene for gene, value in levels.items() if value is None]
+    given = {gene: value for gene, value in levels.items() if value is not None}
+    after = predict_course(posterior, times, knockout=knocked, overexpress=given, num_draws=num_draws, seed=seed)
+    control = predict_course(posterior, times, num_draws=num_draws, seed=seed)
+    columns = ["gene", "mean", "sd", "lower", "upper"]
+    both = np.isin(control.kept, after.kept)  # the same draws with and without
+    if not both.any():
+        raise ValueError("no draw has a solution both with and without the intervention: it is too far from the data")
+    table = after.table(level).iloc[-len(model.genes) :][columns].reset_index(drop=True)
+    return table.assign(settled=1 - after.lost, control=control.levels[both, -1].mean(0))
+
+
+def _phoenix(posterior: "Posterior", what: str) -> Phoenix:
+    if not isinstance(posterior.model, Phoenix):
+        raise ValueError(f"{type(posterior.model).__name__} has no {what} of time courses: they are for PHOENIX")
+    return posterior.model
+
+
+def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:
+    """``(gene,)`` in units of the fit."""
+    firsts = model.first_levels()
+    if isinstance(start, str):
+        if start not in model.names:
+            raise ValueError(f"no trajectory {start!r}: the fit has {some(model.names)}")
+        return firsts[model.names.index(start)]
+    first = firsts.mean(0)
+    unknown = sorted(set(start or {}) - set(model.genes))
+    if unknown:
+        raise ValueError(f"start: {len(unknown)} genes are not in the fit: {some(unknown)}")
+    wrong = [gene for gene, value in (start or {}).items() if not np.isfinite(value)]
+    if wrong:
+        raise ValueError(f"start: levels of {some(wrong)} are not numbers")
+    for gene, value in (start or {}).items():
+        i = model.genes.index(gene)
+        first[i] = (value - model.low[i]) / model.size[i]
+    return first
+
+
+def _level(model: Phoenix, gene: str, value: float | None) -> float:
+    """The level to clamp at, in units of the fit."""
+    if gene not in model.genes:
+        raise ValueError(f"{gene!r} is not among the {len(model.genes)} genes of this fit")
+    i = model.genes.index(gene)
+    least = float(model.least[i]) * float(model.size[i]) + float(model.low[i])
+    absolute = min(0.0, least) if value is None else value
+    return (absolute - float(model.low[i])) / float(model.size[i])
+
+
+def _each(weights: PhoenixParameters) -> Iterator[PhoenixParameters]:
+    """Draws one by one."""
+    for i in range(len(weights.upsilon)):
+        yield PhoenixParameters(*(value[i] for value in weights))
+
+
+def _solved(model: Phoenix, weights: PhoenixParameters, pairs: Transitions) -> Tensor:
+    """``(pair, gene)`` at the ends of pairs; NaN if the solution blows up."""
+    try:
+        return model.solve(weights, pairs.start, pairs.dt)
+    except BlowUp:
+        return torch.full_like(pairs.stop, torch.nan)

@@ -1,0 +1,48 @@
+"""Predictions of single values of NetREX-CF: a gene from the activities that the other genes of the cell give."""
+
+import numpy as np
+import torch
+
+from ..models import ExpressionData
+from ..models.netrex_cf import NetREXCF
+from .posterior import Posterior
+
+NUM_CELLS = 1000  # whose errors give the sd of a gene
+
+
+def of_activities(
+    posterior: Posterior, model: NetREXCF, data: ExpressionData, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    r"""Random (cell, target) pairs: observed, mean and sd for each draw, labels; as `predictive.predict_cells`.
+
+    With :math:`H = \Theta(\Theta^\top\Theta + \kappa I)^{-1}\Theta^\top` the cell's activities explain :math:`Hx`;
+    without the gene's own value the prediction is :math:`(Hx - h_{gg}x_g)/(1-h_{gg})`. The objective has no noise
+    variance, so the sd of a gene is that of these errors over at most 1,000 cells of ``data``.
+    """
+    Z = model.standardize(data).double()  # (cell, target)
+    num_cells, num_targets = Z.shape
+    pairs = np.sort(rng.choice(num_cells * num_targets, min(number, num_cells * num_targets), replace=False))
+    cell, target = (torch.as_tensor(v, device=Z.device) for v in np.divmod(pairs, num_targets))
+    rows = torch.as_tensor(np.sort(rng.choice(num_cells, min(num_cells, NUM_CELLS), replace=False)), device=Z.device)
+    drawn = posterior.draws["W"]
+    flat = torch.as_tensor(drawn.reshape(-1, *drawn.shape[2:]), device=Z.device).double()
+    means, sds = [], []
+    for W in flat:
+        system = W @ W.T + model.activity_penalty.double() * torch.eye(len(W), dtype=W.dtype, device=W.device)
+        gain = torch.linalg.solve(system, W)  # (tf, target)
+        own = (W * gain).sum(0)  # h_gg
+        without = lambda part, fitted, own=own: (fitted - own * part) / (1 - own)  # noqa: E731
+        error = Z[rows] - without(Z[rows], Z[rows] @ gain.T @ W)
+        fitted = torch.einsum("nt,nt->n", Z[cell] @ gain.T, W.T[target])
+        means.append(without(Z[cell, target], fitted, own[target]))
+        sds.append(error.square().mean(0).sqrt()[target])
+    place = {gene: i for i, gene in enumerate(data.genes)}
+    column = torch.tensor([place[g] for g in model.targets], device=Z.device)
+    observed = data.rows(cell.cpu().numpy())[torch.arange(len(cell)), column[target]].double()
+    unit = model.scale[model.target_index].double()[target]
+    level = observed - unit * Z[cell, target]
+    shape = (*drawn.shape[:2], len(cell))
+    arrange = lambda values: torch.stack(values).reshape(shape).cpu().numpy()  # noqa: E731
+    mean, sd = arrange([level + unit * m for m in means]), arrange([unit * s for s in sds])
+    labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
+    return observed.cpu().numpy(), mean, sd, labels
