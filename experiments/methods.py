@@ -141,7 +141,7 @@ def knowledge_of(prior: type[EdgePrior], model: type[Model] = LinearNetwork) -> 
 
 def badge(guide: Any, prior: type[EdgePrior], model: type[Model]) -> bool:
     """Whether `fit` calls the result calibrated; of programs, for complete Gaussian data."""
-    stand_in = model.__new__(model)  # `earns_badge` asks for the class, the prior and this flag, not for data
+    stand_in: Any = model.__new__(model)  # `earns_badge` asks for the class, the prior and this flag, not for data
     Model.__init__(stand_in)
     stand_in.edge_prior = prior()
     if issubclass(model, FactorModel):
@@ -167,9 +167,15 @@ def methods() -> pd.DataFrame:
             for guide in (*SAMPLERS, *GUIDES):
                 if applies(guide, prior, model):
                     names = ("", prior.__name__) if programs else (prior.__name__, "")
-                    row = (model.name, infers, *names, knowledge_of(prior, model), guide.name)
-                    known = badge(guide, prior, model), note_of(guide, prior, model)
-                    rows.append(MethodRow(*row, *known, model.reference))
+                    row = (
+                        model.name,
+                        infers,
+                        *names,
+                        knowledge_of(prior, model),
+                        guide.name,
+                        badge(guide, prior, model),
+                    )
+                    rows.append(MethodRow(*row, note_of(guide, prior, model), model.reference))
     row = (Phoenix.name, "network", Normal.__name__, "", "pruning score, scale", Pruned.name, Pruned.calibrated)
     rows.append(MethodRow(*row, PRUNED_NOTE, Phoenix.reference))
     for guide, inner in ((Bagging, Normal), (Blocked, Normal), (MapEstimate, Laplace)):

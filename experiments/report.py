@@ -174,7 +174,10 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
     strict, loose = results.found[0.05], results.found[0.10]
     exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
-    if strict:
+    if posterior.guide == Pruned.name:  # shares of draws, which promise nothing about false discoveries
+        stable = int((results.inclusion > 0.95).sum())
+        text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
+    elif strict:
         wrong = strict - np.sort(results.inclusion)[-strict:].sum()
         text = (
             f"{count(strict, 'regulatory edge')}{exists} can be named with 5% of them expected to be wrong (about "
@@ -193,7 +196,8 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         if posterior.guide == Amortised.name:
             like = "the cells are like the simulated ones that the guide learned on"
         advice += f", and the probabilities mean what they say as far as {like}"
-    found = badge(f"{strict:,} edges at 5% expected FDR", True if strict and failed == [] else None)
+    label = f"{strict:,} edges at 5% expected FDR" if posterior.guide != Pruned.name else "edges by pruning"
+    found = badge(label, True if strict and failed == [] and posterior.guide != Pruned.name else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
         f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "

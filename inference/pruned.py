@@ -2,7 +2,7 @@ r"""PHOENIX: trained, pruned, and the posterior of the weights that survive; eve
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -344,6 +344,7 @@ class _Report(Relay):
         self.folds: list[tuple[float, float]] = list(resume["folds"]) if resume else []
         self.chains: list[dict[str, Any]] = list(resume["chains"]) if resume else []
         self.stage: dict[str, Any] | None = resume["stage"] if resume else None
+        self.state_now: Callable[[], dict[str, Any]] = self._state
         self.asked: list[int] = []  # fits of the cross-validation, in order
         self.ahead = len(GRID) * FOLDS * engine.epochs if engine.strength == "auto" else 0
         self.each = engine.epochs + engine.svi_steps
@@ -359,17 +360,13 @@ class _Report(Relay):
 
         first = len(self.folds) * self.epochs if self.ahead and not self.chains else 0
         first = self.ahead + len(self.chains) * self.each if self.chains or not self.ahead else first
-        self.stage_of = whole
+        self.state_now = whole
         self.tell(FitState(first + state.step, self.total, f"epoch {state.step}: {state.message}", whole))
 
     def refined(self, chain: int, step: int, bound: float) -> None:
         """A step of variational inference; resuming repeats these from the end of training."""
         first = self.ahead + chain * self.each + self.epochs
-        self.tell(FitState(first + step, self.total, f"ELBO {bound:.5g}", self.stage_of))
-
-    def stage_of(self) -> dict[str, Any]:
-        """The state before anything was done in this run."""
-        return self._state()
+        self.tell(FitState(first + step, self.total, f"ELBO {bound:.5g}", self.state_now))
 
     def _state(self) -> dict[str, Any]:
         done = {"folds": list(self.folds), "chains": list(self.chains), "stage": self.stage}

@@ -220,6 +220,7 @@ class Phoenix(Model):
     low: Tensor
     size: Tensor
     least: Tensor
+    longest_step: Tensor
     coregulation: Tensor
     time_unit: Tensor
 

@@ -147,7 +147,8 @@ def test_one_shift_of_all_log_odds_is_split_off():
     same = np.full(9, 0.2)
     assert rate_bits(same / 2, same) == pytest.approx(kl_bits(same / 2, same).sum())
     assert rate_bits(np.array([0.1, 0.3, 0.0]), np.array([0.2, 0.2, 0.0])) == pytest.approx(0, abs=1e-12)
-    assert np.isnan(rate_bits(np.ones(3), np.full(3, 0.5)))
+    assert rate_bits(np.ones(3), np.full(3, 0.5)) == pytest.approx(3)
+    assert rate_bits(np.zeros(3), np.zeros(3)) == 0
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -291,7 +292,7 @@ def test_cells_are_split_by_context_and_whole_courses(rich):
 
 
 def test_no_context_is_held_out_whole_and_genes_vary_in_training():
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(11, 3)), columns=["A", "B", "C"])
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(11, 3)), columns=["A", "B", "C"]).assign(A=range(11))
     data = ExpressionData.from_frame(X)
     single = replace(data, context=torch.tensor([0] * 10 + [1]), context_names=("a", "b"))
     train, test = split_cells(single, 0.9, 0)
@@ -300,15 +301,15 @@ def test_no_context_is_held_out_whole_and_genes_vary_in_training():
     assert test.num_cells == 9
     with pytest.raises(ValueError, match="every context has one cell"):
         split_cells(single.subset(np.array([0, 10])), 0.5, 0)
-    held = np.flatnonzero(np.isin(X["A"], split_cells(data, 0.1, 3)[1].X[:, 0].numpy().astype(np.float64)))
-    held = held if held.size else [int(np.abs(X["A"] - float(split_cells(data, 0.1, 3)[1].X[0, 0])).argmin())]
-    X["C"] = 0.0
-    X.loc[int(held[0]), "C"] = 1.0  # varies only while this cell is fitted
+    held = int(split_cells(data, 0.1, 3)[1].X[0, 0])
+    X["C"] = (X["A"] == held).astype(float)  # varies only while this cell is fitted
     X["D"] = 0.0
     found = varying_in_training(ExpressionData.from_frame(X, tfs=["A", "B"]), 0.1, (0, 1, 2, 3))
     assert found.genes == ("A", "B", "D")  # a gene that never varies is for the caller to drop
     assert "1 genes dropped" in found.notes[-1]
     assert varying_in_training(found, 0.0, (0,)) is found
+    with pytest.raises(ValueError, match=r"hold_out_cells=0\.9 leaves 1 of 11 cells"):
+        varying_in_training(found, 0.9, (0,))
     with pytest.raises(ValueError, match="no regulator varies"):
         varying_in_training(ExpressionData.from_frame(X[["B", "C"]], tfs=["C"]), 0.1, (3,))
 

@@ -107,7 +107,7 @@ def ablate(
     Examples
     --------
     >>> from pyrogrn.models.simulators import simulate_linear
-    >>> toy = simulate_linear(num_genes=8, num_tfs=3, num_cells=60, seed=0)
+    >>> toy = simulate_linear(num_genes=8, num_tfs=3, num_cells=60, edge_probability=0.4, seed=0)
     >>> known = PriorNetwork.from_edges(toy.network[["source", "target"]], name="known")
     >>> found = ablate(toy.data, {"known": known}, truth=toy.network, seeds=(0, 1), hold_out_cells=0,
     ...                effort=Effort(2, 20, 20), backend="serial", progress=False)
@@ -119,7 +119,7 @@ def ablate(
         raise ValueError("no sources of knowledge: pass at least one network (--prior NAME=FILE)")
     if not all(isinstance(seed, int | np.integer) and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds are {list(seeds)}; expected whole numbers of at least 0")
-    given = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
+    given: dict[str, Sequence[Any]] = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
     given |= {} if strategies is None else {"strategies": strategies}
     for what, values in given.items():
         if isinstance(values, str) or not len(values):
@@ -139,7 +139,7 @@ def ablate(
     notes += [note for note in data.notes if note not in before]
     changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), networks)
     notes += _unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
-    ways = {}
+    ways: dict[str, Ways] = {}
     for method in methods:
         ways[method], dropped = _ways(method, strategies, trust)
         notes += dropped
@@ -261,8 +261,8 @@ def _ways(method: str, strategies: Sequence[str] | None, trust: Sequence[str | f
     fitting = [strategy for strategy in wanted if strategy in known]
     if not fitting:
         raise ValueError(
-            f"method {method} takes none of the strategies {wanted}: add one that it has ({', '.join(known)}), or leave "
-            "the method out"
+            f"method {method} takes none of the strategies {wanted}: add one that it has ({', '.join(known)}), or "
+            "leave the method out"
         )
     notes = [f"method {method} has no strategy '{strategy}': not run" for strategy in wanted if strategy not in known]
     ways: Ways = []
@@ -298,9 +298,9 @@ def _configuration(
         "seed": seed,
     }
     strategy, trust = canonical(method, strategy, trust, bool(change.sources))
-    held = trust if trust == SAMPLED else float(trust)
+    held = SAMPLED if trust == SAMPLED else float(trust)
     run = {"method": method, "strategy": strategy, "trust": held, "change": _content(change), "seed": int(seed)}
-    way = "" if held == SAMPLED else f", trust {held:g}"
+    way = "" if trust == SAMPLED else f", trust {_level(trust)}"
     return label, run | shared | {"name": f"{method} ({strategy}{way}), {change.name}, seed {seed}"}
 
 

@@ -124,10 +124,11 @@ def rate_bits(after: np.ndarray, before: np.ndarray) -> float:
     free = (p > 0) & (p < 1)
     q, p = q[free], p[free]
     excess = lambda delta: float((expit(logit(p) + delta) - q).sum())  # noqa: E731
-    if not p.size or excess(-SHIFT) > 0 or excess(SHIFT) < 0:  # no edge is left, or all are certain
-        return float("nan")
-    shifted = expit(logit(p) + brentq(excess, -SHIFT, SHIFT))
-    return float(kl_bits(shifted, p).sum())
+    if excess(-SHIFT) >= 0 or excess(SHIFT) <= 0:  # all are certain: no finite shift
+        delta = -SHIFT if excess(-SHIFT) >= 0 else SHIFT
+    else:
+        delta = brentq(excess, -SHIFT, SHIFT)
+    return float(kl_bits(expit(logit(p) + delta), p).sum())
 
 
 def log_score_bits(probability: np.ndarray, true: np.ndarray) -> np.ndarray:

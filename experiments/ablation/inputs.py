@@ -18,6 +18,7 @@ from ...models import ExpressionData
 from ...priors import PriorNetwork
 
 TENSORS = ("context", "perturbed", "time", "trajectory", "inputs", "covariates", "size_factor")
+LEAST_CELLS = 3  # to fit: with fewer nothing can be explained
 NETWORK_COLUMNS = ("source", "target", "probability", "sign", "evidence")
 
 
@@ -119,14 +120,21 @@ def varying_in_training(data: ExpressionData, share: float, seeds: Sequence[int]
     Raises
     ------
     ValueError
-        As `split_cells`; no regulator is left.
+        As `split_cells`; too few cells, or no regulator, are left.
     """
     if share == 0:
         return data
-    whole = set(data.without_constant_genes().genes)
+    every = replace(data, tfs=data.genes)
+    whole = set(every.without_constant_genes().genes)
     lost: set[str] = set()
     for seed in seeds:
-        lost |= whole - set(split_cells(data, share, seed)[0].without_constant_genes().genes)
+        train = split_cells(every, share, seed)[0]
+        if train.num_cells < LEAST_CELLS:
+            raise ValueError(
+                f"hold_out_cells={share:g} leaves {train.num_cells} of {data.num_cells} cells to fit, expected at "
+                f"least {LEAST_CELLS}: pass a smaller share, or 0"
+            )
+        lost |= whole - set(train.without_constant_genes().genes)
     if not lost:
         return data
     names = [gene for gene in data.genes if gene in lost]

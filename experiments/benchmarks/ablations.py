@@ -19,8 +19,7 @@ import torch
 from ...inference import Gibbs, fit
 from ...models import ExpressionData, LinearNetwork
 from ...priors import PriorNetwork
-from ..ablation import AblationResult, Change, Effort, ablate, standard_changes
-from ..ablation.no_refit import scale_source
+from ..ablation import AblationResult, Change, Effort, ablate, scale_source, standard_changes
 from .results import Results
 
 SEEDS = (0, 1, 2)  # of chains, cells held out, and damage
@@ -48,6 +47,7 @@ REPORTED = (
 )
 CONFIDENCE = 0.9
 NO_REFIT = "ecoli no refit"
+DONE = f"all, {EFFORT.num_chains} chains of {EFFORT.num_samples}"  # fits of another length are run again
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,20 @@ def run(folder: Path, results: Results, *, only: Sequence[str] = ()) -> None:
     if unknown:
         raise ValueError(f"no part {unknown[0]!r}: choose from {', '.join(names)}")
     results.resume()
-    if (not only or NO_REFIT in only) and results.value(NO_REFIT, "scaled", 0, "reliable") is None:
+    lacking = [n for n in only or names if results.value(n, DONE, "0-2", "parts_done") is None]
+    if NO_REFIT in lacking:
+        forget(results, NO_REFIT)
         no_refit(folder, results)
-    for part in parts():
-        if (not only or part.name in only) and results.value(part.name, "all", "0-2", "parts_done") is None:
-            add(results, part, ablation(part, folder))
+        results.add(NO_REFIT, DONE, "0-2", "parts_done", 1.0)
+    for part in (part for part in parts() if part.name in lacking):
+        found = ablation(part, folder)
+        forget(results, part.name)
+        add(results, part, found)
+
+
+def forget(results: Results, name: str) -> None:
+    """Drop the rows of a part: those of another effort, or of a run that was interrupted."""
+    results.rows = [row for row in results.rows if row["task"] != name]
 
 
 def ablation(part: Part, folder: Path, *, jobs: int = 1) -> AblationResult:
@@ -154,7 +163,7 @@ def add(results: Results, part: Part, result: AblationResult) -> None:
             for name in ("", ", lower", ", upper", ", never"):
                 value = row[name.removeprefix(", ") or "break_even"]
                 results.add(part.name, method, seeds, score + name, value)
-    results.add(part.name, "all", seeds, "parts_done", 1.0)
+    results.add(part.name, DONE, seeds, "parts_done", 1.0)
 
 
 def label(row: dict) -> str:

@@ -1,0 +1,113 @@
+"""PHOENIX through the command line: infer, predict, course, influence; bad input ends in one line."""
+
+import contextlib
+import io
+import json
+import signal
+import sys
+
+import pandas as pd
+import pytest
+from pyrogrn.experiments.cli import main
+
+COMMON = ["--method", "phoenix", "--time-key", "time", "--trajectory-key", "trajectory", "--restarts", 1, "--steps", 6]
+QUICK = ["--set", "guide.epochs=4", "--set", "guide.svi_steps=5", "--set", "guide.batch_size=6"]
+QUICK += ["--set", "model.hidden=3"]
+
+
+def call(*arguments) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    out, err = io.StringIO(), io.StringIO()
+    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["pyrogrn", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = keep
+        signal.signal(signal.SIGTERM, handler)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def courses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("courses")
+    code, _, err = call("simulate", "ode", "--genes", 8, "--trajectories", 12, "--seed", 1, "--out", folder / "sim")
+    assert code == 0, err
+    return folder / "sim"
+
+
+@pytest.fixture(scope="module")
+def fitted(courses):
+    out = courses.parent / "run"
+    prior = f"motif={courses / 'prior.csv'}"
+    code, _, err = call("infer", courses / "expression.h5ad", *COMMON, *QUICK, "--prior", prior, "--out", out)
+    assert code == 0, err
+    return out
+
+
+def test_infer_writes_everything(fitted):
+    names = {p.name for p in fitted.iterdir()}
+    assert {"edges.csv", "posterior.nc", "diagnostics.json", "report.html", "config.json", "model"} <= names
+    assert len(pd.read_csv(fitted / "edges.csv")) == 56
+    assert json.loads((fitted / "config.json").read_text())["method"] == "phoenix"
+    assert "share of all effects on the target" in (fitted / "report.html").read_text()
+
+
+def test_predictions(fitted, tmp_path):
+    out = tmp_path / "course.csv"
+    options = ["--times", "0,1,4", "--knockout", "G0002", "--genes", "G0001,G0002"]
+    code, _, err = call("course", fitted, *options, "--out", out)
+    assert code == 0, err
+    table = pd.read_csv(out)
+    assert len(table) == 3 * 8
+    assert table.loc[table["gene"] == "G0002", "mean"].abs().max() < 1e-6
+    assert out.with_suffix(".png").exists()
+    code, _, err = call("predict", fitted, "--knockout", "G0002", "--out", tmp_path / "ko.csv")
+    assert code == 0, err
+    assert list(pd.read_csv(tmp_path / "ko.csv"))[:5] == ["gene", "mean", "sd", "lower", "upper"]
+    code, _, err = call("influence", fitted, "--starts", 4, "--draws", 2, "--out", tmp_path / "who")
+    assert code == 0, err
+    written = {p.name for p in (tmp_path / "who").iterdir()}
+    assert {"influence.csv", "degrees.csv", "influence.png", "effects.png"} <= written
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--times", "0,x"], "--times 0,x"),
+        (["--times", "3,1"], "increasing"),
+        (["--times", "0,1", "--genes", "QQ"], "QQ"),
+        (["--times", "0,1", "--start", "nowhere"], "no trajectory"),
+        (["--times", "0,1", "--knockout", "G0001", "--overexpress", "G0001=2"], "clamped twice"),
+        (["--times", "0,1", "--level", 2], "--level"),
+    ],
+)
+def test_bad_courses(fitted, tmp_path, options, words):
+    code, _, err = call("course", fitted, *options, "--out", tmp_path / "c.csv")
+    assert code == 2
+    assert words in err
+    assert err.strip().count("\n") == 0
+    assert not (tmp_path / "c.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "phoenix"], "needs --time-key"),
+        ([*COMMON, "--edge-prior", "horseshoe"], "does not go with PHOENIX"),
+        ([*COMMON, "--set", "prior.scale=0.1"], "not used by PHOENIX"),
+        ([*COMMON, "--set", "guide.sparsifier=dash"], "needs prior knowledge"),
+        ([*COMMON, "--set", "model.coregulation=ppi"], "'ppi'"),
+        ([*COMMON, "--guide", "gibbs"], "do not go together"),
+        (["--method", "linear", "--time-key", "time"], "--time-key does not go with"),
+    ],
+)
+def test_bad_fits(courses, tmp_path, options, words):
+    code, _, err = call("infer", courses / "expression.h5ad", *options, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "run").exists()
