@@ -85,8 +85,8 @@ def influence_command(
     """Which genes drive the dynamics, and which pathways: OUT/influence.csv, degrees.csv, pathways.csv and figures.
 
     The influence of a gene is how far the others move, over a course from random levels, when its own is drawn anew
-    (Hossain et al. 2024, B.8), all in units of the fit, in which genes range from 0 to 1; the score of a pathway is that of its genes against random sets of as many, with Bonferroni and
-    Benjamini-Hochberg corrections.
+    (Hossain et al. 2024, B.8), all in units of the fit, in which genes range from 0 to 1; the score of a pathway is
+    that of its genes against random sets of as many, with Bonferroni and Benjamini-Hochberg corrections.
     """
     import numpy as np
     import torch

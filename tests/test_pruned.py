@@ -153,8 +153,8 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(courses, network, poster
     model = Phoenix.from_data(courses.data, networks=network, hidden=3)
     for stop in (step, 2):  # and once more, soon after it was taken up
         resume = load_checkpoint(tmp_path / "state.pt") if (tmp_path / "state.pt").exists() else None
+        callbacks = (Checkpoint(tmp_path / "state.pt", seconds=0), Stop(stop))
         with pytest.raises(KeyboardInterrupt):
-            callbacks = (Checkpoint(tmp_path / "state.pt", seconds=0), Stop(stop))
             fit(model, guide=QUICK, seed=4, callbacks=callbacks, resume=resume)
     again = fit(model, guide=QUICK, seed=4, resume=load_checkpoint(tmp_path / "state.pt"))
     np.testing.assert_array_equal(again.draws["W"], posterior.draws["W"])
