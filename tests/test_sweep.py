@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -135,13 +136,12 @@ def test_a_configuration_that_kills_its_process_fails_by_name():
     assert caught.value.results == [0, None, 2, 3, 4]
 
 
-def test_a_function_that_processes_cannot_read():
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    try:
-        with pytest.raises(SweepError, match=r"6 of 6 configurations failed .*ModuleNotFoundError: No module named"):
-            sweep(draw, SEEDS)
-    finally:
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+def test_a_function_that_processes_cannot_read(monkeypatch):
+    nowhere = types.ModuleType("only_in_this_process")
+    exec("def one(configuration):\n    return 1", nowhere.__dict__)
+    monkeypatch.setitem(sys.modules, nowhere.__name__, nowhere)
+    with pytest.raises(SweepError, match=r"6 of 6 configurations failed .*ModuleNotFoundError: No module named"):
+        sweep(nowhere.one, SEEDS)
 
 
 def test_bad_input(tmp_path):
