@@ -1,8 +1,6 @@
 """The command line: the main job, and every bad input in one line with exit code 2 and nothing half-written."""
 
-import contextlib
 import gzip
-import io
 import json
 import os
 import re
@@ -17,27 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.experiments.cli import main
+from command_line import call
 from pyrogrn.inference import EDGE_COLUMNS
 
 QUICK = ["--set", "guide.num_warmup=30", "--steps", "30", "--restarts", "2"]
-
-
-def call(*arguments) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

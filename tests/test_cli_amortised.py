@@ -1,18 +1,14 @@
 """Amortised guides from the command line: train a tiny one, infer with it, and every bad input in one line with exit
 code 2."""
 
-import contextlib
-import io
 import json
-import signal
-import sys
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.experiments.cli import main
+from command_line import call
 from pyrogrn.experiments.methods import AMORTISED, methods
 from pyrogrn.experiments.simulation import write_simulation
 from pyrogrn.inference import EDGE_COLUMNS, amortised
@@ -21,23 +17,6 @@ from pyrogrn.models.simulators import simulate_linear
 
 TINY = Family(genes=(14, 14), tf_share=(0.3, 0.3), types=(2, 2), cells=(60, 60), in_degree=(1.0, 2.0))
 LENGTH = ["--batches", 2, "--graphs", 2, "--steps", 20, "--iterations", 2]
-
-
-def call(*arguments) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

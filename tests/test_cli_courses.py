@@ -1,35 +1,14 @@
 """PHOENIX through the command line: infer, predict, course, influence; bad input ends in one line."""
 
-import contextlib
-import io
 import json
-import signal
-import sys
 
 import pandas as pd
 import pytest
-from pyrogrn.experiments.cli import main
+from command_line import call
 
 COMMON = ["--method", "phoenix", "--time-key", "time", "--trajectory-key", "trajectory", "--restarts", 1, "--steps", 6]
 QUICK = ["--set", "guide.epochs=4", "--set", "guide.svi_steps=5", "--set", "guide.batch_size=6"]
 QUICK += ["--set", "model.hidden=3"]
-
-
-def call(*arguments) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """The command line and its methods: the rows of `pyrogrn methods` run, options of other methods and bad values are
 refused in one line, cell types of CellOracle, screens."""
 
-import contextlib
-import io
 import json
-import signal
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +10,7 @@ import pandas as pd
 import pyrogrn
 import pytest
 import torch
-from pyrogrn.experiments.cli import main
+from command_line import call
 from pyrogrn.experiments.method_options import MODEL_OPTIONS, check_settings
 from pyrogrn.experiments.methods import methods
 from pyrogrn.experiments.options import EDGE_PRIOR_NAMES
@@ -49,23 +45,6 @@ QUICK = {
     "blocked": Blocked(),
 }
 PRIORS = {prior.__name__: prior for prior in EDGE_PRIORS}
-
-
-def call(*arguments) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, out.getvalue(), err.getvalue()
 
 
 def refused(out, *arguments) -> str:

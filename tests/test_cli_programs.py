@@ -1,37 +1,16 @@
 """Gene programs from the command line: what it writes, and every bad input in one line with exit code 2."""
 
-import contextlib
 import gzip
-import io
 import json
-import signal
-import sys
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.experiments.cli import main
+from command_line import call
 from pyrogrn.experiments.methods import methods
 from pyrogrn.experiments.options import make_loading_prior, parse_likelihoods, read_gene_sets
 from pyrogrn.priors import EDGE_PRIORS, LOADING_PRIORS, SpikeSlabLoading, write_gmt
-
-
-def call(*arguments) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,25 @@
+"""The command line as tests call it."""
+
+import contextlib
+import io
+import signal
+import sys
+
+from pyrogrn.experiments.cli import main
+
+
+def call(*arguments) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    out, err = io.StringIO(), io.StringIO()
+    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["pyrogrn", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = keep
+        signal.signal(signal.SIGTERM, handler)
+    return code, out.getvalue(), err.getvalue()
