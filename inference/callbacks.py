@@ -22,6 +22,8 @@ class FitState:
 
 
 class Callback(Protocol):
+    """Called with the state after every step, and closed when the fit ends, however it ends."""
+
     def __call__(self, state: FitState) -> None: ...
 
     def close(self) -> None: ...

@@ -64,11 +64,7 @@ def scaled_pairs(model: Phoenix, data: ExpressionData) -> Transitions:
     ValueError
         Data without times, or that lack genes of the fit.
     """
-    place = {gene: i for i, gene in enumerate(data.genes)}
-    missing = [gene for gene in model.genes if gene not in place]
-    if missing:
-        raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}. Pass the time course")
-    pairs = Transitions.from_data(data.select_genes(model.genes)).to(model.zero.device, model.zero.dtype)
+    pairs = Transitions.from_data(_in_order(model, data)).to(model.zero.device, model.zero.dtype)
     start, stop = ((value - model.low) / model.size for value in (pairs.start, pairs.stop))
     return Transitions(
         start, stop, pairs.dt / model.time_unit, pairs.observed, pairs.trajectory, pairs.names, pairs.genes
@@ -180,12 +176,10 @@ def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 5
         Another model, data that lack genes of the fit.
     """
     model = _phoenix(posterior, "velocities")
-    missing = [gene for gene in model.genes if gene not in set(data.genes)]
-    if missing:
-        raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}")
-    X = data.select_genes(model.genes).X
+    X = _in_order(model, data).X
     if not bool(torch.isfinite(X).all()):
-        raise ValueError(f"{int((~torch.isfinite(X)).sum())} values are missing: a velocity needs all genes of a cell")
+        missing = int((~torch.isfinite(X)).sum())
+        raise ValueError(f"{missing} values are missing: a velocity needs all genes of a cell, drop those cells")
     g = (X.to(model.zero) - model.low) / model.size
     weights, noise = weight_draws(posterior, num_draws, seed=seed)
     total = torch.zeros_like(g)
@@ -220,6 +214,15 @@ def final_levels(
     return table.assign(settled=1 - after.lost, control=control.levels[both, -1].mean(0))
 
 
+def _in_order(model: Phoenix, data: ExpressionData) -> ExpressionData:
+    """The genes of the fit, in its order."""
+    measured = set(data.genes)
+    missing = [gene for gene in model.genes if gene not in measured]
+    if missing:
+        raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}. Pass data that have them all")
+    return data.select_genes(model.genes)
+
+
 def _phoenix(posterior: "Posterior", what: str) -> Phoenix:
     if not isinstance(posterior.model, Phoenix):
         raise ValueError(f"{type(posterior.model).__name__} has no {what} of time courses: they are for PHOENIX")
@@ -236,10 +239,10 @@ def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:
     first = firsts.mean(0)
     unknown = sorted(set(start or {}) - set(model.genes))
     if unknown:
-        raise ValueError(f"start: {len(unknown)} genes are not in the fit: {some(unknown)}")
+        raise ValueError(f"start: {len(unknown)} genes are not in the fit: {some(unknown)}. Leave them out")
     wrong = [gene for gene, value in (start or {}).items() if not np.isfinite(value)]
     if wrong:
-        raise ValueError(f"start: levels of {some(wrong)} are not numbers")
+        raise ValueError(f"start: levels of {some(wrong)} are not numbers: leave those genes out")
     for gene, value in (start or {}).items():
         i = model.genes.index(gene)
         first[i] = (value - model.low[i]) / model.size[i]
@@ -249,7 +252,7 @@ def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:
 def _level(model: Phoenix, gene: str, value: float | None) -> float:
     """The level to clamp at, in units of the fit."""
     if gene not in model.genes:
-        raise ValueError(f"{gene!r} is not among the {len(model.genes)} genes of this fit")
+        raise ValueError(f"{gene!r} is not among the {len(model.genes)} genes of this fit: name measured genes")
     i = model.genes.index(gene)
     least = float(model.least[i]) * float(model.size[i]) + float(model.low[i])
     absolute = min(0.0, least) if value is None else value

@@ -254,9 +254,5 @@ def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
     return draws["W"][:, :, None], draws["noise_variance"][:, :, None]
 
 
-def _thin(posterior: Posterior) -> int:
-    return int(posterior.attributes.get("thin", 1))
-
-
 def _numbers(model: LinearNetwork | Symphony, buffer: str) -> np.ndarray:
     return getattr(model, buffer).double().cpu().numpy()

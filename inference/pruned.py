@@ -66,9 +66,10 @@ class Pruned(Sampler):
     num_chains
         Trainings. Default 2, the least for a comparison; each costs as much as the first.
     num_samples
-        Draws by chain.
+        Draws by chain. Default 100: an inclusion is known to 0.05, less than trainings differ by.
     svi_steps
-        Steps of variational inference, all pairs in each. Default 600.
+        Steps of variational inference, all pairs in each. Default 600; the check "ELBO settled" says where that is too
+        few.
 
     Raises
     ------
@@ -177,10 +178,9 @@ class Pruned(Sampler):
         pairs, _ = self._pairs(model)
 
         def fit(sparsifier: Sparsifier, training: Transitions, validation: Transitions, fold: int) -> Fold:
-            place = len(report.asked)
-            report.asked.append(place)
-            if place < len(report.folds):
-                return Fold(None, *report.folds[place])
+            report.asked += 1
+            if report.asked <= len(report.folds):
+                return Fold(None, *report.folds[report.asked - 1])
             found = self._run(model, training, validation, sparsifier, fold, report)
             if found.history.reason.startswith("diverged"):
                 raise BlowUp(found.history.reason, 0)
@@ -257,7 +257,7 @@ class Pruned(Sampler):
                 loss.backward()
                 optimizer.step()
                 bound.append(-float(loss.detach()))
-                report.refined(len(report.chains), step + 1, bound[-1])
+                report.refined(step + 1, bound[-1])
                 check_interrupt()
         state = {name: value.detach().clone() for name, value in guide.state_dict().items()}
         masks = {f"mask.{name}": mask.clone() for name, mask in network.masks().items()}
@@ -269,7 +269,7 @@ class Pruned(Sampler):
             "epochs": float(len(trained.history.train)),
             "best": float(trained.history.best),
         }
-        return {"guide": state, "masks": masks, "elbo": bound, "facts": facts, "reason": trained.history.reason}
+        return {"guide": state, "masks": masks, "elbo": bound, "facts": facts}
 
     def _annealed(self, step: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / self.svi_steps))
@@ -345,10 +345,10 @@ class _Report(Relay):
         self.chains: list[dict[str, Any]] = list(resume["chains"]) if resume else []
         self.stage: dict[str, Any] | None = resume["stage"] if resume else None
         self.state_now: Callable[[], dict[str, Any]] = self._state
-        self.asked: list[int] = []  # fits of the cross-validation, in order
-        self.ahead = len(GRID) * FOLDS * engine.epochs if engine.strength == "auto" else 0
+        self.asked = 0  # fits of the cross-validation that were asked for so far, always in the same order
         self.each = engine.epochs + engine.svi_steps
-        self.total = self.ahead + engine.num_chains * self.each
+        trials = len(GRID) * FOLDS if engine.strength == "auto" else 0
+        self.total = trials * engine.epochs + engine.num_chains * self.each
 
     def __call__(self, state: FitState) -> None:
         snapshot, place = state.snapshot, (len(self.folds), len(self.chains))
@@ -358,15 +358,17 @@ class _Report(Relay):
                 self.stage = snapshot()
             return self._state()
 
-        first = len(self.folds) * self.epochs if self.ahead and not self.chains else 0
-        first = self.ahead + len(self.chains) * self.each if self.chains or not self.ahead else first
         self.state_now = whole
-        self.tell(FitState(first + state.step, self.total, f"epoch {state.step}: {state.message}", whole))
+        self.tell(FitState(self._before() + state.step, self.total, f"epoch {state.step}: {state.message}", whole))
 
-    def refined(self, chain: int, step: int, bound: float) -> None:
+    def refined(self, step: int, bound: float) -> None:
         """A step of variational inference; resuming repeats these from the end of training."""
-        first = self.ahead + chain * self.each + self.epochs
-        self.tell(FitState(first + step, self.total, f"ELBO {bound:.5g}", self.state_now))
+        step = self._before() + self.epochs + step
+        self.tell(FitState(step, self.total, f"ELBO {bound:.5g}", self.state_now))
+
+    def _before(self) -> int:
+        """Steps of all that is done."""
+        return len(self.folds) * self.epochs + len(self.chains) * self.each
 
     def _state(self) -> dict[str, Any]:
         done = {"folds": list(self.folds), "chains": list(self.chains), "stage": self.stage}

@@ -1,7 +1,6 @@
 r"""The guide of PHOENIX's weights that survive pruning, and joint draws of them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyro
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import PhoenixParameters
 from ..models.phoenix_network import WEIGHTS
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from .posterior import Posterior, thin_of
 
 POSITIVE = ("trust", "weight_scale", "noise")
 FIRST_SPREAD = 0.1  # sd of logarithms and rates, and of a weight relative to the size of its layer, at the start
@@ -114,9 +111,7 @@ def parameters_of(model: Phoenix, values: Mapping[str, Tensor]) -> PhoenixParame
     return PhoenixParameters(**{name: values[name].reshape(shapes[name]) for name in PhoenixParameters._fields})
 
 
-def weight_draws(
-    posterior: "Posterior", number: int | None = None, *, seed: int = 0
-) -> tuple[PhoenixParameters, Tensor]:
+def weight_draws(posterior: Posterior, number: int | None = None, *, seed: int = 0) -> tuple[PhoenixParameters, Tensor]:
     """Weights ``(draw, ...)`` and noise ``(draw,)`` of the kept draws of a posterior, chain by chain.
 
     Parameters
@@ -134,7 +129,7 @@ def weight_draws(
         if name.startswith("phoenix.")
     }
     chains, kept = posterior.draws["W"].shape[:2]
-    thin = int(posterior.attributes.get("thin", 1))
+    thin = thin_of(posterior)
     pairs = [(chain, draw * thin) for chain in range(chains) for draw in range(kept)]
     if number is not None and number < len(pairs):
         chosen = np.random.default_rng(seed).choice(len(pairs), number, replace=False)

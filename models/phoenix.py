@@ -16,9 +16,8 @@ from .data import ExpressionData, some
 from .ode_solvers import RungeKutta, Solver, simulate
 from .phoenix_layers import PhoenixParameters, derivative
 from .phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
+from .relaxation import undisturbed_pairs
 from .transitions import Transitions
-
-LEAST_PAIRS = 8  # fewer cannot be split into what is learned from and what decides
 
 
 class Phoenix(Model):
@@ -102,7 +101,9 @@ class Phoenix(Model):
                 "use Normal, or the method trajectory, which takes every edge prior"
             )
         if edge_prior is not None and (edge_prior.scale.is_fixed or not _same(edge_prior.scale, Normal().scale)):
-            raise ValueError("the scale of Normal is not used by PHOENIX, whose weights have scales of their own")
+            raise ValueError(
+                "the scale of Normal is not used by PHOENIX, whose weights have scales of their own: leave it out"
+            )
         self.genes, self.hidden = transitions.genes, hidden
         regulators = self.genes if tfs is None else tuple(tfs)
         gene_indices(self.genes, dict.fromkeys(regulators, 0.0))
@@ -175,18 +176,9 @@ class Phoenix(Model):
         Raises
         ------
         ValueError
-            Constant genes, interventions, several contexts, data without times, and as `Transitions.from_data`.
+            Constant genes, and as `undisturbed_pairs`.
         """
-        if data.perturbed is not None and len(data.perturbed):
-            raise ValueError("time courses with interventions are not supported: leave out the perturbed trajectories")
-        if data.num_contexts > 1:
-            raise ValueError("time courses of several contexts: fit them one by one, or leave out the context key")
-        pairs = Transitions.from_data(data)
-        if pairs.num_pairs < LEAST_PAIRS:
-            raise ValueError(
-                f"{pairs.num_pairs} pairs of consecutive times: expected at least {LEAST_PAIRS}, add times or "
-                "trajectories"
-            )
+        pairs = undisturbed_pairs(data)
         low, size = _ranges(data)
         unit = pairs.dt.median() / 2
         pairs = replace(pairs, start=(pairs.start - low) / size, stop=(pairs.stop - low) / size, dt=pairs.dt / unit)

@@ -229,26 +229,38 @@ class TrajectoryStatistics:
         )
 
 
-def checked_transitions(data: ExpressionData) -> Transitions:
-    """The pairs of a complete time course.
+def undisturbed_pairs(data: ExpressionData) -> Transitions:
+    """The pairs of a time course of one context without interventions.
 
     Raises
     ------
     ValueError
-        What `TrajectoryStatistics.from_data` says of the data.
+        Interventions, several contexts, fewer than eight pairs, and as `Transitions.from_data`.
     """
     if data.perturbed is not None and len(data.perturbed):
         raise ValueError("time courses with interventions are not supported: leave out the perturbed trajectories")
     if data.num_contexts > 1:
         raise ValueError("time courses of several contexts: fit them one by one, or leave out the context key")
     transitions = Transitions.from_data(data)
-    if not bool(transitions.observed.all()):
-        missing = int((~transitions.observed).sum())
-        raise ValueError(f"{missing} ends of intervals are missing: fill them in, or drop those cells")
     if transitions.num_pairs < 8:
         raise ValueError(
             f"{transitions.num_pairs} pairs of consecutive times: expected at least 8, add times or trajectories"
         )
+    return transitions
+
+
+def checked_transitions(data: ExpressionData) -> Transitions:
+    """`undisturbed_pairs` of a complete time course.
+
+    Raises
+    ------
+    ValueError
+        What `TrajectoryStatistics.from_data` says of the data.
+    """
+    transitions = undisturbed_pairs(data)
+    if not bool(transitions.observed.all()):
+        missing = int((~transitions.observed).sum())
+        raise ValueError(f"{missing} ends of intervals are missing: fill them in, or drop those cells")
     return transitions
 
 

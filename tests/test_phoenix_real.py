@@ -53,7 +53,7 @@ def test_segments_begin_at_the_cuts():
 
 
 def test_pairs_apart_are_the_same_pairs_in_batches_of_pairs(study):
-    pairs = R.apart(study.training)
+    pairs = study.training.apart()
     assert pairs.num_pairs == 12
     assert torch.equal(pairs.start, study.training.start)
     assert [b.num_pairs for b in pairs.minibatches(5, torch.Generator().manual_seed(0))] == [5, 5, 2]

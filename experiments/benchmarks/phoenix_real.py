@@ -102,7 +102,7 @@ class Study:
 
     def fit(self, sparsifier: Sparsifier, seed: int) -> Trained[PhoenixNetwork]:
         """From fresh weights; every pair of the training course counts as a trajectory of its own."""
-        pairs = apart(self.training)
+        pairs = self.training.apart()
         network = PhoenixNetwork(self.genes, hidden=self.hidden, seed=seed)
         return train(
             network,
@@ -113,12 +113,6 @@ class Study:
             batch_size=min(PAIRS, max(1, pairs.num_pairs // LEAST_STEPS)),
             seed=seed,
         )
-
-
-def apart(transitions: Transitions) -> Transitions:
-    """Each pair named as a trajectory, so that minibatches are of pairs."""
-    number = transitions.num_pairs
-    return replace(transitions, trajectory=torch.arange(number), names=tuple(f"pair {i}" for i in range(number)))
 
 
 # -- data ----------------------------------------
