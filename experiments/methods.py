@@ -62,7 +62,7 @@ UNEARNED: dict[type, str] = {
     TrajectoryNetwork: "NOT calibrated: products of regulators and noise in their levels are left out",
     PMFGRN: "NOT calibrated: its probabilities were not found calibrated",
     LogitNormal: "NOT calibrated: its probabilities were not found calibrated",
-    Collaborative: "NOT calibrated: its probabilities were not found calibrated",
+    Collaborative: "NOT calibrated: the scale of the features collapses; use gibbs",
 }
 
 
@@ -113,7 +113,7 @@ def applies(guide: Any, prior: type[EdgePrior], model: type[Model] = LinearNetwo
     if prior in LOADING_PRIORS:
         return guide is not MapEstimate or prior is not SpikeSlabLoading
     if guide is Gibbs:
-        return prior is SpikeSlab
+        return prior is SpikeSlab or (prior is Collaborative and model is not Symphony)
     if guide is MapEstimate:
         return prior is not SpikeSlab  # degenerate where its scales are learned, which is the default
     if guide.name == "blocked":

@@ -59,7 +59,7 @@ def default_guide(model: Model) -> "Sampler | GuideFactory":
     if isinstance(model, NetREXCF):
         return BlockDescent() if isinstance(prior, ElasticNet) else MeanField()
     if "inclusion" in model.dims and "headroom" not in model.dims:
-        return MeanField() if isinstance(prior, Collaborative) else Gibbs()
+        return MeanField() if isinstance(prior, Collaborative) and isinstance(model, Symphony) else Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
         return Blocked()
     return MeanField()
@@ -247,8 +247,10 @@ def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int |
         return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
     if isinstance(model, NetREXCF):
         return False  # an energy whose weights are choices, no likelihood fitted to the noise
-    if isinstance(model.edge_prior, LogitNormal | Collaborative) or isinstance(model, PMFGRN):
+    if isinstance(model.edge_prior, LogitNormal) or isinstance(model, PMFGRN):
         return False  # their conditionals are exact, and their probabilities were not found calibrated
+    if isinstance(model.edge_prior, Collaborative) and not isinstance(guide, Gibbs):
+        return False  # features and their scale collapse in variational fits
     if isinstance(model, TrajectoryNetwork):
         return False  # products of regulators and noise in their levels are left out: its certain edges are 85% true
     if isinstance(model, FactorModel) and isinstance(guide, Blocked):

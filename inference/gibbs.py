@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models import RegressionNetwork
 from ..models.regression import NOISE_RATE, NOISE_SHAPE
-from ..priors import HardMask, Hyper, SpikeSlab
+from ..priors import EdgePrior, HardMask, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale, weighted
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
@@ -51,16 +51,12 @@ class GibbsKernel(MCMCKernel):
         For any other edge prior.
     """
 
+    collapsed_every = COLLAPSED
+
     def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
         prior = model.edge_prior
         allowed = prior.allowed
-        if isinstance(prior, HardMask):
-            prior = prior.base
-        if not isinstance(prior, SpikeSlab):
-            raise ValueError(
-                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use "
-                "SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
-            )
+        prior = self.spike_slab(prior.base if isinstance(prior, HardMask) else prior)
         if prior.edge_logit.family not in (None, dist.Normal):
             raise ValueError(
                 "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
@@ -105,6 +101,15 @@ class GibbsKernel(MCMCKernel):
         place = lambda v: pick(v).unsqueeze(1) if shared else pick(v).movedim(-1, 1).unsqueeze(-1)  # noqa: E731
         repeat = lambda v: v.repeat(1, 1, 1, self.num_chains) if shared else v  # noqa: E731
         return EdgeGroup(gram, repeat(place(self.model.anchor)), repeat(place(self.model.residual)), columns, shared)
+
+    def spike_slab(self, prior: EdgePrior) -> SpikeSlab:
+        """The prior that the moves are written for."""
+        if not isinstance(prior, SpikeSlab):
+            raise ValueError(
+                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use "
+                "SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
+            )
+        return prior
 
     # -- the Pyro kernel interface ----------------------------------------
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
@@ -162,9 +167,9 @@ class GibbsKernel(MCMCKernel):
             self._draw_missing(state)
         self._update_edges(state)
         self._update_noise(state)
-        self.hyper.update_inclusion(state)
+        self._update_inclusion(state)
         self.hyper.update_scales(state, self._location(state))
-        if self.count % COLLAPSED == 0:
+        if self.count % self.collapsed_every == 0:
             self._update_collapsed(state)
         if self.count % (1 if len(self.model.tfs) <= FEW_TFS else COLLAPSED) == 0:
             self._stretch(state)
@@ -238,16 +243,22 @@ class GibbsKernel(MCMCKernel):
                 self.generator,
             )
 
+    def _update_inclusion(self, state: State) -> None:
+        self.hyper.update_inclusion(state)
+
     def _update_collapsed(self, state: State) -> None:
         """Intercept and scales with every inclusion variable summed out, then the inclusion variables given them."""
-        density = MixtureDensity(
+        update_collapsed(self.hyper, self.mixture(state), state)
+
+    def mixture(self, state: State) -> MixtureDensity:
+        """The weights with every inclusion variable summed out."""
+        return MixtureDensity(
             state["W"],
             self._logit_terms(state),
             slab_scale(self.prior, state) / state["slab_scale"][:, None, None],
             self._location(state),
             self.allowed,
         )
-        update_collapsed(self.hyper, density, state)
 
     def _logit_terms(self, state: State) -> Tensor:
         """``(chain, tf or 1, target or 1)`` log-odds of inclusion without the intercept."""

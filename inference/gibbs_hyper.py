@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..priors import Hyper, SpikeSlab
+from .scoring_step import Evaluation, scoring_step
 from .streams import Source, normal, uniform
 
 State = dict[str, Tensor]
@@ -144,47 +145,18 @@ class HyperUpdates:
         if with_trust:
             weight[:, int(free_intercept) :] = self.prior.trust_prior.constants[0] ** -2
 
-        def log_density(value: Tensor) -> Tensor:
+        def evaluate(value: Tensor) -> Evaluation:
             linear = value @ design.T + offset
             fit = (present * linear - self.classes.count * torch.nn.functional.softplus(linear)).sum(1)
-            return fit - 0.5 * (weight * (value - mean) ** 2).sum(1)
-
-        def proposal(value: Tensor) -> tuple[Tensor, Tensor]:
-            p = torch.sigmoid(value @ design.T + offset)
+            log_density = fit - 0.5 * (weight * (value - mean) ** 2).sum(1)
+            p = torch.sigmoid(linear)
             gradient = (present - self.classes.count * p) @ design - weight * (value - mean)
             curvature = self.classes.count * p * (1 - p)
             information = torch.einsum("cm,mi,mj->cij", curvature, design, design) + torch.diag_embed(weight)
-            factor = torch.linalg.cholesky(information.double())
-            move = torch.cholesky_solve(gradient.double()[..., None], factor)[..., 0].to(value)
-            # far from the mode a full Newton step overshoots: limit it to 2 on the log-odds scale (symmetric in the
-            # reverse move)
-            return value + move.clamp(-2, 2), factor.to(value)
+            return log_density, gradient, information
 
-        def log_proposal(to: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
-            z = (factor.transpose(-1, -2) @ (to - centre)[..., None])[..., 0]
-            return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * z.square().sum(-1)
-
-        centre, factor = proposal(theta)
-        noise = torch.linalg.solve_triangular(factor.transpose(-1, -2), self.normal(theta)[..., None], upper=True)[
-            ..., 0
-        ]
-        new = centre + noise
-        inside = (
-            (new[:, int(free_intercept) :] >= 0).all(1)
-            if with_trust
-            else torch.ones(len(new), dtype=torch.bool, device=new.device)
-        )
-        safe = torch.where(inside[:, None], new, theta)
-        back, back_factor = proposal(safe)
-        ratio = (
-            log_density(safe)
-            - log_density(theta)
-            + log_proposal(theta, back, back_factor)
-            - log_proposal(safe, centre, factor)
-        )
-        u = uniform(ratio.shape, self.generator, ratio)
-        accepted = inside & (u.log() < ratio)
-        theta = torch.where(accepted[:, None], safe, theta)
+        positive = lambda value: (value[:, int(free_intercept) :] >= 0).all(1)  # noqa: E731
+        theta = scoring_step(theta, evaluate, self.generator, inside=positive)
         if free_intercept:
             state["edge_logit"] = theta[:, 0]
         if with_trust:
@@ -200,7 +172,7 @@ class HyperUpdates:
             linear = rest + trust @ self.classes.feature.T
             return (present * linear - self.classes.count * torch.nn.functional.softplus(linear)).sum(1)
 
-        state["trust"] = self._update_trust(state["trust"], density)
+        state["trust"] = self.update_trust(state["trust"], density)
 
     def _class_offset(self, state: State) -> Tensor:
         offset = state["edge_logit"][:, None]
@@ -385,14 +357,14 @@ class HyperUpdates:
                     self.accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
                 )
             if trust.shape[1]:
-                trust = self._update_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
+                trust = self.update_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
         state["slab_scale"], state["spike_ratio"] = slab, ratio
         if trust.shape[1]:
             state["trust"] = trust
         if "sign_trust" in state:
             self._update_sign_trust(state)
 
-    def _update_trust(self, trust: Tensor, density) -> Tensor:
+    def update_trust(self, trust: Tensor, density) -> Tensor:
         """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""
         for k in range(trust.shape[1]):
             name = f"trust[{k}]"

@@ -14,10 +14,12 @@ from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symphony
+from ..priors import Collaborative, HardMask
 from .callbacks import Callback, FitState
 from .elbo import log_joint
 from .gibbs import GibbsKernel
 from .gibbs_evidence import EvidenceKernel
+from .gibbs_filter import FilterKernel
 from .gibbs_hyper import State
 from .guides import constrain, latent_sites, random_starts
 from .interrupts import deferred_interrupts
@@ -51,7 +53,8 @@ class Sampler(ABC):
 
 @dataclass(frozen=True)
 class Gibbs(Sampler):
-    """The exact sampler: `GibbsKernel` of spike-and-slab networks, `factor_gibbs.sample` of factor models.
+    """The exact sampler: `GibbsKernel` of spike-and-slab networks, `FilterKernel` where edges recommend each other,
+    `EvidenceKernel` where they are observed too, `factor_gibbs.sample` of factor models.
 
     Parameters
     ----------
@@ -106,11 +109,7 @@ class Gibbs(Sampler):
                 f"{type(model).__name__}: use a variational guide"
             )
         started = time.monotonic()
-        kernel = (
-            EvidenceKernel(model, num_chains=self.num_chains, seed=seed)
-            if isinstance(model, Symphony)
-            else GibbsKernel(model, num_chains=self.num_chains, seed=seed)
-        )
+        kernel = kernel_of(model)(model, num_chains=self.num_chains, seed=seed)
         kernel.setup(self.num_warmup)
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         total = self.num_warmup + self.num_samples * self.thin
@@ -152,6 +151,14 @@ class Gibbs(Sampler):
                     )
                     return collector, history
         return collector, History("budget", *_table(record), time.monotonic() - started)
+
+
+def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
+    """The sampler of a network: with observed edges, with features of a `Collaborative` prior, or plain."""
+    if isinstance(model, Symphony):
+        return EvidenceKernel
+    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    return FilterKernel if isinstance(prior, Collaborative) else GibbsKernel
 
 
 def _table(record: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

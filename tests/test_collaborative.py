@@ -5,9 +5,10 @@ import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
+from pyrogrn.experiments.benchmarks.collaborative import simulate_modules
 from pyrogrn.inference import Blocked, MeanField, fit
 from pyrogrn.inference.elbo import log_joint
-from pyrogrn.models import ExpressionData, LinearNetwork
+from pyrogrn.models import LinearNetwork
 from pyrogrn.priors import Collaborative, HardMask, Hyper, Normal, PriorNetwork, SpikeSlab
 from sklearn.metrics import roc_auc_score
 
@@ -83,21 +84,9 @@ def test_the_scale_is_the_conditional_that_blocked_draws_from(tiny_data):
     assert difference == pytest.approx(float(density(step) - density(W)), rel=1e-3, abs=1e-2)
 
 
-def modules(seed, *, num_tfs=9, num_genes=60, num_cells=200, num_modules=3):
-    """Regulators act on the genes of their module: half of those, 2% of the others."""
-    rng = np.random.default_rng(seed)
-    same = rng.integers(num_modules, size=num_tfs)[:, None] == rng.integers(num_modules, size=num_genes)
-    present = rng.random((num_tfs, num_genes)) < np.where(same, 0.5, 0.02)
-    x = rng.normal(size=(num_cells, num_tfs))
-    y = x @ (present * rng.normal(0, 0.35, present.shape)) + rng.normal(size=(num_cells, num_genes))
-    tfs, genes = tuple(f"T{i}" for i in range(num_tfs)), tuple(f"G{i}" for i in range(num_genes))
-    X = torch.as_tensor(np.concatenate([x, y], 1), dtype=torch.float32)
-    return ExpressionData(X, tfs + genes, tfs), present, genes
-
-
 def test_modules_of_genes_are_found():
     """Edges between regulators and genes of one module recommend each other, in either strategy."""
-    data, present, genes = modules(0)
+    data, present, genes = simulate_modules(0)
     for prior, guide in (
         (Collaborative(strategy="scale", feature_scale=1.0), Blocked()),
         (Collaborative(feature_scale=1.0), MeanField(spread=0.5)),
