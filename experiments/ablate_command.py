@@ -75,9 +75,9 @@ def ablate_command(
     from .ablation import Effort, ablate, standard_changes
     from .ablation.output import write_figures
     from .ablation.page import write_page
-    from .cli import read_edges, say
     from .options import read_priors
     from .readers import read_expression, read_names
+    from .terminal import read_edges, say
 
     torch.set_num_threads(1)
     if out.exists() and not out.is_dir():

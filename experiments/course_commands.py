@@ -30,9 +30,9 @@ def course_command(
     import pandas as pd
 
     from ..inference import Posterior
-    from .cli import say, write_table
     from .options import parse_levels
     from .phoenix_figures import trajectories
+    from .terminal import say, write_table
 
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
@@ -99,9 +99,9 @@ def influence_command(
     from ..models import Phoenix
     from ..models.phoenix_layers import BlowUp
     from ..models.phoenix_network import effect_matrix
-    from .cli import say, write_table
     from .options import read_gene_sets
     from .phoenix_figures import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
+    from .terminal import say, write_table
 
     if min(starts, draws) < 1 or not 0 < level < 1:
         raise ValueError(f"--starts {starts}, --draws {draws}, --level {level}: expected at least 1, 1, and 0 to 1")

@@ -53,6 +53,14 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     return groups
 
 
+def parse_columns(text: str | None) -> list[str]:
+    """``"batch,age"`` → the columns."""
+    columns = [] if text is None else [name.strip() for name in text.split(",")]
+    if "" in columns or len(set(columns)) < len(columns):
+        raise ValueError(f"--covariates {text}: expected COL[,COL...], each column once")
+    return columns
+
+
 def _value(text: str) -> Any:
     for kind in (int, float):
         try:

@@ -38,9 +38,9 @@ def screen_command(
     tells.
     """
     from ..priors.screens import screen_to_network
-    from .cli import say
     from .readers import read_expression, read_names
     from .stored import about, read_stored
+    from .terminal import say
 
     if direction not in ("down", "up"):
         raise ValueError(f"--direction {direction}: choose down or up")

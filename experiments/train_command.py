@@ -38,7 +38,7 @@ def train_command(
     from ..inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
     from ..inference.amortised.evidence import CHANNELS
     from ..inference.amortised.training import LOSSES
-    from .cli import say
+    from .terminal import say
 
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
