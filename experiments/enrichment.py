@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
-from scipy.stats import rankdata
+from scipy.stats import false_discovery_control, rankdata
 
 from ..inference import Posterior
 
@@ -93,7 +93,7 @@ def enrich(
             "genes": np.tile(member.sum(0).astype(int), len(programs)),
             "auc": auc.ravel(),
             "pvalue": pvalue.ravel(),
-            "fdr": benjamini_hochberg(pvalue.ravel()),
+            "fdr": false_discovery_control(pvalue.ravel()),
             "direction": direction.ravel(),
         }
     )
@@ -121,12 +121,3 @@ def rank_test(values: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.nd
     excess = U - inside * outside / 2 - 0.5
     z = np.divide(excess, np.sqrt(variance), out=np.full_like(excess, -0.5), where=variance > 0)
     return U / (inside * outside), np.where(variance > 0, ndtr(-z), 1.0)
-
-
-def benjamini_hochberg(pvalue: np.ndarray) -> np.ndarray:
-    """(test,) smallest false discovery rate at which each test is rejected."""
-    order = np.argsort(-pvalue, kind="stable")
-    rate = pvalue[order] * len(pvalue) / np.arange(len(pvalue), 0, -1)
-    result = np.empty_like(rate)
-    result[order] = np.minimum.accumulate(rate).clip(max=1.0)
-    return result
