@@ -1,7 +1,6 @@
 """``pyrogrn infer``: its options."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import typer
@@ -131,6 +130,6 @@ def infer_command(
     and model/.
     """
     given = dict(locals())
-    from .infer_run import infer
+    from .infer_run import InferOptions, infer  # Torch is imported here, so that --help is quick
 
-    infer(SimpleNamespace(**given))
+    infer(InferOptions(**given))

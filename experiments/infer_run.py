@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from ..inference import Amortised, Bagging, Posterior, Progress, default_guide, fit
 from ..inference.amortised import KINDS
 from ..inference.diagnostics import verdict
-from ..models import MODELS, ExpressionData, FactorModel, LinearNetwork, Model, MuVI
+from ..models import MODELS, ExpressionData, FactorModel, LinearNetwork, Model, MuVI, Symphony
 from ..models.panel import panel_notes
 from ..models.relaxation import time_notes
 from .annotated import check_annotate, write_annotated
@@ -47,14 +48,52 @@ OF_SOME = (
 )
 
 
-def infer(options: Any) -> None:
-    """Run the command.
+@dataclass(frozen=True)
+class InferOptions:
+    """All options of ``pyrogrn infer`` by their Python names; `infer_command` declares them with their meaning and
+    defaults."""
 
-    Parameters
-    ----------
-    options
-        A namespace of all options of ``pyrogrn infer``, by their Python names (`infer_command` declares them with their
-        meaning and defaults).
+    expression: list[Path]
+    out: Path
+    method: str
+    tfs: Path | None
+    evidence: list[str] | None
+    evidence_list: list[str] | None
+    prior: list[str] | None
+    edge_prior: str | None
+    factors: int | None
+    gene_sets: list[str] | None
+    loading_prior: str | None
+    covariates: str | None
+    likelihood: list[str] | None
+    missing: bool
+    min_overlap: int | None
+    annotate: Path | None
+    layer: str | None
+    normalize: str
+    context_key: str | None
+    perturbation_key: str | None
+    time_key: str | None
+    trajectory_key: str | None
+    inputs: Path | None
+    nodes: Path | None
+    drop_constant: bool
+    guide: str | None
+    restarts: int | None
+    steps: int | None
+    seed: int
+    device: str
+    threads: int
+    level: float
+    top: int | None
+    truth: Path | None
+    settings: list[str] | None
+    overwrite: bool
+    resume: bool
+
+
+def infer(options: InferOptions) -> None:
+    """Run the command.
 
     Raises
     ------
@@ -139,7 +178,7 @@ def infer(options: Any) -> None:
 
 
 # -- before anything is computed ----------------------------------------
-def check(options: Any) -> None:
+def check(options: InferOptions) -> None:
     """Refuse options of other methods, and numbers out of range."""
     if options.method not in METHODS:
         raise ValueError(f"unknown method {options.method!r}: choose one of {', '.join(METHODS)}")
@@ -159,7 +198,7 @@ def check(options: Any) -> None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
 
 
-def model_options(options: Any, groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def model_options(options: InferOptions, groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What the model is made with, beside the data; files of knowledge are read."""
     if issubclass(METHODS[options.method], FactorModel):
         return _program_options(options, groups)
@@ -175,12 +214,12 @@ def model_options(options: Any, groups: dict[str, dict[str, Any]]) -> dict[str, 
     return chosen
 
 
-def edge_prior_name(options: Any) -> str:
+def edge_prior_name(options: InferOptions) -> str:
     """As the command line names it."""
     return options.edge_prior or EDGE_PRIOR_OF.get(options.method, "spike-slab")
 
 
-def _program_options(options: Any, groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _program_options(options: InferOptions, groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
     chosen: dict[str, Any] = {} if options.factors is None else {"num_factors": options.factors}
     loading_prior = options.loading_prior
     if loading_prior is None and groups["prior"]:
@@ -197,7 +236,7 @@ def _program_options(options: Any, groups: dict[str, dict[str, Any]]) -> dict[st
 
 
 # -- data ----------------------------------------
-def read(options: Any) -> ExpressionData:
+def read(options: InferOptions) -> ExpressionData:
     """The cells, with what is worth saying about them; says how many there are."""
     data = read_expression(
         options.expression,
@@ -230,10 +269,11 @@ def read(options: Any) -> ExpressionData:
 
 def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
     """What of the evidence was not used goes to the report with the notes of the data."""
-    notes = getattr(model, "evidence_notes", ())
-    for note in notes:
+    if not isinstance(model, Symphony):
+        return data
+    for note in model.evidence_notes:
         say(note)
-    return data.with_missing(data.missing, *notes) if notes else data
+    return data.with_missing(data.missing, *model.evidence_notes)
 
 
 def say_matching(model: Model) -> None:
@@ -243,7 +283,7 @@ def say_matching(model: Model) -> None:
 
 
 # -- results ----------------------------------------
-def described(options: Any, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
+def described(options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
     """What config.json says of the model."""
     if isinstance(model, FactorModel):
         return {
@@ -262,7 +302,7 @@ def described(options: Any, model: Model, chosen: dict[str, Any]) -> dict[str, A
 
 
 def write(
-    options: Any,
+    options: InferOptions,
     folder: Path,
     posterior: Posterior,
     data: ExpressionData,

@@ -62,7 +62,6 @@ UNEARNED: dict[type, str] = {
     TrajectoryNetwork: "NOT calibrated: products of regulators and noise in their levels are left out",
     PMFGRN: "NOT calibrated: its probabilities were not found calibrated",
     LogitNormal: "NOT calibrated: its probabilities were not found calibrated",
-    Collaborative: "NOT calibrated: the scale of the features collapses; use gibbs",
 }
 
 

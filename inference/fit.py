@@ -247,9 +247,10 @@ def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int |
         return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
     if isinstance(model, NetREXCF):
         return False  # an energy whose weights are choices, no likelihood fitted to the noise
-    if isinstance(model.edge_prior, LogitNormal) or isinstance(model, PMFGRN):
+    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    if isinstance(prior, LogitNormal) or isinstance(model, PMFGRN):
         return False  # their conditionals are exact, and their probabilities were not found calibrated
-    if isinstance(model.edge_prior, Collaborative) and not isinstance(guide, Gibbs):
+    if isinstance(prior, Collaborative) and not isinstance(guide, Sampler):
         return False  # features and their scale collapse in variational fits
     if isinstance(model, TrajectoryNetwork):
         return False  # products of regulators and noise in their levels are left out: its certain edges are 85% true

@@ -127,12 +127,7 @@ class GibbsKernel(MCMCKernel):
         flat = lambda *shape: uniform(shape, self.generator, like)  # noqa: E731
         W = 0.05 * gaussian(*like.shape) * self.allowed
 
-        def constant(hyper: Hyper, value: Tensor) -> Tensor:
-            if hyper.is_fixed:
-                return hyper.constants[0].expand(chains).clone()
-            inside = hyper.distribution().support.check(value.to(like))
-            return torch.where(inside, value.to(like), hyper.distribution().mean)  # a bounded hyperprior: start inside
-
+        constant = self.first_value
         prior = self.prior
         state: State = {
             "W": W,
@@ -155,6 +150,13 @@ class GibbsKernel(MCMCKernel):
             state["context_scale"] = 0.05 * (0.3 * gaussian(chains)).exp()
         self._refresh(state)
         return state
+
+    def first_value(self, hyper: Hyper, value: Tensor) -> Tensor:
+        """``(chain,)``: a fixed hyperparameter, else ``value``, or the prior's mean where that does not allow it."""
+        if hyper.is_fixed:
+            return hyper.constants[0].expand(self.num_chains).clone()
+        value, prior = value.to(self.probability), hyper.distribution()
+        return torch.where(prior.support.check(value), value, prior.mean)
 
     def sample(self, params: State) -> State:
         """One sweep: the next state."""

@@ -40,9 +40,10 @@ class MixtureDensity:
         wide, spike = slab[:, None, None] * self.widening, (slab * ratio)[:, None, None]
         absent = 0.5 * (self.W / spike) ** 2
         z = self.W / wide if self.location is None else self.W / wide - self.location
-        odds = eta + torch.log(spike / wide) + absent - 0.5 * z**2
-        softplus = torch.nn.functional.softplus
-        return softplus(odds) - softplus(eta) - spike.log() - absent, odds
+        present = eta + torch.log(spike / wide) - 0.5 * z**2
+        # not softplus(present + absent) − absent: where a weight is millions of spikes wide nothing would be left of it
+        terms = torch.logaddexp(present, -absent) - torch.nn.functional.softplus(eta) - spike.log()
+        return terms, present + absent
 
 
 Triple = tuple[Tensor, Tensor, Tensor]

@@ -13,6 +13,8 @@ from .gibbs import GibbsKernel
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import State, slab_scale
 
+# log-odds beyond which the differences of softplus are those of their arguments, and float32 would lose them
+SURE = 1e3
 POSITIVE = ("score_shift", "score_sd", "list_shift")  # moved in their logarithm; the correlation in its log-odds
 
 
@@ -101,7 +103,8 @@ class ObservedMixture(MixtureDensity):
 
     def __call__(self, edge_logit: Tensor, slab: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         terms, odds = super().__call__(edge_logit, slab, ratio)
-        return terms - softplus(odds) + softplus(odds + self.evidence), odds + self.evidence
+        sure = odds.clamp(max=SURE)
+        return terms - softplus(sure) + softplus(sure + self.evidence), odds + self.evidence
 
 
 class EvidenceKernel(GibbsKernel):
@@ -182,6 +185,7 @@ class EvidenceKernel(GibbsKernel):
         """Every parameter in turn, the inclusion variables summed out; `update_collapsed` draws those afterwards."""
         allowed = self.allowed
         _, odds = weights(state["edge_logit"], state["slab_scale"], state["spike_ratio"])
+        odds = odds.clamp(max=SURE)
 
         def density(values: State) -> Tensor:
             shaped = {name: values[name].unflatten(0, (-1, 1, 1)) for name in self.names}

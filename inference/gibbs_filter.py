@@ -1,5 +1,7 @@
 r"""The Gibbs sampler of a `Collaborative` prior: features of regulators and genes, with inclusion summed out."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -11,6 +13,8 @@ from .gibbs_hyper import State
 from .scoring_step import Evaluation, scoring_step
 
 SCALE_STEPS = 4  # of τ given its features, which cost next to nothing
+# log-likelihood ratio of an edge that is surely seen: float32 keeps sums of such terms, and not of millions
+SURE = 100.0
 STRETCHES = 2  # of τ with its features, a pass over the edges each
 
 
@@ -26,7 +30,8 @@ class FilterKernel(GibbsKernel):
     so that the features of a regulator, those of a gene, and the intercept with the trust each move by one
     Fisher-scoring proposal (`scoring_step`); τ moves given v and with v stretched along, u and v against each other and
     by a common rotation. The inclusion variables follow by an exact draw, every sweep: a partially collapsed Gibbs step
-    (van Dyk & Park 2008). It costs about ten passes over the edges beside the two of a sweep.
+    (van Dyk & Park 2008). It costs about fourteen passes over the edges beside the
+    two of a sweep, and one more for each source.
 
     Raises
     ------
@@ -42,17 +47,18 @@ class FilterKernel(GibbsKernel):
         self.filter: Collaborative = prior  # type: ignore[assignment]
         self.ranks = range(1, int(self.filter.rank) + 1)
         hyper = self.filter.feature_scale
-        self.scale_prior = None if hyper.is_fixed else hyper.distribution(False)
+        self.hyper.hyperprior["feature_scale"] = None if hyper.is_fixed else hyper.distribution(False)
 
     def spike_slab(self, prior: EdgePrior) -> SpikeSlab:
         """The prior given the features, without their term."""
-        if not isinstance(prior, Collaborative) or prior.strategy != "inclusion" or prior.knowledge is None:
+        if not isinstance(prior, Collaborative) or prior.strategy != "inclusion":
             raise ValueError(
                 "the Gibbs sampler of features is for the prior Collaborative with strategy 'inclusion', this is "
                 f"{type(prior).__name__} with {prior.strategy!r}: use the guides Blocked or MeanField"
             )
         plain = SpikeSlab(edge_probability=prior.edge_logit, slab_scale=prior.slab_scale, spike_ratio=prior.spike_ratio)
         plain.trust_prior, plain.sign_trust_prior = prior.trust_prior, prior.sign_trust_prior
+        assert prior.knowledge is not None, "models bind their prior"
         bound = plain.bind(prior.knowledge)
         bound.to(prior.rank)
         return bound  # type: ignore[return-value]
@@ -65,10 +71,7 @@ class FilterKernel(GibbsKernel):
         noise = lambda *shape: self.hyper.normal(like.new_empty(shape))  # noqa: E731
         for r in self.ranks:
             state[f"u_{r}"], state[f"v_{r}"] = noise(chains, like.shape[1], 1), 0.1 * noise(chains, 1, like.shape[2])
-        if self.scale_prior is None:
-            state["feature_scale"] = self.filter.feature_scale.constants[0].expand(chains).clone()
-        else:
-            state["feature_scale"] = 0.5 * (0.3 * noise(chains)).exp()
+        state["feature_scale"] = self.first_value(self.filter.feature_scale, 0.5 * (0.3 * noise(chains)).exp())
         return state
 
     def _logit_terms(self, state: State) -> Tensor:
@@ -80,7 +83,8 @@ class FilterKernel(GibbsKernel):
     def _update_collapsed(self, state: State) -> None:
         """Intercept and trust, features and their scale; then scales and inclusion variables as in the base."""
         _, odds = self.mixture(state)(state["edge_logit"], state["slab_scale"], state["spike_ratio"])
-        ratio = odds - state["edge_logit"][:, None, None] - self._logit_terms(state)  # L
+        # L; above SURE an edge is seen, and the terms of the density differ by constants alone
+        ratio = (odds - state["edge_logit"][:, None, None] - self._logit_terms(state)).clamp(max=SURE)
         self._move_coefficients(state, ratio)
         offset = (state["edge_logit"][:, None, None] + super()._logit_terms(state)).expand_as(ratio)
         u = torch.cat([state[f"u_{r}"] for r in self.ranks], dim=2)  # (chain, tf, rank)
@@ -93,7 +97,7 @@ class FilterKernel(GibbsKernel):
         sides = offset.mT, ratio.mT, self.allowed.mT
         v = scoring_step(v, lambda rows: of_rows(rows, u, *sides, scale), generator)
         u, v = self._rotate(*self._balance(u, v, scale))
-        if self.scale_prior is not None:
+        if not self.filter.feature_scale.is_fixed:
             scale = self._walk_scale(v, scale)
             v, scale = self._stretch_features(u, v, scale, offset, ratio)
         for r in self.ranks:
@@ -128,7 +132,8 @@ class FilterKernel(GibbsKernel):
                 precision[:, int(free) :] = spread**-2
             density = value.double().sum((1, 2)) - 0.5 * (precision * (theta - centre) ** 2).sum(1)
             gradient = torch.einsum("ctg,ktg->ck", slope, design) - precision * (theta - centre)
-            information = torch.einsum("ctg,ktg,ltg->ckl", weight, design, design) + torch.diag_embed(precision)
+            rows = [(weight * column).flatten(1) @ design.flatten(1).T for column in design]
+            information = torch.stack(rows, dim=1) + torch.diag_embed(precision)
             return density, gradient, information
 
         parts = ([state["edge_logit"][:, None]] if free else []) + ([state["trust"]] if trusted else [])
@@ -166,15 +171,11 @@ class FilterKernel(GibbsKernel):
         turn = turn * triangle.diagonal(dim1=-2, dim2=-1).sign()[:, None]  # uniform (Haar), which QR alone is not
         return u @ turn, v @ turn
 
-    def _log_scale_prior(self, scale: Tensor) -> Tensor:
-        """Of log τ."""
-        assert self.scale_prior is not None
-        return self.scale_prior.log_prob(scale) + scale.log()
-
     def _walk_scale(self, v: Tensor, scale: Tensor) -> Tensor:
         """τ given the features."""
         square, count = v.square().sum((1, 2)), v[0].numel()
-        density = lambda s: self._log_scale_prior(s) - count * s.log() - 0.5 * square / s**2  # noqa: E731
+        prior = partial(self.hyper.log_hyperprior, "feature_scale")
+        density = lambda s: prior(s) - count * s.log() - 0.5 * square / s**2  # noqa: E731
         for _ in range(SCALE_STEPS):
             new = scale * (self.hyper.step("feature_scale", scale) * self.hyper.normal(scale)).exp()
             accepted = self.hyper.accept("feature_scale", density(new) - density(scale), 0.44)
@@ -190,14 +191,15 @@ class FilterKernel(GibbsKernel):
         def terms(factor: Tensor) -> Tensor:
             return collapsed(offset + factor[:, None, None] * recommended, ratio, self.allowed).double().sum((1, 2))
 
+        prior = partial(self.hyper.log_hyperprior, "feature_scale")
         factor = torch.ones_like(scale)
         current = terms(factor)
         for _ in range(STRETCHES):
             name = "feature stretch"
             new = factor * (self.hyper.step(name, factor) * self.hyper.normal(factor)).exp()
             found = terms(new)
-            change = (found - current).to(scale) + self._log_scale_prior(scale * new)
-            accepted = self.hyper.accept(name, change - self._log_scale_prior(scale * factor), 0.44)
+            change = (found - current).to(scale) + prior(scale * new) - prior(scale * factor)
+            accepted = self.hyper.accept(name, change, 0.44)
             factor, current = torch.where(accepted, new, factor), torch.where(accepted, found, current)
         return v * factor[:, None, None], scale * factor
 
@@ -221,6 +223,6 @@ def of_rows(rows: Tensor, other: Tensor, offset: Tensor, ratio: Tensor, allowed:
     precision = sd[:, None, None] ** -2
     outer = (other[..., :, None] * other[..., None, :]).flatten(2)  # (chain, column, rank²)
     information = (weight @ outer).unflatten(-1, (rows.shape[-1],) * 2)
-    information = information + precision[..., None] * torch.eye(rows.shape[-1]).to(rows)
+    information = information + precision[..., None] * torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
     density = value.sum(-1) - 0.5 * (precision * rows**2).sum(-1)
     return density, slope @ other - precision * rows, information

@@ -81,7 +81,10 @@ class HyperUpdates:
     def log_hyperprior(self, name: str, value: Tensor) -> Tensor:
         """Log density of a scalar hyperparameter in its logarithm (density times value); zero when it is fixed."""
         density = self.hyperprior[name]
-        return torch.zeros_like(value) if density is None else density.log_prob(value) + value.log()
+        if density is None:
+            return torch.zeros_like(value)
+        inside = density.support.check(value)  # not every family says −∞ by itself
+        return torch.where(inside, density.log_prob(value) + value.log(), -math.inf)
 
     # -- random numbers ----------------------------------------
     def normal(self, like: Tensor) -> Tensor:
@@ -366,13 +369,15 @@ class HyperUpdates:
 
     def update_trust(self, trust: Tensor, density) -> Tensor:
         """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""
+        current = density(trust)
         for k in range(trust.shape[1]):
             name = f"trust[{k}]"
             new = trust.clone()
             new[:, k] = (trust[:, k] + self.step(name, trust[:, k]) * self.normal(trust[:, k])).abs()
             prior = -0.5 * (new[:, k] ** 2 - trust[:, k] ** 2) * self.prior.trust_prior.constants[0] ** -2
-            accepted = self.accept(name, density(new) - density(trust) + prior, 0.44)
-            trust = torch.where(accepted[:, None], new, trust)
+            found = density(new)
+            accepted = self.accept(name, (found - current).to(prior) + prior, 0.44)
+            trust, current = torch.where(accepted[:, None], new, trust), torch.where(accepted, found, current)
         return trust
 
     def _update_sign_trust(self, state: State) -> None:

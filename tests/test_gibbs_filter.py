@@ -2,16 +2,18 @@
 regulators."""
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks.collaborative import simulate_modules
 from pyrogrn.experiments.methods import methods
 from pyrogrn.inference import Blocked, Gibbs, MeanField, calibration, default_guide, fit
-from pyrogrn.inference.gibbs_filter import FilterKernel, collapsed, of_rows
+from pyrogrn.inference.gibbs_collapsed import MixtureDensity
+from pyrogrn.inference.gibbs_filter import SURE, FilterKernel, collapsed, of_rows
 from pyrogrn.inference.samplers import kernel_of
 from pyrogrn.inference.sbc import LinearDesign
 from pyrogrn.models import LinearNetwork
-from pyrogrn.priors import Collaborative, HardMask, SpikeSlab
+from pyrogrn.priors import Collaborative, HardMask, Hyper, SpikeSlab
 from test_calibration import FAILURE_RATE, run
 from test_collaborative import motif
 
@@ -95,6 +97,35 @@ def test_recommendations_help_where_genes_share_regulators():
     assert min(gain) > 0.003
 
 
+def test_float32_keeps_the_sums_that_decide(tiny_data):
+    """Weights of millions of spikes' width: the likelihood ratio is 1e6, what a move changes is 1."""
+    generator = torch.Generator().manual_seed(0)
+    W = 0.3 * torch.randn(1, 30, 300, generator=generator, dtype=torch.float64)
+    eta, slab, ratio = torch.tensor([-1.0]), torch.tensor([0.3]), torch.tensor([2e-4])
+    change = {}
+    for dtype in (torch.float32, torch.float64):
+        none = torch.zeros(1, 1, 1, dtype=dtype)
+        density = MixtureDensity(W.to(dtype), none, none + 1, None, torch.ones(30, 300, dtype=dtype))
+        before, after = (density(*(h.to(dtype) for h in (eta + d, slab, ratio)))[0] for d in (0.0, 0.01))
+        odds = density(eta.to(dtype), slab.to(dtype), ratio.to(dtype))[1]
+        assert float(odds.max()) > 1e6
+        seen = (odds - eta.to(dtype)).clamp(max=SURE)
+        moved = [collapsed((eta + d).to(dtype).expand_as(seen), seen, density.allowed) for d in (0.0, 0.01)]
+        change[dtype] = torch.stack([(after - before).double().sum(), (moved[1] - moved[0]).double().sum()])
+    torch.testing.assert_close(change[torch.float32], change[torch.float64], rtol=1e-3, atol=0.02)
+    assert change[torch.float64].abs().min() > 1
+
+
+@pytest.mark.parametrize("family", [dist.Uniform(0.0, 0.2), dist.Uniform(1.0, 3.0), dist.Beta(1.0, 1.0)])
+def test_a_bounded_scale_of_features_stays_inside(family, tiny_data):
+    names = [name for name in ("low", "high", "concentration1", "concentration0") if hasattr(family, name)]
+    hyper = Hyper(type(family), *(float(getattr(family, name)) for name in names))
+    model = LinearNetwork.from_data(tiny_data, edge_prior=Collaborative(feature_scale=hyper))
+    scale = fit(model, guide=Gibbs(num_chains=4, num_warmup=20, num_samples=40)).draws["feature_scale"]
+    assert family.support.check(torch.as_tensor(scale)).all()
+    assert (scale.std(1) > 0).all()
+
+
 def test_an_interrupted_chain_goes_on_to_the_same_numbers(tiny_data):
     make = lambda: FilterKernel(  # noqa: E731
         LinearNetwork.from_data(tiny_data, edge_prior=Collaborative(), networks=motif(tiny_data)), num_chains=2, seed=4
@@ -123,6 +154,10 @@ def test_it_is_chosen_where_it_is_exact_and_refused_elsewhere(tiny_data):
     with pytest.raises(ValueError, match="strategy 'inclusion', this is Collaborative with 'scale'"):
         fit(scaled, guide=Gibbs(1, 1, 1))
     assert not fit(model, guide=MeanField(), num_steps=3, num_draws=2, restarts=1, jit=False).calibrated
+    masked = LinearNetwork.from_data(
+        tiny_data, edge_prior=HardMask(Collaborative(strategy="scale")), networks=motif(tiny_data)
+    )
+    assert not fit(masked, guide=Blocked(), num_steps=3, num_draws=2, restarts=1, jit=False).calibrated
     table = methods()
     rows = table[(table["edge_prior"] == "Collaborative") & (table["guide"] == "gibbs")].set_index("method")
     assert rows.loc["linear", "calibrated"]

@@ -139,7 +139,8 @@ def fit_method(
     if isinstance(guide, Gibbs):
         guide = Gibbs(effort.num_chains, effort.num_warmup, effort.num_samples)
     if trust != SAMPLED and model.knowledge.sources:
-        if not isinstance(model, RegressionNetwork) or not isinstance(guide, Gibbs) or method in KINDS:
+        prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+        if not isinstance(model, RegressionNetwork) or not isinstance(prior, SpikeSlab) or method in KINDS:
             raise ValueError(
                 f"trust can be held at a value for spike-and-slab networks (strategies inclusion and scale), not for "
                 f"method {method} with {type(model.edge_prior).__name__}: use trust='sampled' there"

@@ -36,7 +36,7 @@ class HeldTrustUpdates(HyperUpdates):
     def _walk_trust(self, state: State, present: Tensor) -> None:
         """Nothing moves."""
 
-    def _update_trust(self, trust: Tensor, density) -> Tensor:
+    def update_trust(self, trust: Tensor, density) -> Tensor:
         return trust
 
 
