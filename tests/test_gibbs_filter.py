@@ -40,7 +40,7 @@ def test_features_are_calibrated():
 )
 def test_features_are_calibrated_in_every_setting(prior, design, informed):
     guide = Gibbs(num_chains=8, num_warmup=60, num_samples=100)
-    result = run(prior, guide, design, informed, num_simulations=60)
+    result = run(prior, guide, design, informed, num_simulations=40)
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
 
 
