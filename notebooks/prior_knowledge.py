@@ -502,5 +502,5 @@ worth()
 #   co-expression in the right line has 0.04%, and how often a gene responds to anything 11%.
 # - **Which source wins.** To tell who responds to a gene: the responses to it elsewhere, far before co-expression and a
 #   curated list. To tell the edges of a list: other lists, on the genes they name; motifs add half a percent point.
-# - **When it hurts.** With its trust learned, hardly ever in the ranking; probabilities suffer a little, and on real
-#   data the point cannot be told. With its trust fixed, once it is more wrong than believed.
+# - **When it hurts.** With its trust learned, never in the ranking, and in the probabilities only where they were too
+#   high without it. With its trust held at 3, on E. coli, from a third of its edges wrong on; until then it helps more.
