@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 from ..models import RegressionNetwork
 from ..priors import Collaborative, EdgePrior, HardMask, SpikeSlab
 from .gibbs import GibbsKernel
-from .gibbs_hyper import State
+from .gibbs_hyper import State, weighted
 from .scoring_step import Evaluation, scoring_step
 
 SCALE_STEPS = 4  # of τ given its features, which cost next to nothing
@@ -123,7 +123,7 @@ class FilterKernel(GibbsKernel):
             a = theta[:, 0] if free else state["edge_logit"]
             eta = a[:, None, None] + recommended
             if trusted:
-                eta = eta + torch.einsum("ck,ktg->ctg", theta[:, int(free) :], probability)
+                eta = eta + weighted(theta[:, int(free) :], probability)
             value, slope, weight = of_edges(eta, ratio, self.allowed)
             centre, precision = torch.zeros_like(theta), torch.full_like(theta, 1.0)
             if free:
@@ -146,7 +146,7 @@ class FilterKernel(GibbsKernel):
             rest = state["edge_logit"][:, None, None] + recommended
 
             def density(trust: Tensor) -> Tensor:
-                eta = rest + torch.einsum("ck,ktg->ctg", trust, probability)
+                eta = rest + weighted(trust, probability)
                 return collapsed(eta, ratio, self.allowed).double().sum((1, 2))
 
             state["trust"] = self.hyper.update_trust(theta[:, int(free) :], density)

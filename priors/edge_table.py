@@ -133,10 +133,12 @@ def _as_name(value: object) -> str:
 
 
 def show_pairs(edges: pd.DataFrame, rows: np.ndarray) -> str:
+    """The first three of ``rows`` as ``source -> target``, for a message."""
     return ", ".join(f"{s} -> {t}" for s, t in edges[["source", "target"]].iloc[rows[:3]].itertuples(index=False))
 
 
 def check_probability(probability: np.ndarray, name: str) -> None:
+    """``ValueError`` with the first row outside (0, 1) of the network ``name``."""
     wrong = np.flatnonzero(~((probability > 0.0) & (probability < 1.0)))
     if wrong.size:
         raise ValueError(
@@ -146,5 +148,6 @@ def check_probability(probability: np.ndarray, name: str) -> None:
 
 
 def check_default(probability: float) -> None:
+    """``ValueError`` for a default probability outside (0, 1)."""
     if not 0.0 < probability < 1.0:
         raise ValueError(f"`default_probability` is {probability!r}; expected a number in the open interval (0, 1)")
