@@ -1,19 +1,15 @@
 """SERGIO: moments of the Langevin equation, technical noise, random networks, its files and the command."""
 
-import contextlib
-import io
 import re
-import signal
-import sys
 from dataclasses import replace
 
 import anndata
+import command_line
 import numpy as np
 import pandas as pd
 import pyro
 import pytest
 import torch
-from pyrogrn.experiments.cli import main
 from pyrogrn.experiments.readers import read_expression, read_names
 from pyrogrn.experiments.simulation import write_sergio_simulation
 from pyrogrn.models.simulators import (
@@ -548,19 +544,8 @@ def test_other_refusals_of_the_files(tmp_path):
 
 def call(*arguments) -> tuple[int, str]:
     """Exit code and stderr of ``pyrogrn simulate sergio``."""
-    err = io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["pyrogrn", "simulate", "sergio", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
-    return code, err.getvalue()
+    code, _, err = command_line.call("simulate", "sergio", *arguments)
+    return code, err
 
 
 SMALL = ("--genes", 12, "--tfs", 3, "--types", 2, "--cells", 10)
