@@ -108,7 +108,7 @@ def flux(
     from ..inference import Posterior
     from ..inference.flux import flux_table
     from ..models import CellBox, FactorBox
-    from .panel_figures import plot_flux
+    from .figures.panels import plot_flux
 
     if draws < 2 or top < 1:
         raise ValueError(f"--draws {draws}, --top {top}: expected at least 2 draws and 1 gene")

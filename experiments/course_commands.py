@@ -30,8 +30,8 @@ def course_command(
     import pandas as pd
 
     from ..inference import Posterior
+    from .figures.courses import trajectories
     from .options import parse_levels
-    from .phoenix_figures import trajectories
     from .terminal import say, write_table
 
     if not 0 < level < 1:
@@ -99,8 +99,8 @@ def influence_command(
     from ..models import Phoenix
     from ..models.phoenix_layers import BlowUp
     from ..models.phoenix_network import effect_matrix
+    from .figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
     from .options import read_gene_sets
-    from .phoenix_figures import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
     from .terminal import say, write_table
 
     if min(starts, draws) < 1 or not 0 < level < 1:

@@ -14,7 +14,8 @@ from ..models import ExpressionData
 from ..priors import AlignmentReport
 from ..priors.edge_prior import TRUST_SCALE
 from ..priors.formats_files import replacing
-from . import figures, program_figures
+from . import figures
+from .figures import programs as program_figures
 from .program_tables import ProgramTables
 from .report_page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .report_parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges

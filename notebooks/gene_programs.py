@@ -30,7 +30,7 @@ import pandas as pd
 import pyrogrn
 from matplotlib.figure import Figure
 from pyrogrn import Blocked, Gibbs, MapEstimate, MeanField, fit
-from pyrogrn.experiments.program_figures import loading_forest, variance_explained
+from pyrogrn.experiments.figures.programs import loading_forest, variance_explained
 from pyrogrn.experiments.program_report import write_program_report
 from pyrogrn.experiments.program_tables import ProgramTables
 from pyrogrn.models import PPCA, ExpressionData, MuVI

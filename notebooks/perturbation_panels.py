@@ -40,7 +40,7 @@ from pyrogrn import (
 )
 from pyrogrn.experiments.baselines import Correlation
 from pyrogrn.experiments.figures import network_picture
-from pyrogrn.experiments.panel_figures import plot_flux, plot_unseen
+from pyrogrn.experiments.figures.panels import plot_flux, plot_unseen
 from pyrogrn.experiments.readers import read_expression
 from pyrogrn.models.knockdown_response import Responses, predict_knockdowns
 

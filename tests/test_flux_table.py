@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pyrogrn.experiments.panel_figures import plot_flux
+from pyrogrn.experiments.figures.panels import plot_flux
 from pyrogrn.inference import Gibbs, fit, flux
 from pyrogrn.inference.flux import flux_table
 from pyrogrn.models import FactorBox, LinearNetwork

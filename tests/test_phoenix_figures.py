@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pyrogrn.experiments import phoenix_figures as F
+from pyrogrn.experiments.figures import courses as F
 from pyrogrn.experiments.scores import balanced_accuracy
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from pyrogrn.experiments import program_figures
+from pyrogrn.experiments.figures import programs as program_figures
 from pyrogrn.experiments.program_report import write_program_report
 from pyrogrn.experiments.program_tables import ProgramTables
 from pyrogrn.inference import History

@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from pyrogrn.experiments import figures
-from pyrogrn.experiments.network_layout import layout
+from pyrogrn.experiments.figures.layout import layout
 from pyrogrn.experiments.report import out_degrees, write_report
 from pyrogrn.experiments.report_page import Cell, picture, table
 from pyrogrn.inference import Gibbs, History, MapEstimate, MeanField, fit

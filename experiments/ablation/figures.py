@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..figures import CHAINS, GREY, INK, KNOWN, PALE, nothing_to_draw, shortened, styled
+from ..figures.style import CHAINS, GREY, INK, KNOWN, PALE, nothing_to_draw, shortened, styled
 from .result import WAY
 
 LABELS = {

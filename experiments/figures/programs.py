@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from .figures import (
+from .style import (
     ACTIVATION,
     CHAINS,
     GREY,

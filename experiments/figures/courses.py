@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from ..inference.degrees import coregulation
-from .figures import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
-from .scores import balanced_accuracy
+from ...inference.degrees import coregulation
+from ..scores import balanced_accuracy
+from .style import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
 
 SIGNED = LinearSegmentedColormap.from_list("effects", [REPRESSION, "white", ACTIVATION])
 STRENGTH = LinearSegmentedColormap.from_list("strength", ["white", "#56B4E9", "#0072B2", "#04243d"])

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from .figures import GREY, INK, MAX_POINTS, nothing_to_draw, shortened, styled
+from .style import GREY, INK, MAX_POINTS, nothing_to_draw, shortened, styled
 
 EXPORT, IMPORT = "#0072B2", "#D55E00"
 

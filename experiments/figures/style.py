@@ -1,0 +1,83 @@
+"""What all figures share: colours, style and labels.
+
+Each figure is a function of plain tables and arrays that returns a ``matplotlib.figure.Figure``.
+
+No pyplot and no global state: a figure that is not kept is gone. Backgrounds are white, so that figures can be read on
+a dark page and printed. Colours are those of Okabe & Ito, distinguishable with any colour vision.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+ACTIVATION, REPRESSION = "#0072B2", "#D55E00"
+INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
+KNOWN = "#009E73"  # prior knowledge, and the truth
+CHAINS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#000000")
+MAX_POINTS = 50_000  # of a scatter plot: more cannot be seen, and take long
+WEIGHT_LABEL = "weight (sd of target per sd of regulator)"
+STYLE = {
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 8.0,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.framealpha": 0.9,
+    "legend.edgecolor": "none",
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw under `STYLE`, whatever the settings of the caller, which stay as they were."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def sign_colours(weight: np.ndarray) -> list[str]:
+    """Blue for activation, vermilion for repression."""
+    return [ACTIVATION if w >= 0 else REPRESSION for w in weight]
+
+
+def edge_label(source: str, target: str, weight: float) -> str:
+    """``A → B`` for activation, ``A ⊣ B`` for repression."""
+    return f"{shortened(source)} {'→' if weight >= 0 else '⊣'} {shortened(target)}"
+
+
+def shortened(name: str, limit: int = 18) -> str:
+    """A name that fits a label; ``$`` would start mathematics."""
+    name = name if len(name) <= limit else name[: limit - 1] + "…"
+    return name.replace("$", r"\$")
+
+
+def nothing_to_draw(ax: Axes, text: str) -> None:
+    """Say in the axes why there is nothing to draw."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
