@@ -3,65 +3,95 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:  # Dask is an extra
+    from distributed import Client
+
+Expression = Annotated[
+    list[Path],
+    typer.Argument(help="h5ad, zarr, or csv/tsv[.gz]; several files are several contexts, as of `infer`"),
+]
+Out = Annotated[Path, typer.Option(help="Folder for runs, tables, figures and report.html")]
+Prior = Annotated[list[str], typer.Option(help="NAME=FILE, a source of prior knowledge; repeatable")]
+Truth = Annotated[
+    Path | None,
+    typer.Option(help="Known network (source,target): scores of edges; without it bits and predictions"),
+]
+Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators; default every gene")]
+Method = Annotated[list[str] | None, typer.Option(help="A network method, or prior-only; repeatable [default: linear]")]
+Strategy = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How knowledge enters: inclusion, scale, mask, laplace, mask:laplace, ..., evidence (symphony), own; "
+        "repeatable [default: inclusion, or what the method has]"
+    ),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="sampled, or a number at which every source's trust is fixed; repeatable [default: sampled]"),
+]
+Corrupt = Annotated[str, typer.Option(help="Shares of edges moved to random places: 0.1,0.2,0.5")]
+Flip = Annotated[str, typer.Option(help="Shares of signs flipped")]
+Drop = Annotated[str, typer.Option(help="Shares of edges dropped")]
+HoldOut = Annotated[str, typer.Option(help="Shares of targets of which the sources say nothing")]
+Shuffle = Annotated[bool, typer.Option("--shuffle", help="Also sources shuffled with all degrees kept")]
+Damage = Annotated[
+    list[str] | None, typer.Option(help="Sources that are damaged, alone in the run; repeatable [default: all]")
+]
+Seeds = Annotated[str, typer.Option(help="Seeds of chains, held-out cells and damage")]
+HoldOutCells = Annotated[float, typer.Option(help="Share of cells that are predicted instead of fitted")]
+AllRegulators = Annotated[
+    bool, typer.Option("--all-regulators", help="Score also regulators without an edge in the truth")
+]
+Chains = Annotated[int, typer.Option(help="Chains of samplers, restarts of variational fits")]
+Steps = Annotated[int, typer.Option(help="Kept draws a chain; three quarters as many before them")]
+Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")]
+Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
+ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context")]
+PerturbationKey = Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene")]
+TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
+TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
+DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
+Backend = Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")]
+Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in an OUT that has runs; finished ones are not repeated")]
+
 
 def ablate_command(
-    expression: Annotated[
-        list[Path],
-        typer.Argument(help="h5ad, zarr, or csv/tsv[.gz]; several files are several contexts, as of `infer`"),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for runs, tables, figures and report.html")],
-    prior: Annotated[list[str], typer.Option(help="NAME=FILE, a source of prior knowledge; repeatable")],
-    truth: Annotated[
-        Path | None,
-        typer.Option(help="Known network (source,target): scores of edges; without it bits and predictions"),
-    ] = None,
-    tfs: Annotated[Path | None, typer.Option(help="Candidate regulators; default every gene")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="A network method, or prior-only; repeatable [default: linear]")
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How knowledge enters: inclusion, scale, mask, laplace, mask:laplace, ..., evidence (symphony), own; "
-            "repeatable [default: inclusion, or what the method has]"
-        ),
-    ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(help="sampled, or a number at which every source's trust is fixed; repeatable [default: sampled]"),
-    ] = None,
-    corrupt: Annotated[str, typer.Option(help="Shares of edges moved to random places: 0.1,0.2,0.5")] = "",
-    flip: Annotated[str, typer.Option(help="Shares of signs flipped")] = "",
-    drop: Annotated[str, typer.Option(help="Shares of edges dropped")] = "",
-    hold_out: Annotated[str, typer.Option(help="Shares of targets of which the sources say nothing")] = "",
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Also sources shuffled with all degrees kept")] = False,
-    damage: Annotated[
-        list[str] | None, typer.Option(help="Sources that are damaged, alone in the run; repeatable [default: all]")
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of chains, held-out cells and damage")] = "0,1,2",
-    hold_out_cells: Annotated[float, typer.Option(help="Share of cells that are predicted instead of fitted")] = 0.2,
-    all_regulators: Annotated[
-        bool, typer.Option("--all-regulators", help="Score also regulators without an edge in the truth")
-    ] = False,
-    chains: Annotated[int, typer.Option(help="Chains of samplers, restarts of variational fits")] = 4,
-    steps: Annotated[int, typer.Option(help="Kept draws a chain; three quarters as many before them")] = 400,
-    layer: Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")] = None,
-    normalize: Annotated[str, typer.Option(help="none, log1p-cpm or zscore")] = "none",
-    context_key: Annotated[str | None, typer.Option(help="Column of .obs: one network a context")] = None,
-    perturbation_key: Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene")] = None,
-    time_key: Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")] = None,
-    trajectory_key: Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")] = None,
-    drop_constant: Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")] = False,
-    backend: Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")] = "loky",
-    jobs: Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on in an OUT that has runs; finished ones are not repeated")
-    ] = False,
+    expression: Expression,
+    out: Out,
+    prior: Prior,
+    truth: Truth = None,
+    tfs: Tfs = None,
+    method: Method = None,
+    strategy: Strategy = None,
+    trust: Trust = None,
+    corrupt: Corrupt = "",
+    flip: Flip = "",
+    drop: Drop = "",
+    hold_out: HoldOut = "",
+    shuffle: Shuffle = False,
+    damage: Damage = None,
+    seeds: Seeds = "0,1,2",
+    hold_out_cells: HoldOutCells = 0.2,
+    all_regulators: AllRegulators = False,
+    chains: Chains = 4,
+    steps: Steps = 400,
+    layer: Layer = None,
+    normalize: Normalize = "none",
+    context_key: ContextKey = None,
+    perturbation_key: PerturbationKey = None,
+    time_key: TimeKey = None,
+    trajectory_key: TrajectoryKey = None,
+    drop_constant: DropConstant = False,
+    backend: Backend = "loky",
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    resume: Resume = False,
 ) -> None:
     """Ablate sources of prior knowledge: each alone, each left out, all, none, and damaged; what each is worth in bits,
     against a truth and in predicting cells, and at which damage it starts to hurt.
@@ -172,7 +202,7 @@ def number(option: str, text: str) -> float:
         raise ValueError(f"{option} {text}: expected numbers, separated by commas") from None
 
 
-def dask_client(address: str):
+def dask_client(address: str) -> "Client":
     """A client of a running scheduler; ``ValueError`` without Dask or without a scheduler there."""
     try:
         from distributed import Client

@@ -1,8 +1,12 @@
 """What commands share: a line for the person at the terminal, tables read and written."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:  # not at run time: `--help` waits for no pandas
+    import pandas as pd
 
 
 def say(text: str) -> None:
@@ -10,7 +14,7 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def read_edges(path: Path):
+def read_edges(path: Path) -> "pd.DataFrame":
     """Any network file as a table: an edge table of ours as it is, other formats through `PriorNetwork`."""
     import pandas as pd
 
@@ -29,7 +33,7 @@ def read_edges(path: Path):
     return PriorNetwork.read(path).to_frame()
 
 
-def write_table(table, path: Path) -> None:
+def write_table(table: "pd.DataFrame", path: Path) -> None:
     """A csv, written whole or not at all."""
     scratch = path.with_name(path.name + ".partial")
     try:

@@ -1,7 +1,9 @@
 r"""Conditional updates of the spike-and-slab hyperparameters, all from a few sums over edges."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -360,14 +362,14 @@ class HyperUpdates:
                     self.accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
                 )
             if trust.shape[1]:
-                trust = self.update_trust(trust, lambda value, s=slab, r=ratio: density(s, r, value))
+                trust = self.update_trust(trust, partial(density, slab, ratio))
         state["slab_scale"], state["spike_ratio"] = slab, ratio
         if trust.shape[1]:
             state["trust"] = trust
         if "sign_trust" in state:
             self._update_sign_trust(state)
 
-    def update_trust(self, trust: Tensor, density) -> Tensor:
+    def update_trust(self, trust: Tensor, density: Callable[[Tensor], Tensor]) -> Tensor:
         """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""
         current = density(trust)
         for k in range(trust.shape[1]):

@@ -1,6 +1,6 @@
 """Random numbers of one generator, or of several that each fill their own part of a tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +44,7 @@ def standard_gamma(concentration: Tensor, source: Source, *, axis: int = 0) -> T
     return torch.cat([torch._standard_gamma(part.contiguous(), generator=g) for part, g in pairs], axis)
 
 
-def _draw(function, shape: Sequence[int], source: Source, like: Tensor, axis: int) -> Tensor:
+def _draw(function: Callable[..., Tensor], shape: Sequence[int], source: Source, like: Tensor, axis: int) -> Tensor:
     if isinstance(source, torch.Generator):
         return function(shape, generator=source, device=like.device, dtype=like.dtype)
     count = len(source.generators)

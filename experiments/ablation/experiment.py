@@ -115,20 +115,7 @@ def ablate(
     ['no source', 'known']
     """
     effort = effort or Effort()
-    if not networks:
-        raise ValueError("no sources of knowledge: pass at least one network (--prior NAME=FILE)")
-    if not all(isinstance(seed, int | np.integer) and seed >= 0 for seed in seeds):
-        raise ValueError(f"seeds are {list(seeds)}; expected whole numbers of at least 0")
-    given: dict[str, Sequence[Any]] = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
-    given |= {} if strategies is None else {"strategies": strategies}
-    for what, values in given.items():
-        if isinstance(values, str) or not len(values):
-            raise ValueError(f"{what} is {values!r}: expected at least one, in a list")
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise ValueError(f"{what} has {twice[0]!r} more than once: give each once")
-    if not 0 <= hold_out_cells < 1:
-        raise ValueError(f"hold_out_cells is {hold_out_cells}; expected a share of at least 0 and below 1")
+    _refuse(networks, methods=methods, strategies=strategies, trust=trust, seeds=seeds, hold_out_cells=hold_out_cells)
     check_backend(backend, jobs, client)
     client = dask_client(client) if backend == "dask" else None
     for method in methods:
@@ -203,6 +190,32 @@ def ablate(
     if out is not None:
         result.write(folder)
     return result
+
+
+def _refuse(
+    networks: Mapping[str, PriorNetwork],
+    *,
+    methods: Sequence[str],
+    strategies: Sequence[str] | None,
+    trust: Sequence[str | float],
+    seeds: Sequence[int],
+    hold_out_cells: float,
+) -> None:
+    """What no experiment can be made of: nothing to compare, lists that are empty or repeat themselves, bad shares."""
+    if not networks:
+        raise ValueError("no sources of knowledge: pass at least one network (--prior NAME=FILE)")
+    if not all(isinstance(seed, int | np.integer) and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds are {list(seeds)}; expected whole numbers of at least 0")
+    given: dict[str, Sequence[Any]] = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
+    given |= {} if strategies is None else {"strategies": strategies}
+    for what, values in given.items():
+        if isinstance(values, str) or not len(values):
+            raise ValueError(f"{what} is {values!r}: expected at least one, in a list")
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise ValueError(f"{what} has {twice[0]!r} more than once: give each once")
+    if not 0 <= hold_out_cells < 1:
+        raise ValueError(f"hold_out_cells is {hold_out_cells}; expected a share of at least 0 and below 1")
 
 
 def _checked(changes: list[Change], networks: Mapping[str, PriorNetwork]) -> list[Change]:

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,7 @@ class HeldTrustUpdates(HyperUpdates):
     def _walk_trust(self, state: State, present: Tensor) -> None:
         """Nothing moves."""
 
-    def update_trust(self, trust: Tensor, density) -> Tensor:
+    def update_trust(self, trust: Tensor, density: Callable[[Tensor], Tensor]) -> Tensor:
         return trust
 
 

@@ -4,14 +4,16 @@ wrong."""
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro.distributions as dist
 
 from ...inference import Blocked, Gibbs, LowRank, MeanField, Posterior, fit
 from ...inference.calibration import Recalibration, expected_calibration_error
 from ...inference.sbc import LinearDesign
-from ...models import LinearNetwork
+from ...models import ExpressionData, LinearNetwork
 from ...models.simulators import simulate_linear
 from ...priors import EdgePrior, Horseshoe, Hyper, Normal, SpikeSlab
 from ..scores import average_precision
@@ -60,7 +62,7 @@ def run_direction(results: Results) -> None:
         )
 
 
-def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide) -> None:
+def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide: Any) -> None:
     """Parameters from the prior, data from the model, edges pooled over replicates; standard errors by leaving one
     replicate out."""
     pairs, coverages, seconds = [], [], []
@@ -131,7 +133,7 @@ def run_misspecified(folder: Path, results: Results) -> None:
                 )
 
 
-def fit_inclusion(data, truth, prior: SpikeSlab) -> tuple[np.ndarray, np.ndarray]:
+def fit_inclusion(data: ExpressionData, truth: pd.DataFrame, prior: SpikeSlab) -> tuple[np.ndarray, np.ndarray]:
     """Inclusion of every allowed edge and whether it exists, with a short run: 20 training networks."""
     model = LinearNetwork.from_data(data, edge_prior=prior)
     allowed = model.edge_prior.allowed.numpy()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -117,7 +118,7 @@ def modalities(results: Results, kind: str) -> None:
     """The same number of cells spent on knock-outs or on wild type."""
     task = f"modality, {kind}"
 
-    def network(data: ExpressionData, present: np.ndarray, **options) -> tuple[np.ndarray, np.ndarray]:
+    def network(data: ExpressionData, present: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         model = LinearNetwork.from_data(data, **options)
         posterior = fit(model, guide=ENGINE, seed=0)
         return posterior.moments["W"].inclusion, model.edge_prior.allowed.numpy()

@@ -8,7 +8,7 @@ from ...inference import Gibbs, fit
 from ...models import LinearNetwork
 from ...priors import PriorNetwork
 from ..scores import score_edges
-from ..tasks import sergio_task
+from ..tasks import Task, sergio_task
 from .results import Results, mean_se
 
 CORRUPTION = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -35,7 +35,7 @@ def run(folder: Path, results: Results) -> None:
             results.add(task.name, f"truth corrupted {fraction:.0%}", "0-2", key, *mean_se([r[key] for r in rows]))
 
 
-def score(task, network: PriorNetwork | None, seed: int) -> dict[str, float]:
+def score(task: Task, network: PriorNetwork | None, seed: int) -> dict[str, float]:
     """Fit with one source and score; the trust coefficient's posterior mean and sd."""
     model = LinearNetwork.from_data(task.data, networks={} if network is None else {"prior": network})
     posterior = fit(model, guide=Gibbs(), seed=seed)

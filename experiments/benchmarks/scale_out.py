@@ -8,6 +8,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def run_fits(results: Results) -> None:
     warm = [{"seed": FITS + i} for i in range(4)]  # what starts the workers and makes them import everything
     ways: dict[str, np.ndarray] = {}
 
-    def timed(name: str, function) -> None:
+    def timed(name: str, function: Callable[[], Any]) -> None:
         results.add(TASK, name, seeds, "load average before", os.getloadavg()[0])
         started = time.perf_counter()
         ways[name] = np.asarray(function())

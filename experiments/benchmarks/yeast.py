@@ -191,7 +191,7 @@ def registered(name: str) -> Callable[[int], Build]:
 
     def of_seed(seed: int) -> Build:
         def build(data: ExpressionData, networks: Mapping[str, PriorNetwork]) -> Posterior:
-            model = chosen.from_data(data, networks=networks)  # type: ignore[attr-defined]
+            model = chosen.from_data(data, networks=networks)
             return fit(model, guide=default_guide(model), num_draws=DRAWS, restarts=RESTARTS, seed=seed)
 
         return build

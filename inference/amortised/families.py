@@ -77,8 +77,8 @@ class Family:
             num_genes=genes,
             num_tfs=tfs,
             num_types=types,
-            sparsity=tuple(min(1.0, d / tfs) for d in self.in_degree),  # type: ignore[arg-type]
-            tf_edges=tuple(e * tfs for e in self.tf_edges),  # type: ignore[arg-type]
+            sparsity=tuple(min(1.0, d / tfs) for d in self.in_degree),
+            tf_edges=tuple(e * tfs for e in self.tf_edges),
             hubs=self.hubs,
             popularity=self.popularity,
             copying=self.copying,
