@@ -15,7 +15,7 @@ from ..inference.datatree import thin_of
 from ..inference.layout import padded
 from ..inference.moments import aligned
 from ..models import ExpressionData, FactorModel
-from ..priors import AlignmentReport, EdgePrior, HardMask
+from ..priors import AlignmentReport, EdgePrior
 from ..priors.formats_files import replacing
 from . import figures
 from .matching import align
@@ -387,7 +387,7 @@ def _trust(posterior: Posterior) -> list[str]:
     sources = posterior.coords["source"]
     if not sources:
         return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
-    if isinstance(prior, HardMask):
+    if prior.strategy == "mask":
         text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
         return [paragraph(text)]
     trust = posterior.trust()
@@ -465,8 +465,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
 
 
 def _references(posterior: Posterior) -> list[str]:
-    prior = edge_prior(posterior)
-    base = prior.base if isinstance(prior, HardMask) else prior
+    base = edge_prior(posterior).family
     priors = {
         "SpikeSlab": "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881",
         "Horseshoe": "regularised horseshoe: Piironen & Vehtari 2017, Electron J Stat 11:5018",
@@ -490,7 +489,8 @@ def _references(posterior: Posterior) -> list[str]:
 
 def _made(posterior: Posterior, command: str) -> list[str]:
     prior = edge_prior(posterior)
-    kind = f"HardMask({type(prior.base).__name__})" if isinstance(prior, HardMask) else type(prior).__name__
+    kind, family = type(prior).__name__, type(prior.family).__name__
+    kind = kind if prior.family is prior else f"{kind}({family})"
     return made(
         posterior,
         command,

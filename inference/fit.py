@@ -24,7 +24,7 @@ from ..models import (
     Symphony,
     TrajectoryNetwork,
 )
-from ..priors import Collaborative, ElasticNet, HardMask, LogitNormal
+from ..priors import Collaborative, ElasticNet, LogitNormal
 from .block_descent import BlockDescent
 from .callbacks import Callback, Checkpoint
 from .elbo import log_joint
@@ -55,7 +55,7 @@ def default_guide(model: Model) -> "Sampler | GuideFactory":
         return Pruned()
     if isinstance(model, Symphony) and model.has_evidence and model.existence_site == "W":
         return MeanField()  # the evidence is not linear in W
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     if isinstance(model, NetREXCF):
         return BlockDescent() if isinstance(prior, ElasticNet) else MeanField()
     if "inclusion" in model.dims and "headroom" not in model.dims:
@@ -247,7 +247,7 @@ def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int |
         return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
     if isinstance(model, NetREXCF):
         return False  # an energy whose weights are choices, no likelihood fitted to the noise
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     if isinstance(prior, LogitNormal) or isinstance(model, PMFGRN):
         return False  # their conditionals are exact, and their probabilities were not found calibrated
     if isinstance(prior, Collaborative) and not isinstance(guide, Sampler):

@@ -14,7 +14,7 @@ from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symphony
-from ..priors import Collaborative, HardMask
+from ..priors import Collaborative
 from .callbacks import Callback, FitState
 from .elbo import log_joint
 from .gibbs import GibbsKernel
@@ -157,7 +157,7 @@ def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
     """The sampler of a network: with observed edges, with features of a `Collaborative` prior, or plain."""
     if isinstance(model, Symphony):
         return EvidenceKernel
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     return FilterKernel if isinstance(prior, Collaborative) else GibbsKernel
 
 

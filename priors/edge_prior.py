@@ -70,6 +70,11 @@ class EdgePrior(nn.Module, ABC):
     signed_sources: tuple[str, ...] = ()
 
     @property
+    def family(self) -> "EdgePrior":
+        """The prior of the edges that may exist: itself, or what a mask lies over."""
+        return self
+
+    @property
     def sources(self) -> tuple[str, ...]:
         return () if self.knowledge is None else self.knowledge.sources
 

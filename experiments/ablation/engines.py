@@ -101,7 +101,7 @@ def edge_prior_of(strategy: str, networks: Mapping[str, PriorNetwork]) -> EdgePr
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
     prior = STRATEGIES[strategy]()
-    return prior.base if isinstance(prior, HardMask) and not networks else prior
+    return prior if networks else prior.family
 
 
 def canonical(method: str, strategy: str, trust: str | float, sources: bool) -> tuple[str, str | float]:
@@ -139,7 +139,7 @@ def fit_method(
     if isinstance(guide, Gibbs):
         guide = Gibbs(effort.num_chains, effort.num_warmup, effort.num_samples)
     if trust != SAMPLED and model.knowledge.sources:
-        prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+        prior = model.edge_prior.family
         if not isinstance(model, RegressionNetwork) or not isinstance(prior, SpikeSlab) or method in KINDS:
             raise ValueError(
                 f"trust can be held at a value for spike-and-slab networks (strategies inclusion and scale), not for "

@@ -14,7 +14,7 @@ from ...inference import Posterior
 from ...inference.datatree import to_datatree
 from ...inference.moments import aligned
 from ...inference.posterior import thin_of
-from ...priors import HardMask, SpikeSlab
+from ...priors import SpikeSlab
 
 GOOD_KHAT = 0.7  # above it the weights do not carry the target's answer (Vehtari et al. 2024)
 
@@ -66,8 +66,7 @@ def scale_source(posterior: Posterior, source: str, power: float = 0.0) -> Scale
     ValueError
         Another prior or way of entering, an unknown source.
     """
-    prior = posterior.model.edge_prior
-    base = prior.base if isinstance(prior, HardMask) else prior
+    base = posterior.model.edge_prior.family
     if not isinstance(base, SpikeSlab) or base.strategy != "inclusion" or "trust" not in posterior.draws:
         raise ValueError(
             "a source is scaled without refitting where it enters the log-odds of a spike-and-slab prior "
