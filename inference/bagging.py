@@ -51,6 +51,9 @@ class Bagging(Sampler):
     chains: int = 4
     name = "bagging"
     calibrated = False
+    draws_chains = False  # bags are independent
+    reads_cells = True
+    length_options = ("chains", "num_bags")
 
     def __post_init__(self) -> None:
         if self.chains < 1 or self.num_bags < self.chains or self.num_bags % self.chains:

@@ -59,6 +59,8 @@ class BlockDescent(Sampler):
     spread: float = 0.5
     name = "block-descent"
     calibrated = False
+    draws_chains = False  # the best restart, alone
+    length_options = ("restarts", "max_iterations")
 
     def __post_init__(self) -> None:
         if min(self.restarts, self.max_iterations) < 1 or self.tol <= 0 or self.spread < 0:

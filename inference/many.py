@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..models import LinearNetwork
 from ..priors import SpikeSlab
-from .fit import earns_badge
+from .choice import earns_badge
 from .gibbs import GibbsKernel
 from .gibbs_hyper import EdgeClasses, HyperUpdates, State, slab_scale, truncated_normal
 from .gibbs_sweep import EdgeGroup
@@ -129,7 +129,7 @@ def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int],
         bad = np.flatnonzero(~np.isfinite(trace).all(0))
         reason = f"diverged at sweep {bad[0] + 1}: log-likelihood is not finite" if len(bad) else "budget"
         history = History(reason, trace, steps, np.zeros(len(trace)), seconds)
-        badge = guide.calibrated and earns_badge(model, guide, None)
+        badge = earns_badge(model, guide, None)
         posterior = Posterior.from_collector(
             model, part, history, guide=guide.name, calibrated=badge, seed=seed, threshold=None
         )

@@ -4,8 +4,8 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symp
 from ..priors import Collaborative
 from .callbacks import Callback, FitState
 from .elbo import log_joint
+from .engines.base import Engine
 from .gibbs import GibbsKernel
 from .gibbs_evidence import EvidenceKernel
 from .gibbs_filter import FilterKernel
@@ -26,15 +27,16 @@ from .interrupts import deferred_interrupts
 from .moments import Collector
 from .svi import History
 
-AMORTISED = "amortised"  # the name of the guide in amortised/, which builds on this module
 NUTS_LIMIT = 30  # genes: beyond it the reference takes hours
 
 
 @dataclass(frozen=True)
-class Sampler(ABC):
+class Sampler(Engine, ABC):
     """Draws from the posterior of a model; asymptotically exact, so it carries the calibration badge."""
 
     calibrated = True
+    draws_chains = True
+    length_options = ("num_chains", "num_samples")
 
     @abstractmethod
     def run(
@@ -76,6 +78,9 @@ class Gibbs(Sampler):
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.thin) < 1 or self.num_warmup < 0:
             raise ValueError(f"{self}: expected at least one chain, one sample, thin >= 1 and no negative warm-up")
+
+    def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
+        return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
     def run(
         self,
@@ -200,6 +205,9 @@ class NUTS(Sampler):
     num_samples: int = 300
     spread: float = 0.3
     name = "nuts"
+
+    def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
+        return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
     def run(
         self,

@@ -156,6 +156,7 @@ class NetREXCF(Model):
     """
 
     name = "netrex-cf"
+    minibatches = False
     story = "hidden activities of regulators, and a low-rank filter of the prior networks"
     reference = "Wang et al. 2022, Commun Biol 5:1282"
 
