@@ -39,6 +39,8 @@ class Model(nn.Module, ABC):
     """What comes out: a ``network`` of regulators and targets, or gene ``programs``."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Fields of `ExpressionData` that it cannot do without."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """What it is made from that other models are not: ``evidence`` on edges, ``gene_sets``."""
     axes: ClassVar[tuple[str, str]] = ("tf", "target")
     """Dimensions of ``W``: regulators and targets of networks, factors and genes of programs."""
     weight_meaning: ClassVar[str] = (
