@@ -296,7 +296,9 @@ def engine_of(name: str) -> type[Engine]:
 
 def known_models() -> dict[str, type[Model]]:
     """Models by name: those of the package, then those whose rows were added to its own."""
-    return {model.name: model for model in (*MODELS, *(row.model for row in CHOICES if row not in OWN))}
+    added = [row.model for row in CHOICES if row not in OWN]
+    models: list[type[Model]] = [*MODELS, *added]
+    return {model.name: model for model in models}
 
 
 # -- what they say ----------------------------------------
@@ -352,8 +354,8 @@ def unearned(
         Cells in a minibatch; None: all at once.
     """
     if not engine.calibrated:
-        row = row_of_engine(type(engine))
-        return row.doubt or about(type(engine), model)
+        kind: Any = type(engine)
+        return row_of_engine(kind).doubt or about(kind, model)
     terms = Terms(engine, complete, batch_size)
     reasons = (row_of(model).unearned, row_of_prior(prior).unearned)
     said = (reason(terms) if callable(reason) else reason for reason in reasons)

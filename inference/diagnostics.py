@@ -205,8 +205,9 @@ def _settled(posterior: Posterior) -> Check:
     if "restart_agreement" in posterior.attributes:  # coordinate ascent
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
+        model: Any = posterior.model
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
-        return Check("ELBO settled", moved, tolerance(posterior.model), good, meaning)
+        return Check("ELBO settled", moved, tolerance(model), good, meaning)
     if "restart_objective" in posterior.attributes:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
         last = history.elbo[:, -2:]

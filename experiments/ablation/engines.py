@@ -151,7 +151,8 @@ def fit_method(
                 f"trust can be held at a value for spike-and-slab networks (strategies inclusion and scale), not for "
                 f"method {method} with {type(model.edge_prior).__name__}: use trust='sampled' there"
             )
-        return fit_held(model, float(trust), guide=guide, seed=seed)
+        network: Any = model  # of regressions: it has a Gibbs sampler
+        return fit_held(network, float(trust), guide=guide, seed=seed)
     posterior = fit(
         model,
         data if guide.reads_cells else None,
