@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ..inference import GUIDES, SAMPLERS, Amortised, Bagging, Blocked, MapEstimate, Pruned
-from ..inference.choice import about, applies, row_of, row_of_prior, unearned
-from ..models import MODELS, LinearNetwork, Model, Phoenix
+from ..inference.choice import about, applies, known_models, row_of, row_of_prior, unearned
+from ..models import LinearNetwork, Model, Phoenix
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, Laplace, Normal, SpikeSlab
 
 
@@ -59,7 +59,7 @@ def methods() -> pd.DataFrame:
     """Every method × prior × guide that works together: method, infers (network or programs), edge_prior,
     loading_prior, knowledge, guide, calibrated, note, reference."""
     rows = []
-    for model in MODELS:
+    for model in known_models().values():
         programs = model.infers == "programs"
         for prior in priors_of(model):
             names = ("", prior.__name__) if programs else (prior.__name__, "")

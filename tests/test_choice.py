@@ -395,6 +395,8 @@ def test_a_model_from_outside_goes_from_the_fit_to_the_report(registered, tmp_pa
 def test_an_exact_engine_on_a_model_from_outside_says_why_it_has_no_badge(registered):
     assert unearned(Ridge, Normal, NUTS()) == "NOT calibrated: a toy"
     assert applies(NUTS, Normal, Ridge)
+    (listed,) = methods().query("method == 'ridge' and edge_prior == 'Normal' and guide == 'nuts'").itertuples()
+    assert (listed.note, listed.knowledge) == ("NOT calibrated: a toy", "scale")
     assert not applies(Gibbs, SpikeSlab, Ridge)
 
 
