@@ -254,8 +254,8 @@ def simulate_shift(
         No gene, a gene that is no regulator or clamped twice, fewer than one step or draw, data without genes of the
         fit.
     """
-    model = posterior.model
-    if not isinstance(model, LinearNetwork):
+    model: Any = posterior.model
+    if not model.plain_regression:
         raise ValueError(f"{type(model).__name__} is no linear network: simulate_shift is for fits of `celloracle`")
     levels: dict[str, float | None] = {**dict.fromkeys(knockout), **(overexpress or {})}
     both = sorted(set(knockout) & set(overexpress or {}))
@@ -301,8 +301,7 @@ def simulate_shift(
 
 def _raw_weights(posterior: Posterior, num_draws: int, seed: int) -> torch.Tensor:
     """``(draw, gene, gene)`` effect of one unit of source on units of target, zero where there is no edge."""
-    model = posterior.model
-    assert isinstance(model, LinearNetwork), "checked by the caller"
+    model: Any = posterior.model
     drawn = posterior.draws["W"].reshape(-1, *posterior.draws["W"].shape[2:])
     if num_draws < len(drawn):
         drawn = drawn[np.random.default_rng(seed).choice(len(drawn), num_draws, replace=False)]

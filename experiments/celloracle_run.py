@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from ..inference.diagnostics import verdict
-from ..models import ExpressionData, LinearNetwork
+from ..models import ExpressionData
 from ..priors import PriorNetwork
 from .celloracle import celloracle, cells_of, links, unfit
-from .run import RunFolder, safe_name, write_outputs
+from .network_tables import safe_name
+from .run import RunFolder, write_outputs
 
 
 def run_celloracle(
@@ -85,9 +86,7 @@ def run_celloracle(
             folder = run.partial if alone else run.partial / safe_name(name)
             if not alone:
                 folder.mkdir()
-            model = posterior.model
-            assert isinstance(model, LinearNetwork), "CellOracle's"
-            own = cells_of(data, name).select_genes(model.genes)
+            own = cells_of(data, name).select_genes(posterior.model.genes)
             checks = write_outputs(folder, posterior, own, level=level, top=top, config=config, truth=truth)
             links(posterior).to_csv(folder / "links.csv", index=False, float_format="%.6g")
             written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))

@@ -107,7 +107,6 @@ def flux(
     intervals."""
     from ..inference import Posterior
     from ..inference.flux import flux_table
-    from ..models import CellBox, FactorBox
     from .figures.panels import plot_flux
 
     if draws < 2 or top < 1:
@@ -115,7 +114,6 @@ def flux(
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     table, shares = flux_table(posterior, context=context, level=level, num_draws=draws)
     write_table(table, out)
-    assert isinstance(posterior.model, FactorBox | CellBox)  # `flux_table` refuses others
     figure = plot_flux(table, shares, posterior.model.genes, top=top)
     figure.savefig(out.with_suffix(".png"), dpi=150, bbox_inches="tight")
     if table["settled"].iloc[0] < 1:

@@ -1,7 +1,7 @@
 """The commands ``pyrogrn course`` and ``pyrogrn influence``, of networks fitted to time courses by PHOENIX."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,7 +96,6 @@ def influence_command(
     from ..inference.influence import Forward, gene_influence, influence_table
     from ..inference.pathways import pathway_influence
     from ..inference.surviving import weight_draws
-    from ..models import Phoenix
     from ..models.phoenix_layers import BlowUp
     from ..models.phoenix_network import effect_matrix
     from .figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
@@ -109,8 +108,8 @@ def influence_command(
         raise ValueError(f"{out} is a file: choose another folder with --out")
     libraries = read_gene_sets(gene_sets or [])
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
-    model = posterior.model
-    if not isinstance(model, Phoenix):
+    model: Any = posterior.model
+    if not model.neural_ode:
         raise ValueError(f"{folder} is a fit of {model.name}: influence is for --method phoenix")
     weights, _ = weight_draws(posterior, draws, seed=seed)
     times = torch.linspace(0, float(model.durations().max()), 6)

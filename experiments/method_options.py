@@ -5,15 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..inference.amortised import KINDS
-from ..models import FactorModel, Model, MuVI
+from ..models import Model
 
-TIME_COURSES = ("trajectory", "phoenix")
-EDGE_PRIOR_OF = {  # where it is not the spike and slab
-    "cellbox": "laplace",
-    "netrex-cf": "elastic-net",
-    "phoenix": "normal",
-    "pmf-grn": "logit-normal",
-}
+OWN_UNITS = ("netrex-cf",)  # whose edge prior by default has its constants from the model
 # of `--set model.NAME=VALUE`, by method, with what each value must be
 MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "celloracle": {"estimator": str, "ridge": float, "lasso_scale": float, "num_bags": int},
@@ -34,12 +28,11 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "phoenix": {"hidden": int, "step": float, "coregulation": str},
 }
 KINDS_OF_VALUES = {str: "a word", int: "a whole number", float: "a number"}
-NEEDED = {
+NEEDED = {  # by what the model, or the method, cannot do without
     "celloracle": ("--prior", "the base GRN, outside which no edge exists"),
-    "trajectory": ("--time-key", "the column with the time of each cell"),
-    "phoenix": ("--time-key", "the column with the time of each cell"),
-    "factorbox": ("--perturbation-key", "the column that names the gene knocked down"),
-    "cellbox": ("--inputs", "a table of conditions x nodes with what acts on each node"),
+    "time": ("--time-key", "the column with the time of each cell"),
+    "perturbed": ("--perturbation-key", "the column that names the gene knocked down"),
+    "inputs": ("--inputs", "a table of conditions x nodes with what acts on each node"),
 }
 OF_NETWORKS = ("--tfs", "--prior", "--edge-prior", "--perturbation-key", "--truth")
 OF_PROGRAMS = ("--factors", "--loading-prior", "--covariates", "--missing", "--annotate")
@@ -69,31 +62,32 @@ def check_method_options(method: str, model: type[Model], given: Mapping[str, An
             raise ValueError(
                 f"{wrong[0]} does not go with --method {method}, which infers {infers}: {wrong[0]} is for {others}"
             )
-    if method == "symphony" and not (given["--evidence"] or given["--evidence-list"]):
-        raise ValueError("--method symphony needs --evidence or --evidence-list: without either it is --method linear")
-    if method in NEEDED and given[NEEDED[method][0]] is None:
-        option, what = NEEDED[method]
-        raise ValueError(f"--method {method} needs {option}: {what}")
+    if "evidence" in model.takes and not (given["--evidence"] or given["--evidence-list"]):
+        raise ValueError(f"--method {method} needs --evidence or --evidence-list: without either it is --method linear")
+    for need in (method, *model.needs):
+        option, what = NEEDED.get(need, (None, ""))
+        if option is not None and given[option] is None:
+            raise ValueError(f"--method {method} needs {option}: {what}")
 
 
 def _refused(method: str, model: type[Model]) -> list[tuple[tuple[str, ...], str, str]]:
     """Options, what the method infers, and whom the options are for."""
     rows: list[tuple[tuple[str, ...], str, str]] = []
-    if method == "cellbox":
+    if "inputs" in model.needs:
         rows.append((("--perturbation-key",), "responses to inputs", "panels of knock-downs"))
     else:
         rows.append((("--inputs", "--nodes"), "networks or programs without inputs", "--method cellbox"))
-    if method in TIME_COURSES:
+    if "time" in model.needs:
         rows.append((("--perturbation-key", "--context-key"), "one time course or several", "--method linear"))
     else:
         rows.append((("--time-key", "--trajectory-key"), "cells without times", "--method trajectory"))
-    if issubclass(model, FactorModel):
+    if model.infers == "programs":
         rows.append((OF_NETWORKS, "gene programs", "networks"))
-        if model is not MuVI:
+        if "gene_sets" not in model.takes:
             rows.append((OF_MUVI, "programs without gene sets from Gaussian data", "--method muvi"))
     else:
         rows.append(((*OF_PROGRAMS, *OF_MUVI), "a network", "gene programs (ppca, muvi)"))
-    if method != "symphony":
+    if "evidence" not in model.takes:
         rows.append((OF_SYMPHONY, "without evidence on edges", "--method symphony"))
     if method == "celloracle":
         infers = "the networks of cell types by an engine of its own on the CPU (--set model.estimator=NAME)"

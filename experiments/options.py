@@ -2,16 +2,17 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from ..inference import GUIDES, SAMPLERS, Amortised, Pruned
+from ..inference import GUIDES, SAMPLERS, Pruned
 from ..inference.amortised import load_weights
-from ..inference.samplers import Sampler
-from ..models import LIKELIHOODS
+from ..inference.choice import row_of
+from ..models import LIKELIHOODS, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
 from ..priors.evidence import read_scores
 
@@ -80,6 +81,14 @@ def make(kind: type, options: Mapping[str, Any], group: str) -> Any:
         return kind(**options)
     except TypeError as error:
         raise ValueError(f"--set {group}.*: {kind.__name__} refused {dict(options)}: {error}") from error
+
+
+def default_prior_name(model: type[Model]) -> str:
+    """What the command line calls the prior that a model has by default."""
+    names = {kind: name for table in (EDGE_PRIOR_NAMES, LOADING_PRIOR_NAMES) for name, kind in table.items()}
+    kind = row_of(model).prior
+    assert kind is not None, "every model of the package has one"
+    return names[kind.__name__]
 
 
 def make_edge_prior(name: str, options: Mapping[str, Any]) -> EdgePrior:
@@ -152,7 +161,7 @@ def parse_likelihoods(entries: Sequence[str]) -> str | dict[str, str]:
 def make_guide(
     name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None
 ) -> Any:
-    """The guide of that name, or the default's class with options.
+    """The guide of that name, or the default with options.
 
     ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to
     `fit`.
@@ -160,16 +169,13 @@ def make_guide(
     classes = {c.name: c for c in (*GUIDES, *SAMPLERS, Pruned)}
     if name is not None and name not in classes:
         raise ValueError(f"unknown guide {name!r}: choose one of {', '.join(classes)}")
-    kind = type(default) if name is None else classes[name]
-    options = dict(options)
-    if isinstance(default, Amortised) and name is None:
-        options.setdefault("weights", default.weights)
-    if issubclass(kind, Sampler):
-        places = {"block-descent": ("restarts", "max_iterations"), "bagging": ("chains", "num_bags")}
-        chains, length = places.get(kind.name, ("num_chains", "num_samples"))
-        for key, value in ((chains, restarts), (length, steps)):
+    kind, options = type(default) if name is None else classes[name], dict(options)
+    if kind.length_options is not None:
+        for key, value in zip(kind.length_options, (restarts, steps), strict=True):
             if value is not None:
                 options.setdefault(key, value)
+    if name is None:
+        options = {f.name: getattr(default, f.name) for f in fields(default)} | options
     return make(kind, options, "guide")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,13 @@ from ..priors.edge_prior import TRUST_SCALE
 from ..priors.formats_files import replacing
 from . import figures
 from .figures import programs as program_figures
-from .program_tables import ProgramTables
+from .program_tables import GeneSets, ProgramTables
+from .report_kind import ReportKind
 from .report_page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .report_parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 
 NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
 MIN_SHARE, MAX_LFSR, MAX_FDR = 0.01, 0.05, 0.05
-PRIORS = {
-    "HorseshoeLoading": "horseshoe: Carvalho, Polson & Scott 2010, Biometrika 97:465",
-    "SpikeSlabLoading": "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881",
-}
 
 
 def write_program_report(
@@ -100,6 +98,49 @@ def write_program_report(
     body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
     with replacing(Path(path)) as part:
         part.write_text(page("Gene programs", body), encoding="utf-8")
+
+
+class ProgramReport(ReportKind):
+    """Of gene programs: `ProgramTables` and `write_program_report`."""
+
+    def check(self, truth: pd.DataFrame | None) -> None:
+        if truth is not None:
+            raise ValueError("`truth` is a network, and this fit has programs: leave it out")
+
+    def tables(
+        self,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> ProgramTables:
+        return ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
+
+    def page(
+        self,
+        posterior: Posterior,
+        path: Path | str,
+        *,
+        data: ExpressionData | None,
+        diagnostics: pd.DataFrame | None,
+        alignment: Mapping[str, AlignmentReport],
+        command: str,
+        truth: pd.DataFrame | None,
+        predictive: tuple[np.ndarray, np.ndarray] | None,
+        tables: Any,
+    ) -> None:
+        write_program_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=diagnostics,
+            alignment=alignment,
+            command=command,
+            tables=tables,
+            predictive=predictive,
+        )
 
 
 # -- what was found ----------------------------------------------------------------------------------------------------
@@ -425,9 +466,8 @@ def _references(posterior: Posterior) -> list[str]:
         f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
         f"The model, {posterior.model.name}: {posterior.model.reference}.",
     ]
-    prior = type(posterior.model.edge_prior).__name__
-    if prior in PRIORS:
-        entries.append(f"Its prior on loadings, {PRIORS[prior]}.")
+    if posterior.model.edge_prior.reference:
+        entries.append(f"Its prior on loadings, {posterior.model.edge_prior.reference}.")
     return [
         *entries,
         "Local false sign rate: Stephens 2017, Biostatistics 18:275. R-hat: Vehtari et al. 2021, Bayesian Anal 16:667. "

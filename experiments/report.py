@@ -4,21 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import halfnorm
 
-from ..inference import Amortised, Posterior, Pruned
+from ..inference import Posterior
+from ..inference.choice import engine_of
 from ..inference.datatree import thin_of
 from ..inference.layout import padded
 from ..inference.moments import aligned
-from ..models import ExpressionData, FactorModel
-from ..priors import AlignmentReport, EdgePrior, HardMask
+from ..models import ExpressionData
+from ..priors import AlignmentReport
 from ..priors.formats_files import replacing
 from . import figures
 from .matching import align
+from .network_tables import NetworkTables
+from .program_report import ProgramReport
+from .program_tables import GeneSets
+from .report_kind import ReportKind
 from .report_page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .report_parts import (
     LEVEL,
@@ -53,7 +59,7 @@ COLUMNS = {
 def _columns(posterior: Posterior) -> dict[str, str]:
     """What the columns mean for this model and engine."""
     texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
-    if posterior.guide == Pruned.name:
+    if engine_of(posterior.guide).prunes:
         texts["inclusion"] = (
             "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "
             "how stable the edge is from training to training, not how probable: it is not calibrated."
@@ -135,7 +141,7 @@ class Results:
 
     def __init__(self, posterior: Posterior) -> None:
         moments = posterior.moments["W"]
-        allowed = edge_prior(posterior).allowed.cpu().numpy()
+        allowed = posterior.model.edge_prior.allowed.cpu().numpy()
         self.source, self.target = np.nonzero(allowed)
         self.tfs, self.genes = posterior.coords["tf"], posterior.coords["target"]
         self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
@@ -148,13 +154,6 @@ class Results:
         """All edges: ``source, target, weight, inclusion``."""
         names = {"source": np.asarray(self.tfs)[self.source], "target": np.asarray(self.genes)[self.target]}
         return pd.DataFrame(names | {"weight": self.weight, "inclusion": self.inclusion})
-
-
-def edge_prior(posterior: Posterior) -> EdgePrior:
-    """The prior on edges of the fitted model."""
-    prior = posterior.model.edge_prior
-    assert isinstance(prior, EdgePrior), "every network model has one"
-    return prior
 
 
 def _size(posterior: Posterior) -> str:
@@ -174,7 +173,8 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
     strict, loose = results.found[0.05], results.found[0.10]
     exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
-    if posterior.guide == Pruned.name:  # shares of draws, which promise nothing about false discoveries
+    made_by = engine_of(posterior.guide)
+    if made_by.prunes:  # shares of draws, which promise nothing about false discoveries
         stable = int((results.inclusion > 0.95).sum())
         text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
     elif strict:
@@ -193,11 +193,11 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     if posterior.calibrated and failed == []:
         like = f"the data follow {posterior.model.story}"
-        if posterior.guide == Amortised.name:
+        if made_by.learns_on_simulations:
             like = "the cells are like the simulated ones that the guide learned on"
         advice += f", and the probabilities mean what they say as far as {like}"
-    label = f"{strict:,} edges at 5% expected FDR" if posterior.guide != Pruned.name else "edges by pruning"
-    found = badge(label, True if strict and failed == [] and posterior.guide != Pruned.name else None)
+    label = "edges by pruning" if made_by.prunes else f"{strict:,} edges at 5% expected FDR"
+    found = badge(label, True if strict and failed == [] and not made_by.prunes else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
         f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "
@@ -267,7 +267,7 @@ def out_degrees(posterior: Posterior, *, level: float = LEVEL) -> pd.DataFrame:
     number = number.reshape(-1, number.shape[-1])
     tail = (1 - level) / 2
     lower, upper = np.quantile(number, [tail, 1 - tail], axis=0)
-    allowed = edge_prior(posterior).allowed.cpu().numpy()
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     mean = (posterior.moments["W"].inclusion * allowed).sum(1)
     return pd.DataFrame({"source": posterior.coords["tf"], "mean": mean, "lower": lower, "upper": upper})
 
@@ -283,7 +283,7 @@ def _enumerated(posterior: Posterior) -> Iterator[np.ndarray]:
         rows = {name: torch.as_tensor(value[start : start + block]) for name, value in flat.items()}
         values = {name: padded(model, name, value.to(model.constant)) for name, value in rows.items()}
         with torch.no_grad():
-            probability = edge_prior(posterior).inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
+            probability = posterior.model.edge_prior.inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
         yield rng.random(probability.shape) < probability
 
 
@@ -326,7 +326,7 @@ def _contexts(posterior: Posterior) -> list[str]:
     names, coords = posterior.coords["context"], posterior.coords
     spread = moments.mean.max(0) - moments.mean.min(0)
     clear = spread / np.maximum(np.sqrt((moments.sd**2).max(0)), 1e-12)
-    clear = np.where((shared.inclusion > 0.5) & edge_prior(posterior).allowed.cpu().numpy(), clear, -1.0)
+    clear = np.where((shared.inclusion > 0.5) & posterior.model.edge_prior.allowed.cpu().numpy(), clear, -1.0)
     order = np.argsort(-clear, axis=None)[:15]
     place = [divmod(int(i), clear.shape[1]) for i in order if clear.flat[i] >= 0]
     rows = [
@@ -351,7 +351,7 @@ def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping
     numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
     numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
-    numbers["possible edges"] = f"{int(edge_prior(posterior).allowed.sum()):,}"
+    numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
     if data is not None and data.perturbed is not None:
         pairs = data.perturbed.cpu().numpy()
         numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
@@ -383,11 +383,11 @@ def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
 
 
 def _trust(posterior: Posterior) -> list[str]:
-    prior = edge_prior(posterior)
+    prior = posterior.model.edge_prior
     sources = posterior.coords["source"]
     if not sources:
         return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
-    if isinstance(prior, HardMask):
+    if prior.strategy == "mask":
         text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
         return [paragraph(text)]
     trust = posterior.trust()
@@ -465,22 +465,16 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
 
 
 def _references(posterior: Posterior) -> list[str]:
-    prior = edge_prior(posterior)
-    base = prior.base if isinstance(prior, HardMask) else prior
-    priors = {
-        "SpikeSlab": "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881",
-        "Horseshoe": "regularised horseshoe: Piironen & Vehtari 2017, Electron J Stat 11:5018",
-        "Laplace": "Bayesian lasso: Park & Casella 2008, J Am Stat Assoc 103:681",
-    }
+    prior = posterior.model.edge_prior.family
     entries = [
         f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
         f"The model, {posterior.model.name}: {posterior.model.reference}.",
     ]
-    if posterior.guide == Amortised.name:
+    if engine_of(posterior.guide).learns_on_simulations:
         entries.append("Its guide, GLAD and GRNULar: Shrivastava et al. 2020, ICLR; 2022, J Comput Biol 29:27.")
         entries.append("The cells it learned on, SERGIO: Dibaeinia & Sinha 2020, Cell Systems 11:252.")
-    if type(base).__name__ in priors:
-        entries.append(f"Its prior on edges, {priors[type(base).__name__]}.")
+    if prior.reference:
+        entries.append(f"Its prior on edges, {prior.reference}.")
     return [
         *entries,
         "Local false sign rate: Stephens 2017, Biostatistics 18:275. R-hat: Vehtari et al. 2021, Bayesian Anal 16:667.",
@@ -489,8 +483,9 @@ def _references(posterior: Posterior) -> list[str]:
 
 
 def _made(posterior: Posterior, command: str) -> list[str]:
-    prior = edge_prior(posterior)
-    kind = f"HardMask({type(prior.base).__name__})" if isinstance(prior, HardMask) else type(prior).__name__
+    prior = posterior.model.edge_prior
+    kind, family = type(prior).__name__, type(prior.family).__name__
+    kind = kind if prior.family is prior else f"{kind}({family})"
     return made(
         posterior,
         command,
@@ -498,7 +493,47 @@ def _made(posterior: Posterior, command: str) -> list[str]:
     )
 
 
-__all__: Sequence[str] = ("out_degrees", "write_report")
+class NetworkReport(ReportKind):
+    """Of networks: `NetworkTables` and `write_report`."""
+
+    def tables(
+        self,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> NetworkTables:
+        return NetworkTables(posterior, level)
+
+    def page(
+        self,
+        posterior: Posterior,
+        path: Path | str,
+        *,
+        data: ExpressionData | None,
+        diagnostics: pd.DataFrame | None,
+        alignment: Mapping[str, AlignmentReport],
+        command: str,
+        truth: pd.DataFrame | None,
+        predictive: tuple[np.ndarray, np.ndarray] | None,
+        tables: Any,
+    ) -> None:
+        write_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=diagnostics,
+            alignment=alignment,
+            command=command,
+            truth=truth,
+            predictive=predictive,
+        )
+
+
+REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}
+"""By what a model infers (`Model.infers`)."""
 
 
 def report(
@@ -515,27 +550,10 @@ def report(
     --------
     >>> report(posterior, "report.html", data)  # doctest: +SKIP
     """
-    predictive = None
-    if data is not None:
-        predictive = checked_cells(posterior.to_datatree(data))
-    if isinstance(posterior.model, FactorModel):
-        if truth is not None:
-            raise ValueError("`truth` is a network, and this fit has programs: leave it out")
-        from .program_report import write_program_report
-        from .program_tables import ProgramTables
-
-        write_program_report(
-            posterior,
-            path,
-            data=data,
-            diagnostics=posterior.diagnose(data),
-            alignment=posterior.model.knowledge.reports,
-            command=command,
-            tables=ProgramTables.collect(posterior, data) if posterior.draws else None,
-            predictive=predictive,
-        )
-        return
-    write_report(
+    kind = REPORTS[posterior.model.infers]
+    kind.check(truth)
+    predictive = None if data is None else checked_cells(posterior.to_datatree(data))
+    kind.page(
         posterior,
         path,
         data=data,
@@ -544,4 +562,8 @@ def report(
         command=command,
         truth=truth,
         predictive=predictive,
+        tables=kind.tables(posterior, data, level=LEVEL) if posterior.draws else None,
     )
+
+
+__all__: Sequence[str] = ("out_degrees", "report", "write_report")

@@ -13,10 +13,9 @@ import pandas as pd
 
 from ..inference import Checkpoint, Posterior, load_checkpoint
 from ..inference.diagnostics import to_records, verdict
-from ..models import ExpressionData, FactorModel
-from .program_report import write_program_report
-from .program_tables import GeneSets, ProgramTables
-from .report import write_report
+from ..models import ExpressionData
+from .program_tables import GeneSets
+from .report import REPORTS
 from .report_parts import checked_cells
 
 
@@ -101,16 +100,12 @@ def write_outputs(
 ) -> pd.DataFrame:
     """Tables, DataTree, diagnostics, report, configuration and the model; returns the diagnostics table.
 
-    Networks write edges.csv (and one by context); gene programs what `ProgramTables.write` says. ``truth`` is a known
+    The tables are those of `NetworkTables.write` or `ProgramTables.write`. ``truth`` is a known
     network; ``gene_sets`` are those to test programs without a set for, ``min_overlap`` the fewest genes of one.
     """
-    programs = isinstance(posterior.model, FactorModel)
-    tables = None
-    if programs:
-        tables = ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
-        tables.write(folder, top=top)
-    else:
-        _write_edges(folder, posterior, level=level, top=top)
+    kind = REPORTS[posterior.model.infers]
+    tables = kind.tables(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
+    tables.write(folder, top=top)
     tree = posterior.to_datatree(data)
     tree.to_netcdf(folder / "posterior.nc", engine="h5netcdf")
     checks = posterior.diagnose(data)
@@ -122,47 +117,18 @@ def write_outputs(
     (folder / "diagnostics.json").write_text(json.dumps(report, indent=1))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     posterior.save(folder / "model")
-    alignment, command, predictive = posterior.model.knowledge.reports, str(config["command"]), checked_cells(tree)
-    path = folder / "report.html"
-    if programs:
-        write_program_report(
-            posterior,
-            path,
-            data=data,
-            diagnostics=checks,
-            alignment=alignment,
-            command=command,
-            tables=tables,
-            predictive=predictive,
-        )
-    else:
-        write_report(
-            posterior,
-            path,
-            data=data,
-            diagnostics=checks,
-            alignment=alignment,
-            command=command,
-            truth=truth,
-            predictive=predictive,
-        )
+    kind.page(
+        posterior,
+        folder / "report.html",
+        data=data,
+        diagnostics=checks,
+        alignment=posterior.model.knowledge.reports,
+        command=str(config["command"]),
+        truth=truth,
+        predictive=checked_cells(tree),
+        tables=tables,
+    )
     return checks
-
-
-def _write_edges(folder: Path, posterior: Posterior, *, level: float, top: int | None) -> None:
-    edges = posterior.edges(level=level, top=top)
-    edges.to_csv(folder / "edges.csv", index=False, float_format="%.6g")
-    contexts = posterior.coords["context"]
-    if len(contexts) > 1:
-        for name in contexts:
-            posterior.edges(level=level, context=name, top=top).to_csv(
-                folder / f"edges_{safe_name(name)}.csv", index=False, float_format="%.6g"
-            )
-
-
-def safe_name(name: str) -> str:
-    """A context's name as a file or folder name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
 def file_digest(path: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import ExpressionData, LinearNetwork, Model
-from ..priors import HardMask, Normal
+from ..priors import Normal
 from .callbacks import Callback, FitState
 from .interrupts import deferred_interrupts
 from .moments import Collector
@@ -51,6 +51,9 @@ class Bagging(Sampler):
     chains: int = 4
     name = "bagging"
     calibrated = False
+    draws_chains = False  # bags are independent
+    reads_cells = True
+    length_options = ("chains", "num_bags")
 
     def __post_init__(self) -> None:
         if self.chains < 1 or self.num_bags < self.chains or self.num_bags % self.chains:
@@ -97,7 +100,7 @@ class _Bags:
             raise ValueError(
                 f"Bagging is for a LinearNetwork of one context, this is {kind}: fit one context at a time"
             )
-        prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+        prior = model.edge_prior.family
         if not isinstance(prior, Normal) or not prior.scale.is_fixed or prior.sources:
             raise ValueError(
                 "Bagging is ridge regression: it needs Normal(scale=...) with a fixed scale, alone without prior "

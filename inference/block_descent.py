@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..models import ExpressionData, Model
 from ..models.netrex_cf import NetREXCF
-from ..priors import HardMask
 from ..priors.elastic_net import ElasticNet
 from .callbacks import Callback, FitState
 from .interrupts import deferred_interrupts
@@ -60,6 +59,8 @@ class BlockDescent(Sampler):
     spread: float = 0.5
     name = "block-descent"
     calibrated = False
+    draws_chains = False  # the best restart, alone
+    length_options = ("restarts", "max_iterations")
 
     def __post_init__(self) -> None:
         if min(self.restarts, self.max_iterations) < 1 or self.tol <= 0 or self.spread < 0:
@@ -119,8 +120,7 @@ class Descent:
     """The blocks of one model's objective, in float64."""
 
     def __init__(self, model: NetREXCF) -> None:
-        prior = model.edge_prior
-        prior = prior.base if isinstance(prior, HardMask) else prior
+        prior = model.edge_prior.family
         if not isinstance(prior, ElasticNet):
             raise ValueError(
                 f"BlockDescent is for ElasticNet (alone or in HardMask), this model has {type(prior).__name__}: use "

@@ -16,12 +16,12 @@ from pyro import poutine
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model
+from .choice import engine_of
 from .elbo import by_restart, log_joint
 from .layout import is_edge_site, padded
 from .moments import EdgeMoments, aligned
 from .posterior import Posterior, thin_of
 from .predictive import predict_cells
-from .samplers import AMORTISED, NUTS, Gibbs
 from .storage import package_version
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
@@ -160,7 +160,7 @@ def attributes_of(posterior: Posterior) -> dict[str, Any]:
 
 def is_sampler(posterior: Posterior) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
-    return posterior.guide in {Gibbs.name, NUTS.name, AMORTISED}
+    return engine_of(posterior.guide).draws_chains
 
 
 # -- groups ----------------------------------------

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..models import PMFGRN, CellBox, ExpressionData, FactorBox, FactorModel, NetREXCF, Phoenix, TrajectoryNetwork
-from ..priors import HardMask
-from .block_descent import BlockDescent
+from .choice import engine_of
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .datatree import is_sampler, log_joint_of, thin_of
 from .factor_blocked import tolerance
-from .guides import Blocked, MapEstimate
 from .layout import is_edge_site
 from .moments import aligned
 from .posterior import Posterior
@@ -204,12 +202,13 @@ def _same_optimum(posterior: Posterior) -> Check:
 
 def _settled(posterior: Posterior) -> Check:
     history = posterior.history
-    if isinstance(posterior.model, FactorModel) and posterior.guide == Blocked.name:
+    if "restart_agreement" in posterior.attributes:  # coordinate ascent
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
+        model: Any = posterior.model
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
-        return Check("ELBO settled", moved, tolerance(posterior.model), good, meaning)
-    if posterior.guide == BlockDescent.name:  # the exact objective, until no restart falls by more than tol
+        return Check("ELBO settled", moved, tolerance(model), good, meaning)
+    if "restart_objective" in posterior.attributes:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
         last = history.elbo[:, -2:]
         share = np.abs(np.diff(last, axis=1)) / np.abs(last[:, -1:])
@@ -307,7 +306,7 @@ def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, 
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
     number = posterior.draws["W"].shape[0]
     because = None
-    if posterior.guide == MapEstimate.name:
+    if engine_of(posterior.guide).point:
         because = "A point estimate has no spread to compare: see whether the top edges agree."
     elif number < 2:
         because = f"Needs at least two {runs}, and there was one."
@@ -439,7 +438,7 @@ def variance_off(ratio: np.ndarray) -> np.ndarray:
 def _prior_support(posterior: Posterior) -> Iterator[Check]:
     if "trust" not in posterior.draws:
         meaning = "No prior network was given."
-        if isinstance(posterior.model.edge_prior, HardMask):
+        if posterior.model.edge_prior.strategy == "mask":
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
         yield Check("prior knowledge", math.nan, 0.5, None, meaning)
         return

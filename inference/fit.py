@@ -12,57 +12,23 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..models import (
-    PMFGRN,
-    CellBox,
-    ExpressionData,
-    FactorBox,
-    FactorModel,
-    Model,
-    NetREXCF,
-    Phoenix,
-    Symphony,
-    TrajectoryNetwork,
-)
-from ..priors import Collaborative, ElasticNet, HardMask, LogitNormal
-from .block_descent import BlockDescent
+from ..models import ExpressionData, FactorModel, Model
 from .callbacks import Callback, Checkpoint
+from .choice import check_pair, default_guide, earns_badge
 from .elbo import log_joint
 from .factor_alignment import Aligner
 from .factor_blocked import ascend
-from .guides import Blocked, Guide, GuideFactory, MeanField
+from .guides import Blocked, Guide, GuideFactory
 from .interrupts import Aborted
 from .layout import laid_out
 from .moments import Collector
 from .posterior import Posterior
-from .pruned import Pruned
-from .samplers import Gibbs, Sampler, add_draw
+from .samplers import Sampler, add_draw
 from .stopping import RelativeImprovement, StoppingRule
 from .storage import describe
 from .svi import Adam, History, run_svi
 
 DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
-
-
-def default_guide(model: Model) -> "Sampler | GuideFactory":
-    """The most trustworthy engine that applies and is quick: Gibbs for spike-and-slab networks, Blocked where W is
-    conditionally Gaussian, else MeanField."""
-    if isinstance(model, FactorModel):
-        return Blocked()
-    if isinstance(model, CellBox | PMFGRN):
-        return MeanField()
-    if isinstance(model, Phoenix):
-        return Pruned()
-    if isinstance(model, Symphony) and model.has_evidence and model.existence_site == "W":
-        return MeanField()  # the evidence is not linear in W
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
-    if isinstance(model, NetREXCF):
-        return BlockDescent() if isinstance(prior, ElasticNet) else MeanField()
-    if "inclusion" in model.dims and "headroom" not in model.dims:
-        return MeanField() if isinstance(prior, Collaborative) and isinstance(model, Symphony) else Gibbs()
-    if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
-        return Blocked()
-    return MeanField()
 
 
 def fit(
@@ -133,15 +99,14 @@ def fit(
         raise ValueError(
             "`batch_size` needs the cells: pass `data` as well, or leave both out to fit the sufficient statistics"
         )
-    if batch_size is not None and isinstance(model, FactorBox | TrajectoryNetwork | NetREXCF):
+    if batch_size is not None and not model.minibatches:
         raise ValueError(f"{type(model).__name__} conditions on all data at once: leave out `batch_size`")
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:
         model = copy.deepcopy(model).to(device)  # the caller's model stays where it is
     guide = guide if guide is not None else default_guide(model)
-    if isinstance(model, Phoenix) != isinstance(guide, Pruned):
-        raise ValueError(f"{type(model).__name__} and {type(guide).__name__} do not go together: leave out the guide")
+    check_pair(model, guide)
     threshold = model.threshold if threshold is None else threshold
     name = getattr(guide, "name", type(guide).__name__)
     fingerprint = {
@@ -232,33 +197,11 @@ def fit(
         collector,
         history,
         guide=name,
-        calibrated=guide.calibrated and earns_badge(model, guide, batch_size),
+        calibrated=earns_badge(model, guide, batch_size),
         seed=seed,
         threshold=None if collector.has_inclusion or "existence" in model.dims else threshold,
     )
     return replace(posterior, attributes=collector.extras())
-
-
-def earns_badge(model: Model, guide: "Sampler | GuideFactory", batch_size: int | None) -> bool:
-    """Whether an engine that can be calibrated is, on this model: of programs, Blocked needs complete Gaussian data,
-    all
-    cells, and refreshed draws, else it is a product of factors."""
-    if isinstance(model, FactorBox):
-        return False  # gains held and feedback left out: in simulations intervals of true edges cover too little
-    if isinstance(model, NetREXCF):
-        return False  # an energy whose weights are choices, no likelihood fitted to the noise
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
-    if isinstance(prior, LogitNormal) or isinstance(model, PMFGRN):
-        return False  # their conditionals are exact, and their probabilities were not found calibrated
-    if isinstance(prior, Collaborative) and not isinstance(guide, Sampler):
-        return False  # features and their scale collapse in variational fits
-    if isinstance(model, TrajectoryNetwork):
-        return False  # products of regulators and noise in their levels are left out: its certain edges are 85% true
-    if isinstance(model, FactorModel) and isinstance(guide, Blocked):
-        return model.integrated and batch_size is None and guide.refresh > 0
-    if isinstance(model, FactorModel) and isinstance(guide, Gibbs):
-        return model.integrated  # cell by cell the chain is exact in the long run, and untested at these lengths
-    return True
 
 
 def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> Collector:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models import RegressionNetwork
 from ..models.regression import NOISE_RATE, NOISE_SHAPE
-from ..priors import EdgePrior, HardMask, Hyper, SpikeSlab
+from ..priors import EdgePrior, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale, weighted
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
@@ -56,7 +56,7 @@ class GibbsKernel(MCMCKernel):
     def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
         prior = model.edge_prior
         allowed = prior.allowed
-        prior = self.spike_slab(prior.base if isinstance(prior, HardMask) else prior)
+        prior = self.spike_slab(prior.family)
         if prior.edge_logit.family not in (None, dist.Normal):
             raise ValueError(
                 "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..models import RegressionNetwork
-from ..priors import Collaborative, EdgePrior, HardMask, SpikeSlab
+from ..priors import Collaborative, EdgePrior, SpikeSlab
 from .gibbs import GibbsKernel
 from .gibbs_hyper import State, weighted
 from .scoring_step import Evaluation, scoring_step
@@ -43,7 +43,7 @@ class FilterKernel(GibbsKernel):
 
     def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
         super().__init__(model, num_chains=num_chains, seed=seed)
-        prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+        prior = model.edge_prior.family
         self.filter: Collaborative = prior  # type: ignore[assignment]
         self.ranks = range(1, int(self.filter.rank) + 1)
         hyper = self.filter.feature_scale

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from ..models import ExpressionData, GaussianBlock, Model
+from .engines.base import Engine
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spre
 
 
 @dataclass(frozen=True)
-class MapEstimate:
+class MapEstimate(Engine):
     """The maximum a posteriori point (no uncertainty): a Delta at every site. Not calibrated, by construction.
 
     With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab`
@@ -237,6 +238,7 @@ class MapEstimate:
     spread: float = 0.05
     name = "map"
     calibrated = False
+    point = True
 
     def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
         sites = latent_sites(model, batch)
@@ -244,7 +246,7 @@ class MapEstimate:
 
 
 @dataclass(frozen=True)
-class MeanField:
+class MeanField(Engine):
     """Independent normals for every scalar in unconstrained space.
 
     Not calibrated for edges when regulators are correlated: it cannot say "one of these two", and understates both.
@@ -270,7 +272,7 @@ class MeanField:
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRank(Engine):
     """One multivariate normal with covariance D + F Fᵀ over all scalars; captures the ``rank`` strongest correlations.
 
     Parameters
@@ -294,7 +296,7 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Blocked:
+class Blocked(Engine):
     """Mean-field for scales and noise, and for each target the exact joint Gaussian of its weights given them.
 
     The correlations between regulators, which mean-field loses, are in closed form; what stays approximate is the

@@ -14,8 +14,8 @@ from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from ..models import LinearNetwork
-from ..priors import HardMask, SpikeSlab
-from .fit import earns_badge
+from ..priors import SpikeSlab
+from .choice import earns_badge
 from .gibbs import GibbsKernel
 from .gibbs_hyper import EdgeClasses, HyperUpdates, State, slab_scale, truncated_normal
 from .gibbs_sweep import EdgeGroup
@@ -76,7 +76,7 @@ def fit_many(
 
 
 def _shape(model: LinearNetwork) -> dict[str, Any]:
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     return {
         "regulators": len(model.tfs),
         "targets": len(model.targets),
@@ -91,7 +91,7 @@ def _shape(model: LinearNetwork) -> dict[str, Any]:
 def _check(model: LinearNetwork, place: int, first: LinearNetwork) -> None:
     if not isinstance(model, LinearNetwork):
         raise ValueError(f"model {place} is a {type(model).__name__}, fit_many takes LinearNetwork: use fit")
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     if not isinstance(prior, SpikeSlab):
         raise ValueError(f"model {place} has the prior {type(prior).__name__}, fit_many takes SpikeSlab: use fit")
     if len(model.own):
@@ -129,7 +129,7 @@ def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int],
         bad = np.flatnonzero(~np.isfinite(trace).all(0))
         reason = f"diverged at sweep {bad[0] + 1}: log-likelihood is not finite" if len(bad) else "budget"
         history = History(reason, trace, steps, np.zeros(len(trace)), seconds)
-        badge = guide.calibrated and earns_badge(model, guide, None)
+        badge = earns_badge(model, guide, None)
         posterior = Posterior.from_collector(
             model, part, history, guide=guide.name, calibrated=badge, seed=seed, threshold=None
         )
@@ -168,7 +168,7 @@ class ManyKernel(GibbsKernel):
         MCMCKernel.__init__(self)
         first = models[0]
         self.fits, self.each, self.num_chains = len(models), num_chains, len(models) * num_chains
-        priors = [m.edge_prior.base if isinstance(m.edge_prior, HardMask) else m.edge_prior for m in models]
+        priors = [m.edge_prior.family for m in models]
         prior: Any = copy.copy(priors[0])
         prior._buffers = dict(prior._buffers)  # a shallow copy shares them
         for name in ("probability", "sign"):

@@ -87,6 +87,8 @@ class Pruned(Sampler):
     num_samples: int = 100
     svi_steps: int = 600
     calibrated = False
+    draws_chains = False  # trainings from scratch
+    prunes = True
     name = "pruned"
 
     def __post_init__(self) -> None:

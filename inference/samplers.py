@@ -4,8 +4,8 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symphony
-from ..priors import Collaborative, HardMask
+from ..priors import Collaborative
 from .callbacks import Callback, FitState
 from .elbo import log_joint
+from .engines.base import Engine
 from .gibbs import GibbsKernel
 from .gibbs_evidence import EvidenceKernel
 from .gibbs_filter import FilterKernel
@@ -26,15 +27,16 @@ from .interrupts import deferred_interrupts
 from .moments import Collector
 from .svi import History
 
-AMORTISED = "amortised"  # the name of the guide in amortised/, which builds on this module
 NUTS_LIMIT = 30  # genes: beyond it the reference takes hours
 
 
 @dataclass(frozen=True)
-class Sampler(ABC):
+class Sampler(Engine, ABC):
     """Draws from the posterior of a model; asymptotically exact, so it carries the calibration badge."""
 
     calibrated = True
+    draws_chains = True
+    length_options = ("num_chains", "num_samples")
 
     @abstractmethod
     def run(
@@ -76,6 +78,9 @@ class Gibbs(Sampler):
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.thin) < 1 or self.num_warmup < 0:
             raise ValueError(f"{self}: expected at least one chain, one sample, thin >= 1 and no negative warm-up")
+
+    def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
+        return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
     def run(
         self,
@@ -157,7 +162,7 @@ def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
     """The sampler of a network: with observed edges, with features of a `Collaborative` prior, or plain."""
     if isinstance(model, Symphony):
         return EvidenceKernel
-    prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
+    prior = model.edge_prior.family
     return FilterKernel if isinstance(prior, Collaborative) else GibbsKernel
 
 
@@ -200,6 +205,9 @@ class NUTS(Sampler):
     num_samples: int = 300
     spread: float = 0.3
     name = "nuts"
+
+    def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
+        return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
     def run(
         self,

@@ -35,6 +35,12 @@ class Model(nn.Module, ABC):
     reference: ClassVar[str]
     story: ClassVar[str] = "a linear network"
     """What an edge is an effect in, for reports."""
+    infers: ClassVar[str] = "network"
+    """What comes out: a ``network`` of regulators and targets, or gene ``programs``."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Fields of `ExpressionData` that it cannot do without."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """What it is made from that other models are not: ``evidence`` on edges, ``gene_sets``."""
     axes: ClassVar[tuple[str, str]] = ("tf", "target")
     """Dimensions of ``W``: regulators and targets of networks, factors and genes of programs."""
     weight_meaning: ClassVar[str] = (
@@ -46,8 +52,19 @@ class Model(nn.Module, ABC):
     """δ above which a weight counts as an edge, where the prior has no inclusion variable; in units of ``W``."""
     traceable: ClassVar[bool] = True
     """Whether the objective can be traced once and run again; not where a solver's steps depend on the values."""
+    minibatches: ClassVar[bool] = True
+    """Whether ``forward(batch)`` takes minibatches of cells; not where it conditions on all data at once."""
+    plain_regression: ClassVar[bool] = False
+    """Whether it is the regression of targets on regulators over cells, and nothing else is observed."""
+    neural_ode: ClassVar[bool] = False
+    """Whether the dynamics are a neural network, of whose weights the draws are."""
+    genes: tuple[str, ...]
     knowledge: EdgeKnowledge
     edge_prior: EdgePrior
+    integrated: bool = True
+    """Whether what belongs to single cells is integrated out of the likelihood of the whole data."""
+    evidence_notes: tuple[str, ...] = ()
+    """What of the observed edges was not used, in words."""
 
     @property
     @abstractmethod

@@ -36,6 +36,7 @@ class FactorModel(Model):
     a function of `FactorStatistics` by Woodbury's identity, :math:`O(m G^2)` for any number of cells.
     """
 
+    infers = "programs"
     axes = ("factor", "gene")
     isotropic: ClassVar[bool] = False
     gram: Tensor

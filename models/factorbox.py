@@ -94,6 +94,8 @@ class FactorBox(RegressionNetwork):
     hidden: int = 0
     knockdown: float | None = None
     name = "factorbox"
+    needs = ("perturbed",)
+    minibatches = False
     story = "a network at steady state, additive in the drive of each gene"
     reference = "FactorBox draft (shared steady-state CellBox); Yuan et al. 2021, Cell Systems 12:128"
 

@@ -58,6 +58,7 @@ class LinearNetwork(RegressionNetwork):
     """
 
     name = "linear"
+    plain_regression = True
     reference = "Kamimoto et al. 2023, Nature 614:742; Haury et al. 2012, BMC Syst Biol 6:145"
 
     def __init__(

@@ -62,6 +62,7 @@ class MuVI(FactorModel):
     """
 
     name = "muvi"
+    takes = ("gene_sets",)
     reference = "Qoku & Buettner 2023, AISTATS, PMLR 206:11545"
 
     def __init__(

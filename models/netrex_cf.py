@@ -156,6 +156,7 @@ class NetREXCF(Model):
     """
 
     name = "netrex-cf"
+    minibatches = False
     story = "hidden activities of regulators, and a low-rank filter of the prior networks"
     reference = "Wang et al. 2022, Commun Biol 5:1282"
 
@@ -212,7 +213,7 @@ class NetREXCF(Model):
             raise ValueError(f"`rank` is {rank}, expected at least 1")
         knowledge = EdgeKnowledge.from_networks(networks, tuple(tfs), targets)
         prior = edge_prior if edge_prior is not None else ElasticNet(ridge=0.1, lasso=0.1)
-        exact = isinstance(prior.base if isinstance(prior, HardMask) else prior, ElasticNet)
+        exact = isinstance(prior.family, ElasticNet)
         presence = presence if presence is not None else PRESENCE[0 if exact else 1]
         if presence not in PRESENCE:
             raise ValueError(f"`presence` is {presence!r}, expected {' or '.join(PRESENCE)}")

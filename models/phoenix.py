@@ -74,6 +74,8 @@ class Phoenix(Model):
     threshold = 0.01
     weight_meaning = "its share of all effects on the target, which add up to one in size"
     name = "phoenix"
+    needs = ("time",)
+    neural_ode = True
     story = "a neural differential equation"
     reference = "Hossain et al. 2024, Genome Biology 25:127; DASH: arXiv:2403.04805"
 

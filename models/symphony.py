@@ -86,6 +86,7 @@ class Symphony(RegressionNetwork):
     """
 
     name = "symphony"
+    takes = ("evidence",)
     reference = "Burdziak et al. 2019, arXiv:1902.08138 (at the level of P(X|Θ)P(Y|Θ))"
 
     def __init__(

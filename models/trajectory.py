@@ -55,6 +55,8 @@ class TrajectoryNetwork(RegressionNetwork):
     """
 
     name = "trajectory"
+    needs = ("time",)
+    minibatches = False
     story = "relaxation towards an additive network"
     reference = "Hossain et al. 2024, Genome Biology 25:127 (PHOENIX's additive layer, one neuron a regulator)"
 

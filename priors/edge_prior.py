@@ -40,6 +40,11 @@ class EdgePrior(nn.Module, ABC):
     strategies: ClassVar[tuple[str, ...]] = ("scale",)
     conditionally_gaussian: ClassVar[bool] = False
     """Whether W is Gaussian given the other sites (then the `Blocked` guide applies)."""
+    holds_trust: ClassVar[bool] = False
+    """Whether W is a spike and a slab and the sources alone shift them: then trust can be held at a value, and a source
+    scaled afterwards."""
+    reference: ClassVar[str] = ""
+    """Whom to cite, where the prior is not everybody's."""
 
     def __init__(self, *, strategy: str | None = None) -> None:
         super().__init__()
@@ -68,6 +73,11 @@ class EdgePrior(nn.Module, ABC):
     sign: Tensor
     allowed: Tensor
     signed_sources: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> "EdgePrior":
+        """The prior of the edges that may exist: itself, or what a mask lies over."""
+        return self
 
     @property
     def sources(self) -> tuple[str, ...]:

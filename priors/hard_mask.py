@@ -32,6 +32,10 @@ class HardMask(EdgePrior):
             raise ValueError("HardMask inside HardMask: pass the prior of the listed edges as `base`")
 
     @property
+    def family(self) -> EdgePrior:
+        return self.base.family
+
+    @property
     def conditionally_gaussian(self) -> bool:  # type: ignore[override]
         return self.base.conditionally_gaussian
 

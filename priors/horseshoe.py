@@ -29,6 +29,7 @@ class Horseshoe(EdgePrior):
     """
 
     conditionally_gaussian = True
+    reference = "regularised horseshoe: Piironen & Vehtari 2017, Electron J Stat 11:5018"
 
     def __init__(self, *, tau: float | Hyper | None = None, slab: float | Hyper | None = None) -> None:
         super().__init__()

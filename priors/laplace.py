@@ -20,6 +20,8 @@ class Laplace(EdgePrior):
         s: fixed, or a `Hyper`. Default LogNormal(log 0.05, 1): the Laplace sd is √2 s, a typical edge as for `Normal`.
     """
 
+    reference = "Bayesian lasso: Park & Casella 2008, J Am Stat Assoc 103:681"
+
     def __init__(self, *, scale: float | Hyper | None = None) -> None:
         super().__init__()
         self.scale = as_hyper(scale) if scale is not None else Hyper(dist.LogNormal, -3.0, 1.0)

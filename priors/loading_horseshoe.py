@@ -39,6 +39,7 @@ class HorseshoeLoading(LoadingPrior):
 
     strategies: ClassVar[tuple[str, ...]] = ("scale", "slab")
     constants = ("slab", "outside")
+    reference = "horseshoe: Carvalho, Polson & Scott 2010, Biometrika 97:465"
 
     def __init__(self, *, slab: float | None = 3.0, strategy: str | None = None, outside: float = 0.02) -> None:
         super().__init__(strategy=strategy)

@@ -31,6 +31,7 @@ class SpikeSlabLoading(LoadingPrior):
     """
 
     constants = ("spike_ratio",)
+    reference = "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881"
 
     def __init__(self, *, spike_ratio: float = 0.05) -> None:
         super().__init__()

@@ -47,6 +47,8 @@ class SpikeSlab(EdgePrior):
     """
 
     strategies: ClassVar[tuple[str, ...]] = ("inclusion", "scale")
+    holds_trust = True
+    reference = "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881"
 
     def __init__(
         self,

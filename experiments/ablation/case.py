@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ...inference import Posterior
+from ...inference.choice import engine_of
 from ...inference.predictive import predict_cells
-from ...inference.samplers import AMORTISED
 from ...models import ExpressionData, LinearNetwork, NetREXCF, Phoenix, Symphony, TrajectoryNetwork
 from .changes import Change, apply_change
 from .engines import PRIOR_ONLY, SAMPLED, Effort, chain_error, chain_noise, fit_method, make_model
@@ -86,7 +86,7 @@ def run_case(configuration: dict[str, Any]) -> dict[str, Any]:
 def _without_prior(posterior: Posterior) -> bool:
     """Whether the edges reported have no prior probability that the sources are in."""
     model = posterior.model
-    if posterior.guide == AMORTISED:  # its probabilities come from simulations and not from the model's prior
+    if engine_of(posterior.guide).learns_on_simulations:  # its probabilities are not from the model's prior
         return True
     if isinstance(model, NetREXCF | Phoenix):  # an energy with a filter; an effect of many weights: not of one W
         return True

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...inference import Amortised, Gibbs, Posterior, default_guide, fit
 from ...inference.amortised import KINDS
-from ...inference.samplers import Sampler
-from ...models import MODELS, ExpressionData, FactorModel, LinearNetwork, Model, RegressionNetwork, Symphony
+from ...inference.choice import known_models, row_of
+from ...models import ExpressionData, LinearNetwork, Model
 from ...priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork, SpikeSlab
 from .held_trust import fit_held
 from .information import kl_bits
@@ -65,35 +65,42 @@ STRATEGIES = _strategies()
 """How knowledge enters, by name: ``inclusion``, ``scale``, ``mask`` of the spike-and-slab prior; any other edge prior
 by its name, which takes knowledge by its first strategy; ``mask:NAME`` that prior on the listed edges alone."""
 
-NETWORKS: dict[str, type[Model]] = {m.name: m for m in MODELS if not issubclass(m, FactorModel)}
+LACKING = {  # what the data must have, by the field that holds it
+    "time": "needs time courses: pass data with times (--time-key), or another method",
+    "perturbed": "needs knock-downs: pass data with perturbations (--perturbation-key)",
+    "inputs": "needs inputs, which an ablation does not read: choose another method",
+}
+
+
+def networks_by_name() -> dict[str, type[Model]]:
+    """Models of networks, also those of the user's own that have a row in `inference.choice`."""
+    return {name: model for name, model in known_models().items() if model.infers == "network"}
 
 
 def method_names() -> list[str]:
     """What ``methods=`` takes."""
-    return [*NETWORKS, *KINDS, PRIOR_ONLY]
+    return [*networks_by_name(), *KINDS, PRIOR_ONLY]
 
 
 def strategies_of(method: str) -> tuple[str, ...]:
     """Strategies that a method can be given; ``("own",)`` where it brings its own edge prior, ``("evidence",)`` of
     symphony, which with sources as a prior is the linear network."""
-    kind = NETWORKS.get(method)
-    if kind is Symphony:
+    kind = networks_by_name().get(method)
+    if kind is None:
+        return ("inclusion",) if method == PRIOR_ONLY else (OWN,)
+    if "evidence" in kind.takes:
         return (EVIDENCE,)
-    if kind is not None and issubclass(kind, RegressionNetwork):
-        return tuple(STRATEGIES)
-    return ("inclusion",) if method == PRIOR_ONLY else (OWN,)
+    return tuple(STRATEGIES) if row_of(kind).prior is SpikeSlab else (OWN,)
 
 
 def check_method(method: str, data: ExpressionData) -> None:
     """Refuse an unknown method, and data that a method cannot use, before anything is run."""
     if method not in method_names():
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(method_names())}")
-    if method in ("trajectory", "phoenix") and data.time is None:
-        raise ValueError(f"method {method} needs time courses: pass data with times (--time-key), or another method")
-    if method == "factorbox" and data.perturbed is None:
-        raise ValueError("method factorbox needs knock-downs: pass data with perturbations (--perturbation-key)")
-    if method == "cellbox" and data.inputs is None:
-        raise ValueError("method cellbox needs inputs, which an ablation does not read: choose another method")
+    kind = networks_by_name().get(method, LinearNetwork)
+    for need in kind.needs:
+        if getattr(data, need) is None:
+            raise ValueError(f"method {method} {LACKING.get(need, f'needs data with {need!r}')}")
 
 
 def edge_prior_of(strategy: str, networks: Mapping[str, PriorNetwork]) -> EdgePrior:
@@ -101,7 +108,7 @@ def edge_prior_of(strategy: str, networks: Mapping[str, PriorNetwork]) -> EdgePr
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
     prior = STRATEGIES[strategy]()
-    return prior.base if isinstance(prior, HardMask) and not networks else prior
+    return prior if networks else prior.family
 
 
 def canonical(method: str, strategy: str, trust: str | float, sources: bool) -> tuple[str, str | float]:
@@ -114,7 +121,7 @@ def canonical(method: str, strategy: str, trust: str | float, sources: bool) -> 
 
 def make_model(method: str, strategy: str, data: ExpressionData, networks: Mapping[str, PriorNetwork]) -> Model:
     """The network of a method with the knowledge in it."""
-    kind: Any = LinearNetwork if method in KINDS or method == PRIOR_ONLY else NETWORKS[method]
+    kind: Any = LinearNetwork if method in KINDS or method == PRIOR_ONLY else networks_by_name()[method]
     if strategy == EVIDENCE:
         return kind.from_data(data, evidence=networks)
     options: dict[str, Any] = {"networks": networks}
@@ -136,25 +143,24 @@ def fit_method(
         Trust held at a value where that is not possible; a fit that diverged.
     """
     guide: Any = Amortised(method, num_chains=effort.num_chains) if method in KINDS else default_guide(model)
-    if isinstance(guide, Gibbs):
-        guide = Gibbs(effort.num_chains, effort.num_warmup, effort.num_samples)
+    guide = guide.sized(num_chains=effort.num_chains, num_warmup=effort.num_warmup, num_samples=effort.num_samples)
     if trust != SAMPLED and model.knowledge.sources:
-        prior = model.edge_prior.base if isinstance(model.edge_prior, HardMask) else model.edge_prior
-        if not isinstance(model, RegressionNetwork) or not isinstance(prior, SpikeSlab) or method in KINDS:
+        sampled = Gibbs in row_of(type(model)).engines and not guide.learns_on_simulations
+        if not sampled or not model.edge_prior.family.holds_trust:
             raise ValueError(
                 f"trust can be held at a value for spike-and-slab networks (strategies inclusion and scale), not for "
                 f"method {method} with {type(model.edge_prior).__name__}: use trust='sampled' there"
             )
-        return fit_held(model, float(trust), guide=guide, seed=seed)
-    options: dict[str, Any] = {} if isinstance(guide, Sampler) else {"num_steps": effort.num_steps}
+        network: Any = model  # of regressions: it has a Gibbs sampler
+        return fit_held(network, float(trust), guide=guide, seed=seed)
     posterior = fit(
         model,
-        data if method in KINDS else None,
+        data if guide.reads_cells else None,
         guide=guide,
         seed=seed,
         restarts=effort.num_chains,
+        num_steps=effort.num_steps,  # samplers have their own length
         num_draws=effort.num_samples,
-        **options,
     )
     if posterior.history.reason.startswith("diverged"):
         raise ValueError(f"the fit {posterior.history.reason}: leave this method out, or check the data")

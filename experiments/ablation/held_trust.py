@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...inference import Gibbs, GibbsKernel, History, Posterior
-from ...inference.fit import earns_badge
+from ...inference.choice import earns_badge
 from ...inference.gibbs_hyper import HyperUpdates, State
 from ...inference.moments import Collector
 from ...inference.samplers import sites_of

@@ -1,6 +1,7 @@
 r"""What a source bought, from one fit: its part of the prior raised to a power, by importance weights of the draws."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from ...inference import Posterior
 from ...inference.datatree import to_datatree
 from ...inference.moments import aligned
 from ...inference.posterior import thin_of
-from ...priors import HardMask, SpikeSlab
 
 GOOD_KHAT = 0.7  # above it the weights do not carry the target's answer (Vehtari et al. 2024)
 
@@ -66,9 +66,8 @@ def scale_source(posterior: Posterior, source: str, power: float = 0.0) -> Scale
     ValueError
         Another prior or way of entering, an unknown source.
     """
-    prior = posterior.model.edge_prior
-    base = prior.base if isinstance(prior, HardMask) else prior
-    if not isinstance(base, SpikeSlab) or base.strategy != "inclusion" or "trust" not in posterior.draws:
+    base: Any = posterior.model.edge_prior.family
+    if not base.holds_trust or base.strategy != "inclusion" or "trust" not in posterior.draws:
         raise ValueError(
             "a source is scaled without refitting where it enters the log-odds of a spike-and-slab prior "
             "(strategy inclusion): refit the others"

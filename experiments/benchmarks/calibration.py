@@ -38,7 +38,7 @@ def run(folder: Path, results: Results) -> None:
     for correlation in CORRELATIONS:
         design = LinearDesign(num_tfs=30, num_targets=200, num_cells=500, correlation=correlation)
         for name, prior in PRIORS.items():
-            guides = (*SPARSE, LowRank()) if "known" in name else SPARSE if isinstance(prior, SpikeSlab) else DENSE
+            guides = (*SPARSE, LowRank()) if "known" in name else SPARSE if "inclusion" in prior.dims else DENSE
             for guide in guides:
                 run_model(results, f"model, correlation {correlation}", f"{name}, {guide.name}", design, prior, guide)
     run_direction(results)

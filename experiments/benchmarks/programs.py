@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,7 @@ class Table:
 # -- finding 1 ----------------------------------------
 def estimate(posterior: Posterior, data: ExpressionData) -> Estimate:
     """Posterior means of the factors of all cells and of the loadings."""
-    model = posterior.model
-    assert isinstance(model, FactorModel), "only factor models are fitted here"
+    model: Any = posterior.model
     x = posterior.draws["x"].mean((0, 1)) if "x" in posterior.draws else posterior.scores(data)[0].to_numpy()
     return x, posterior.moments["W"].mean * model.scale.numpy()
 
@@ -58,7 +58,7 @@ def blocked(model: FactorModel, *, refresh: int = 1, num_draws: int = 100) -> Po
 
 def one_by_one(model: FactorModel, guide: MapEstimate | MeanField) -> Posterior:
     """A stochastic-gradient fit with the factors among its variables."""
-    return fit(model, guide=guide, restarts=1, num_draws=1 if isinstance(guide, MapEstimate) else 200, num_steps=1500)
+    return fit(model, guide=guide, restarts=1, num_draws=1 if guide.point else 200, num_steps=1500)
 
 
 def pca(data: ExpressionData, num_factors: int) -> Estimate:

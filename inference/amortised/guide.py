@@ -15,7 +15,7 @@ from ..callbacks import Callback, FitState
 from ..convergence import target_khat
 from ..interrupts import deferred_interrupts
 from ..moments import Collector
-from ..samplers import AMORTISED, Sampler, sites_of
+from ..samplers import Sampler, sites_of
 from ..svi import History
 from .graphs import GivenGraph, sample_graphs
 from .knowledge import knowledge_channels
@@ -75,7 +75,9 @@ class Amortised(Sampler):
     correction: str = "none"
     fine_tune: int = 0
     rate: float = 1e-3
-    name = AMORTISED
+    name = "amortised"
+    learns_on_simulations = True
+    reads_cells = True
 
     def __post_init__(self) -> None:
         if self.correction not in CORRECTIONS:

@@ -1,0 +1,1 @@
+"""Engines: what turns a model and its data into draws."""

@@ -1,0 +1,36 @@
+"""`Engine`: what every engine says of itself."""
+
+from typing import ClassVar, Self
+
+
+class Engine:
+    """A sampler or a variational family, by what others have to know of it. Of an engine that is not known, nothing is
+    taken for granted.
+
+    Attributes
+    ----------
+    name
+        As the command line and saved posteriors call it.
+    calibrated
+        Whether its probabilities can be trusted on a model and prior that allow it (`choice.unearned`).
+    """
+
+    name: str = ""
+    calibrated: bool = False
+    draws_chains: ClassVar[bool] = False
+    """Whether the draws are of Markov chains, else of restarts of a fit."""
+    learns_on_simulations: ClassVar[bool] = False
+    """Whether the probabilities come from simulated cells, and not from the prior of the model."""
+    prunes: ClassVar[bool] = False
+    """Whether inclusion is the share of draws in which an edge survives pruning, and no probability."""
+    point: ClassVar[bool] = False
+    """Whether each restart is a single point: its draws have no spread to compare."""
+    reads_cells: ClassVar[bool] = False
+    """Whether it needs the cells themselves, beside what the model keeps of them."""
+    length_options: ClassVar[tuple[str, str] | None] = None
+    """Its own options for the number of chains and the draws (or rounds) of each; None where `fit` takes both, as
+    ``restarts`` and ``num_steps``."""
+
+    def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
+        """The same with so many chains, sweeps of warm-up and draws; itself, where those three are not its options."""
+        return self
