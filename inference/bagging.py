@@ -1,7 +1,7 @@
 r"""Bagged ridge regression on bootstrap samples of the cells, through reweighted Gram statistics."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import ExpressionData, LinearNetwork, Model
-from ..priors import Normal
-from .callbacks import Callback, FitState
-from .interrupts import deferred_interrupts
+from ..models import ExpressionData, Model
 from .moments import Collector
+from .runs.history import History
+from .runs.run import Run
 from .samplers import Sampler
-from .svi import History
 
 SUM_BYTES = 2e8  # of weighted sums that are accumulated at once: as many bags as fit share one pass over the cells
 SYSTEM_BYTES = 2e8  # of the ridge systems solved at once
@@ -59,49 +57,37 @@ class Bagging(Sampler):
         if self.chains < 1 or self.num_bags < self.chains or self.num_bags % self.chains:
             raise ValueError(f"{self}: expected at least one bag a chain, and as many in each")
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         started = time.monotonic()
-        if resume is not None:
+        if run.resume is not None:
             raise ValueError("bagging cannot be resumed: run it again (it is one pass over the cells by a few bags)")
         bags = _Bags(model, data)
-        collector = Collector(bags.model, self.chains, self.num_bags // self.chains, has_inclusion=False)
+        collector = Collector(model, self.chains, self.num_bags // self.chains, has_inclusion=False)
         waiting: list[tuple[Tensor, Tensor]] = []
-        with deferred_interrupts() as check_interrupt:
-            for number, estimate in enumerate(bags.estimates(self.num_bags, seed), start=1):
-                waiting.append(estimate)
+        estimates = bags.estimates(self.num_bags, run.seed)
+        with run.steps(0, self.num_bags) as steps:
+            for bag in steps:
+                waiting.append(next(estimates))
                 if len(waiting) == self.chains:
                     W, noise = (torch.stack(part).to(model.constant) for part in zip(*waiting, strict=True))
-                    present = ((W.abs() > threshold) & model.edge_prior.allowed).to(W)
+                    present = ((W.abs() > run.threshold) & model.edge_prior.allowed).to(W)
                     collector.add({"W": W, "noise_variance": noise}, present)
                     waiting = []
-                for callback in callbacks:
-                    callback(FitState(number, self.num_bags, f"bag {number} of {self.num_bags}", dict))
-                check_interrupt()
-        none = np.zeros((self.chains, 0)), np.zeros(0, dtype=int), np.zeros(0)
-        return collector, History("budget", *none, time.monotonic() - started)
+                steps.tell(bag + 1, f"bag {bag + 1} of {self.num_bags}")
+        return collector, History.every_step("budget", np.zeros((self.chains, 0)), time.monotonic() - started)
 
 
 class _Bags:
     """The ridge regressions of one network and its cells, in float64."""
 
-    def __init__(self, model: Model, data: ExpressionData | None) -> None:
-        if not isinstance(model, LinearNetwork) or model.has_contexts:
-            kind = "several contexts" if isinstance(model, LinearNetwork) else type(model).__name__
+    def __init__(self, model: Any, data: ExpressionData | None) -> None:
+        if not model.plain_regression or model.has_contexts:
+            kind = "several contexts" if model.plain_regression else type(model).__name__
             raise ValueError(
                 f"Bagging is for a LinearNetwork of one context, this is {kind}: fit one context at a time"
             )
-        prior = model.edge_prior.family
-        if not isinstance(prior, Normal) or not prior.scale.is_fixed or prior.sources:
+        penalty = model.edge_prior.family.ridge_penalty
+        if penalty is None:
             raise ValueError(
                 "Bagging is ridge regression: it needs Normal(scale=...) with a fixed scale, alone without prior "
                 "networks or in HardMask; Normal(scale=0.316) is CellOracle's penalty of 10"
@@ -110,8 +96,7 @@ class _Bags:
             raise ValueError("Bagging resamples cells: pass the data as well, fit(model, data, guide=Bagging())")
         if tuple(data.genes) != tuple(model.genes):
             raise ValueError("`data` have other genes than the model: pass the data that the model was made from")
-        self.model, self.data = model, data
-        self.penalty = float(prior.scale.constants[0]) ** -2
+        self.model, self.data, self.penalty = model, data, penalty
         allowed = model.edge_prior.allowed
         self.allowed = allowed
         # the candidates of each target, padded to the same number

@@ -1,7 +1,6 @@
 r"""The maximum of NetREX-CF's objective, one exact block at a time."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,12 +10,13 @@ from torch import Tensor
 
 from ..models import ExpressionData, Model
 from ..models.netrex_cf import NetREXCF
+from ..priors import EdgePrior
 from ..priors.elastic_net import ElasticNet
-from .callbacks import Callback, FitState
-from .interrupts import deferred_interrupts
 from .moments import Collector
+from .runs.history import History
+from .runs.machinery import along_bases
+from .runs.run import Run
 from .samplers import Sampler
-from .svi import History
 
 # an edge that the filter pays for and expression has no use for: the infimum is at a weight that is all but zero
 TINY = 1e-6
@@ -66,40 +66,25 @@ class BlockDescent(Sampler):
         if min(self.restarts, self.max_iterations) < 1 or self.tol <= 0 or self.spread < 0:
             raise ValueError(f"{self}: expected at least one restart and iteration, tol > 0 and spread >= 0")
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         started = time.monotonic()
-        if not isinstance(model, NetREXCF):
-            raise ValueError(f"BlockDescent is for NetREXCF, not for {type(model).__name__}: use MapEstimate")
-        descent = Descent(model)
-        generator = torch.Generator(device=model.X.device).manual_seed(seed)
+        descent = descent_of(model)
+        generator = torch.Generator(device=model.constant.device).manual_seed(run.seed)
         blocks, record, first = descent.start(self.restarts, self.spread, generator), [], 0
-        if resume is not None:
-            blocks, first = Blocks(*(resume[name].to(descent.X) for name in Blocks._fields)), resume["step"]
-            record = list(resume["elbo"].numpy())
+        if run.resume is not None:
+            blocks = Blocks(*(run.resume[name].to(descent.X) for name in Blocks._fields))
+            record, first = list(run.resume["elbo"].numpy()), run.resume["step"]
         reason = "budget"
 
         def snapshot() -> dict[str, Any]:
-            state = {"fingerprint": fingerprint, "kind": "block-descent", "step": len(record)}
+            state = {"fingerprint": run.fingerprint, "kind": "block-descent", "step": len(record)}
             return state | blocks._asdict() | {"elbo": torch.tensor(np.stack(record))}
 
-        with deferred_interrupts() as check_interrupt:
-            for step in range(first, self.max_iterations):
+        with run.steps(first, self.max_iterations) as steps:
+            for step in steps:
                 blocks = descent.round(blocks)
                 record.append(-descent.objective(blocks).cpu().numpy())
-                state = FitState(step + 1, self.max_iterations, f"objective {-record[-1].max():.4f}", snapshot)
-                for callback in callbacks:
-                    callback(state)
-                check_interrupt()
+                steps.tell(step + 1, f"objective {-record[-1].max():.4f}", snapshot)
                 if not np.isfinite(record[-1]).all():
                     reason = f"diverged at step {step + 1}: the objective is not finite"
                     break
@@ -109,23 +94,18 @@ class BlockDescent(Sampler):
         table = np.stack(record, axis=1)
         best = int(np.argmax(table[:, -1]))
         collector = Collector(model, 1, 1, has_inclusion=False)
-        sites = {name: value[best : best + 1].to(model.X) for name, value in descent.turned(blocks)._asdict().items()}
-        collector.add(sites, ((sites["W"].abs() > threshold) & model.edge_prior.allowed).to(model.X))
+        like = model.constant
+        sites = {name: value[best : best + 1].to(like) for name, value in descent.turned(blocks)._asdict().items()}
+        collector.add(sites, ((sites["W"].abs() > run.threshold) & model.edge_prior.allowed).to(like))
         collector.notes["restart_objective"] = -table[:, -1]
-        steps = np.arange(1, table.shape[1] + 1)
-        return collector, History(reason, table, steps, np.zeros(len(steps)), time.monotonic() - started)
+        return collector, History.every_step(reason, table, time.monotonic() - started)
 
 
 class Descent:
     """The blocks of one model's objective, in float64."""
 
     def __init__(self, model: NetREXCF) -> None:
-        prior = model.edge_prior.family
-        if not isinstance(prior, ElasticNet):
-            raise ValueError(
-                f"BlockDescent is for ElasticNet (alone or in HardMask), this model has {type(prior).__name__}: use "
-                "the guides MapEstimate or MeanField"
-            )
+        prior: Any = model.edge_prior.family
         self.model = model
         self.X = model.X.double()
         self.tf_start, self.allowed = model.start.double(), model.edge_prior.allowed.double()
@@ -229,3 +209,28 @@ class Descent:
         sign = (blocks.A * self.tf_start).sum(-1, keepdim=True)
         sign = torch.where(sign < 0, -1.0, 1.0).to(blocks.A)
         return blocks._replace(W=blocks.W * sign, A=blocks.A * sign)
+
+
+DESCENTS: dict[type[Model], dict[type[EdgePrior], type[Descent]]] = {NetREXCF: {ElasticNet: Descent}}
+"""Objectives of which every block is minimised exactly, by class of model, then by family of its edge prior."""
+
+
+def descent_of(model: Any) -> Descent:
+    """The blocks of a model's objective.
+
+    Raises
+    ------
+    ValueError
+        A model or an edge prior without exact blocks.
+    """
+    priors = along_bases(DESCENTS, type(model))
+    if priors is None:
+        raise ValueError(f"BlockDescent is for NetREXCF, not for {type(model).__name__}: use MapEstimate")
+    prior = type(model.edge_prior.family)
+    descent = along_bases(priors, prior)
+    if descent is None:
+        raise ValueError(
+            f"BlockDescent is for ElasticNet (alone or in HardMask), this model has {prior.__name__}: use "
+            "the guides MapEstimate or MeanField"
+        )
+    return descent(model)

@@ -68,9 +68,7 @@ class Relay:
 
     def write(self) -> None:
         """Have every checkpoint written now."""
-        for callback in self.callbacks:
-            if isinstance(callback, Checkpoint):
-                callback.write()
+        write_checkpoints(self.callbacks)
 
     def close(self) -> None:
         """Nothing: the fit closes its callbacks itself."""
@@ -110,6 +108,13 @@ class Checkpoint:
 
     def close(self) -> None:
         self._state = None
+
+
+def write_checkpoints(callbacks: Sequence[Callback]) -> None:
+    """Have every checkpoint among ``callbacks`` written now, also those that a `Relay` passes on to."""
+    for callback in callbacks:
+        if isinstance(callback, Checkpoint | Relay):
+            callback.write()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 r"""The evidence lower bound, one value a restart, with enumeration done in place and checked."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from pyro import poutine
@@ -9,9 +8,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ..models import ExpressionData, Model
-
-if TYPE_CHECKING:
-    from .guides import Guide
+from .variational.base import Guide
 
 
 def log_joint(
@@ -82,7 +79,7 @@ def by_restart(log_prob: Tensor, base: int, num_restarts: int) -> Tensor:
     return total.expand(num_restarts) if len(total) == 1 else total
 
 
-def elbo(model: Model, guide: "Guide", batch: ExpressionData | None, num_restarts: int) -> Tensor:
+def elbo(model: Model, guide: Guide, batch: ExpressionData | None, num_restarts: int) -> Tensor:
     """``(restart,)`` one-sample estimates of E_q[log p(X, z) − log q(z)], differentiable through the guide's draws."""
     values, log_q = guide.draw()
     return log_joint(model, values, batch, num_restarts)[0] - log_q

@@ -1,7 +1,7 @@
 """The blocked guide of factor models: coordinate ascent in closed form, and draws that are refreshed once."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,36 +11,21 @@ from torch import Tensor
 
 from ..models import ExpressionData, FactorModel
 from ..priors import Take
-from .callbacks import Callback, FitState
 from .factor_alignment import Aligner
 from .factor_cells import CellRound, CellStatistics
 from .factor_start import arrange, start
-from .factor_sweep import FactorState, GramRound, effects_factor
-from .interrupts import deferred_interrupts
+from .factor_sweep import FactorState, GramRound, Round, effects_factor
 from .layout import laid_out
-from .moments import Collector
-from .samplers import add_draw
-from .svi import History, random_state, set_random_state
+from .moments import Collector, add_draw
+from .runs.history import History, random_state, set_random_state
+from .runs.run import Run
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 MASS = 7.0  # nats: e^-7 is a thousandth
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
-def ascend(
-    model: FactorModel,
-    data: ExpressionData | None,
-    *,
-    restarts: int,
-    num_steps: int,
-    num_draws: int,
-    batch_size: int | None,
-    refresh: int,
-    threshold: float,
-    callbacks: Sequence[Callback],
-    fingerprint: dict[str, Any],
-    resume: dict[str, Any] | None,
-) -> tuple[Collector, History]:
+def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: int) -> tuple[Collector, History]:
     """Fit by coordinate ascent, then draw.
 
     Every factor of q is optimal given the others, in closed form: of each gene the joint Gaussian q(w_j, β_j), of each
@@ -49,93 +34,82 @@ def ascend(
     factors stand: every round brings the draws closer to the posterior in Kullback–Leibler divergence.
     """
     started = time.monotonic()
+    resume, batch_size, place = run.resume, run.batch_size, model.constant.device
     cells = data if data is not None else model.cells
     by_cell = not model.integrated or batch_size is not None
     if by_cell and cells is None:
         raise ValueError("this model is fitted cell by cell: pass `data`")
-    engine: GramRound | CellRound
-    if by_cell:
-        assert cells is not None, "checked above"
-        engine = CellRound(model, cells)
-        state = engine.start(start(engine.gram_round, restarts))
-    else:
-        engine = GramRound(model)
-        state = start(engine, restarts)
-    if resume is None and batch_size is None:
-        state = arrange(engine, state)
-    rounds = _rounds(engine, state, batch_size)
+    cell_round = CellRound(model, cells) if by_cell and cells is not None else None
+    engine: Round = cell_round if cell_round is not None else GramRound(model)
     record: list[np.ndarray] = []
-    first = 0
-    if resume is not None:
-        place = model.constant.device
-        move = lambda v: v.to(place) if isinstance(v, Tensor) else v  # noqa: E731
-        state = unpack(resume["state"], place)
-        if isinstance(engine, CellRound):
-            engine.dispersion, engine.scales_bound = move(resume["dispersion"]), move(resume["scales_bound"])
-            engine.size = move(resume["size"])
-        record, first = list(resume["elbo"].numpy()), resume["step"]
-        last = None if resume["sums"] is None else tuple(move(v) for v in resume["sums"])
-        rounds = _rounds(engine, state, batch_size, last, first)
+    first, reason, sums = 0, "budget", None
+    if resume is None:
+        state = engine.start(start(engine.gram_round, run.restarts))
+        state = arrange(engine, state) if batch_size is None else state
+    else:
+        state = unpack(resume["state"] | {name: resume[name] for name in BESIDE}, place)
+        record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
+        if resume["sums"] is not None:
+            sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
         set_random_state(resume["rng"])
-    reason = "budget" if resume is None else resume["reason"]
-    if resume is not None and batch_size is None and _settled(record, state, state, None, tolerance(model)):
-        reason = "converged"  # the last round was the last: what was interrupted is the drawing
-    sums: CellStatistics | None = None
+        if batch_size is None and _settled(record, state, state, None, tolerance(model)):
+            reason = "converged"  # the last round was the last: what was interrupted is the drawing
+    if cell_round is None or batch_size is None:
+        rounds = _rounds(engine, state)
+    else:
+        rounds = _minibatches(cell_round, state, batch_size, sums, first)
     before_draws: list[Tensor] | None = None  # the generator's state when the draws began, for a resume from there
 
     def snapshot() -> dict[str, Any]:
         return {
-            "fingerprint": fingerprint,
+            "fingerprint": run.fingerprint,
             "kind": "blocked",
             "step": len(record),
             "state": pack(state),
             "sums": None if sums is None else tuple(sums),
-            "dispersion": getattr(engine, "dispersion", None),
-            "scales_bound": getattr(engine, "scales_bound", 0.0),
-            "size": getattr(engine, "size", None),
+            **{name: getattr(state, name) for name in BESIDE},
             "reason": reason,
             "elbo": torch.tensor(np.array(record)),
-            "rng": before_draws if before_draws is not None else random_state(model.constant.device),
+            "rng": before_draws if before_draws is not None else random_state(place),
         }
 
-    with deferred_interrupts() as check_interrupt:
-        for step in range(first, first if reason == "converged" else num_steps):
+    with run.steps(first, first if reason == "converged" else run.num_steps) as steps:
+        for step in steps:
             before = state
             state, sums = next(rounds)
-            bound = state.bound if state.bound is not None else state.loadings.new_full((restarts,), torch.nan)
+            bound = state.bound if state.bound is not None else state.loadings.new_full((run.restarts,), torch.nan)
             record.append(bound.cpu().numpy())
             if not bool(state.loadings.isfinite().all()):
                 reason = f"diverged at step {step + 1}: loadings are not finite"
                 break
-            for callback in callbacks:
-                callback(FitState(step + 1, num_steps, f"ELBO {record[-1].max():.1f}", snapshot))
-            check_interrupt()
+            steps.tell(step + 1, f"ELBO {record[-1].max():.1f}", snapshot)
             if _settled(record, before, state, batch_size, tolerance(model)):
                 reason = "converged"
                 break
     table = np.stack(record, axis=1)
     if table.shape[1] > 1 and np.isnan(table[:, 0]).all():
         table = table[:, 1:]  # the first round cell by cell comes before there is a bound
-    before_draws = random_state(model.constant.device)
-    history = History(reason, table, np.arange(1, table.shape[1] + 1), np.zeros(table.shape[1]), 0.0)
-    collector = draw(model, engine, state, num_draws, refresh, threshold)
-    return collector, replace(history, seconds=time.monotonic() - started)
+    before_draws = random_state(place)
+    collector = draw(model, engine, state, run.num_draws, refresh, run.threshold)
+    return collector, History.every_step(reason, table, time.monotonic() - started)
 
 
-def _rounds(
-    engine: GramRound | CellRound,
-    state: FactorState,
-    batch_size: int | None,
-    sums: tuple[Tensor, ...] | None = None,
-    done: int = 0,
-) -> Iterator[tuple[FactorState, CellStatistics | None]]:
-    """Rounds without end: over all cells, or a minibatch at a time, whose statistics are averaged."""
+Progress = Iterator[tuple[FactorState, CellStatistics | None]]
+
+
+def _rounds(engine: Round, state: FactorState) -> Progress:
+    """Rounds over all cells without end."""
     take = Take(draws=False)
-    if batch_size is None or isinstance(engine, GramRound):
-        while True:
-            state = engine(state, take)
-            yield state, None
-    total = None if sums is None else CellStatistics(*sums)
+    while True:
+        state = engine(state, take)
+        yield state, None
+
+
+def _minibatches(
+    engine: CellRound, state: FactorState, batch_size: int, total: CellStatistics | None, done: int
+) -> Progress:
+    """Rounds without end over a minibatch at a time, whose statistics are averaged with those so far, ``total``."""
+    take = Take(draws=False)
     number, step, epoch = engine.data.num_cells, 0, 0
     while True:
         order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch))
@@ -172,7 +146,7 @@ def _settled(
 # -- draws ----------------------------------------
 def draw(
     model: FactorModel,
-    engine: GramRound | CellRound,
+    engine: Round,
     state: FactorState,
     num_draws: int,
     refresh: int,
@@ -183,19 +157,14 @@ def draw(
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
     agreement = restart_agreement(model, state, best)
     state = select(state, kept)
-    if isinstance(engine, CellRound) and engine.dispersion is not None:
-        engine.dispersion = engine.dispersion[kept]
-    if isinstance(engine, CellRound) and engine.size is not None:
-        engine.size = engine.size[kept]
     has_inclusion = "inclusion" in model.dims
     collector = Collector(model, len(kept), num_draws, has_inclusion=has_inclusion, without=("x",))
     collector.notes = {"restart_agreement": agreement, "restarts_kept": kept.cpu().numpy()}
     take = Take(draws=True)
     for _ in range(num_draws):
         drawn = draw_state(engine, state, take)
-        if isinstance(engine, GramRound):
-            for _ in range(refresh):
-                drawn = engine(drawn, take)
+        for _ in range(refresh if engine.refreshes else 0):
+            drawn = engine(drawn, take)
         add_draw(model, collector, laid_out(model, align(sites_of(model, engine, drawn))), threshold)
     return collector
 
@@ -222,22 +191,20 @@ def restart_agreement(model: FactorModel, state: FactorState, best: int) -> np.n
 
 def select(state: FactorState, chains: Tensor) -> FactorState:
     """Some chains of a state."""
-    take = lambda v: None if v is None else v[chains]  # noqa: E731
+    take = lambda v: v[chains] if isinstance(v, Tensor) else v  # noqa: E731
     prior = {name: value[chains] for name, value in state.prior.items()}
     parts: dict[str, Any] = {f.name: take(getattr(state, f.name)) for f in fields(state) if f.name != "prior"}
     return FactorState(prior=prior, **parts)
 
 
-def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) -> FactorState:
+def draw_state(engine: Round, state: FactorState, take: Take) -> FactorState:
     """A draw of q: loadings, noise, effects, and scales given the loadings."""
     assert state.covariance is not None, "the state of coordinate ascent"
     lower = torch.linalg.cholesky(state.covariance)
     noise = (lower @ torch.randn_like(state.loadings)[..., None])[..., 0]
     theta = state.loadings + noise
-    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
-    size = torch.full_like(state.precision, rounds.dof)
-    if isinstance(engine, CellRound) and engine.size is not None:
-        size = engine.size[: len(size)]
+    rounds = engine.gram_round
+    size = state.size if state.size is not None else torch.full_like(state.precision, rounds.dof)
     if engine.model.isotropic:
         shape = rounds.noise_shape + 0.5 * size.sum(1, keepdim=True)
         precision = take.gamma(shape, shape / state.precision[:, :1]).expand_as(state.precision)
@@ -252,11 +219,10 @@ def draw_state(engine: GramRound | CellRound, state: FactorState, take: Take) ->
     return replace(state, loadings=theta, covariance=None, log_det=None, precision=precision, gamma=gamma, prior=prior)
 
 
-def sites_of(model: FactorModel, engine: GramRound | CellRound, state: FactorState) -> dict[str, Tensor]:
+def sites_of(model: FactorModel, engine: Round, state: FactorState) -> dict[str, Tensor]:
     """Pyro sites ``(chain, *dims)`` of a drawn state."""
     m, v = len(model.factors), len(model.covariates)
-    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
-    sites = {"W": state.loadings[..., :m].mT, **rounds.prior.sites(state.prior)}
+    sites = {"W": state.loadings[..., :m].mT, **engine.gram_round.prior.sites(state.prior)}
     if v:
         sites["beta"] = state.loadings[..., m : m + v].mT
     if model.factor_effects:
@@ -264,19 +230,22 @@ def sites_of(model: FactorModel, engine: GramRound | CellRound, state: FactorSta
     if model.has_noise:
         variance = 1 / state.precision
         sites["noise_variance"] = variance[:, 0] if model.isotropic else variance
-    if (
-        isinstance(engine, CellRound) and "mu" in model.dims
-    ):  # minibatches of a model that integrates μ out have no site
+    if "mu" in model.dims:  # minibatches of a model that integrates μ out have no site
         sites["mu"] = state.loadings[..., m + v :].mT
-        if model.has_dispersion and engine.dispersion is not None:
-            sites["dispersion"] = engine.dispersion
+        if model.has_dispersion and state.dispersion is not None:
+            sites["dispersion"] = state.dispersion
     dtype = model.constant.dtype
     return {name: value.to(dtype).contiguous() for name, value in sites.items()}
 
 
+BESIDE = ("dispersion", "size", "scales_bound")
+"""Parts of a state that checkpoints of coordinate ascent have beside it, as the first ones had; Gibbs sampling needs
+none of them to go on."""
+
+
 def pack(state: FactorState) -> dict[str, Any]:
-    """As plain tensors, for a checkpoint."""
-    return {f.name: getattr(state, f.name) for f in fields(state)}
+    """As plain tensors, for a checkpoint; without what goes beside."""
+    return {f.name: getattr(state, f.name) for f in fields(state) if f.name not in BESIDE}
 
 
 def unpack(state: dict[str, Any], device: torch.device) -> FactorState:

@@ -10,6 +10,7 @@ pass
 goes through the data in blocks, of which a minibatch is one.
 """
 
+import copy
 import math
 from dataclasses import replace
 from typing import NamedTuple
@@ -51,6 +52,8 @@ class CellStatistics(NamedTuple):
 class CellRound:
     """Rounds through the conditionals, cell by cell; loadings are (w, β, μ by group), factors are never kept."""
 
+    refreshes = False
+
     def __init__(self, model: FactorModel, data: ExpressionData) -> None:
         self.model, self.data = model, data
         self.gram_round = GramRound(model, *_stand_in(model, data))
@@ -61,14 +64,17 @@ class CellRound:
         self.is_binary = kinds == LIKELIHOODS.index(BERNOULLI)
         self.is_count = kinds == LIKELIHOODS.index(NEGATIVE_BINOMIAL)
         self.plain = bool(self.is_gaussian.all())
-        self.dispersion: Tensor | None = None  # (chain, gene) r
         self.zz = self._zz()
-        self.size: Tensor | None = None  # (chain, gene) observed values, from the last pass
-        self.scales_bound: Tensor | float = 0.0  # of the prior's scales, from the last update
 
     @property
     def prior(self) -> LoadingPrior:
         return self.gram_round.prior
+
+    def under(self, prior: LoadingPrior) -> "CellRound":
+        """The same rounds with another prior of the loadings."""
+        other = copy.copy(self)
+        other.gram_round = self.gram_round.under(prior)
+        return other
 
     def _zz(self) -> Tensor:
         mean = self.model.mean[:, self.G :].double()
@@ -82,17 +88,19 @@ class CellRound:
         return total
 
     def start(self, state: FactorState) -> FactorState:
-        """A state of genes and covariates with the groups' intercepts appended, at the observed means."""
+        """A state of genes and covariates with dispersions and, appended to the loadings, the groups' intercepts at the
+        observed means."""
         chains = len(state.loadings)
         level = torch.zeros(self.K, self.G, dtype=torch.float64, device=state.loadings.device)
         mean = self.model.mean[:, : self.G].double()
         level = torch.where(self.is_binary, torch.logit(mean.clamp(0.01, 0.99)), level)
         level = torch.where(self.is_count, mean.clamp_min(1e-3).log(), level)
-        self.dispersion = torch.full((chains, self.G), 5.0, dtype=torch.float64, device=level.device)
+        dispersion = torch.full((chains, self.G), 5.0, dtype=torch.float64, device=level.device)
         loadings = torch.cat([state.loadings, level.T.expand(chains, -1, -1)], dim=2)
         p = loadings.shape[2]
         tiny = torch.eye(p, dtype=loadings.dtype, device=loadings.device) * 1e-4
-        return replace(state, loadings=loadings, covariance=tiny.expand(chains, self.G, p, p), log_det=None)
+        covariance = tiny.expand(chains, self.G, p, p)
+        return replace(state, loadings=loadings, covariance=covariance, log_det=None, dispersion=dispersion)
 
     # -- cells ----------------------------------------
     def block(self, state: FactorState, rows: slice | Tensor, take: Take) -> CellStatistics:
@@ -149,8 +157,10 @@ class CellRound:
         away = (x - prior_mean).square().sum() + torch.diagonal(spread, dim1=1, dim2=2).sum()
         log_det = -2 * torch.diagonal(lower, dim1=1, dim2=2).log().sum()
         local = 0.5 * (log_det + n * m - away) + log_pg
-        slope = self._dispersion_slope(i, Y, seen, u @ theta.T + offset) if bool(self.is_count.any()) else None
-        slope = slope if slope is not None else Y.new_zeros(2, self.G)
+        slope = Y.new_zeros(2, self.G)
+        if bool(self.is_count.any()):
+            assert state.dispersion is not None, "set by start"
+            slope = dispersion_slope(state.dispersion[i], Y, seen, u @ theta.T + offset)
         own = (x - prior_mean).square().sum(0) + torch.diagonal(spread, dim1=1, dim2=2).sum(0)
         level = (x - prior_mean).T @ fixed[:, self.v :]
         return gram, cross, square, x.T @ Z, own, level, seen.double().sum(0), local, slope
@@ -185,7 +195,7 @@ class CellRound:
             if state.covariance is not None:
                 second = second + state.covariance[i][:, :m, :m]
             square = square + spread.flatten(1) @ second.flatten(1).T
-        r = self.dispersion[i] if self.dispersion is not None else Y.new_ones(self.G)
+        r = state.dispersion[i] if state.dispersion is not None else Y.new_ones(self.G)
         shift = torch.where(self.is_count, offset - r.log(), torch.zeros_like(offset))
         c = (square + 2 * shift * linear + shift**2).clamp_min(1e-12).sqrt()
         size = torch.where(self.is_count, Y + r, torch.ones_like(Y))
@@ -200,17 +210,6 @@ class CellRound:
         counts = torch.lgamma(Y + r) - torch.lgamma(r) - torch.lgamma(Y + 1)
         base = base + torch.where(self.is_count, counts, 0.0)
         return weight, kappa, torch.where(not_gaussian, base, 0.0).sum()
-
-    def _dispersion_slope(self, i: int, Y: Tensor, seen: Tensor, linear: Tensor) -> Tensor:
-        """Gradient and curvature in log r of the counts' log density at the mean linear predictor, ``(2, gene)``."""
-        assert self.dispersion is not None, "set by start"
-        r, mean = self.dispersion[i], linear.clamp(-20, 20).exp()
-        total = r + mean
-        first = torch.digamma(Y + r) - torch.digamma(r) + (r / total).log() + 1 - (Y + r) / total
-        second = torch.polygamma(1, Y + r) - torch.polygamma(1, r) + 1 / r - 2 / total + (Y + r) / total**2
-        gradient = r * first
-        curvature = -(r * first + r**2 * second)
-        return torch.stack([torch.where(seen, gradient, 0.0).sum(0), torch.where(seen, curvature, 0.0).sum(0)])
 
     def whole(self, state: FactorState, take: Take) -> CellStatistics:
         """Statistics of all cells, block by block."""
@@ -252,7 +251,6 @@ class CellRound:
         )
         if covariance is not None:
             weighted = weighted + (sums.gram * covariance).sum((2, 3))
-        self.size = sums.size
         rss = (weighted / state.precision).clamp_min(1e-12)
         precision = self._noise(rss, sums.size, take)
         square = theta[..., :m].mT ** 2
@@ -260,14 +258,24 @@ class CellRound:
             square = square + torch.diagonal(covariance, dim1=2, dim2=3)[..., :m].mT
         take.bound = 0.0
         prior = self.prior.update(state.prior, square, take)
-        self.scales_bound = take.bound
-        if self.dispersion is not None and bool(self.is_count.any()):
-            log_r = self.dispersion.log()
+        dispersion = state.dispersion
+        if dispersion is not None and bool(self.is_count.any()):
+            log_r = dispersion.log()
             gradient = sums.dispersion[:, 0] - (log_r - DISPERSION_MEAN) / DISPERSION_SD**2
             curvature = sums.dispersion[:, 1].clamp_min(0.0) + DISPERSION_SD**-2
             step = (gradient / curvature).clamp(-0.5, 0.5)
-            self.dispersion = (log_r + step).clamp(-4, 8).exp()
-        return FactorState(theta, covariance, log_det, precision, gamma, prior)
+            dispersion = (log_r + step).clamp(-4, 8).exp()
+        return FactorState(
+            theta,
+            covariance,
+            log_det,
+            precision,
+            gamma,
+            prior,
+            dispersion=dispersion,
+            size=sums.size,
+            scales_bound=take.bound,
+        )
 
     def expand(self, state: FactorState, sums: CellStatistics) -> CellStatistics:
         r"""The statistics after the best shift and scale of each factor (parameter expansion).
@@ -310,6 +318,10 @@ class CellRound:
         bound = None if take.draws or state.log_det is None else self.evidence(state, sums, take)
         return replace(self.update(state, sums, take), bound=bound)
 
+    def log_likelihood(self, state: FactorState) -> Tensor:
+        """``(chain,)`` the Gaussian part given the factors that were drawn: how far the residuals have come down."""
+        return (0.5 * state.precision.log() * self.model.count.sum()).sum(1)
+
     def evidence(self, state: FactorState, sums: CellStatistics, take: Take) -> Tensor:
         """``(chain,)`` the evidence lower bound of a state and the statistics taken at it (dispersions as given)."""
         m, theta, covariance = self.m, state.loadings, state.covariance
@@ -323,7 +335,7 @@ class CellRound:
         gaussian = 0.5 * size * (log_t - math.log(2 * math.pi)) + noise
         bound = fit + torch.where(used, gaussian, 0.0).sum(1)
         square = theta[..., :m].mT ** 2 + torch.diagonal(covariance, dim1=2, dim2=3)[..., :m].mT
-        bound = bound + self.gram_round.weights_bound(state, square, take) + self.scales_bound
+        bound = bound + self.gram_round.weights_bound(state, square, take) + state.scales_bound
         level = theta[..., m + self.v :].square() + torch.diagonal(covariance, dim1=2, dim2=3)[..., m + self.v :]
         bound = bound - 0.5 * (level / INTERCEPT_SCALE**2 - 1 + 2 * math.log(INTERCEPT_SCALE)).sum((1, 2))
         if self.model.factor_effects:
@@ -332,6 +344,17 @@ class CellRound:
             log_det = -2 * torch.diagonal(effects_factor(self.zz)).log().sum()
             bound = bound + 0.5 * self.m * (log_det - 2 * self.v * math.log(GAMMA_SCALE))
         return bound
+
+
+def dispersion_slope(r: Tensor, Y: Tensor, seen: Tensor, linear: Tensor) -> Tensor:
+    """Gradient and curvature in log r of the counts' log density at the mean linear predictor, ``(2, gene)``."""
+    mean = linear.clamp(-20, 20).exp()
+    total = r + mean
+    first = torch.digamma(Y + r) - torch.digamma(r) + (r / total).log() + 1 - (Y + r) / total
+    second = torch.polygamma(1, Y + r) - torch.polygamma(1, r) + 1 / r - 2 / total + (Y + r) / total**2
+    gradient = r * first
+    curvature = -(r * first + r**2 * second)
+    return torch.stack([torch.where(seen, gradient, 0.0).sum(0), torch.where(seen, curvature, 0.0).sum(0)])
 
 
 def _stand_in(model: FactorModel, data: ExpressionData, most: int = 5000) -> tuple[Tensor, float]:

@@ -9,10 +9,9 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from ..models import FactorModel
-from ..priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take
+from ..priors import SpikeSlabLoading, Take
 from .factor_alignment import rotates_freely
-from .factor_cells import CellRound
-from .factor_sweep import FactorState, GramRound, Moments
+from .factor_sweep import FactorState, GramRound, Moments, Round
 
 ARRANGE, SETTLE = 30, 5  # rounds of the loadings, then of the scales given them
 MIN_OWN = 5  # genes that only this set lists, from which its program can start
@@ -48,7 +47,7 @@ def start(rounds: GramRound, num_chains: int) -> FactorState:
         gamma=T.new_zeros(num_chains, rounds.num_covariates, m),
         prior=prior.start(num_chains, like),
     )
-    if not isinstance(prior, NormalLoading) and prior.sources:  # scales as the gene sets have it, before the data speak
+    if prior.sparse and prior.sources:  # scales as the gene sets have it, before the data speak
         expected = torch.where((prior.probability > 0).any(0), 0.25, 0.01).to(T)
         free = ~torch.tensor(model.labelled, device=T.device)
         expected[free] = 0.1
@@ -57,24 +56,23 @@ def start(rounds: GramRound, num_chains: int) -> FactorState:
     return rounds.weights(state, Moments(xx, xd, like), Take(draws=False))
 
 
-def arrange(engine: GramRound | CellRound, state: FactorState) -> FactorState:
+def arrange(engine: Round, state: FactorState) -> FactorState:
     """A few rounds of coordinate ascent under a spike-and-slab prior, from which a horseshoe with gene sets starts.
 
     Factors find their places by the gene sets first. The local scales of a horseshoe adapt to whatever arrangement they
     meet: a program that starts in another's genes stays there.
     """
-    rounds = engine if isinstance(engine, GramRound) else engine.gram_round
-    prior = rounds.prior
-    if not isinstance(prior, HorseshoeLoading) or not prior.sources:
+    prior = engine.gram_round.prior
+    if not prior.has_local_scales or not prior.sources:
         return state
     like = state.loadings.new_zeros(())
-    plain = SpikeSlabLoading().bind(rounds.model.knowledge, view=prior.view.cpu(), num_views=prior.num_views)
-    rounds.prior = plain.double().to(like.device)
-    state = replace(state, prior=rounds.prior.start(len(state.loadings), like))
+    plain = engine.under(
+        SpikeSlabLoading().bind(engine.model.knowledge, view=prior.view.cpu(), num_views=prior.num_views)
+    )
+    state = replace(state, prior=plain.gram_round.prior.start(len(state.loadings), like))
     for _ in range(ARRANGE):
-        state = engine(state, Take(draws=False))
-    rounds.prior = prior
-    m = rounds.num_factors
+        state = plain(state, Take(draws=False))
+    m = engine.gram_round.num_factors
     assert state.covariance is not None, "of coordinate ascent"
     square = state.loadings[..., :m].mT ** 2 + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
     scales = prior.start(len(state.loadings), like)
@@ -112,7 +110,7 @@ def _projection(model: FactorModel, gram: Tensor, chain: int) -> Tensor:
         inner = cross @ known.T + 1e-6 * torch.eye(len(labelled)).to(gram)
         rest = gram - cross.T @ torch.linalg.solve(inner, cross)
     if free:
-        T[free] = _components(rest, len(free), rotate=not isinstance(model.loading_prior, NormalLoading), chain=chain)
+        T[free] = _components(rest, len(free), rotate=model.loading_prior.sparse, chain=chain)
     return T
 
 

@@ -16,7 +16,7 @@ that costs the same for a thousand and a million cells.
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -32,7 +32,9 @@ class FactorState:
 
     ``loadings`` (gene, factor + covariate) of W and β and, in coordinate ascent, their ``covariance`` (gene, p, p) and
     ``log_det`` (gene,); ``precision`` (gene,) 1/σ²; ``gamma`` (covariate, factor); ``prior`` the loading prior's state;
-    ``bound`` (chain,) the evidence lower bound after the round.
+    ``bound`` (chain,) the evidence lower bound after the round. Cell by cell besides: ``dispersion`` (gene,) r of the
+    counts; ``size`` (gene,) observed values; ``scales_bound`` (chain,) what the scales of the prior, as last updated,
+    add to the bound.
     """
 
     loadings: Tensor
@@ -42,6 +44,37 @@ class FactorState:
     gamma: Tensor
     prior: State
     bound: Tensor | None = None
+    dispersion: Tensor | None = None
+    size: Tensor | None = None
+    scales_bound: Tensor | float = 0.0
+
+
+class Round(Protocol):
+    """Rounds through one model's conditionals: a Gibbs sweep or a step of coordinate ascent, as `Take` says."""
+
+    model: FactorModel
+    refreshes: ClassVar[bool]
+    """Whether a round brings a draw of q closer to the posterior at little cost."""
+
+    @property
+    def gram_round(self) -> "GramRound":
+        """The rounds on sufficient statistics, exact or a stand-in from which to start."""
+
+    @property
+    def zz(self) -> Tensor:
+        """``(covariate, covariate)`` sums of products of the covariates."""
+
+    def start(self, state: FactorState) -> FactorState:
+        """The first state, from what `factor_start.start` makes of `gram_round`."""
+
+    def under(self, prior: LoadingPrior) -> Self:
+        """The same rounds with another prior of the loadings."""
+
+    def __call__(self, state: FactorState, take: Take) -> FactorState:
+        """One round; ``bound`` of what it returns is that of coordinate ascent."""
+
+    def log_likelihood(self, state: FactorState) -> Tensor:
+        """``(chain,)`` log-likelihood of a drawn state."""
 
 
 class Moments(NamedTuple):
@@ -55,6 +88,8 @@ class Moments(NamedTuple):
 
 class GramRound:
     """Rounds through one model's conditionals; float64, on the model's device."""
+
+    refreshes = True
 
     def __init__(self, model: FactorModel, gram: Tensor | None = None, dof: float | None = None) -> None:
         self.model = model
@@ -70,6 +105,20 @@ class GramRound:
         self.noise_shape, self.noise_rate = a, b
         cross = self.gram[self.num_genes :]
         self.zd, self.zz = cross, cross[:, self.num_genes :]
+
+    @property
+    def gram_round(self) -> "GramRound":
+        return self
+
+    def start(self, state: FactorState) -> FactorState:
+        """As it is."""
+        return state
+
+    def under(self, prior: LoadingPrior) -> "GramRound":
+        """The same rounds with another prior of the loadings, on the model's device."""
+        other = copy.copy(self)
+        other.prior = prior.double().to(self.gram.device)
+        return other
 
     @property
     def root(self) -> Tensor:
@@ -294,6 +343,16 @@ class GramRound:
         if take.draws:
             return state
         return replace(state, bound=self.evidence(state, moments, rss, square, take))
+
+    def log_likelihood(self, state: FactorState) -> Tensor:
+        """``(chain,)`` log p(Y | W, β, Γ, Ψ)."""
+        m = self.num_factors
+        theta = state.loadings
+        beta = theta[..., m:].mT if self.num_covariates else None
+        gamma: Tensor | None = state.gamma if self.model.factor_effects else None
+        with torch.no_grad():
+            found = self.model.marginal_log_likelihood(theta[..., :m].mT, beta, gamma, (1 / state.precision)[:, None])
+        return found[:, 0, 0]
 
     def evidence(self, state: FactorState, moments: Moments, rss: Tensor, square: Tensor, take: Take) -> Tensor:
         """``(chain,)`` the evidence lower bound E_q[log p − log q]."""

@@ -2,108 +2,25 @@ r"""Guides: the families q(z) that variational inference searches, all restarts 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import biject_to, constraints
 
-from ..models import ExpressionData, GaussianBlock, Model
+from ..models import ExpressionData, FactorModel, GaussianBlock, Model
 from .engines.base import Engine
-
-
-@dataclass(frozen=True)
-class Site:
-    """A continuous latent site: its shape padded to (*plates, *event), support transform, and place in the flat
-    vector."""
-
-    name: str
-    shape: tuple[int, ...]
-    event_dim: int
-    positive: bool
-    transform: torch.distributions.Transform
-    start: int
-    stop: int
-
-
-def latent_sites(model: Model, batch: ExpressionData | None) -> tuple[Site, ...]:
-    """Continuous latent sites of a model in the order in which it samples them."""
-    with torch.random.fork_rng(), torch.no_grad(), pyro.get_param_store().scope():
-        nodes: dict[str, Any] = dict(poutine.trace(model).get_trace(batch).nodes)
-    sites, start = [], 0
-    for name, node in nodes.items():
-        if node["type"] != "sample" or node["is_observed"] or type(node["fn"]).__name__ == "_Subsample":
-            continue
-        if node["fn"].has_enumerate_support:
-            continue  # discrete sites are summed out by the objective
-        event_dim = node["fn"].event_dim
-        plates = len(node["value"].shape) - event_dim
-        shape = (1,) * (model.max_plate_nesting - plates) + tuple(node["value"].shape)
-        size = math.prod(shape)
-        support = node["fn"].support
-        bound = getattr(support, "base_constraint", support)
-        positive = isinstance(bound, (constraints.greater_than, constraints.greater_than_eq))
-        sites.append(Site(name, shape, event_dim, positive, biject_to(support), start, start + size))
-        start += size
-    return tuple(sites)
-
-
-def constrain(flat: Tensor, sites: tuple[Site, ...]) -> tuple[dict[str, Tensor], Tensor]:
-    """Flat unconstrained ``(restart, dimension)`` → values by site, and Σ log |∂value/∂z| ``(restart,)``."""
-    values, jacobian = {}, flat.new_zeros(len(flat))
-    for site in sites:
-        z = flat[:, site.start : site.stop].reshape(-1, *site.shape)
-        value = site.transform(z)
-        if site.transform is not biject_to(constraints.real):
-            log_abs = site.transform.log_abs_det_jacobian(z, value)
-            jacobian = jacobian + log_abs.flatten(1).sum(1)
-        values[site.name] = value
-    return values, jacobian
-
-
-class Guide(nn.Module, ABC):
-    """q(z) over the sites of a model; parameters have a leading ``restart`` dimension, and restarts are independent
-    fits.
-
-    ``draw`` returns one reparameterised sample and its log density; called as a Pyro guide it samples the same sites.
-    """
-
-    calibrated: bool = False
-
-    def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int) -> None:
-        super().__init__()
-        self.model_dims = model.max_plate_nesting
-        self.sites, self.num_restarts = sites, num_restarts
-
-    @abstractmethod
-    def draw(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Values by site ``(restart, *plates, *event)``, and log q ``(restart,)``."""
-
-    def forward(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
-        """As a Pyro guide: every site a Delta at the draw, the log density on the first (sites of all restarts at
-        once)."""
-        values, log_q = self.draw()
-        pyro.factor("guide_log_density", log_q.sum(), has_rsample=True)
-        for site in self.sites:
-            pyro.sample(site.name, dist.Delta(values[site.name], event_dim=site.event_dim))
-        return values
-
-
-class GuideFactory(Protocol):
-    """Describes a family; called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a
-    guide."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def calibrated(self) -> bool: ...
-
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide: ...
+from .factor_blocked import ascend
+from .moments import Collector
+from .runs.history import History
+from .runs.machinery import along_bases
+from .runs.run import Run
+from .svi import run_svi
+from .variational.base import Guide
+from .variational.draws import draw_guide
+from .variational.sites import Site, constrain, latent_sites, random_starts
 
 
 class _MapGuide(Guide):
@@ -203,27 +120,27 @@ def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:
     return tuple(packed)
 
 
-def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spread: float) -> Tensor:
-    """Restarts begin at small random places in unconstrained space around what the model knows (`Model.initial`), else
-    around zero, where scales are about one tenth.
+@dataclass(frozen=True)
+class GuideFactory(Engine, ABC):
+    """A variational family: called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a
+    guide; `run` fits that and draws from it."""
 
-    A scale that starts at one lets every weight in and the fit then has to unlearn them.
-    """
-    total = max(s.stop for s in sites)
-    start = spread * torch.randn(num_restarts, total, dtype=model.constant.dtype, device=model.constant.device)
-    known = model.initial
-    for site in sites:
-        place = slice(site.start, site.stop)
-        if site.name in known:
-            value = known[site.name].to(start).expand(site.shape)
-            start[:, place] += site.transform.inv(value).flatten()
-        elif site.positive and site.name != "noise_variance":
-            start[:, place] += math.log(0.1)
-    return start
+    @abstractmethod
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        """q(z) at its start."""
+
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        """Maximise the evidence lower bound by stochastic gradients, then draw."""
+        first = None
+        if data is not None and run.batch_size is not None:
+            first = next(data.minibatches(run.batch_size, torch.Generator().manual_seed(0)))
+        guide = self(model, first, run.restarts)
+        history = run_svi(model, data, guide, run)
+        return draw_guide(model, guide, run.num_draws, run.threshold), history
 
 
 @dataclass(frozen=True)
-class MapEstimate(Engine):
+class MapEstimate(GuideFactory):
     """The maximum a posteriori point (no uncertainty): a Delta at every site. Not calibrated, by construction.
 
     With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab`
@@ -246,7 +163,7 @@ class MapEstimate(Engine):
 
 
 @dataclass(frozen=True)
-class MeanField(Engine):
+class MeanField(GuideFactory):
     """Independent normals for every scalar in unconstrained space.
 
     Not calibrated for edges when regulators are correlated: it cannot say "one of these two", and understates both.
@@ -272,7 +189,7 @@ class MeanField(Engine):
 
 
 @dataclass(frozen=True)
-class LowRank(Engine):
+class LowRank(GuideFactory):
     """One multivariate normal with covariance D + F Fᵀ over all scalars; captures the ``rank`` strongest correlations.
 
     Parameters
@@ -296,7 +213,7 @@ class LowRank(Engine):
 
 
 @dataclass(frozen=True)
-class Blocked(Engine):
+class Blocked(GuideFactory):
     """Mean-field for scales and noise, and for each target the exact joint Gaussian of its weights given them.
 
     The correlations between regulators, which mean-field loses, are in closed form; what stays approximate is the
@@ -336,5 +253,14 @@ class Blocked(Engine):
             guide.draw()  # refuses here, before any step, when the model is not conjugate
         return guide
 
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        """Coordinate ascent where the model has one (`ASCENTS`), else stochastic gradients; then draw."""
+        ascent = along_bases(ASCENTS, type(model))
+        return super().run(model, data, run) if ascent is None else ascent(model, data, run, self.refresh)
+
+
+Ascent = Callable[[Any, ExpressionData | None, Run, int], tuple[Collector, History]]
+ASCENTS: dict[type[Model], Ascent] = {FactorModel: ascend}
+"""Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""
 
 GUIDES = (MapEstimate, MeanField, LowRank, Blocked)

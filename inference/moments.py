@@ -152,6 +152,18 @@ class Collector:
         self.chain_inclusion = None if chain_inclusion is None else chain_inclusion.to(device)
 
 
+def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], threshold: float) -> None:
+    """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that
+    goes with it."""
+    prior = model.edge_prior
+    inclusion = model.inclusion(values, threshold=threshold)
+    count = len(values["W"])
+    shape = (count, *(len(model.coords[axis]) for axis in model.axes))
+    inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)
+    masked = {name: v * prior.allowed if name in ("W", "W_context") else v for name, v in values.items()}
+    collector.add(masked, inclusion)
+
+
 def aligned(draws: Mapping[str, np.ndarray], thin: int) -> dict[str, np.ndarray]:
     """Joint draws: small sites keep every draw and large ones each ``thin``-th, so the small ones are thinned alike.
 

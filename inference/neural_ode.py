@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..models.phoenix_layers import BlowUp, LayeredNetwork, sparsity
-from .callbacks import Callback, Checkpoint, FitState, Relay
-from .interrupts import Aborted, deferred_interrupts
+from .callbacks import Callback, write_checkpoints
 from .pruning import NoPruning, Sparsifier
+from .runs.steps import closing, taking_steps
 
 
 class Batch(Protocol):
@@ -158,7 +158,7 @@ def train(
             f"num_epochs={num_epochs}, batch_size={batch_size}, patience={patience}, slack={slack}, "
             f"extra_share={extra_share}: expected at least 1 each, slack >= 0 and a share between 0 and 1"
         )
-    run = _Run(
+    run = _Training(
         copy.deepcopy(network),
         data,
         validation,
@@ -174,44 +174,26 @@ def train(
     if resume is not None:
         run.restore(resume)
     reason = "budget"
-    try:
-        with deferred_interrupts() as check_interrupt:
-            while run.epoch < num_epochs:
-                if run.waited >= patience:
-                    reason = "converged"
-                    break
-                try:
-                    run.one_epoch()
-                except BlowUp as error:
-                    reason = f"diverged at epoch {run.epoch + 1}, step {error.step} of the solver: {error}"
-                    if not run.rows:
-                        raise ValueError(f"{reason}. Start from smaller weights, or take smaller steps") from error
-                    run.restore(run.last)
-                    _write(callbacks)
-                    break
-                message = f"validation {run.rows[-1][1]:.3g}, sparsity {run.rows[-1][3]:.1%}"
-                state = FitState(run.epoch, num_epochs, message, run.snapshot)
-                for callback in callbacks:
-                    callback(state)
-                check_interrupt()
-    except Aborted:
-        raise
-    except KeyboardInterrupt:
-        _write(callbacks)
-        raise
-    finally:
-        for callback in callbacks:
-            callback.close()
+    with closing(callbacks), taking_steps(callbacks, run.epoch, num_epochs) as steps:
+        for epoch in steps:
+            if run.waited >= patience:
+                reason = "converged"
+                break
+            try:
+                run.one_epoch()
+            except BlowUp as error:
+                reason = f"diverged at epoch {epoch + 1}, step {error.step} of the solver: {error}"
+                if not run.rows:
+                    raise ValueError(f"{reason}. Start from smaller weights, or take smaller steps") from error
+                run.restore(run.last)
+                write_checkpoints(callbacks)
+                break
+            message = f"validation {run.rows[-1][1]:.3g}, sparsity {run.rows[-1][3]:.1%}"
+            steps.tell(run.epoch, message, run.snapshot)
     return run.result(reason)
 
 
-def _write(callbacks: Sequence[Callback]) -> None:
-    for callback in callbacks:
-        if isinstance(callback, Checkpoint | Relay):
-            callback.write()
-
-
-class _Run:
+class _Training:
     """The state of one training run."""
 
     def __init__(

@@ -2,9 +2,9 @@ r"""PHOENIX: trained, pruned, and the posterior of the weights that survive; eve
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,15 +15,16 @@ from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import BlowUp
 from ..models.phoenix_network import PhoenixNetwork
 from ..models.transitions import Transitions
-from .callbacks import Callback, FitState, Relay
+from .callbacks import FitState, Relay
 from .elbo import log_joint
-from .interrupts import deferred_interrupts
 from .moments import Collector
 from .neural_ode import Trained, train
 from .pruning import CNODE, DASH, IMP, BioPruning, HardConcrete, NoPruning, PathReg, Sparsifier, choose_strength
+from .runs.history import History
+from .runs.run import Run
+from .runs.steps import taking_steps
 from .samplers import Sampler
 from .surviving import SurvivingWeights, parameters_of, rebuilt, seeded
-from .svi import History
 
 SPARSIFIERS = ("dash", "imp", "bio", "none", "l0", "c-node", "pathreg")
 # learning rates of the guide, all falling to zero along a cosine: centres of weights and biases, which start where
@@ -102,30 +103,21 @@ class Pruned(Sampler):
         if not isinstance(self.strength, str) and not 0 <= self.strength <= 1:
             raise ValueError(f"strength {self.strength}: expected a number from 0 to 1, or auto")
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
-        if not isinstance(model, Phoenix):
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        if not model.neural_ode:
             raise ValueError(f"this engine trains PHOENIX, not {type(model).__name__}: choose another guide")
+        model = cast(Phoenix, model)
         started = time.monotonic()
-        report = _Report(callbacks, fingerprint, self, resume)
+        report = _Report(run, self)
         sparsifier = self._sparsifier(model, 0.0 if self.strength == "auto" else float(self.strength))  # or refuse now
-        strength = self._strength(model, seed, report) if isinstance(sparsifier, DASH) else 0.0
+        strength = self._strength(model, run.seed, report) if isinstance(sparsifier, DASH) else 0.0
         try:
             while len(report.chains) < self.num_chains:
                 chain = len(report.chains)
-                trained = self._train(model, strength, seed + chain, report)
+                trained = self._train(model, strength, run.seed + chain, report)
                 if trained.history.reason.startswith("diverged"):
                     raise BlowUp(trained.history.reason, 0)
-                done = self._refine(model, trained, seed + chain, report)
+                done = self._refine(model, trained, run.seed + chain, report)
                 report.stage = None  # before the chain counts as done: an interruption between may only lose work
                 report.chains.append(done)
         except BlowUp as error:
@@ -134,7 +126,7 @@ class Pruned(Sampler):
             reason = str(error) if str(error).startswith("diverged") else f"diverged: {error}"
             nothing = np.zeros((self.num_chains, 0)), np.zeros(0), np.zeros(0)
             return empty, History(reason, *nothing, time.monotonic() - started)
-        return self._collect(model, report.chains, seed, threshold, time.monotonic() - started)
+        return self._collect(model, report.chains, run.seed, run.threshold, time.monotonic() - started)
 
     # -- training ----------------------------------------
     def _sparsifier(self, model: Phoenix, strength: float) -> Sparsifier:
@@ -240,9 +232,10 @@ class Pruned(Sampler):
         optimizer = torch.optim.Adam([{"params": values, "lr": rate, "top": rate} for values, rate in groups])
         bound: list[float] = []
         blown = 0  # in a row
-        with torch.random.fork_rng(devices=[]), deferred_interrupts() as check_interrupt:
+        told = (report.refined,)
+        with torch.random.fork_rng(devices=[]), taking_steps(told, 0, self.svi_steps) as steps:
             torch.manual_seed(seed)
-            for step in range(self.svi_steps):
+            for step in steps:
                 for group in optimizer.param_groups:
                     group["lr"] = group["top"] * self._annealed(step)
                 values, log_q = guide.draw()
@@ -259,8 +252,7 @@ class Pruned(Sampler):
                 loss.backward()
                 optimizer.step()
                 bound.append(-float(loss.detach()))
-                report.refined(step + 1, bound[-1])
-                check_interrupt()
+                steps.tell(step + 1, f"ELBO {bound[-1]:.5g}")
         state = {name: value.detach().clone() for name, value in guide.state_dict().items()}
         masks = {f"mask.{name}": mask.clone() for name, mask in network.masks().items()}
         if model.knowledge.sources:
@@ -334,15 +326,9 @@ class Fold(NamedTuple):
 class _Report(Relay):
     """Where a fit in stages is: folds and chains that are done, and the state of the training under way."""
 
-    def __init__(
-        self,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        engine: Pruned,
-        resume: dict[str, Any] | None,
-    ) -> None:
-        super().__init__(callbacks)
-        self.fingerprint, self.epochs = fingerprint, engine.epochs
+    def __init__(self, run: Run, engine: Pruned) -> None:
+        super().__init__(run.callbacks)
+        self.fingerprint, self.epochs, resume = run.fingerprint, engine.epochs, run.resume
         self.folds: list[tuple[float, float]] = list(resume["folds"]) if resume else []
         self.chains: list[dict[str, Any]] = list(resume["chains"]) if resume else []
         self.stage: dict[str, Any] | None = resume["stage"] if resume else None
@@ -363,10 +349,10 @@ class _Report(Relay):
         self.state_now = whole
         self.tell(FitState(self._before() + state.step, self.total, f"epoch {state.step}: {state.message}", whole))
 
-    def refined(self, step: int, bound: float) -> None:
+    def refined(self, state: FitState) -> None:
         """A step of variational inference; resuming repeats these from the end of training."""
-        step = self._before() + self.epochs + step
-        self.tell(FitState(step, self.total, f"ELBO {bound:.5g}", self.state_now))
+        step = self._before() + self.epochs + state.step
+        self.tell(FitState(step, self.total, state.message, self.state_now))
 
     def _before(self) -> int:
         """Steps of all that is done."""

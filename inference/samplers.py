@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import ABC
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,18 +14,21 @@ from pyro.infer.mcmc import NUTS as PyroNUTS
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model, RegressionNetwork, Symphony
-from ..priors import Collaborative
-from .callbacks import Callback, FitState
+from ..priors import Collaborative, EdgePrior
+from . import factor_gibbs
+from .callbacks import FitState
 from .elbo import log_joint
 from .engines.base import Engine
 from .gibbs import GibbsKernel
 from .gibbs_evidence import EvidenceKernel
 from .gibbs_filter import FilterKernel
 from .gibbs_hyper import State
-from .guides import constrain, latent_sites, random_starts
-from .interrupts import deferred_interrupts
-from .moments import Collector
-from .svi import History
+from .moments import Collector, add_draw
+from .runs.chains import Chains
+from .runs.history import History
+from .runs.machinery import along_bases
+from .runs.run import Run
+from .variational.sites import constrain, latent_sites, random_starts
 
 NUTS_LIMIT = 30  # genes: beyond it the reference takes hours
 
@@ -37,20 +40,7 @@ class Sampler(Engine, ABC):
     calibrated = True
     draws_chains = True
     length_options = ("num_chains", "num_samples")
-
-    @abstractmethod
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
-        """Sample; return the draws and how it went."""
+    minibatches = False
 
 
 @dataclass(frozen=True)
@@ -82,93 +72,76 @@ class Gibbs(Sampler):
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
-        if isinstance(model, FactorModel):
-            from .factor_gibbs import sample
-
-            return sample(
-                model,
-                data,
-                num_chains=self.num_chains,
-                num_warmup=self.num_warmup,
-                num_samples=self.num_samples,
-                thin=self.thin,
-                threshold=threshold,
-                callbacks=callbacks,
-                fingerprint=fingerprint,
-                resume=resume,
-            )
-        if not isinstance(model, RegressionNetwork):
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        sample = along_bases(CHAINS, type(model))
+        if sample is None:
             raise ValueError(
                 "the Gibbs sampler is for linear networks, FactorBox and factor models, not for "
                 f"{type(model).__name__}: use a variational guide"
             )
-        started = time.monotonic()
-        kernel = kernel_of(model)(model, num_chains=self.num_chains, seed=seed)
-        kernel.setup(self.num_warmup)
-        collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
-        total = self.num_warmup + self.num_samples * self.thin
-        record: list[np.ndarray] = []
-        if resume is None:
-            state, first = kernel.initial_params, 0
-        else:
-            state, first = kernel.restore(resume["kernel"]), resume["step"]
-            collector.restore(resume["collector"], model.constant.device)
-            record = list(resume["elbo"].numpy())
+        return sample(model, data, run, Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin))
 
-        def snapshot() -> dict[str, Any]:
-            return {
-                "fingerprint": fingerprint,
-                "kind": "gibbs",
-                "step": len(record),
-                "kernel": kernel.snapshot(state),
-                "collector": collector.snapshot(),
-                "elbo": torch.tensor(np.stack(record)),
-            }
 
-        with deferred_interrupts() as check_interrupt:
-            for step in range(first, total):
-                state = kernel.sample(state)
-                record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-                if step >= self.num_warmup and (step - self.num_warmup) % self.thin == self.thin - 1:
-                    collector.add(sites_of(model, state), kernel.probability)
-                info = FitState(
-                    step + 1, total, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot
-                )
-                for callback in callbacks:
-                    callback(info)
-                check_interrupt()
-                if not np.isfinite(record[-1]).all():
-                    history = History(
-                        f"diverged at sweep {step + 1}: log-likelihood is not finite",
-                        *_table(record),
-                        time.monotonic() - started,
-                    )
-                    return collector, history
-        return collector, History("budget", *_table(record), time.monotonic() - started)
+def sample_network(
+    model: RegressionNetwork, data: ExpressionData | None, run: Run, chains: Chains
+) -> tuple[Collector, History]:
+    """Chains of the network's kernel (`kernel_of`), which conditions on its sufficient statistics."""
+    started = time.monotonic()
+    kernel = kernel_of(model)(model, num_chains=chains.number, seed=run.seed)
+    kernel.setup(chains.num_warmup)
+    collector = Collector(model, chains.number, chains.num_samples, has_inclusion=True)
+    record: list[np.ndarray] = []
+    if run.resume is None:
+        state, first = kernel.initial_params, 0
+    else:
+        state, first = kernel.restore(run.resume["kernel"]), run.resume["step"]
+        collector.restore(run.resume["collector"], model.constant.device)
+        record = list(run.resume["elbo"].numpy())
+    reason = "budget"
+
+    def snapshot() -> dict[str, Any]:
+        return {
+            "fingerprint": run.fingerprint,
+            "kind": "gibbs",
+            "step": len(record),
+            "kernel": kernel.snapshot(state),
+            "collector": collector.snapshot(),
+            "elbo": torch.tensor(np.stack(record)),
+        }
+
+    with run.steps(first, chains.total) as steps:
+        for step in steps:
+            state = kernel.sample(state)
+            record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
+            if chains.keeps(step):
+                collector.add(sites_of(model, state), kernel.probability)
+            steps.tell(step + 1, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot)
+            if not np.isfinite(record[-1]).all():
+                reason = f"diverged at sweep {step + 1}: log-likelihood is not finite"
+                break
+    return collector, History.every_step(reason, np.stack(record, axis=1), time.monotonic() - started)
+
+
+Kernels = dict[type[EdgePrior], type[GibbsKernel]]
+KERNELS: dict[type[Model], Kernels] = {
+    RegressionNetwork: {EdgePrior: GibbsKernel, Collaborative: FilterKernel},
+    Symphony: {EdgePrior: EvidenceKernel},
+}
+"""The moves on a network: by its class, then by the family of its edge prior. A kernel refuses priors it is not for."""
 
 
 def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
     """The sampler of a network: with observed edges, with features of a `Collaborative` prior, or plain."""
-    if isinstance(model, Symphony):
-        return EvidenceKernel
-    prior = model.edge_prior.family
-    return FilterKernel if isinstance(prior, Collaborative) else GibbsKernel
+    kernels = along_bases(KERNELS, type(model))
+    assert kernels is not None, "regressions have a row"
+    kernel = along_bases(kernels, type(model.edge_prior.family))
+    assert kernel is not None, "every row is for any edge prior"
+    return kernel
 
 
-def _table(record: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    table = np.stack(record, axis=1)
-    return table, np.arange(1, table.shape[1] + 1), np.zeros(table.shape[1])
+Sample = Callable[[Any, ExpressionData | None, Run, Chains], tuple[Collector, History]]
+CHAINS: dict[type[Model], Sample] = {RegressionNetwork: sample_network, FactorModel: factor_gibbs.sample}
+"""What draws the chains of `Gibbs`, by class of model; a row for another model makes `Gibbs` an engine of it."""
 
 
 def sites_of(model: RegressionNetwork, state: State) -> dict[str, Tensor]:
@@ -209,23 +182,13 @@ class NUTS(Sampler):
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         if len(model.coords[model.axes[1]]) > NUTS_LIMIT:
             raise ValueError(
                 f"NUTS is the reference for at most {NUTS_LIMIT} genes, this model has "
                 f"{len(model.coords[model.axes[1]])}: use Gibbs or a variational guide"
             )
-        if resume is not None:
+        if run.resume is not None:
             raise ValueError("NUTS cannot be resumed: run it again (it is meant for problems of minutes)")
         started = time.monotonic()
         has_inclusion = "inclusion" in model.dims
@@ -242,7 +205,7 @@ class NUTS(Sampler):
             compiled = torch.jit.trace(potential, (start[0],), check_trace=False)
         chains = []
         for chain in range(self.num_chains):
-            torch.manual_seed(seed * 1009 + chain)
+            torch.manual_seed(run.seed * 1009 + chain)
             kernel = PyroNUTS(potential_fn=lambda z: compiled(z["z"]))
             mcmc = MCMC(
                 kernel,
@@ -253,21 +216,8 @@ class NUTS(Sampler):
             )
             mcmc.run()
             chains.append(mcmc.get_samples()["z"])  # (draw, dimension)
-            for callback in callbacks:
+            for callback in run.callbacks:
                 callback(FitState(chain + 1, self.num_chains, f"chain {chain + 1} of {self.num_chains}", dict))
         for flat in torch.stack(chains, dim=1):
-            add_draw(model, collector, constrain(flat, sites)[0], threshold)
-        record = np.zeros((self.num_chains, 0))
-        return collector, History("budget", record, np.zeros(0, dtype=int), np.zeros(0), time.monotonic() - started)
-
-
-def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], threshold: float) -> None:
-    """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that
-    goes with it."""
-    prior = model.edge_prior
-    inclusion = model.inclusion(values, threshold=threshold)
-    count = len(values["W"])
-    shape = (count, *(len(model.coords[axis]) for axis in model.axes))
-    inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)
-    masked = {name: v * prior.allowed if name in ("W", "W_context") else v for name, v in values.items()}
-    collector.add(masked, inclusion)
+            add_draw(model, collector, constrain(flat, sites)[0], run.threshold)
+        return collector, History.every_step("budget", np.zeros((self.num_chains, 0)), time.monotonic() - started)

@@ -1,10 +1,8 @@
 r"""Stochastic variational inference, all restarts in one tensor program."""
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,53 +10,13 @@ import torch
 from torch import Tensor
 
 from ..models import ExpressionData, Model
-from .callbacks import Callback, FitState
 from .elbo import elbo
-from .guides import Guide
-from .interrupts import deferred_interrupts
-from .stopping import StoppingRule
+from .runs.history import History, random_state, set_random_state
+from .runs.run import Run
+from .variational.adam import Adam
+from .variational.base import Guide
 
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """How a fit went: ``reason`` it ended (converged, budget, diverged at step …), ``elbo`` (restart, record) at
-    ``steps``, learning ``rate``, ``seconds``."""
-
-    reason: str
-    elbo: np.ndarray
-    steps: np.ndarray
-    rate: np.ndarray
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam with a cosine decay of the learning rate to ``final`` of its start over the budget of steps.
-
-    Parameters
-    ----------
-    lr
-        Starting rate. Default 0.03: unconstrained parameters are of order one, and a few hundred steps must reach them.
-    final
-        Share of ``lr`` at the end; small, so that the noise of the last steps averages out.
-    betas
-        As `torch.optim.Adam`; 0.95 / 0.999 suit one-sample ELBO gradients.
-    """
-
-    lr: float = 0.03
-    final: float = 0.02
-    betas: tuple[float, float] = (0.95, 0.999)
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or not 0 < self.final <= 1:
-            raise ValueError(f"Adam(lr={self.lr}, final={self.final}): expected lr > 0 and 0 < final <= 1")
-
-    def build(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=True)
-
-    def rate(self, step: int, total: int) -> float:
-        """Learning rate at a step."""
-        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
+__all__ = ["Adam", "History", "compiled_elbo", "run_svi"]
 
 
 def compiled_elbo(model: Model, guide: Guide) -> Callable[[], Tensor]:
@@ -83,41 +41,28 @@ def compiled_elbo(model: Model, guide: Guide) -> Callable[[], Tensor]:
     return lambda: graph(anchor)
 
 
-def run_svi(
-    model: Model,
-    data: ExpressionData | None,
-    guide: Guide,
-    *,
-    optimizer: Adam,
-    stop: StoppingRule,
-    num_steps: int,
-    batch_size: int | None,
-    jit: bool,
-    callbacks: Sequence[Callback],
-    fingerprint: dict[str, Any],
-    resume: dict[str, Any] | None,
-) -> History:
+def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -> History:
     """Maximise the ELBO in place; the parameters of ``guide`` are the result. Restarts are independent: the objective
     is their sum."""
     started = time.monotonic()
-    parameters = list(guide.parameters())
-    algorithm = optimizer.build(parameters)
+    optimizer, num_steps = run.optimizer, run.num_steps
+    algorithm = optimizer.build(list(guide.parameters()))
     table = np.empty((guide.num_restarts, num_steps))  # ELBO by restart and step
     first = done = 0
-    if resume is not None:
-        guide.load_state_dict(resume["guide"])
-        algorithm.load_state_dict(resume["optimizer"])
-        first = done = resume["step"]
-        table[:, :first] = resume["elbo"].numpy().T
-    batches = None if batch_size is None or data is None else _forever(data, batch_size, first)
-    compute = compiled_elbo(model, guide) if jit and batches is None else None
-    if resume is not None:
-        set_random_state(resume["rng"])  # only now: tracing draws once
+    if run.resume is not None:
+        guide.load_state_dict(run.resume["guide"])
+        algorithm.load_state_dict(run.resume["optimizer"])
+        first = done = run.resume["step"]
+        table[:, :first] = run.resume["elbo"].numpy().T
+    batches = None if run.batch_size is None or data is None else _forever(data, run.batch_size, first)
+    compute = compiled_elbo(model, guide) if run.jit and model.traceable and batches is None else None
+    if run.resume is not None:
+        set_random_state(run.resume["rng"])  # only now: tracing draws once
     reason = "budget"
 
     def snapshot() -> dict[str, Any]:
         return {
-            "fingerprint": fingerprint,
+            "fingerprint": run.fingerprint,
             "kind": "svi",
             "step": done,
             "guide": guide.state_dict(),
@@ -126,8 +71,8 @@ def run_svi(
             "rng": random_state(model.constant.device),
         }
 
-    with deferred_interrupts() as check_interrupt:
-        for step in range(first, num_steps):
+    with run.steps(first, num_steps) as steps:
+        for step in steps:
             for group in algorithm.param_groups:
                 group["lr"] = optimizer.rate(step, num_steps)
             try:
@@ -150,30 +95,15 @@ def run_svi(
             algorithm.zero_grad(set_to_none=False)
             table[:, step] = value
             done = step + 1
-            state = FitState(step + 1, num_steps, f"ELBO {value.max():.1f}", snapshot)
-            for callback in callbacks:
-                callback(state)
-            check_interrupt()
-            if stop(table[:, :done]) and _is_settled(step, num_steps):
+            steps.tell(done, f"ELBO {value.max():.1f}", snapshot)
+            if run.stop(table[:, :done]) and _is_settled(step, num_steps):
                 reason = "converged"
                 break
     table = table[:, :done]
-    steps = np.arange(1, done + 1)
-    keep = np.unique(np.linspace(0, max(len(steps) - 1, 0), min(len(steps), 2000)).astype(int))
-    rates = np.array([optimizer.rate(int(s) - 1, num_steps) for s in steps[keep]])
-    return History(reason, table[:, keep], steps[keep], rates, time.monotonic() - started)
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """State of the CPU generator, and of the device's where the fit draws there."""
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def set_random_state(states: list[Tensor]) -> None:
-    """Continue from `random_state`."""
-    torch.set_rng_state(states[0].cpu())
-    if len(states) > 1 and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states[1].cpu())
+    records = np.arange(1, done + 1)
+    keep = np.unique(np.linspace(0, max(len(records) - 1, 0), min(len(records), 2000)).astype(int))
+    rates = np.array([optimizer.rate(int(s) - 1, num_steps) for s in records[keep]])
+    return History(reason, table[:, keep], records[keep], rates, time.monotonic() - started)
 
 
 def _is_settled(step: int, num_steps: int) -> bool:

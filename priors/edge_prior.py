@@ -80,6 +80,11 @@ class EdgePrior(nn.Module, ABC):
         return self
 
     @property
+    def ridge_penalty(self) -> float | None:
+        """α of the ridge regression α ‖w‖² that its mode is at noise variance one, or ``None`` where it is none."""
+        return None
+
+    @property
     def sources(self) -> tuple[str, ...]:
         return () if self.knowledge is None else self.knowledge.sources
 

@@ -38,6 +38,7 @@ class HorseshoeLoading(LoadingPrior):
     """
 
     strategies: ClassVar[tuple[str, ...]] = ("scale", "slab")
+    has_local_scales = True
     constants = ("slab", "outside")
     reference = "horseshoe: Carvalho, Polson & Scott 2010, Biometrika 97:465"
 

@@ -25,6 +25,7 @@ class NormalLoading(LoadingPrior):
         a factor the data do not need shrinks away (automatic relevance determination).
     """
 
+    sparse = False
     constants = ("fixed_scale",)
 
     def __init__(self, *, scale: float | None = 1.0) -> None:

@@ -33,6 +33,10 @@ class LoadingPrior(EdgePrior):
 
     axes: ClassVar[tuple[str, str]] = ("factor", "gene")
     conditionally_gaussian = True
+    sparse: ClassVar[bool] = True
+    """Whether it expects programs of few genes each, so that loadings have directions of their own."""
+    has_local_scales: ClassVar[bool] = False
+    """Whether each loading has a scale of its own, which adapts to whatever arrangement of the factors it meets."""
     constants: ClassVar[tuple[str, ...]] = ()
     """Buffers that, with the strategy, describe the prior (for storage)."""
 

@@ -30,6 +30,11 @@ class Normal(EdgePrior):
     def family_dims(self) -> dict[str, tuple[str, ...]]:
         return {} if self.scale.is_fixed else {"edge_scale": ()}
 
+    @property
+    def ridge_penalty(self) -> float | None:
+        """1/s², of a fixed scale that no prior network changes."""
+        return float(self.scale.constants[0]) ** -2 if self.scale.is_fixed and not self.sources else None
+
     def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         scale = values.get("edge_scale", self.scale.constants[0]) * (0.5 * self.evidence(values.get("trust"))).exp()
         return scale * self.location(values.get("sign_trust")), scale

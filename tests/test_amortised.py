@@ -26,6 +26,7 @@ from pyrogrn.inference.amortised.graphs import GivenGraph, sample_graphs
 from pyrogrn.inference.amortised.knowledge import PRIOR_CHANNELS, knowledge_channels
 from pyrogrn.inference.amortised.network import KINDS, AmortisedNetwork
 from pyrogrn.inference.convergence import target_khat
+from pyrogrn.inference.runs.run import Run
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Normal, PriorNetwork, SpikeSlab
@@ -503,7 +504,7 @@ def test_bad_fits_are_refused(model, cells, file, rich):
     with pytest.raises(ValueError, match="leave out `batch_size`"):
         fit(model, cells, guide=guide(file), batch_size=10)
     with pytest.raises(ValueError, match="keeps no checkpoint: run it again"):
-        guide(file).run(model, cells, seed=0, threshold=0.1, callbacks=(), fingerprint={}, resume={})
+        guide(file).run(model, cells, Run(seed=0, threshold=0.1, resume={}))
     with pytest.raises(ValueError, match=r"no trained weights 'glod': expected one of .*'grnular'"):
         fit(model, cells, guide=Amortised("glod"))
 

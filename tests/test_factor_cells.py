@@ -227,7 +227,7 @@ def test_the_augmented_density_touches_the_likelihood(likelihood):
     model = MuVI(data, num_factors=1, likelihood=views, loading_prior=NormalLoading())
     engine = CellRound(model, data)
     state = state_with(engine, 0.5 * torch.randn(12, 1).double(), 0.3 * torch.randn(12).double(), 1)
-    engine.dispersion = 0.5 + 5 * torch.rand(1, 12).double()
+    state = replace(state, dispersion=0.5 + 5 * torch.rand(1, 12).double())
     Y, Z, _, offset = (value.double() for value in model.prepare(data))
     fixed = torch.cat([Z, torch.ones(25, 1).double()], dim=1)
     seen = torch.ones_like(Y, dtype=torch.bool)
@@ -240,7 +240,7 @@ def test_the_augmented_density_touches_the_likelihood(likelihood):
     def exact(eta):
         if likelihood == "bernoulli":
             return stats.bernoulli(torch.sigmoid(eta)).logpmf(Y).sum()
-        r = engine.dispersion[0].numpy()
+        r = state.dispersion[0].numpy()
         mean = (eta + offset).exp().numpy()
         return stats.nbinom(r, r / (r + mean)).logpmf(Y.numpy()).sum()
 

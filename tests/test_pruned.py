@@ -13,6 +13,7 @@ from pyrogrn.inference.elbo import log_joint
 from pyrogrn.inference.neural_ode import Trained, TrainingHistory, train
 from pyrogrn.inference.predictive import predict_cells
 from pyrogrn.inference.pruned import _Report
+from pyrogrn.inference.runs.run import Run
 from pyrogrn.inference.surviving import SurvivingWeights, weight_draws
 from pyrogrn.models import Phoenix
 from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters
@@ -275,7 +276,7 @@ def test_trust_moves_where_the_data_move_it(courses, network):
             model.get_buffer(f"{name}_confidence").copy_(((size > size.median()) == large)[None])
         keep = model.copied
         model.copied = lambda keep=keep: without_reference(keep())
-        state = Pruned(svi_steps=400)._refine(model, fitted, 0, _Report((), {}, Pruned(), None))
+        state = Pruned(svi_steps=400)._refine(model, fitted, 0, _Report(Run(seed=0, threshold=0.01), Pruned()))
         found.append(float(state["guide"]["center.trust"]))
     assert found[0] > found[1] + 1.0
 

@@ -2,7 +2,6 @@ r"""`Amortised`: a trained network as the guide of a linear network."""
 
 import copy
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork, Model
-from ..callbacks import Callback, FitState
 from ..convergence import target_khat
-from ..interrupts import deferred_interrupts
 from ..moments import Collector
+from ..runs.history import History
+from ..runs.run import Run
 from ..samplers import Sampler, sites_of
-from ..svi import History
 from .graphs import GivenGraph, sample_graphs
 from .knowledge import knowledge_channels
 from .network import AmortisedNetwork
@@ -94,71 +92,55 @@ class Amortised(Sampler):
         network, about = load_weights(self.weights)
         return network.directed and float(about["about"]["scores"]["ece"]) <= ECE_OF_BADGE
 
-    def run(
-        self,
-        model: Model,
-        data: ExpressionData | None,
-        *,
-        seed: int,
-        threshold: float,
-        callbacks: Sequence[Callback],
-        fingerprint: dict[str, Any],
-        resume: dict[str, Any] | None,
-    ) -> tuple[Collector, History]:
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         started = time.monotonic()
         network, about = load_weights(self.weights)
-        data = _checked(model, data)
-        assert isinstance(model, LinearNetwork)
-        if resume is not None:
+        model, data = _checked(model, data)
+        if run.resume is not None:
             raise ValueError("an amortised fit takes seconds and keeps no checkpoint: run it again")
-        kernel = GivenGraph(model, num_chains=self.num_chains, seed=seed)
+        kernel = GivenGraph(model, num_chains=self.num_chains, seed=run.seed)
         kernel.setup(WARMUP)
-        generator = torch.Generator(device=model.constant.device).manual_seed(seed + 1)
+        generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
         channels = knowledge_channels(model.knowledge).to(model.constant)
         knowledge = channels.new_zeros(len(model.tfs), len(model.genes), channels.shape[-1])
         knowledge[:, model.target_index] = channels
         knowledge[..., 2] = channels[..., 2].amax() if channels.numel() else 0.0
         with torch.no_grad():
-            inputs = network.inputs(data.X.to(model.constant), model.tf_index, knowledge, seed=seed)
+            inputs = network.inputs(data.X.to(model.constant), model.tf_index, knowledge, seed=run.seed)
             logit = self._logit(network, inputs, model)
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
         state = self._settled(kernel, logit, generator)
         trace: list[np.ndarray] = []  # log-likelihood of every draw
         elbo: list[np.ndarray] = []  # of fine-tuning
-        with deferred_interrupts() as check_interrupt:
-            if self.fine_tune:
-                logit = self._fine_tuned(network, inputs, model, kernel, state, generator, elbo, callbacks)
-                state = self._settled(kernel, logit, generator)
-            kernel.hyper.adapting = False
-            weigh = self.correction == "importance"
-            proposal = logit.clamp(-DEFENSIVE, DEFENSIVE) if weigh else logit
-            drawn = sample_graphs(kernel, state, proposal, self.num_samples, weigh=weigh, generator=generator)
-            graphs, probability = drawn.graph, torch.sigmoid(logit) * kernel.allowed
-            collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
-            probability = probability.expand(self.num_chains, -1, -1)
-            if weigh:
-                log_weight = drawn.log_p - drawn.log_q  # (sample, chain, target)
-                smoothed, khat = target_khat(log_weight.double().cpu().numpy())
-                graphs, probability = _resampled(graphs, torch.as_tensor(smoothed).to(logit), generator)
-                collector.notes["khat_target"] = khat
-            for index, graph in enumerate(graphs):
+        if self.fine_tune:
+            logit = self._fine_tuned(network, inputs, model, kernel, state, generator, elbo, run)
+            state = self._settled(kernel, logit, generator)
+        kernel.hyper.adapting = False
+        weigh = self.correction == "importance"
+        proposal = logit.clamp(-DEFENSIVE, DEFENSIVE) if weigh else logit
+        drawn = sample_graphs(kernel, state, proposal, self.num_samples, weigh=weigh, generator=generator)
+        graphs, probability = drawn.graph, torch.sigmoid(logit) * kernel.allowed
+        collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
+        probability = probability.expand(self.num_chains, -1, -1)
+        if weigh:
+            log_weight = drawn.log_p - drawn.log_q  # (sample, chain, target)
+            smoothed, khat = target_khat(log_weight.double().cpu().numpy())
+            graphs, probability = _resampled(graphs, torch.as_tensor(smoothed).to(logit), generator)
+            collector.notes["khat_target"] = khat
+        with run.steps(0, self.num_samples) as steps:
+            for step in steps:
                 for _ in range(SCANS):
-                    state = kernel.given(state, graph)
+                    state = kernel.given(state, graphs[step])
                 state["W"] = state["W"] * kernel.allowed
                 collector.add(sites_of(model, state), probability)
                 trace.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-                info = FitState(index + 1, self.num_samples, "graphs", dict)
-                for callback in callbacks:
-                    callback(info)
-                check_interrupt()
+                steps.tell(step + 1, "graphs")
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
         if elbo:
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)
-        table = np.stack(trace, axis=1)
-        steps = np.arange(1, table.shape[1] + 1)
-        return collector, History("budget", table, steps, np.zeros(len(steps)), time.monotonic() - started)
+        return collector, History.every_step("budget", np.stack(trace, axis=1), time.monotonic() - started)
 
     # -- pieces ----------------------------------------
     def _logit(self, network: AmortisedNetwork, inputs: tuple[Tensor, Tensor, Tensor], model: LinearNetwork) -> Tensor:
@@ -187,38 +169,37 @@ class Amortised(Sampler):
         state: dict[str, Tensor],
         generator: torch.Generator,
         elbo: list[np.ndarray],
-        callbacks: Sequence[Callback],
+        run: Run,
     ) -> Tensor:
         r"""Log-odds after raising :math:`E_q[\log p(X, \gamma \mid \sigma^2, \theta) - \log q(\gamma)]`; targets are
         independent given the scales, so each has a baseline of its own."""
         tuned = copy.deepcopy(network)
         tuned.head.requires_grad_(True)
         optimizer = torch.optim.Adam(tuned.head.parameters(), lr=self.rate)
-        for step in range(self.fine_tune):
-            with torch.enable_grad():
-                logit = self._logit(tuned, inputs, model)
-                drawn = sample_graphs(kernel, state, logit.detach(), GRAPHS_A_STEP, weigh=True, generator=generator)
-                value = drawn.log_p - drawn.log_q  # (sample, chain, target)
-                flat = value.flatten(0, 1)
-                advantage = flat - (flat.sum(0) - flat) / (len(flat) - 1)
-                graph = drawn.graph.flatten(0, 1)
-                log_q = torch.where(graph > 0, logit, 0.0) - torch.nn.functional.softplus(logit)
-                log_q = (log_q * kernel.allowed).sum(1)
-                loss = -(advantage * log_q).mean(0).sum() / value.shape[-1]
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(tuned.head.parameters(), 1.0)
-                optimizer.step()
-            elbo.append(value.sum(-1).mean(0).double().cpu().numpy())
-            info = FitState(step + 1, self.fine_tune, f"ELBO {float(elbo[-1].mean()):.1f}", dict)
-            for callback in callbacks:
-                callback(info)
+        with run.steps(0, self.fine_tune) as steps:
+            for step in steps:
+                with torch.enable_grad():
+                    logit = self._logit(tuned, inputs, model)
+                    drawn = sample_graphs(kernel, state, logit.detach(), GRAPHS_A_STEP, weigh=True, generator=generator)
+                    value = drawn.log_p - drawn.log_q  # (sample, chain, target)
+                    flat = value.flatten(0, 1)
+                    advantage = flat - (flat.sum(0) - flat) / (len(flat) - 1)
+                    graph = drawn.graph.flatten(0, 1)
+                    log_q = torch.where(graph > 0, logit, 0.0) - torch.nn.functional.softplus(logit)
+                    log_q = (log_q * kernel.allowed).sum(1)
+                    loss = -(advantage * log_q).mean(0).sum() / value.shape[-1]
+                    optimizer.zero_grad()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(tuned.head.parameters(), 1.0)
+                    optimizer.step()
+                elbo.append(value.sum(-1).mean(0).double().cpu().numpy())
+                steps.tell(step + 1, f"ELBO {float(elbo[-1].mean()):.1f}")
         with torch.no_grad():
             return self._logit(tuned, inputs, model)
 
 
-def _checked(model: Model, data: ExpressionData | None) -> ExpressionData:
-    if not isinstance(model, LinearNetwork) or "inclusion" not in model.dims:
+def _checked(model: Any, data: ExpressionData | None) -> tuple[LinearNetwork, ExpressionData]:
+    if not model.plain_regression or "inclusion" not in model.dims:
         prior = type(model.edge_prior).__name__
         raise ValueError(
             "amortised guides sample the graph of a LinearNetwork with a SpikeSlab prior, this is "
@@ -235,7 +216,7 @@ def _checked(model: Model, data: ExpressionData | None) -> ExpressionData:
             f"the data have {data.num_genes} genes and {data.num_cells} cells, the model was made from other genes, or "
             "there are fewer than 4 cells: pass the data the model was made from"
         )
-    return data
+    return model, data
 
 
 def _resampled(graphs: Tensor, weight: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

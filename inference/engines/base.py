@@ -1,9 +1,15 @@
-"""`Engine`: what every engine says of itself."""
+"""`Engine`: what every engine does, and says of itself."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
+from ...models import ExpressionData, Model
+from ..moments import Collector
+from ..runs.history import History
+from ..runs.run import Run
 
-class Engine:
+
+class Engine(ABC):
     """A sampler or a variational family, by what others have to know of it. Of an engine that is not known, nothing is
     taken for granted.
 
@@ -30,6 +36,19 @@ class Engine:
     length_options: ClassVar[tuple[str, str] | None] = None
     """Its own options for the number of chains and the draws (or rounds) of each; None where `fit` takes both, as
     ``restarts`` and ``num_steps``."""
+
+    minibatches: ClassVar[bool] = True
+    """Whether it can do with a part of the cells at a time, where the model can."""
+
+    @abstractmethod
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        """Condition ``model`` on what it was made from, or on ``data`` cell by cell; return the draws and how it went.
+
+        Raises
+        ------
+        ValueError
+            A model, prior or data that the engine is not for, with what is.
+        """
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         """The same with so many chains, sweeps of warm-up and draws; itself, where those three are not its options."""

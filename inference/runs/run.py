@@ -1,0 +1,57 @@
+"""`Run`: what an engine is given besides the model and the data."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..callbacks import Callback
+from ..stopping import RelativeImprovement, StoppingRule
+from ..variational.adam import Adam
+from .steps import Steps, taking_steps
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run of an engine: ``engine.run(model, data, run)`` returns the draws and how it went.
+
+    Parameters
+    ----------
+    seed
+        Of the engine's own generators; `fit` seeds torch's with it too.
+    threshold
+        δ in units of W, above which a weight counts as an edge where the prior has no inclusion variable.
+    callbacks
+        Told of every step.
+    fingerprint
+        What the run is of, kept in its checkpoints (`fingerprint_of`).
+    resume
+        A checkpoint of the same run, to continue from. Default none: from the start.
+    optimizer, stop, num_steps, batch_size, num_draws, restarts, jit
+        Of variational fits, as in `fit`, with its defaults.
+    """
+
+    seed: int
+    threshold: float
+    callbacks: Sequence[Callback] = ()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    resume: Mapping[str, Any] | None = None
+    optimizer: Adam = field(default_factory=Adam)
+    stop: StoppingRule = field(default_factory=RelativeImprovement)
+    num_steps: int = 3000
+    batch_size: int | None = None
+    num_draws: int = 500
+    restarts: int = 4
+    jit: bool = True
+
+    def steps(self, first: int, total: int) -> AbstractContextManager[Steps]:
+        """Steps ``first`` to before ``total``, of which the callbacks are told, and which no interrupt cuts in two.
+
+        ::
+
+            with run.steps(first, total) as steps:
+                for step in steps:
+                    ...
+                    steps.tell(step + 1, message, snapshot)
+        """
+        return taking_steps(self.callbacks, first, total)
