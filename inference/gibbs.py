@@ -1,7 +1,7 @@
 r"""The exact posterior of the spike-and-slab network: Gibbs sampling on Gram statistics, as a Pyro MCMC kernel."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
@@ -13,6 +13,7 @@ from ..models.regression import NOISE_RATE, NOISE_SHAPE
 from ..priors import EdgePrior, Hyper, SpikeSlab
 from .gibbs_collapsed import MixtureDensity, update_collapsed
 from .gibbs_hyper import HyperUpdates, State, slab_scale, weighted
+from .gibbs_regressions import Regressions
 from .gibbs_sweep import EdgeGroup, EdgePriorState, sweep
 from .streams import normal, standard_gamma, uniform
 
@@ -24,92 +25,51 @@ COLLAPSED = 3  # sweeps between the moves with inclusion summed out: four passes
 FEW_TFS = 128
 
 
-class GibbsKernel(MCMCKernel):
-    r"""Gibbs sampler of a `LinearNetwork` or `FactorBox` with a `SpikeSlab` prior (also inside `HardMask`); all chains
-    and targets at once.
-
-    A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma),
-    and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
-    adaptive Metropolis steps with interweaving. Cost: one (tf × tf) · (tf × chain·target) product and two passes over
-    the edges, independent of the number of cells. It targets the exact posterior.
-
-    As a Pyro kernel, ``sample(params)`` maps one dict of sites to the next; every site has a leading ``chain``
-    dimension. It keeps its own generator: the global random state does not move.
+class RegressionKernel(MCMCKernel):
+    """The moves of `GibbsKernel` on `Regressions`, of one network or of several side by side.
 
     Parameters
     ----------
-    model
-        The network; its device and dtype are used.
+    regressions
+        Statistics of the data.
+    hyper
+        Moves of the hyperparameters, with the spike-and-slab prior, the edges that may exist and the generator.
     num_chains
-        Independent chains.
-    seed
-        Seed of the kernel's generator.
-
-    Raises
-    ------
-    ValueError
-        For any other edge prior.
+        Independent chains, of all fits together.
     """
 
     collapsed_every = COLLAPSED
 
-    def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
-        prior = model.edge_prior
-        allowed = prior.allowed
-        prior = self.spike_slab(prior.family)
-        if prior.edge_logit.family not in (None, dist.Normal):
-            raise ValueError(
-                "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
-                f"{prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
-            )
-        if "headroom" in model.dims:
-            raise ValueError(
-                "the Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
-            )
+    def __init__(self, regressions: Regressions, hyper: HyperUpdates, *, num_chains: int) -> None:
         super().__init__()
-        self.model, self.prior, self.num_chains = model, prior, num_chains
-        self.allowed = allowed.to(model.constant.dtype)
-        self.generator = torch.Generator(device=model.constant.device).manual_seed(seed)
-        self.hyper = HyperUpdates(prior, allowed, self.generator, model.context_scale)
-        shared = torch.ones(len(model.targets), dtype=torch.bool, device=allowed.device)
-        shared[model.own] = False
+        self.regressions, self.hyper, self.num_chains = regressions, hyper, num_chains
+        self.prior, self.generator = hyper.prior, hyper.generator
+        self.allowed = hyper.allowed.to(regressions.residual.dtype)
+        own, num_targets = regressions.own, len(regressions.targets)
+        shared = torch.ones(num_targets, dtype=torch.bool, device=self.allowed.device)
+        shared[own] = False
         self.groups = []
         if bool(shared.any()):
-            columns = torch.nonzero(shared).flatten() if len(model.own) else None
-            self.groups.append(self._group(model.gram[:, None], columns, True))
-        if len(model.own):
-            self.groups.append(self._group(model.own_gram, model.own, False))
-        self._prepare_missing()
-        self.probability = torch.zeros(num_chains, len(model.tfs), len(model.targets)).to(self.allowed)
-        self.sse = torch.zeros(len(model.contexts), num_chains, len(model.targets)).to(self.allowed)
+            columns = torch.nonzero(shared).flatten() if len(own) else None
+            self.groups.append(self._group(regressions.gram, columns, True))
+        if len(own):
+            self.groups.append(self._group(regressions.own_gram, own, False))
+        # conditions cut from a target by a vector are drawn as missing responses, so that all targets share one Gram
+        # matrix (data augmentation; Tanner & Wong 1987)
+        self.cuts = regressions.cuts
+        self.missing = self.cuts.vector.new_zeros(len(self.cuts.vector), num_chains)
+        self.probability = torch.zeros(num_chains, len(regressions.tfs), num_targets).to(self.allowed)
+        self.sse = torch.zeros(len(regressions.contexts), num_chains, num_targets).to(self.allowed)
         self.count = 0
 
-    def _prepare_missing(self) -> None:
-        """Conditions cut from a target by a vector are drawn as missing responses, so that all targets share one Gram
-        matrix (data augmentation; Tanner & Wong 1987)."""
-        model = self.model
-        self.cuts, self.dof = model.cuts, model.dof
-        self.missing = self.cuts.vector.new_zeros(len(self.cuts.vector), self.num_chains)
-        if not len(self.missing):
-            return
-        place = self.cuts.context * len(model.targets) + self.cuts.target
-        counts = torch.bincount(place, minlength=model.dof.numel()).reshape(model.dof.shape)
-        self.dof = model.dof + counts.to(model.dof)
-
     def _group(self, gram: Tensor, columns: Tensor | None, shared: bool) -> EdgeGroup:
-        pick = lambda v: v if columns is None else v[..., columns]  # noqa: E731
-        place = lambda v: pick(v).unsqueeze(1) if shared else pick(v).movedim(-1, 1).unsqueeze(-1)  # noqa: E731
-        repeat = lambda v: v.repeat(1, 1, 1, self.num_chains) if shared else v  # noqa: E731
-        return EdgeGroup(gram, repeat(place(self.model.anchor)), repeat(place(self.model.residual)), columns, shared)
+        def place(value: Tensor) -> Tensor:  # (context, fit, tf, target) -> (context, block, tf, column)
+            value = value if columns is None else value[..., columns]
+            if shared:
+                return value.repeat(1, 1, 1, self.num_chains // self.regressions.num_fits)
+            return value.squeeze(1).movedim(-1, 1).unsqueeze(-1)
 
-    def spike_slab(self, prior: EdgePrior) -> SpikeSlab:
-        """The prior that the moves are written for."""
-        if not isinstance(prior, SpikeSlab):
-            raise ValueError(
-                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use "
-                "SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
-            )
-        return prior
+        return EdgeGroup(gram, place(self.regressions.anchor), place(self.regressions.residual), columns, shared)
 
     # -- the Pyro kernel interface ----------------------------------------
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
@@ -121,7 +81,7 @@ class GibbsKernel(MCMCKernel):
     def initial_params(self) -> State:
         """Chains start apart: small random weights, noise between a tenth and all of the variance, hyperparameters
         drawn around their priors."""
-        chains, model = self.num_chains, self.model
+        chains, data = self.num_chains, self.regressions
         like = self.probability
         gaussian = lambda *shape: normal(shape, self.generator, like)  # noqa: E731
         flat = lambda *shape: uniform(shape, self.generator, like)  # noqa: E731
@@ -133,11 +93,11 @@ class GibbsKernel(MCMCKernel):
             "W": W,
             "inclusion": (flat(*like.shape) < 0.2).to(like) * self.allowed,
             "noise_variance": 0.1
-            + 0.9 * uniform((len(model.contexts), chains, len(model.targets)), self.generator, like, axis=1),
+            + 0.9 * uniform((len(data.contexts), chains, len(data.targets)), self.generator, like, axis=1),
             "edge_logit": constant(prior.edge_logit, -2 + 0.5 * gaussian(chains)),
             "slab_scale": constant(prior.slab_scale, 0.3 * (0.3 * gaussian(chains)).exp()),
             "spike_ratio": constant(prior.spike_ratio, 0.1 * (0.5 * gaussian(chains)).exp().clamp(max=5.0)),
-            "W_context": W.expand(len(model.contexts), *W.shape).clone(),
+            "W_context": W.expand(len(data.contexts), *W.shape).clone(),
         }
         if prior.has_hubs:
             state["hub"] = 0.1 * gaussian(chains, like.shape[1], 1)
@@ -146,7 +106,7 @@ class GibbsKernel(MCMCKernel):
             state["trust"] = flat(chains, len(prior.sources))
         if "sign_trust" in prior.dims:
             state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
-        if model.has_contexts:
+        if data.has_contexts:
             state["context_scale"] = 0.05 * (0.3 * gaussian(chains)).exp()
         self._refresh(state)
         return state
@@ -173,7 +133,7 @@ class GibbsKernel(MCMCKernel):
         self.hyper.update_scales(state, self._location(state))
         if self.count % self.collapsed_every == 0:
             self._update_collapsed(state)
-        if self.count % (1 if len(self.model.tfs) <= FEW_TFS else COLLAPSED) == 0:
+        if self.count % (1 if len(self.regressions.tfs) <= FEW_TFS else COLLAPSED) == 0:
             self._stretch(state)
         self.count += 1
         return state
@@ -190,7 +150,7 @@ class GibbsKernel(MCMCKernel):
     def log_likelihood(self, state: State) -> Tensor:
         """``(chain,)`` log p(X | state), up to the constant of the counts: the trace that shows whether chains have
         settled. Where conditions are cut, of the completed data."""
-        noise, dof = state["noise_variance"], self._by_chain(self.dof)
+        noise, dof = state["noise_variance"], self._by_chain(self.regressions.dof)
         return -0.5 * (dof * (2 * math.pi * noise).log() + self.sse / noise).sum((0, 2))
 
     def snapshot(self, state: State) -> dict[str, Any]:
@@ -272,13 +232,13 @@ class GibbsKernel(MCMCKernel):
         return logit
 
     def _update_noise(self, state: State) -> None:
-        shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.dof)).expand_as(self.sse)
+        shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
         state["noise_variance"] = rate / standard_gamma(shape, self.generator, axis=1)
 
     def _stretch(self, state: State) -> None:
         """Interweaving for the widths of spike and slab and for the spread of contexts."""
-        several = self.model.has_contexts
+        several = self.regressions.has_contexts
         if several:
             self.hyper.update_context_scale(state)
         if self.prior.spike_ratio.is_fixed and self.prior.slab_scale.is_fixed and not several:
@@ -309,28 +269,21 @@ class GibbsKernel(MCMCKernel):
 
     # -- matrix products over groups ----------------------------------------
     def _by_chain(self, value: Tensor) -> Tensor:
-        """A tensor of the model ``(context, ...)`` with a dimension of chains after the first."""
-        return value[:, None]
+        return self.regressions.by_chain(value, self.num_chains)
 
     def _product(self, value: Tensor) -> Tensor:
-        """``(context, chain, tf, target)``: G times ``value``, each target with its own Gram matrix where it has
-        one."""
-        product = self.model.gram[:, None] @ value
-        if len(self.model.own):
-            product[..., self.model.own] = torch.einsum(
-                "kpst,kctp->kcsp", self.model.own_gram, value[..., self.model.own]
-            )
-        return product
+        """``(context, chain, tf, target)``: G times ``value``."""
+        return self.regressions.product(value)
 
     def _score(self, W: Tensor) -> Tensor:
         """``(context, chain, tf, target)``: b − G W."""
-        return self._residual() - self._product(W - self._by_chain(self.model.anchor))
+        return self._residual() - self._product(W - self._by_chain(self.regressions.anchor))
 
     def _residual(self) -> Tensor:
         """``(context, chain or 1, tf, target)``: b − G ŵ at the anchor, of the completed data where conditions are
         cut."""
         if not len(self.missing):
-            return self._by_chain(self.model.residual)
+            return self._by_chain(self.regressions.residual)
         return self._completed().movedim(2, 1)
 
     # -- conditions that are cut ----------------------------------------
@@ -341,8 +294,7 @@ class GibbsKernel(MCMCKernel):
 
     def _of_cuts(self, W: Tensor) -> Tensor:
         """``(pair, chain)``: v · (w − ŵ) of every cut for ``W`` ``(context, chain, tf, target)``."""
-        model = self.model
-        gap = (W - model.anchor[:, None])[self.cuts.context, :, :, self.cuts.target]  # (pair, chain, tf)
+        gap = (W - self.regressions.anchor)[self.cuts.context, :, :, self.cuts.target]  # (pair, chain, tf)
         return torch.einsum("pct,pt->pc", gap, self.cuts.vector)
 
     def _put_missing(self, missing: Tensor) -> None:
@@ -362,10 +314,63 @@ class GibbsKernel(MCMCKernel):
         self._put_missing(new)
 
     def _refresh(self, state: State) -> None:
-        gap = state["W_context"] - self._by_chain(self.model.anchor)
+        gap = state["W_context"] - self._by_chain(self.regressions.anchor)
         product = self._product(gap)
-        self.sse = self._by_chain(self.model.sse) + (gap * (product - 2 * self._residual())).sum(-2)
+        self.sse = self._by_chain(self.regressions.sse) + (gap * (product - 2 * self._residual())).sum(-2)
         if len(self.missing):
             squares = self.missing.square()
             place = (self.cuts.context, self.cuts.target)
             self.sse.permute(0, 2, 1).index_put_(place, squares, accumulate=True)
+
+
+class GibbsKernel(RegressionKernel):
+    r"""Gibbs sampler of a `LinearNetwork` or `FactorBox` with a `SpikeSlab` prior (also inside `HardMask`); all chains
+    and targets at once.
+
+    A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma),
+    and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
+    adaptive Metropolis steps with interweaving. Cost: one (tf × tf) · (tf × chain·target) product and two passes over
+    the edges, independent of the number of cells. It targets the exact posterior.
+
+    As a Pyro kernel, ``sample(params)`` maps one dict of sites to the next; every site has a leading ``chain``
+    dimension. It keeps its own generator: the global random state does not move.
+
+    Parameters
+    ----------
+    model
+        The network; its device and dtype are used.
+    num_chains
+        Independent chains.
+    seed
+        Seed of the kernel's generator.
+
+    Raises
+    ------
+    ValueError
+        For any other edge prior.
+    """
+
+    def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
+        prior = self.spike_slab(model.edge_prior.family)
+        if prior.edge_logit.family not in (None, dist.Normal):
+            raise ValueError(
+                "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
+                f"{prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
+            )
+        if "headroom" in model.dims:
+            raise ValueError(
+                "the Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
+            )
+        generator = torch.Generator(device=model.constant.device).manual_seed(seed)
+        hyper = HyperUpdates(prior, model.edge_prior.allowed, generator, model.context_scale)
+        super().__init__(Regressions.of([model]), hyper, num_chains=num_chains)
+        self.model = model
+
+    def spike_slab(self, prior: EdgePrior) -> SpikeSlab:
+        """The prior that the moves are written for."""
+        if not prior.independent_gates:
+            raise ValueError(
+                f"the Gibbs sampler is exact for SpikeSlab, this model has {type(prior).__name__}: use "
+                "SpikeSlab (alone or in HardMask), or the guides Blocked, MeanField, or NUTS"
+            )
+        return cast(SpikeSlab, prior)

@@ -15,8 +15,8 @@ BLOCK = 32
 class EdgeGroup:
     """Targets that share a Gram matrix (all that are never perturbed), or have one each.
 
-    Leading dimensions: context k, block b (1, or the number of targets with their own Gram matrix), regulator t, column
-    n (chain × target, or chain).
+    Leading dimensions: context k, block b (fits side by side, mostly 1; or the targets with their own Gram matrix),
+    regulator t, column n (chain × target, or chain).
 
     ``gram`` (k, b, t, t); ``residual`` (k, b, t, n) is r = b − G ŵ at the anchor; ``anchor`` likewise; ``columns``
     (target,) which targets these are, ``None`` for all of them (then nothing has to be gathered).
@@ -29,17 +29,19 @@ class EdgeGroup:
     shared: bool
 
     def pack(self, value: Tensor) -> Tensor:
-        """``(*k, chain, tf, target)`` for all targets → ``(*k, b, tf, n)`` for this group's."""
+        """``(*k, chain, tf, target)`` for all targets → ``(*k, b, tf, n)`` for this group's; the chains of a fit are
+        one after the other."""
         if self.columns is not None:
             value = value[..., self.columns]
-        if self.shared:  # (..., chain, tf, target) -> (..., 1, tf, chain * target)
-            return value.movedim(-3, -2).flatten(-2).unsqueeze(-3)
+        if self.shared:  # (..., fit * chain, tf, target) -> (..., fit, tf, chain * target)
+            return value.unflatten(-3, (self.gram.shape[1], -1)).movedim(-3, -2).flatten(-2)
         return value.movedim(-1, -3).movedim(-2, -1)  # (..., target, tf, chain)
 
     def unpack(self, value: Tensor, out: Tensor) -> None:
         """Write ``(*k, b, tf, n)`` into this group's columns of ``out`` ``(*k, chain, tf, target)``."""
         if self.shared:
-            value = value.squeeze(-3).unflatten(-1, (out.shape[-3], -1)).movedim(-2, -3)
+            chains = out.shape[-3] // self.gram.shape[1]
+            value = value.unflatten(-1, (chains, -1)).movedim(-2, -3).flatten(-4, -3)
         else:
             value = value.movedim(-1, -2).movedim(-3, -1)
         if self.columns is None:

@@ -3,28 +3,26 @@ r"""Many fits of equal shape as one tensor program: a leading dimension of fits,
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from ..models import LinearNetwork
-from ..priors import SpikeSlab
 from .choice import earns_badge
-from .gibbs import GibbsKernel
+from .gibbs import RegressionKernel
 from .gibbs_hyper import EdgeClasses, HyperUpdates, State, slab_scale, truncated_normal
-from .gibbs_sweep import EdgeGroup
+from .gibbs_regressions import Regressions
 from .moments import Collector
 from .posterior import Posterior
-from .samplers import Gibbs, sites_of
+from .runs.history import History
+from .runs.machinery import along_bases
+from .samplers import Gibbs, Sampler, sites_of
 from .storage import describe
 from .streams import Streams
-from .svi import History
 
 WEIGHTS_AT_ONCE = 400_000  # weights of all chains of the fits that run together: beyond it the state leaves the cache
 
@@ -65,13 +63,14 @@ def fit_many(
     seeds = [seeds] * len(models) if isinstance(seeds, int) else list(seeds)
     if len(seeds) != len(models):
         raise ValueError(f"{len(seeds)} seeds for {len(models)} models: pass one for each, or a single number")
-    if not isinstance(guide, Gibbs):
+    sample = along_bases(SAMPLES, type(guide))
+    if sample is None:
         raise ValueError(f"fit_many samples by Gibbs(), not by {type(guide).__name__}: use fit for each model")
     for place, model in enumerate(models):
         _check(model, place, models[0])
     posteriors: list[Posterior] = []
     for block in _blocks(models, guide.num_chains):
-        posteriors += _sample(models[block], guide, seeds[block], len(models))
+        posteriors += sample(models[block], guide, seeds[block], len(models))
     return posteriors
 
 
@@ -89,10 +88,10 @@ def _shape(model: LinearNetwork) -> dict[str, Any]:
 
 
 def _check(model: LinearNetwork, place: int, first: LinearNetwork) -> None:
-    if not isinstance(model, LinearNetwork):
+    if along_bases(KERNELS, type(model)) is None:
         raise ValueError(f"model {place} is a {type(model).__name__}, fit_many takes LinearNetwork: use fit")
     prior = model.edge_prior.family
-    if not isinstance(prior, SpikeSlab):
+    if not prior.independent_gates:
         raise ValueError(f"model {place} has the prior {type(prior).__name__}, fit_many takes SpikeSlab: use fit")
     if len(model.own):
         raise ValueError(f"model {place} has perturbed targets, with statistics of their own: use fit, or sweep")
@@ -112,14 +111,17 @@ def _blocks(models: Sequence[LinearNetwork], num_chains: int) -> Iterator[slice]
 
 def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int], total: int) -> list[Posterior]:
     started = time.monotonic()
-    kernel = ManyKernel(models, num_chains=guide.num_chains, seeds=seeds)
+    kernel_class = along_bases(KERNELS, type(models[0]))
+    assert kernel_class is not None, "checked"
+    kernel = kernel_class(models, num_chains=guide.num_chains, seeds=seeds)
     kernel.setup(guide.num_warmup)
     collector = ManyCollector(models, guide.num_chains, guide.num_samples, total)
     state, record = kernel.initial_params, []
-    for step in range(guide.num_warmup + guide.num_samples * guide.thin):
+    chains = guide.chains
+    for step in range(chains.total):
         state = kernel.sample(state)
         record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-        if step >= guide.num_warmup and (step - guide.num_warmup) % guide.thin == guide.thin - 1:
+        if chains.keeps(step):
             collector.add(sites_of(models[0], state), kernel.probability)
     seconds = (time.monotonic() - started) / len(models)
     table = np.stack(record, axis=1).reshape(len(models), guide.num_chains, -1)
@@ -138,19 +140,7 @@ def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int],
 
 
 # -- the kernel ----------------------------------------
-class ManyGroup(EdgeGroup):
-    """All targets of each fit share its Gram matrix: blocks are fits, columns their chains × targets."""
-
-    def pack(self, value: Tensor) -> Tensor:
-        """``(*k, fit * chain, tf, target)`` → ``(*k, fit, tf, chain * target)``."""
-        return value.unflatten(-3, (self.gram.shape[1], -1)).movedim(-3, -2).flatten(-2)
-
-    def unpack(self, value: Tensor, out: Tensor) -> None:
-        split = out.unflatten(-3, (self.gram.shape[1], -1))  # (*k, fit, chain, tf, target)
-        split.copy_(value.unflatten(-1, (split.shape[-3], -1)).movedim(-2, -3))
-
-
-class ManyKernel(GibbsKernel):
+class ManyKernel(RegressionKernel):
     """`GibbsKernel` of several networks of equal shape: their chains one after the other, each with its own data,
     knowledge and generator.
 
@@ -165,44 +155,15 @@ class ManyKernel(GibbsKernel):
     """
 
     def __init__(self, models: Sequence[LinearNetwork], *, num_chains: int, seeds: Sequence[int]) -> None:
-        MCMCKernel.__init__(self)
-        first = models[0]
-        self.fits, self.each, self.num_chains = len(models), num_chains, len(models) * num_chains
         priors = [m.edge_prior.family for m in models]
-        prior: Any = copy.copy(priors[0])
-        prior._buffers = dict(prior._buffers)  # a shallow copy shares them
+        prior: Any = copy.deepcopy(priors[0])
         for name in ("probability", "sign"):
-            setattr(prior, name, torch.stack([getattr(p, name) for p in priors]))  # (fit, source, tf, target)
+            prior.register_buffer(name, torch.stack([getattr(p, name) for p in priors]))  # (fit, source, tf, target)
         allowed = torch.stack([p.allowed for p in priors])  # (fit, tf, target)
-        self.prior = prior
-        self.allowed = allowed.to(first.constant.dtype).repeat_interleave(num_chains, 0)
-        stack = lambda name: torch.stack([getattr(m, name) for m in models], dim=1)  # noqa: E731  (context, fit, ...)
-        names = ("gram", "anchor", "residual", "sse", "dof")
-        self.model: Any = SimpleNamespace(
-            **{name: stack(name) for name in names},
-            contexts=first.contexts,
-            has_contexts=first.has_contexts,
-            tfs=first.tfs,
-            targets=first.targets,
-        )
-        self.dof = self.model.dof
-        self.generator: Any = Streams.from_seeds(seeds, first.constant.device)
-        self.hyper = ManyUpdates(prior, allowed, self.generator, first.context_scale)
-        self.hyper.set_chains(num_chains)
-        wide = lambda value: value.repeat(1, 1, 1, num_chains)  # noqa: E731  (context, fit, tf, chain * target)
-        model = self.model
-        self.groups = [ManyGroup(model.gram, wide(model.anchor), wide(model.residual), None, True)]
-        self.missing = first.constant.new_zeros(0)
-        self.probability = torch.zeros_like(self.allowed)
-        self.sse = self.allowed.new_zeros(len(first.contexts), self.num_chains, len(first.targets))
-        self.count = 0
-
-    def _by_chain(self, value: Tensor) -> Tensor:
-        return value.repeat_interleave(self.each, 1)
-
-    def _product(self, value: Tensor) -> Tensor:
-        by_fit = value.unflatten(1, (self.fits, self.each))  # (context, fit, chain, tf, target)
-        return (self.model.gram[:, :, None] @ by_fit).flatten(1, 2)
+        generator = Streams.from_seeds(seeds, models[0].constant.device)
+        hyper = ManyUpdates(prior, allowed, generator, models[0].context_scale)
+        hyper.set_chains(num_chains)
+        super().__init__(Regressions.of(models), hyper, num_chains=len(models) * num_chains)
 
 
 class ManyClasses(EdgeClasses):
@@ -301,3 +262,9 @@ class ManyCollector(Collector):
             part.sums = {name: [total[i] for total in totals] for name, totals in self.sums.items()}
             part.chain_inclusion = self.chain_inclusion[rows]
             yield part
+
+
+KERNELS: dict[type[LinearNetwork], type[ManyKernel]] = {LinearNetwork: ManyKernel}
+"""Chains of several networks side by side, by their class."""
+SAMPLES: dict[type[Sampler], Callable[..., list[Posterior]]] = {Gibbs: _sample}
+"""What fits a block of models at once, by class of engine."""

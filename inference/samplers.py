@@ -72,6 +72,11 @@ class Gibbs(Sampler):
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
 
+    @property
+    def chains(self) -> Chains:
+        """Number and lengths of the chains."""
+        return Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin)
+
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         sample = along_bases(CHAINS, type(model))
         if sample is None:
@@ -79,7 +84,7 @@ class Gibbs(Sampler):
                 "the Gibbs sampler is for linear networks, FactorBox and factor models, not for "
                 f"{type(model).__name__}: use a variational guide"
             )
-        return sample(model, data, run, Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin))
+        return sample(model, data, run, self.chains)
 
 
 def sample_network(

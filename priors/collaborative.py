@@ -2,7 +2,7 @@ r"""A collaborative filter in the prior: edges recommend each other by low-rank 
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .edge_prior import EdgePrior
 from .hyper import Hyper, as_hyper
+from .spike_slab import SpikeSlab
 
 
 class Collaborative(EdgePrior):
@@ -98,6 +99,15 @@ class Collaborative(EdgePrior):
                 ("spike_ratio", self.spike_ratio),
             )
         return (("feature_scale", self.feature_scale), *own)
+
+    def given_features(self) -> SpikeSlab | None:
+        """With strategy *inclusion* and bound: a `SpikeSlab` to whose log-odds the `recommendation` is to be added."""
+        if self.strategy != "inclusion":
+            return None
+        plain = SpikeSlab(edge_probability=self.edge_logit, slab_scale=self.slab_scale, spike_ratio=self.spike_ratio)
+        plain.trust_prior, plain.sign_trust_prior = self.trust_prior, self.sign_trust_prior
+        assert self.knowledge is not None, "models bind their prior"
+        return cast(SpikeSlab, plain.bind(self.knowledge).to(self.rank))
 
     def family_dims(self) -> dict[str, tuple[str, ...]]:
         named: dict[str, tuple[str, ...]] = {}

@@ -45,6 +45,8 @@ class EdgePrior(nn.Module, ABC):
     scaled afterwards."""
     reference: ClassVar[str] = ""
     """Whom to cite, where the prior is not everybody's."""
+    independent_gates: ClassVar[bool] = False
+    """Whether every edge has an inclusion variable, independent of the others given the hyperparameters."""
 
     def __init__(self, *, strategy: str | None = None) -> None:
         super().__init__()
@@ -78,6 +80,11 @@ class EdgePrior(nn.Module, ABC):
     def family(self) -> "EdgePrior":
         """The prior of the edges that may exist: itself, or what a mask lies over."""
         return self
+
+    def given_features(self) -> "EdgePrior | None":
+        """What is left of a prior with independent gates whose edges recommend each other, their features given and
+        without the term of these; ``None`` where there are no features, or no gates."""
+        return None
 
     @property
     def ridge_penalty(self) -> float | None:

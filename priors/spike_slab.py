@@ -46,6 +46,7 @@ class SpikeSlab(EdgePrior):
         ``"inclusion"`` (knowledge raises π) or ``"scale"`` (knowledge widens the slab).
     """
 
+    independent_gates = True
     strategies: ClassVar[tuple[str, ...]] = ("inclusion", "scale")
     holds_trust = True
     reference = "spike and slab: George & McCulloch 1993, J Am Stat Assoc 88:881"
