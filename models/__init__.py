@@ -2,7 +2,8 @@
 
 from .base import GaussianBlock, Model
 from .cellbox import CellBox
-from .data import NORMALIZATIONS, ExpressionData
+from .data import ExpressionData
+from .data_normalization import NORMALIZATIONS
 from .dynamics import Dynamics
 from .factor import FactorModel
 from .factor_statistics import FactorStatistics
