@@ -15,9 +15,9 @@ import scipy.sparse as sp
 import torch
 
 from ..models import NORMALIZATIONS, ExpressionData
-from ..models.data import some
-from ..models.data_normalization import Affine
-from ..models.views import annotations_of, join_modalities
+from ..models.data.checks import some
+from ..models.data.normalization import Affine
+from ..models.data.views import annotations_of, join_modalities
 from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, read_stored, text_rows, using_mudata
 
 logger = logging.getLogger(__name__)

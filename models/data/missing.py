@@ -2,8 +2,8 @@
 
 import torch
 
-from .data_cells import Cells
-from .data_checks import some
+from .cells import Cells
+from .checks import some
 
 
 def missing_notes(data: Cells, *, genes: bool = True) -> list[str]:

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .data_checks import check_finite, some
-from .data_containers import matrix_of
+from .checks import check_finite, some
+from .containers import matrix_of
 from .matrix import read_rows
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .data_cells import Cells
+from .cells import Cells
 
 
 class ContextMoments(NamedTuple):

@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from .data_checks import some
+from .checks import some
 
 if TYPE_CHECKING:
     import anndata

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..priors.screens import CONTROLS
-from .data_checks import some
+from ...priors.screens import CONTROLS
+from .checks import some
 
 
 class Labels(NamedTuple):

@@ -12,9 +12,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .covariates import encode_covariates
-from .data_annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
-from .data_checks import (
+from .annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
+from .checks import (
     check_by_cell,
     check_covariates,
     check_finite,
@@ -25,12 +24,13 @@ from .data_checks import (
     check_views,
     some,
 )
-from .data_containers import cells_of, matrix_of
-from .data_missing import missing_notes
-from .data_moments import context_moments, is_constant, overall
-from .data_normalization import check_normalization, transform_of
+from .containers import cells_of, matrix_of
+from .covariates import encode_covariates
 from .gram import GramStatistics
 from .matrix import RowTransform, read_rows
+from .missing import missing_notes
+from .moments import context_moments, is_constant, overall
+from .normalization import check_normalization, transform_of
 from .views import annotations_of, join_modalities, views_of
 
 if TYPE_CHECKING:

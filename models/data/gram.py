@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data_cells import Cells
-from .data_checks import some
-from .data_moments import is_constant
+from .cells import Cells
+from .checks import some
+from .moments import is_constant
 
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
 

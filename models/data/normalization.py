@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .data_checks import some
+from .checks import some
 from .matrix import RowTransform
 
 NORMALIZATIONS = ("none", "log1p-cpm", "zscore")
