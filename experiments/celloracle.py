@@ -12,7 +12,7 @@ from scipy import stats
 from ..inference import Blocked, MapEstimate, Posterior, fit
 from ..inference.bagging import Bagging
 from ..models import ExpressionData, LinearNetwork
-from ..models.data import some
+from ..models.data.checks import some
 from ..priors import HardMask, Laplace, Normal, PriorNetwork
 
 ESTIMATORS = ("bagging", "bayesian", "lasso")

@@ -13,7 +13,7 @@ from ..inference import Amortised, Posterior, Progress, default_guide, fit
 from ..inference.amortised import KINDS
 from ..inference.diagnostics import verdict
 from ..models import MODELS, ExpressionData, LinearNetwork, Model
-from ..models.panel import panel_notes
+from ..models.data.panel import panel_notes
 from ..models.relaxation import time_notes
 from .annotated import check_annotate, write_annotated
 from .celloracle_run import run_celloracle

@@ -15,9 +15,9 @@ import scipy.sparse as sp
 import torch
 
 from ..models import NORMALIZATIONS, ExpressionData
-from ..models.data import some
-from ..models.matrix import Affine
-from ..models.views import annotations_of, join_modalities
+from ..models.data.checks import some
+from ..models.data.normalization import Affine
+from ..models.data.views import annotations_of, join_modalities
 from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, read_stored, text_rows, using_mudata
 
 logger = logging.getLogger(__name__)
@@ -263,7 +263,8 @@ def _read_mudata(
         logger.warning("%s: an h5mu is not streamed, all of it is read", path)
     with using_mudata() as mudata:
         mdata = guarded("an h5mu", lambda: mudata.read_h5mu(path))
-    return join_modalities(mdata, layer, missing=missing), annotations_of(mdata, keys)
+    joined = join_modalities(mdata, layer, missing=missing)
+    return ExpressionData(**joined._asdict()), annotations_of(mdata, keys)
 
 
 def _annotated(

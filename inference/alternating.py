@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..models.panel import Panel
+from ..models.data.panel import Panel
 from .alternating_solver import PanelRidge, StackedPanels, choose_ridge
 
 Progress = Callable[[int, float], None]  # (iteration, cost)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..models.panel import Panel
+from ..models.data.panel import Panel
 from .alternating import AlternatingSolution, Progress, orthogonality_gradient
 from .alternating_solver import StackedPanels
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..models.panel import Panel
+from ..models.data.panel import Panel
 
 GRID = torch.logspace(-4, 2, 13, dtype=torch.float64)  # of the mean eigenvalue of the Gram matrix
 SAMPLE = 256  # targets that choose the ridge: one number, so a sample of genes decides it

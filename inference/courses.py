@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..models import ExpressionData
-from ..models.data import some
+from ..models.data.checks import some
+from ..models.data.transitions import Transitions
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import BlowUp, PhoenixParameters
-from ..models.transitions import Transitions
 from .surviving import weight_draws
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..models import ExpressionData, Model
+from ..models.data.transitions import Transitions
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import BlowUp
 from ..models.phoenix_network import PhoenixNetwork
-from ..models.transitions import Transitions
 from .callbacks import FitState, Relay
 from .elbo import log_joint
 from .moments import Collector

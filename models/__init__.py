@@ -2,12 +2,13 @@
 
 from .base import GaussianBlock, Model
 from .cellbox import CellBox
-from .data import NORMALIZATIONS, ExpressionData
+from .data.expression import ExpressionData
+from .data.factor_statistics import FactorStatistics
+from .data.gram import GramStatistics, RegressionStatistics
+from .data.normalization import NORMALIZATIONS
 from .dynamics import Dynamics
 from .factor import FactorModel
-from .factor_statistics import FactorStatistics
 from .factorbox import FactorBox
-from .gram import GramStatistics, RegressionStatistics
 from .likelihoods import LIKELIHOODS
 from .linear import LinearNetwork
 from .muvi import MuVI

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..priors import EdgeKnowledge, EdgePrior
-from .data import ExpressionData
+from .data.expression import ExpressionData
 
 
 class GaussianBlock(NamedTuple):

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Laplace, PriorNetwork
 from .base import Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
 from .dynamics import Dynamics
 from .settle import OSCILLATES, SETTLED, integrate, settle
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, LoadingPrior
 from .base import Model
-from .data import ExpressionData
-from .factor_statistics import FactorStatistics
+from .data.expression import ExpressionData
+from .data.factor_statistics import FactorStatistics
 from .likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
 
 BETA_SCALE = GAMMA_SCALE = 1.0  # of covariate effects on genes (the poster's β ~ N(0, 1)) and on factors

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from .base import GaussianBlock, Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
+from .data.panel import Design, PanelStatistics, chebyshev, panels_of
 from .dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
-from .panel import Design, PanelStatistics, chebyshev, panels_of
 from .regression import Cuts, RegressionNetwork
 
 GAINS = ("fixed", "sampled")

@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoDelta
 from pyro.optim.pytorch_optimizers import Adam  # type: ignore[attr-defined]  # made at import
 from torch import Tensor
 
-from .data import ExpressionData
+from .data.expression import ExpressionData
 
 LEAST = 10  # knock-downs of a context to learn from
 STEPS, RATE = 80, 0.15  # of the scales: a handful of logarithms, flat within a few percent after 60 steps at this rate

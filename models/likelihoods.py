@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
 
 GAUSSIAN, BERNOULLI, NEGATIVE_BINOMIAL = "gaussian", "bernoulli", "negative-binomial"
 LIKELIHOODS = (GAUSSIAN, BERNOULLI, NEGATIVE_BINOMIAL)

@@ -9,8 +9,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
-from .data import ExpressionData, some
-from .gram import GramStatistics, RegressionStatistics
+from .data.checks import some
+from .data.expression import ExpressionData
+from .data.gram import GramStatistics, RegressionStatistics
 from .regression import RegressionNetwork
 
 

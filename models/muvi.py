@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 
 from ..priors import EdgeKnowledge, HorseshoeLoading, LoadingPrior, PriorNetwork, gene_sets_to_network
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
+from .data.factor_statistics import FactorStatistics
 from .factor import FactorModel
-from .factor_statistics import FactorStatistics
 from .likelihoods import GAUSSIAN, LIKELIHOODS
 from .regression import NOISE_RATE, NOISE_SHAPE
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, HardMask, PriorNetwork
 from ..priors.elastic_net import ElasticNet
 from .base import Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
 
 logger = logging.getLogger(__name__)
 

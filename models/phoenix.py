@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
 from .base import Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
+from .data.transitions import Transitions
 from .ode_solvers import RungeKutta, Solver, simulate
 from .phoenix_layers import PhoenixParameters, derivative
 from .phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
 from .relaxation import undisturbed_pairs
-from .transitions import Transitions
 
 
 class Phoenix(Model):

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .data.transitions import Transitions
 from .ode_solvers import RungeKutta, Solver, simulate
 from .phoenix_layers import ABSOLUTE, EXPONENTIAL, Path, PhoenixParameters, derivative, initial_parameters
-from .transitions import Transitions
 
 WEIGHTS = ("W_sigma", "W_pi", "U_sigma", "U_pi")
 PATHS = (Path(("W_sigma", "U_sigma"), (ABSOLUTE, ABSOLUTE)), Path(("W_pi", "U_pi"), (EXPONENTIAL, ABSOLUTE)))

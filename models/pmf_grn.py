@@ -14,7 +14,8 @@ from torch.nn.functional import one_hot, softplus
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, LogitNormal, PriorNetwork
 from .base import Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
 from .regression import NOISE_RATE, NOISE_SHAPE
 
 GAUSSIAN, POISSON, NEGATIVE_BINOMIAL = "gaussian", "poisson", "negative-binomial"

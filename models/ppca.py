@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, LoadingPrior, NormalLoading
-from .data import ExpressionData
+from .data.expression import ExpressionData
+from .data.factor_statistics import FactorStatistics
 from .factor import FactorModel
-from .factor_statistics import FactorStatistics
 
 PPCA_NOISE = (1.0, 1.0)  # σ² ~ InvGamma(1, 1), as the poster
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper
 from .base import GaussianBlock, Model
-from .data import ExpressionData
+from .data.expression import ExpressionData
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
 

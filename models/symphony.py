@@ -14,8 +14,8 @@ from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
 from ..priors.edge_prior import TRUST_SCALE
 from ..priors.evidence import EdgeEvidence, list_log_prob, score_log_prob
 from .base import GaussianBlock
-from .data import ExpressionData
-from .gram import GramStatistics
+from .data.expression import ExpressionData
+from .data.gram import GramStatistics
 from .linear import LinearNetwork
 from .regression import RegressionNetwork
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from .base import Model
-from .data import ExpressionData, some
+from .data.checks import some
+from .data.expression import ExpressionData
 from .regression import Cuts, RegressionNetwork
 from .relaxation import Activation, TrajectoryDesign, TrajectoryStatistics, checked_transitions, straight_paths
 

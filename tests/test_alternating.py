@@ -9,7 +9,7 @@ import torch
 from pyrogrn.inference.alternating import Penalties, alternate, orthogonality_gradient
 from pyrogrn.inference.alternating_refine import refine
 from pyrogrn.inference.alternating_solver import PanelRidge, StackedPanels, choose_ridge
-from pyrogrn.models.panel import Panel, panels_of
+from pyrogrn.models.data.panel import Panel, panels_of
 from pyrogrn.models.simulators.panel import simulate_panel
 
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from pyrogrn.experiments.readers import combined
 from pyrogrn.models import ExpressionData, GramStatistics
-from pyrogrn.models.covariates import encode_covariates
+from pyrogrn.models.data.covariates import encode_covariates
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 import zarr
 from pyrogrn.models import ExpressionData
-from pyrogrn.models.matrix import read_rows
+from pyrogrn.models.data.matrix import read_rows
 
 GENES = ("A", "B", "C", "D", "E")
 

@@ -11,8 +11,8 @@ import torch
 from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, MeanField, Posterior, fit
 from pyrogrn.inference.predictive_states import panel_residuals
 from pyrogrn.models import ExpressionData, FactorBox
+from pyrogrn.models.data.panel import PanelStatistics, panels_of
 from pyrogrn.models.dynamics import Dynamics
-from pyrogrn.models.panel import PanelStatistics, panels_of
 from pyrogrn.models.settle import settle
 from pyrogrn.models.simulators.panel import simulate_panel
 from pyrogrn.priors import Normal, SpikeSlab

@@ -8,11 +8,11 @@ from pyrogrn.inference.callbacks import Checkpoint, load_checkpoint
 from pyrogrn.inference.neural_ode import LearningRate
 from pyrogrn.inference.neural_ode import train as train_network
 from pyrogrn.inference.pruning import CNODE, DASH, IMP, HardConcrete, PathReg, Schedule
+from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.ode_solvers import Dopri5, RungeKutta
 from pyrogrn.models.phoenix_layers import BlowUp
 from pyrogrn.models.phoenix_network import PhoenixNetwork
 from pyrogrn.models.prior_loss import PriorLoss
-from pyrogrn.models.transitions import Transitions
 
 GENES = tuple("ABCDEF")
 TRUE = ((0, 2, 0.9), (1, 3, -0.8), (2, 4, 0.7), (0, 5, -0.6))  # source, target, effect

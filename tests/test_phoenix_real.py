@@ -9,8 +9,8 @@ import torch
 from pyrogrn.experiments.benchmarks import phoenix_real as R
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.inference.pruning import Schedule
+from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.phoenix_network import PhoenixNetwork
-from pyrogrn.models.transitions import Transitions
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 with_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark data are not beside the checkout")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.models import ExpressionData
-from pyrogrn.models.transitions import Transitions
+from pyrogrn.models.data.transitions import Transitions
 
 GENES = ("A", "B")
 

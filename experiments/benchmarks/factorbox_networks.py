@@ -14,7 +14,7 @@ from ...inference import Gibbs, fit
 from ...inference.alternating import Penalties, alternate
 from ...inference.calibration import expected_calibration_error
 from ...models import ExpressionData, FactorBox, LinearNetwork
-from ...models.panel import Panel, panels_of
+from ...models.data.panel import Panel, panels_of
 from ...models.simulators.panel import PanelSimulation, simulate_panel
 from ...priors import PriorNetwork
 from ..baselines import Correlation

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
 from ...inference.alternating import Penalties, alternate
-from ...models.panel import Panel
+from ...models.data.panel import Panel
 from .results import Results
 from .speed import PeakMemory
 

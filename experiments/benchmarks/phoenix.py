@@ -29,9 +29,9 @@ from ...inference.pruning import (
     choose_strength,
     prune_post_hoc,
 )
+from ...models.data.transitions import Transitions
 from ...models.phoenix_network import PhoenixNetwork
 from ...models.prior_loss import PriorLoss, prior_matrix
-from ...models.transitions import Transitions
 from ...priors import PriorNetwork
 from ..scores import balanced_accuracy
 from .results import Results, mean_se

@@ -21,10 +21,10 @@ from ...inference.influence import gene_influence, influence_table
 from ...inference.neural_ode import Trained, train
 from ...inference.pathways import pathway_influence
 from ...inference.pruning import DASH, IMP, BioPruning, NoPruning, PathReg, Schedule, Sparsifier
+from ...models.data.transitions import Transitions
 from ...models.phoenix_layers import BlowUp
 from ...models.phoenix_network import PhoenixNetwork
 from ...models.prior_loss import prior_matrix
-from ...models.transitions import Transitions
 from ...priors import PriorNetwork
 from ...priors.gene_sets import read_gmt
 from ..scores import average_precision, balanced_accuracy

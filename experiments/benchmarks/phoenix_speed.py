@@ -9,9 +9,9 @@ from torch import Tensor
 from torchdiffeq import odeint, odeint_adjoint
 
 from ...inference.neural_ode import train
+from ...models.data.transitions import Transitions
 from ...models.phoenix_layers import derivative
 from ...models.phoenix_network import PhoenixNetwork
-from ...models.transitions import Transitions
 from .phoenix import Courses
 from .results import Results
 

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..covariates import encode_covariates
-from ..data import ExpressionData, some
+from ..data.checks import some
+from ..data.covariates import encode_covariates
+from ..data.expression import ExpressionData
 from ..likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL
 
 CHUNK = 8192  # cells made at a time, so that little more than the result is held

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..data import ExpressionData
+from ..data.expression import ExpressionData
 from .networks import random_network
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from ..data import ExpressionData
+from ..data.expression import ExpressionData
 
 ERROR = 1e-6  # of the solver, far below any noise
 

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..data import ExpressionData
+from ..data.expression import ExpressionData
 from ..dynamics import Dynamics
 from ..settle import SETTLED, settle
 

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..data import ExpressionData
+from ..data.expression import ExpressionData
 from .grn import RandomGRN
 from .langevin import ChemicalLangevin, Kinetics
 

@@ -1,18 +1,18 @@
-"""Several views of the same cells, and values that are missing."""
+"""Several views of the same cells: the modalities of a MuData side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 import torch
+from torch import Tensor
 
-from .data import ExpressionData, check_finite, some
+from .checks import check_finite, some
+from .containers import matrix_of
 from .matrix import read_rows
 
 if TYPE_CHECKING:
-    import anndata
     import mudata
 
 
@@ -43,7 +43,20 @@ class JoinedViews:
         return block
 
 
-def join_modalities(mdata: "mudata.MuData", layer: str | Mapping[str, str] | None, *, missing: bool) -> ExpressionData:
+class JoinedModalities(NamedTuple):
+    """Fields of `ExpressionData` of the same names: ``ExpressionData(**joined._asdict())``."""
+
+    matrix: Any
+    genes: tuple[str, ...]
+    view: Tensor
+    view_names: tuple[str, ...]
+    missing: bool
+    notes: tuple[str, ...]
+
+
+def join_modalities(
+    mdata: "mudata.MuData", layer: str | Mapping[str, str] | None, *, missing: bool
+) -> JoinedModalities:
     """Modalities as views over the union of cells, in the order of ``mdata``; see `ExpressionData.from_mudata`."""
     if getattr(mdata, "axis", 0) != 0:
         raise ValueError("the modalities share genes instead of cells (axis is not 0): join their cells with anndata")
@@ -80,7 +93,7 @@ def join_modalities(mdata: "mudata.MuData", layer: str | Mapping[str, str] | Non
     if shared:
         notes.append(f"{len(shared)} genes are in several views and named view:gene ({some(sorted(shared), 3)})")
     in_memory = all(isinstance(matrix, torch.Tensor) for matrix in matrices)
-    return ExpressionData(
+    return JoinedModalities(
         torch.from_numpy(joined[:]) if in_memory else joined,
         tuple(genes),
         view=torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part) for part in parts])),
@@ -88,18 +101,6 @@ def join_modalities(mdata: "mudata.MuData", layer: str | Mapping[str, str] | Non
         missing=missing or any(bool((position < 0).any()) for position in positions),
         notes=tuple(notes),
     )
-
-
-def matrix_of(adata: "anndata.AnnData", layer: str | None) -> Any:
-    """``.X`` or a layer: CSR, a float32 tensor, or what is on disk as it is."""
-    if layer is not None and layer not in adata.layers:
-        raise ValueError(f"no layer {layer!r}: the file has {sorted(adata.layers) or 'no layers'}")
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if matrix is None:
-        raise ValueError("the AnnData has no .X: pass `layer=`")
-    if sp.issparse(matrix):
-        return matrix.tocsr()
-    return torch.as_tensor(np.asarray(matrix, dtype=np.float32)) if isinstance(matrix, np.ndarray) else matrix
 
 
 def annotations_of(mdata: "mudata.MuData", keys: Sequence[str]) -> pd.DataFrame:
@@ -138,45 +139,13 @@ def annotations_of(mdata: "mudata.MuData", keys: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=mdata.obs_names)
 
 
-def observed(data: ExpressionData, *, genes: bool = True) -> ExpressionData:
-    """``data`` with what is missing in its ``notes``; ``missing`` is False where nothing is. One pass over the cells.
-
-    Parameters
-    ----------
-    data
-        Cells, NaN where missing.
-    genes
-        Whether a gene that no cell has is refused (default), or left to be dropped as constant.
-
-    Raises
-    ------
-    ValueError
-        A view without any value, or a gene without any.
-    """
-    if not data.missing:
-        return data
-    view = torch.zeros(data.num_genes, dtype=torch.long) if data.view is None else data.view.cpu()
-    one_hot = torch.nn.functional.one_hot(view, len(data.view_names)).float()  # (gene, view)
-    by_gene = torch.zeros(data.num_genes, dtype=torch.long)
-    without = torch.zeros(len(data.view_names), dtype=torch.long)  # cells that have no value of a view
-    for _, block in data.chunks():
-        seen = ~block.isnan().cpu()
-        by_gene += seen.sum(0)
-        without += ((seen.float() @ one_hot) == 0).sum(0)
-    empty = [name for name, cells in zip(data.view_names, without.tolist(), strict=True) if cells == data.num_cells]
-    if empty:
-        raise ValueError(f"views {some(empty)} have no value in any of {data.num_cells} cells: leave them out")
-    never = [g for g, number in zip(data.genes, by_gene.tolist(), strict=True) if number == 0]
-    if never and genes:
-        raise ValueError(f"{len(never)} genes have no value in any cell: {some(never)}. Drop them (--drop-constant)")
-    total = data.num_cells * data.num_genes
-    absent = total - int(by_gene.sum())
-    if absent == 0:
-        return data.with_missing(False)
-    notes = [f"{absent} of {total} values are missing ({absent / total:.1%})"]
-    notes += [
-        f"{cells} of {data.num_cells} cells have no value of view {name!r} at all"
-        for name, cells in zip(data.view_names, without.tolist(), strict=True)
-        if cells
-    ]
-    return data.with_missing(True, *notes)
+def views_of(
+    view: Tensor | None, names: tuple[str, ...], keep: np.ndarray
+) -> tuple[Tensor | None, tuple[str, ...], tuple[str, ...]]:
+    """Views of the genes at the positions ``keep``, the names of those left, and a note of those that are not."""
+    if view is None:
+        return None, names, ()
+    used, codes = view[torch.as_tensor(keep, device=view.device)].unique(return_inverse=True)
+    left = tuple(names[k] for k in used.tolist())
+    gone = [name for name in names if name not in left]
+    return codes, left, (f"views without a gene left: {some(gone)}",) if gone else ()

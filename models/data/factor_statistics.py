@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, some
+from .checks import some
+from .expression import ExpressionData
 from .gram import GramStatistics
 from .matrix import read_rows
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, some
+from .checks import some
+from .expression import ExpressionData
 
 # of log headroom: 12 Chebyshev nodes on [log 0.05, log 20] interpolate the logit of any level to 1e-4
 NODES, REACH = 12, 3.0

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, some
+from .checks import some
+from .expression import ExpressionData
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .data import some
+from .checks import some
 
 COLLINEAR = 1e-5  # of a column's length: what float32 annotations leave of an exact combination
 

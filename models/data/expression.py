@@ -12,24 +12,36 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .matrix import Affine, RowTransform, log1p_cpm, read_rows
+from .annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
+from .checks import (
+    check_by_cell,
+    check_covariates,
+    check_finite,
+    check_genes,
+    check_inputs,
+    check_shape,
+    check_tfs,
+    check_views,
+    some,
+)
+from .containers import cells_of, matrix_of
+from .covariates import encode_covariates
+from .gram import GramStatistics
+from .matrix import RowTransform, read_rows
+from .missing import missing_notes
+from .moments import context_moments, is_constant, overall
+from .normalization import check_normalization, transform_of
+from .views import annotations_of, join_modalities, views_of
 
 if TYPE_CHECKING:
     import anndata
     import mudata
 
-    from .gram import GramStatistics
-
 logger = logging.getLogger(__name__)
 
-CONTROL_LABELS = frozenset({"control", "ctrl", "non-targeting", "nt", "none", "wildtype", "wt", "nan", ""})
-NORMALIZATIONS = ("none", "log1p-cpm", "zscore")
-
-
-def some(names: Sequence[str], limit: int = 5) -> str:
-    """The first names of a list, for an error message: ``['A', 'B'] and 7 more``."""
-    shown = [str(n) for n in names[:limit]]
-    return f"{shown}" + (f" and {len(names) - limit} more" if len(names) > limit else "")
+BY_CELL = ("context", "size_factor", "covariates", "inputs", "time", "trajectory")  # fields with one row a cell
+INDICES = ("context", "perturbed", "time", "trajectory", "view")  # keep their type where blocks come in another
+REALS = ("size_factor", "covariates", "inputs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,83 +124,19 @@ class ExpressionData:
     trajectory_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.matrix.shape) != 2 or min(self.matrix.shape) == 0:
-            raise ValueError(
-                f"expression has shape {tuple(self.matrix.shape)}, expected (cells, genes) with at least one of each"
-            )
-        width = self.matrix.shape[1] if self.column is None else len(self.column)
-        if len(self.genes) != width:
-            raise ValueError(f"{len(self.genes)} gene names for {width} columns: pass one name for each column")
-        repeated = pd.Index(self.genes)
-        if not repeated.is_unique:
-            raise ValueError(
-                f"duplicate gene names: {some(sorted(set(repeated[repeated.duplicated()])))}. "
-                "Make them unique first (adata.var_names_make_unique())"
-            )
+        check_shape(self.matrix.shape)
+        check_genes(self.genes, self.matrix.shape[1] if self.column is None else len(self.column))
         if not self.tfs:
             object.__setattr__(self, "tfs", self.genes)
-        unknown = sorted(set(self.tfs) - set(self.genes))
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {len(self.tfs)} `tfs` are not in `genes`: {some(unknown)}. "
-                "Pass names from the expression file, or use match_tfs()"
-            )
-        if len(set(self.tfs)) != len(self.tfs):
-            raise ValueError("`tfs` has repeated names: list each candidate regulator once")
-        each = {name: getattr(self, name) for name in ("context", "size_factor", "time", "trajectory")}
-        for name, value in each.items():
-            if value is not None and tuple(value.shape) != (self.num_cells,):
-                raise ValueError(
-                    f"`{name}` has shape {tuple(value.shape)}, expected ({self.num_cells},): one value a cell"
-                )
-        if self.size_factor is not None and not bool((self.size_factor > 0).all()):
-            raise ValueError("`size_factor` has values that are not positive: drop cells without counts first")
-        if (self.time is None) is not (self.trajectory is None):
-            raise ValueError("`time` and `trajectory` go together: pass both or neither (`with_times`)")
-        self._check_covariates()
-        self._check_views()
-        if self.inputs is not None:
-            shape = (self.num_cells, self.num_genes)
-            if tuple(self.inputs.shape) != shape or not bool(torch.isfinite(self.inputs).all()):
-                raise ValueError(f"`inputs` has shape {tuple(self.inputs.shape)}, expected {shape} finite numbers")
+        check_tfs(self.tfs, self.genes)
+        check_by_cell(self.num_cells, self.context, self.size_factor, self.time, self.trajectory)
+        check_covariates(self.covariates, self.covariate_names, self.num_cells)
+        check_views(self.view, self.view_names, self.num_genes)
+        check_inputs(self.inputs, self.num_cells, self.num_genes)
         if isinstance(self.matrix, Tensor):
             check_finite(self.matrix, self.genes if self.column is None else None, missing=self.missing)
         elif sp.issparse(self.matrix):
             check_finite(torch.as_tensor(self.matrix.data), None, missing=self.missing)
-
-    def _check_covariates(self) -> None:
-        number = len(self.covariate_names)
-        if self.covariates is None:
-            if number:
-                raise ValueError(f"`covariate_names` has {number} names and `covariates` is None: pass both or neither")
-            return
-        if tuple(self.covariates.shape) != (self.num_cells, number):
-            raise ValueError(
-                f"`covariates` has shape {tuple(self.covariates.shape)}, expected ({self.num_cells}, {number}): one "
-                "row a cell and one column a name"
-            )
-        if len(set(self.covariate_names)) < number:
-            raise ValueError(f"`covariate_names` repeats a name: {some(self.covariate_names)}")
-        if not bool(torch.isfinite(self.covariates).all()):
-            bad = (~torch.isfinite(self.covariates)).any(0).tolist()
-            names = [name for name, b in zip(self.covariate_names, bad, strict=True) if b]
-            raise ValueError(f"covariates {some(names)} have NaN or infinite values: fill them in, or drop the cells")
-
-    def _check_views(self) -> None:
-        number = len(self.view_names)
-        if number == 0 or len(set(self.view_names)) < number:
-            raise ValueError(f"`view_names` is {list(self.view_names)}: expected one or more different names")
-        if self.view is None:
-            if number > 1:
-                raise ValueError(f"{number} views are named and `view` is None: pass the view of each gene")
-            return
-        if tuple(self.view.shape) != (self.num_genes,) or self.view.dtype != torch.long:
-            raise ValueError(
-                f"`view` has shape {tuple(self.view.shape)} and type {self.view.dtype}, expected ({self.num_genes},) "
-                "of torch.long: the place of each gene's view in `view_names`"
-            )
-        if int(self.view.min()) < 0 or int(self.view.max()) >= number:
-            raise ValueError(f"`view` has codes outside 0 ... {number - 1}, the places in `view_names`")
 
     # -- sizes and names ----------------------------------------
     @property
@@ -246,7 +194,7 @@ class ExpressionData:
         for start in range(0, self.num_cells, size):
             yield replace(self.subset(order[start : start + size]), population=self.num_cells)
 
-    def statistics(self, chunk_size: int = 8192) -> "GramStatistics":
+    def statistics(self, chunk_size: int = 8192) -> GramStatistics:
         """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`.
 
         Raises
@@ -254,8 +202,6 @@ class ExpressionData:
         ValueError
             A missing value: there are no such statistics then.
         """
-        from .gram import GramStatistics
-
         return GramStatistics.from_data(self, chunk_size=chunk_size)
 
     def complete(self) -> "ExpressionData":
@@ -274,26 +220,10 @@ class ExpressionData:
         """The given cells (integer positions or a boolean mask), in memory."""
         cells = np.asarray(cells)
         cells = np.flatnonzero(cells) if cells.dtype == bool else cells.astype(np.int64)
-        perturbed = None
-        if self.perturbed is not None:
-            where = torch.full((self.num_cells,), -1, dtype=torch.long)
-            where[torch.as_tensor(cells)] = torch.arange(len(cells))
-            new = where[self.perturbed[:, 0].cpu()]
-            perturbed = torch.stack([new, self.perturbed[:, 1].cpu()], dim=1)[new >= 0].to(self.device)
         pick = torch.as_tensor(cells, device=self.device)
-        return replace(
-            self,
-            matrix=self.rows(cells),
-            transform=None,
-            column=None,
-            context=None if self.context is None else self.context[pick],
-            size_factor=None if self.size_factor is None else self.size_factor[pick],
-            covariates=None if self.covariates is None else self.covariates[pick],
-            inputs=None if self.inputs is None else self.inputs[pick],
-            time=None if self.time is None else self.time[pick],
-            trajectory=None if self.trajectory is None else self.trajectory[pick],
-            perturbed=perturbed,
-        )
+        by_cell = {name: value[pick] for name in BY_CELL if (value := getattr(self, name)) is not None}
+        perturbed = within(self.perturbed, 0, self.num_cells, cells)
+        return replace(self, matrix=self.rows(cells), transform=None, column=None, perturbed=perturbed, **by_cell)
 
     def select_genes(self, genes: Sequence[str]) -> "ExpressionData":
         """Keep these genes, in this order; candidate regulators that are not among them are dropped, and so are views
@@ -303,71 +233,36 @@ class ExpressionData:
         if unknown:
             raise ValueError(f"{len(unknown)} genes are not in the data: {some(unknown)}")
         keep = np.array([position[g] for g in genes], dtype=np.int64)
-        perturbed = self.perturbed
-        if perturbed is not None:
-            where = torch.full((self.num_genes,), -1, dtype=torch.long)
-            where[torch.as_tensor(keep)] = torch.arange(len(keep))
-            new = where[perturbed[:, 1].cpu()]
-            perturbed = torch.stack([perturbed[:, 0].cpu(), new], dim=1)[new >= 0].to(self.device)
         chosen = set(genes)
         tfs = tuple(t for t in self.tfs if t in chosen)
         if not tfs:
             raise ValueError("none of the candidate regulators is among the selected genes")
-        view, view_names, notes = self.view, self.view_names, self.notes
-        if view is not None:
-            used, view = view[torch.as_tensor(keep, device=view.device)].unique(return_inverse=True)
-            view_names = tuple(self.view_names[k] for k in used.tolist())
-            gone = [name for name in self.view_names if name not in view_names]
-            notes = (*notes, f"views without a gene left: {some(gone)}") if gone else notes
+        view, view_names, notes = views_of(self.view, self.view_names, keep)
         return replace(
             self,
             genes=tuple(genes),
             tfs=tfs,
             column=keep if self.column is None else self.column[keep],
-            perturbed=perturbed,
+            perturbed=within(self.perturbed, 1, self.num_genes, keep),
             inputs=None if self.inputs is None else self.inputs[:, torch.as_tensor(keep, device=self.device)],
             view=view,
             view_names=view_names,
-            notes=notes,
+            notes=(*self.notes, *notes),
         )
 
     def without_constant_genes(self) -> "ExpressionData":
         """Drop genes that do not vary within any context (they can neither regulate nor be explained); ``notes`` say
         which."""
-        count, mean, square = self._context_moments()
-        constant = is_constant(count, mean, square)
-        if not bool(constant.any()):
+        flags = is_constant(*context_moments(self)).tolist()
+        constant = [gene for gene, flag in zip(self.genes, flags, strict=True) if flag]
+        if not constant:
             return self
-        names = [g for g, c in zip(self.genes, constant.tolist(), strict=True) if c]
-        kept = self.select_genes([g for g, c in zip(self.genes, constant.tolist(), strict=True) if not c])
-        return replace(kept, notes=(*kept.notes, f"{len(names)} constant genes dropped: {some(names)}"))
+        kept = self.select_genes([gene for gene, flag in zip(self.genes, flags, strict=True) if not flag])
+        return replace(kept, notes=(*kept.notes, f"{len(constant)} constant genes dropped: {some(constant)}"))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""
-        count, mean, square = self._context_moments()
-        share = count / count.sum(0).clamp_min(1)
-        overall = (share * mean).sum(0)
-        return overall, square.sum(0) / count.sum(0).clamp_min(1) + (share * (mean - overall) ** 2).sum(0)
-
-    def _context_moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Numbers of values, means and centred sums of squares, each ``(context, gene)``."""
-        shape = (self.num_contexts, self.num_genes)
-        count, mean, square = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
-        for start, block in self.chunks():
-            block = block.double().cpu()
-            codes = None if self.context is None else self.context[start : start + len(block)].cpu()
-            for k in range(self.num_contexts):
-                rows = block if codes is None else block[codes == k]
-                if not len(rows):
-                    continue
-                number = (~rows.isnan()).sum(0) if self.missing else torch.full(shape[1:], len(rows))
-                centre = rows.nansum(0) / number.clamp_min(1)
-                total = (count[k] + number).clamp_min(1)
-                shift = centre - mean[k]
-                square[k] += (rows - centre).square().nansum(0) + shift**2 * (count[k] * number / total)
-                mean[k] += shift * (number / total)
-                count[k] += number
-        return count, mean, square
+        return overall(context_moments(self))
 
     def normalized(self, how: str) -> "ExpressionData":
         """Return the data under one of the named normalisations, applied lazily to each block.
@@ -375,51 +270,23 @@ class ExpressionData:
         ``none``: as they are. ``log1p-cpm``: ``log(1 + counts per million)``, refusing negative values. ``zscore``:
         each gene to mean 0 and variance 1 over all cells (constant genes are refused by name).
         """
-        if how not in NORMALIZATIONS:
-            raise ValueError(f"unknown normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
+        check_normalization(how)
         if how == "none":
             return self
         if self.transform is not None or self.column is not None:
             raise ValueError(
                 "normalise before selecting genes and only once: depths are sums over all genes of the file"
             )
-        if how == "log1p-cpm" and len(self.view_names) > 1:
-            raise ValueError(
-                f"log1p-cpm is for one view and there are {len(self.view_names)} ({some(self.view_names)}): normalise "
-                "each modality before they are joined"
-            )
-        if how == "log1p-cpm":
-            return replace(self, transform=log1p_cpm)
-        mean, variance = self.moments()
-        constant = [g for g, v in zip(self.genes, variance.tolist(), strict=True) if v == 0]
-        if constant:
-            raise ValueError(
-                f"{len(constant)} constant genes cannot be z-scored: "
-                f"{some(constant)}. Drop them first (--drop-constant)"
-            )
-        return replace(self, transform=Affine(mean, variance.sqrt()))
+        return replace(self, transform=transform_of(self, how))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "ExpressionData":
         """Blocks come out on this device in this floating type; a matrix on disk stays there."""
         device = self.device if device is None else torch.device(device)
         dtype = self.dtype if dtype is None else dtype
-        move = lambda value: None if value is None else value.to(device)  # noqa: E731
+        moved = {name: value.to(device) for name in INDICES if (value := getattr(self, name)) is not None}
+        moved |= {name: value.to(device, dtype) for name in REALS if (value := getattr(self, name)) is not None}
         matrix = self.matrix.to(device=device, dtype=dtype) if isinstance(self.matrix, Tensor) else self.matrix
-        real = lambda value: None if value is None else value.to(device=device, dtype=dtype)  # noqa: E731
-        return replace(
-            self,
-            matrix=matrix,
-            device=device,
-            dtype=dtype,
-            context=move(self.context),
-            perturbed=move(self.perturbed),
-            size_factor=real(self.size_factor),
-            covariates=real(self.covariates),
-            inputs=real(self.inputs),
-            time=move(self.time),
-            trajectory=move(self.trajectory),
-            view=move(self.view),
-        )
+        return replace(self, matrix=matrix, device=device, dtype=dtype, **moved)
 
     # -- constructors ----------------------------------------
     @classmethod
@@ -440,20 +307,8 @@ class ExpressionData:
         ``+`` or ``,``, or a control label) have one entry a cell, ``covariates`` (see `annotated`) one row. NaN are
         missing values with ``missing``, and refused without.
         """
-        notes: tuple[str, ...] = ()
-        frame, swapped = orient(frame, tfs)
-        if swapped:
-            notes = (
-                "genes x cells recognised from the TF names and transposed: "
-                f"{frame.shape[0]} cells x {frame.shape[1]} genes",
-            )
-        other = [str(c) for c, kind in frame.dtypes.items() if kind.kind not in "fiub"]
-        if other:
-            raise ValueError(
-                f"columns that are not numbers: {some(other)}. Expected one column a gene; drop or move annotations"
-            )
-        genes = tuple(str(c) for c in frame.columns)
-        data = cls(torch.as_tensor(frame.to_numpy(dtype=np.float32)), genes, notes=notes, missing=missing)
+        values, genes, notes = cells_of(frame, tfs)
+        data = cls(torch.as_tensor(values), genes, notes=notes, missing=missing)
         return data.observed().annotated(tfs=tfs, context=context, perturbed=perturbed, covariates=covariates)
 
     @classmethod
@@ -487,8 +342,6 @@ class ExpressionData:
         missing
             True: NaN are missing values. Default False: they are refused.
         """
-        from .views import matrix_of
-
         wanted = (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key)
         for key in wanted:
             if key is not None and key not in adata.obs:
@@ -499,7 +352,8 @@ class ExpressionData:
         if time_key is not None:
             names = None if trajectory_key is None else adata.obs[trajectory_key].astype(str).tolist()
             data = data.with_times(adata.obs[time_key].tolist(), names)
-        return data._with_table(adata.obs, tfs, context_key, perturbation_key, covariate_keys)
+        labels = labels_of(adata.obs, context_key, perturbation_key, covariate_keys)
+        return data.annotated(tfs=tfs, **labels._asdict())
 
     @classmethod
     def from_mudata(
@@ -535,43 +389,26 @@ class ExpressionData:
         ValueError
             Modalities that share genes instead of cells, unknown layers or columns, a modality without any value.
         """
-        from .views import annotations_of, join_modalities
-
-        joined = join_modalities(mdata, layer, missing=missing)
+        joined = cls(**join_modalities(mdata, layer, missing=missing)._asdict())
         keys = [key for key in (context_key, perturbation_key, *covariate_keys) if key is not None]
         table = annotations_of(mdata, list(dict.fromkeys(keys)))
-        return joined.observed()._with_table(table, tfs, context_key, perturbation_key, covariate_keys)
-
-    def _with_table(
-        self,
-        table: pd.DataFrame,
-        tfs: Sequence[str] | None,
-        context_key: str | None,
-        perturbation_key: str | None,
-        covariate_keys: Sequence[str],
-    ) -> "ExpressionData":
-        """Annotations from columns of a table with one row a cell; the columns are there."""
-        if context_key is not None and bool(table[context_key].isna().any()):
-            count = int(table[context_key].isna().sum())
-            raise ValueError(f"{count} cells have no value of {context_key!r}: give every cell a context, or drop them")
-        return self.annotated(
-            tfs=tfs,
-            context=None if context_key is None else table[context_key].astype(str).tolist(),
-            perturbed=None if perturbation_key is None else table[perturbation_key].astype(str).tolist(),
-            covariates=table[list(covariate_keys)] if covariate_keys else None,
-        )
+        labels = labels_of(table, context_key, perturbation_key, covariate_keys)
+        return joined.observed().annotated(tfs=tfs, **labels._asdict())
 
     def observed(self, *, genes: bool = True) -> "ExpressionData":
-        """What is missing goes to ``notes``; ``missing`` becomes False where nothing is. See `views.observed`.
+        """What is missing goes to ``notes``; ``missing`` becomes False where nothing is. One pass over the cells.
+
+        ``genes``: whether a gene that no cell has is refused (default), or left to be dropped as constant.
 
         Raises
         ------
         ValueError
             A view without any value; a gene without any (unless ``genes`` is False).
         """
-        from .views import observed
-
-        return observed(self, genes=genes)
+        if not self.missing:
+            return self
+        notes = missing_notes(self, genes=genes)
+        return self.with_missing(bool(notes), *notes)
 
     def annotated(
         self,
@@ -597,17 +434,13 @@ class ExpressionData:
         if tfs is not None:
             data = data.match_tfs(tfs)
         if context is not None:
-            names, codes = np.unique(np.asarray(context, dtype=str), return_inverse=True)
-            data = replace(
-                data, context=torch.as_tensor(codes, device=self.device), context_names=tuple(names.tolist())
-            )
+            codes, names = codes_of(context)
+            data = replace(data, context=codes.to(self.device), context_names=names)
         if perturbed is not None:
             data = data.with_interventions(perturbed)
         if covariates is not None:
             if len(covariates) != self.num_cells:
                 raise ValueError(f"{len(covariates)} rows of covariates for {self.num_cells} cells: pass one a cell")
-            from .covariates import encode_covariates
-
             values, columns, notes = encode_covariates(covariates, data.context)
             values = values.to(device=self.device, dtype=self.dtype)
             data = replace(data, covariates=values, covariate_names=columns, notes=(*data.notes, *notes))
@@ -616,23 +449,8 @@ class ExpressionData:
     def match_tfs(self, tfs: Sequence[str]) -> "ExpressionData":
         """Use those of ``tfs`` that are measured; the number of the others goes to ``notes``. None measured is an
         error."""
-        known = set(self.genes)
-        wanted = list(dict.fromkeys(str(t) for t in tfs))
-        found = tuple(t for t in wanted if t in known)
-        if not found:
-            hint = ""
-            upper = {g.upper() for g in self.genes}
-            if any(t.upper() in upper for t in wanted):
-                hint = " They match when case is ignored: use the same case in both files."
-            raise ValueError(
-                f"none of {len(wanted)} TFs ({some(wanted, 3)}) is among the genes ({some(self.genes, 3)}).{hint}"
-            )
-        notes = self.notes
-        if len(found) < len(wanted):
-            missing = [t for t in wanted if t not in known]
-            notes = (*notes, f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}")
-            logger.info(notes[-1])
-        return replace(self, tfs=found, notes=notes)
+        found, notes = measured_tfs(tfs, self.genes)
+        return replace(self, tfs=found, notes=self._noted(notes))
 
     def with_times(self, time: Sequence[float], trajectory: Sequence[str] | None = None) -> "ExpressionData":
         """A copy in which cells are points of time courses: one time a cell, and the name of its trajectory (default
@@ -643,20 +461,8 @@ class ExpressionData:
         ValueError
             Another number of values than cells, times that are missing or no numbers.
         """
-        try:
-            times = torch.as_tensor(np.asarray(time, dtype=np.float64), device=self.device)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"times are not all numbers ({error}): give every cell its time, or drop it") from error
-        names = ["all"] * self.num_cells if trajectory is None else [str(t) for t in trajectory]
-        if tuple(times.shape) != (self.num_cells,) or len(names) != self.num_cells:
-            raise ValueError(
-                f"{len(times)} times and {len(names)} names of trajectories for {self.num_cells} cells: pass one a cell"
-            )
-        if not bool(torch.isfinite(times).all()):
-            raise ValueError(f"{int((~torch.isfinite(times)).sum())} cells have no time: give them one, or drop them")
-        unique, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-        place = torch.as_tensor(codes, device=self.device)
-        return replace(self, time=times, trajectory=place, trajectory_names=tuple(unique.tolist()))
+        times, codes, names = times_of(time, trajectory, self.num_cells)
+        return replace(self, time=times.to(self.device), trajectory=codes.to(self.device), trajectory_names=names)
 
     def with_inputs(self, inputs: pd.DataFrame) -> "ExpressionData":
         """A copy with what acts on the genes from outside: one row a cell, in their order, and one column a gene that
@@ -667,81 +473,19 @@ class ExpressionData:
         ValueError
             Another number of rows, columns that are no genes, values that are not finite numbers.
         """
-        if len(inputs) != self.num_cells:
-            raise ValueError(f"{len(inputs)} rows of inputs for {self.num_cells} cells: pass one a cell")
-        columns = [str(c) for c in inputs.columns]
-        unknown = sorted(set(columns) - set(self.genes))
-        if unknown or len(set(columns)) < len(columns):
-            raise ValueError(
-                f"inputs on {some(unknown) if unknown else 'repeated names'}, which are not among the genes "
-                f"({some(self.genes, 3)}): name each gene once, as in the expression data"
-            )
-        position = {gene: i for i, gene in enumerate(self.genes)}
-        table = torch.zeros(self.num_cells, self.num_genes, dtype=self.dtype, device=self.device)
-        try:
-            values = torch.as_tensor(inputs.to_numpy(dtype=np.float64))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"inputs are not all numbers ({error}): give 0 where nothing acts") from error
-        table[:, [position[c] for c in columns]] = values.to(table)
-        return replace(self, inputs=table)
+        table = inputs_of(inputs, self.genes, self.num_cells)
+        return replace(self, inputs=table.to(device=self.device, dtype=self.dtype))
 
     def with_interventions(self, labels: Sequence[str]) -> "ExpressionData":
         """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are
         noted."""
         if len(labels) != self.num_cells:
             raise ValueError(f"{len(labels)} perturbation labels for {self.num_cells} cells: pass one a cell")
-        position = {gene: i for i, gene in enumerate(self.genes)}
-        pairs, unmeasured = [], set()
-        for cell, label in enumerate(labels):
-            if str(label).strip().lower() in CONTROL_LABELS:
-                continue
-            for gene in str(label).replace(",", "+").split("+"):
-                gene = gene.strip()
-                if gene in position:
-                    pairs.append((cell, position[gene]))
-                elif gene.lower() not in CONTROL_LABELS:
-                    unmeasured.add(gene)
-        notes = self.notes
-        if unmeasured:
-            notes = (
-                *notes,
-                f"{len(unmeasured)} perturbed genes are not measured, nothing to cut: {some(sorted(unmeasured), 3)}",
-            )
-            logger.info(notes[-1])
-        table = torch.tensor(pairs, dtype=torch.long, device=self.device).reshape(-1, 2)
-        return replace(self, perturbed=table if len(pairs) else None, notes=notes)
+        pairs, notes = interventions_of(labels, self.genes)
+        return replace(self, perturbed=None if pairs is None else pairs.to(self.device), notes=self._noted(notes))
 
-
-def is_constant(count: Tensor, mean: Tensor, square: Tensor) -> Tensor:
-    """``(gene,)`` True where the variation within contexts is rounding error: below 1e-24 of the raw sum of squares.
-
-    ``count`` ``(context,)`` or ``(context, gene)``, ``mean`` and centred sums of squares ``square`` ``(context,
-    gene)``.
-    """
-    within = square.sum(0)
-    count = count if count.dim() == 2 else count[:, None]
-    return within <= 1e-24 * (within + (count * mean**2).sum(0))
-
-
-def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame, bool]:
-    """Return the table as cells × genes, and whether it had to be transposed (decided by where the TF names are)."""
-    if tfs is None:
-        return frame, False
-    names = {str(t) for t in tfs}
-    in_columns = len(names & {str(c) for c in frame.columns})
-    in_rows = len(names & {str(r) for r in frame.index})
-    return (frame.T, True) if in_rows > in_columns else (frame, False)
-
-
-def check_finite(values: Tensor, genes: Sequence[str] | None, *, missing: bool = False) -> None:
-    """Refuse infinite values, and NaN unless they stand for missing ones, naming the genes when they are known."""
-    finite = ~torch.isinf(values) if missing else torch.isfinite(values)
-    if bool(finite.all()):
-        return
-    count = int((~finite).sum())
-    kind = "infinite" if missing or not bool(torch.isnan(values).any()) else "NaN"
-    where = ""
-    if genes is not None and values.ndim == 2:
-        bad = torch.nonzero(~finite.all(dim=0)).flatten().tolist()
-        where = f" in genes {some([genes[i] for i in bad], 3)}"
-    raise ValueError(f"{count} {kind} values in the expression matrix{where}: remove or impute them first")
+    def _noted(self, notes: Sequence[str]) -> tuple[str, ...]:
+        """All notes with new ones, which the log tells too."""
+        for note in notes:
+            logger.info(note)
+        return (*self.notes, *notes)

@@ -44,28 +44,3 @@ def read_rows(matrix: Any, rows: slice | np.ndarray, dtype: torch.dtype) -> Tens
     if sp.issparse(block):
         block = block.toarray()
     return torch.as_tensor(np.ascontiguousarray(block)).to(dtype)
-
-
-def log1p_cpm(block: Tensor) -> Tensor:
-    """``log(1 + 10⁶ x_cg / Σ_g x_cg)`` for a ``(cell, gene)`` block of counts; cells without counts stay at zero.
-
-    NaN stay NaN; the sum is over what is there.
-    """
-    if bool((block < 0).any()):
-        raise ValueError(
-            "log1p-cpm needs counts, found a negative value "
-            f"({block.min().item():g}): pass raw counts with `layer`, or "
-            "use normalize 'none' or 'zscore' for data that are already transformed"
-        )
-    total = block.nansum(dim=1, keepdim=True)
-    return torch.log1p(1e6 * block / total.clamp_min(torch.finfo(block.dtype).tiny))
-
-
-class Affine:
-    """``(x − mean) / sd`` by gene: the z-score transformation, with moments taken once over all cells."""
-
-    def __init__(self, mean: Tensor, sd: Tensor) -> None:
-        self.mean, self.sd = mean, sd
-
-    def __call__(self, block: Tensor) -> Tensor:
-        return (block - self.mean.to(block)) / self.sd.to(block)

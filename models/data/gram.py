@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import ExpressionData, is_constant, some
+from .cells import Cells
+from .checks import some
+from .moments import is_constant
 
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
 
@@ -74,7 +76,7 @@ class GramStatistics:
     clamped: Clamped | None = None
 
     @classmethod
-    def from_data(cls, data: ExpressionData, *, chunk_size: int = 8192, cells: range | None = None) -> "GramStatistics":
+    def from_data(cls, data: Cells, *, chunk_size: int = 8192, cells: range | None = None) -> "GramStatistics":
         """One pass over ``data`` in blocks of ``chunk_size`` cells (8,192 × 1,000 genes in float64 is 65 MB).
 
         ``cells``: those of a range of step 1 (default all), without reading the others; statistics of parts add up.
@@ -93,16 +95,16 @@ class GramStatistics:
             context = None if data.context is None else data.context[start:stop]
             part = cls._from_block(data, block.double(), context)
             total = part if total is None else total + part
-        assert total is not None, "ExpressionData has at least one cell"
+        assert total is not None, "there is at least one cell"
         if data.perturbed is None:
             return total
         inside = (data.perturbed[:, 0] >= cells.start) & (data.perturbed[:, 0] < cells.stop)
         if not bool(inside.any()):
             return total
-        return replace(total, clamped=_clamped(replace(data, perturbed=data.perturbed[inside])))
+        return replace(total, clamped=_clamped(data, data.perturbed[inside]))
 
     @classmethod
-    def _from_block(cls, data: ExpressionData, block: Tensor, context: Tensor | None) -> "GramStatistics":
+    def _from_block(cls, data: Cells, block: Tensor, context: Tensor | None) -> "GramStatistics":
         tf = data.tf_index
         count, mean, cross, square = [], [], [], []
         for k in range(data.num_contexts):
@@ -168,16 +170,16 @@ class GramStatistics:
             )
 
 
-def _clamped(data: ExpressionData) -> Clamped:
-    """Moments over the clamped cells of each perturbed target; these cells are read once more, target by target."""
-    assert data.perturbed is not None, "called for data with interventions"
-    targets, tfs = len(np.unique(data.perturbed[:, 1].cpu().numpy())), len(data.tfs)
+def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
+    """Moments over the clamped cells of each target of the interventions ``(intervention, 2)``; these cells are read
+    once more, target by target."""
+    targets, tfs = len(np.unique(perturbed[:, 1].cpu().numpy())), len(data.tfs)
     if 8 * data.num_contexts * targets * tfs**2 > OWN_GRAM_BYTES:
         raise ValueError(
             f"{targets} perturbed genes each need statistics of {tfs} x {tfs} regulators, "
             f"{8e-9 * data.num_contexts * targets * tfs**2:.0f} GB: list fewer candidate regulators (--tfs)"
         )
-    pairs = data.perturbed.cpu().numpy()
+    pairs = perturbed.cpu().numpy()
     codes = np.zeros(data.num_cells, dtype=np.int64) if data.context is None else data.context.cpu().numpy()
     key = codes[pairs[:, 0]] * data.num_genes + pairs[:, 1]
     rows: dict[str, list] = {

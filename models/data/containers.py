@@ -1,0 +1,59 @@
+"""Matrices of cells × genes out of tables and AnnData."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from .checks import some
+
+if TYPE_CHECKING:
+    import anndata
+
+
+def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame, bool]:
+    """Return the table as cells × genes, and whether it had to be transposed (decided by where the TF names are)."""
+    if tfs is None:
+        return frame, False
+    names = {str(t) for t in tfs}
+    in_columns = len(names & {str(c) for c in frame.columns})
+    in_rows = len(names & {str(r) for r in frame.index})
+    return (frame.T, True) if in_rows > in_columns else (frame, False)
+
+
+def cells_of(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """``(cell, gene)`` float32 values of a table in either orientation (`orient`), the genes, and a note if turned.
+
+    Raises
+    ------
+    ValueError
+        Columns that are not numbers.
+    """
+    frame, transposed = orient(frame, tfs)
+    notes: tuple[str, ...] = ()
+    if transposed:
+        notes = (
+            "genes x cells recognised from the TF names and transposed: "
+            f"{frame.shape[0]} cells x {frame.shape[1]} genes",
+        )
+    other = [str(c) for c, kind in frame.dtypes.items() if kind.kind not in "fiub"]
+    if other:
+        raise ValueError(
+            f"columns that are not numbers: {some(other)}. Expected one column a gene; drop or move annotations"
+        )
+    return frame.to_numpy(dtype=np.float32), tuple(str(c) for c in frame.columns), notes
+
+
+def matrix_of(adata: "anndata.AnnData", layer: str | None) -> Any:
+    """``.X`` or a layer: CSR, a float32 tensor, or what is on disk as it is."""
+    if layer is not None and layer not in adata.layers:
+        raise ValueError(f"no layer {layer!r}: the file has {sorted(adata.layers) or 'no layers'}")
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise ValueError("the AnnData has no .X: pass `layer=`")
+    if sp.issparse(matrix):
+        return matrix.tocsr()
+    return torch.as_tensor(np.asarray(matrix, dtype=np.float32)) if isinstance(matrix, np.ndarray) else matrix
