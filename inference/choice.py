@@ -92,7 +92,7 @@ class ModelRow:
         Why engines that can be calibrated are not, on this model.
     """
 
-    model: type[Model]
+    model: type  # of `Model`, which may be abstract
     default: Callable[[Any], Engine]
     engines: Sequence[type[Engine]]
     but: Sequence[tuple[type[Engine], type[EdgePrior]]] = ()
@@ -111,7 +111,7 @@ class PriorRow:
     """What goes with a prior, whatever the model: ``engines`` that apply; ``knowledge``, how prior networks enter (else
     its strategies say it); ``unearned`` as in `ModelRow`."""
 
-    prior: type[EdgePrior]
+    prior: type  # of `EdgePrior`, which may be abstract
     engines: Sequence[type[Engine]]
     knowledge: str | None = None
     unearned: Reason = None
@@ -296,7 +296,7 @@ def engine_of(name: str) -> type[Engine]:
 
 def known_models() -> dict[str, type[Model]]:
     """Models by name: those of the package, then those whose rows were added to its own."""
-    added = [row.model for row in CHOICES if row not in OWN]
+    added: list[Any] = [row.model for row in CHOICES if row not in OWN]
     models: list[type[Model]] = [*MODELS, *added]
     return {model.name: model for model in models}
 
