@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from ..models import PMFGRN, ExpressionData
+from ..models import PMFGRN, ExpressionData, Model
+from .draws.fitted import PosteriorLike
+from .draws.intervals import LEVEL, check_level, thin_of
 from .moments import aligned
-from .posterior import Posterior, check_level, thin_of
 
 
-def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
+def activities(posterior: PosteriorLike[Model], *, level: float = LEVEL) -> pd.DataFrame:
     """Posterior of the activities: one row a cell and regulator.
 
     Parameters
@@ -44,7 +45,7 @@ def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
 
 
 def predict_values(
-    posterior: Posterior, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: PosteriorLike[Model], data: ExpressionData, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Random seen (cell, target) pairs of the fit: observed ``(observation,)``, mean and sd ``(chain, draw,
     observation)`` given each draw of network and activities, in the units of the data, and labels "cell:target".
@@ -77,7 +78,7 @@ def predict_values(
     return observed, mean, sd, labels
 
 
-def _model(posterior: Posterior) -> PMFGRN:
+def _model(posterior: PosteriorLike[Model]) -> PMFGRN:
     if not isinstance(posterior.model, PMFGRN):
         raise ValueError(f"{type(posterior.model).__name__} has no activities of regulators: they are of pmf-grn fits")
     return posterior.model

@@ -2,28 +2,25 @@ r"""What a fitted PHOENIX says of single values, of trajectories from any start,
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..models import ExpressionData
+from ..models import ExpressionData, Model
 from ..models.data import some
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import BlowUp, PhoenixParameters
 from ..models.transitions import Transitions
+from .draws.fitted import PosteriorLike
 from .surviving import weight_draws
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
 
 PAIRS = 40  # pairs whose genes are predicted, when only some values are asked for
 
 
 def predict_values(
-    posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: PosteriorLike[Model], model: Phoenix, data: ExpressionData, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Observed values, mean and sd ``(chain, draw, observation)``, labels "trajectory:pair:gene", of random ends of
     pairs, from the measured start; in units of the data. NaN for draws whose solution blows up."""
@@ -45,7 +42,9 @@ def predict_values(
     return observed, level, np.broadcast_to(sd, level.shape), labels
 
 
-def squared_errors(posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, seed: int) -> np.ndarray:
+def squared_errors(
+    posterior: PosteriorLike[Model], model: Phoenix, data: ExpressionData, number: int, seed: int
+) -> np.ndarray:
     """``(pair, gene)`` squared errors over the fitted variance, averaged over draws; NaN where nothing was measured."""
     pairs = scaled_pairs(model, data)
     weights, noise = weight_draws(posterior, number, seed=seed)
@@ -103,7 +102,7 @@ class Course:
 
 
 def predict_course(
-    posterior: "Posterior",
+    posterior: PosteriorLike[Model],
     times: Sequence[float],
     *,
     start: Mapping[str, float] | str | None = None,
@@ -162,7 +161,9 @@ def predict_course(
     return Course(model.genes, np.asarray(list(times), dtype=float), drawn, rate, error, lost, np.array(kept))
 
 
-def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+def velocity(
+    posterior: PosteriorLike[Model], data: ExpressionData, *, num_draws: int = 50, seed: int = 0
+) -> pd.DataFrame:
     """``(cell, gene)`` posterior mean of the derivative at each cell, per unit of time: what RNA velocity estimates.
 
     Parameters
@@ -190,7 +191,7 @@ def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 5
 
 
 def final_levels(
-    posterior: "Posterior",
+    posterior: PosteriorLike[Model],
     levels: Mapping[str, float | None],
     *,
     level: float,
@@ -223,7 +224,7 @@ def _in_order(model: Phoenix, data: ExpressionData) -> ExpressionData:
     return data.select_genes(model.genes)
 
 
-def _phoenix(posterior: "Posterior", what: str) -> Phoenix:
+def _phoenix(posterior: PosteriorLike[Model], what: str) -> Phoenix:
     if not isinstance(posterior.model, Phoenix):
         raise ValueError(f"{type(posterior.model).__name__} has no {what} of time courses: they are for PHOENIX")
     return posterior.model

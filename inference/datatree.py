@@ -16,10 +16,11 @@ from pyro import poutine
 from torch import Tensor
 
 from ..models import ExpressionData, FactorModel, Model
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .elbo import by_restart, log_joint
 from .layout import is_edge_site, padded
 from .moments import EdgeMoments, aligned
-from .posterior import Posterior, thin_of
 from .predictive import predict_cells
 from .samplers import AMORTISED, NUTS, Gibbs
 from .storage import package_version
@@ -31,7 +32,7 @@ BLOCK = 100_000  # edge weights evaluated at once: temporaries stay in the cache
 
 
 def to_datatree(
-    posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0, num_observations: int = 1000
+    posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0, num_observations: int = 1000
 ) -> xr.DataTree:
     """The posterior in the groups of the ArviZ schema.
 
@@ -109,7 +110,7 @@ def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
     return tree
 
 
-def to_arviz(posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0) -> Any:
+def to_arviz(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> Any:
     """What the installed ``arviz`` plots: the DataTree for 1.x, an ``InferenceData`` of the same groups for 0.x."""
     import arviz
 
@@ -140,7 +141,7 @@ class _Builder:
         return dict_to_dataset(values, coords=self.coords, dims=named, sample_dims=["chain", "draw"], attrs=self.attrs)
 
 
-def attributes_of(posterior: Posterior) -> dict[str, Any]:
+def attributes_of(posterior: PosteriorLike[Model]) -> dict[str, Any]:
     """What produced the posterior, in types that netCDF keeps."""
     attrs: dict[str, Any] = {
         "inference_library": "pyro",
@@ -158,13 +159,13 @@ def attributes_of(posterior: Posterior) -> dict[str, Any]:
     return attrs if posterior.threshold is None else attrs | {"threshold": posterior.threshold}
 
 
-def is_sampler(posterior: Posterior) -> bool:
+def is_sampler(posterior: PosteriorLike[Model]) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
     return posterior.guide in {Gibbs.name, NUTS.name, AMORTISED}
 
 
 # -- groups ----------------------------------------
-def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
     edge_sites = [name for name in draws if is_edge_site(model, name)]
     values = {name: draws[name] for name in draws if name not in edge_sites}
@@ -182,7 +183,7 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
     return build.sampled({n: v.astype(np.int8) if v.dtype == bool else v for n, v in values.items()}, dims)
 
 
-def _best(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the most probable edges, or of the largest loadings."""
     model = posterior.model
     if isinstance(model, FactorModel):
@@ -198,7 +199,7 @@ def _tables(moments: EdgeMoments) -> dict[str, np.ndarray]:
     return {f.name: getattr(moments, f.name) for f in fields(EdgeMoments)}
 
 
-def _history_group(build: _Builder, posterior: Posterior) -> dict[str, xr.Dataset]:
+def _history_group(build: _Builder, posterior: PosteriorLike[Model]) -> dict[str, xr.Dataset]:
     history = posterior.history
     build.coords["step"] = history.steps
     if not is_sampler(posterior):

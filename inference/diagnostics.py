@@ -8,16 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..models import PMFGRN, CellBox, ExpressionData, FactorBox, FactorModel, NetREXCF, Phoenix, TrajectoryNetwork
+from ..models import (
+    PMFGRN,
+    CellBox,
+    ExpressionData,
+    FactorBox,
+    FactorModel,
+    Model,
+    NetREXCF,
+    Phoenix,
+    TrajectoryNetwork,
+)
 from ..priors import HardMask
 from .block_descent import BlockDescent
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
-from .datatree import is_sampler, log_joint_of, thin_of
+from .datatree import is_sampler, log_joint_of
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .factor_blocked import tolerance
 from .guides import Blocked, MapEstimate
 from .layout import is_edge_site
 from .moments import aligned
-from .posterior import Posterior
 from .predictive import predict_cells, squared_residuals
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
@@ -46,7 +57,7 @@ class Check:
     meaning: str
 
 
-def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
+def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
     """What can be said against this fit, and what it means for its user.
 
     fit ended in order
@@ -142,7 +153,7 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 # -- how the fit went ----------------------------------------
-def _ended(posterior: Posterior) -> Check:
+def _ended(posterior: PosteriorLike[Model]) -> Check:
     reason = posterior.history.reason
     good = not reason.startswith("diverged")
     meaning = "The computation ran to its end."
@@ -154,7 +165,7 @@ def _ended(posterior: Posterior) -> Check:
     return Check("fit ended in order", reason, "not diverged", good, meaning)
 
 
-def _finite(posterior: Posterior) -> Check:
+def _finite(posterior: PosteriorLike[Model]) -> Check:
     share = float(1 - np.isfinite(posterior.draws["W"]).mean())
     meaning = (
         "All edge weights are numbers." if share == 0 else "Edge weights are not all numbers: do not use the result."
@@ -162,7 +173,7 @@ def _finite(posterior: Posterior) -> Check:
     return Check("draws are finite", share, 0.0, share == 0, meaning)
 
 
-def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _sampler_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     yield from (_trace_rhat(posterior), *_rhats(posterior, seed))
     if "restart_agreement" in posterior.attributes:
         yield _same_optimum(posterior)
@@ -181,12 +192,12 @@ def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield Check("effective draws", sizes[name], MIN_ESS, good, meaning)
 
 
-def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _guide_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     yield from (_settled(posterior), *_rhats(posterior, seed))
     yield _same_optimum(posterior) if "restart_agreement" in posterior.attributes else _khat(posterior)
 
 
-def _same_optimum(posterior: Posterior) -> Check:
+def _same_optimum(posterior: PosteriorLike[Model]) -> Check:
     """Of coordinate ascent, whose bound is compared over restarts: those that ended lower were left out."""
     agreement = np.asarray(posterior.attributes["restart_agreement"])
     kept = len(posterior.attributes["restarts_kept"])
@@ -202,7 +213,7 @@ def _same_optimum(posterior: Posterior) -> Check:
     return Check(name, second, MIN_RESTART, good, meaning)
 
 
-def _settled(posterior: Posterior) -> Check:
+def _settled(posterior: PosteriorLike[Model]) -> Check:
     history = posterior.history
     if isinstance(posterior.model, FactorModel) and posterior.guide == Blocked.name:
         good = history.reason == "converged"
@@ -233,7 +244,7 @@ def _settled(posterior: Posterior) -> Check:
     return Check("ELBO settled", moved, limit, good, meaning)
 
 
-def _khat(posterior: Posterior) -> Check:
+def _khat(posterior: PosteriorLike[Model]) -> Check:
     name = "importance weights (k-hat)"
     if "khat_target" in posterior.attributes:
         return _target_khat(name, posterior.attributes["khat_target"])
@@ -265,12 +276,12 @@ def _target_khat(name: str, khat: np.ndarray) -> Check:
 
 
 # -- chains and restarts ----------------------------------------
-def _small(posterior: Posterior) -> Mapping[str, np.ndarray]:
+def _small(posterior: PosteriorLike[Model]) -> Mapping[str, np.ndarray]:
     """Draws of sites that are no edges, unthinned."""
     return {name: value for name, value in posterior.draws.items() if not is_edge_site(posterior.model, name)}
 
 
-def _is_vector(posterior: Posterior, site: str) -> bool:
+def _is_vector(posterior: PosteriorLike[Model], site: str) -> bool:
     """Whether a site has a value for each regulator, target or context."""
     return bool(set(posterior.dims[site]) - {"source", "signed_source", "view"})
 
@@ -279,7 +290,7 @@ def _upper(values: np.ndarray, quantile: float) -> float | None:
     return float(np.quantile(values, quantile, method="lower")) if len(values) else None
 
 
-def _trace_rhat(posterior: Posterior) -> Check:
+def _trace_rhat(posterior: PosteriorLike[Model]) -> Check:
     trace = posterior.history.elbo
     if trace.shape[1] == 0:  # NUTS keeps no record
         trace = log_joint_of(posterior.model, aligned(posterior.draws, thin_of(posterior)))
@@ -289,7 +300,7 @@ def _trace_rhat(posterior: Posterior) -> Check:
     )
 
 
-def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _rhats(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     worst, name = -math.inf, ""
     for site, value in _small(posterior).items():
         one = _upper(rhats(value), 0.99 if _is_vector(posterior, site) else 1.0)
@@ -301,7 +312,9 @@ def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
 
 
-def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, *, limit: float | None = None) -> Check:
+def _rhat_row(
+    posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
+) -> Check:
     sampler = is_sampler(posterior)
     runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
@@ -323,7 +336,7 @@ def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, 
     return Check(check, value, limit, good, meaning)
 
 
-def some_edges(posterior: Posterior, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def some_edges(posterior: PosteriorLike[Model], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of at most 1,000 edges that may exist: half of them the most probable, the others random."""
     source, target = np.nonzero(posterior.model.edge_prior.allowed.cpu().numpy())
     if len(source) > NUM_EDGES:
@@ -335,7 +348,7 @@ def some_edges(posterior: Posterior, seed: int) -> tuple[np.ndarray, np.ndarray]
     return source, target
 
 
-def inclusion_by_chain(posterior: Posterior) -> np.ndarray:
+def inclusion_by_chain(posterior: PosteriorLike[Model]) -> np.ndarray:
     """``(chain, tf, target)`` inclusion probabilities of each chain alone."""
     if "chain_inclusion" in posterior.attributes:
         return posterior.attributes["chain_inclusion"]
@@ -344,7 +357,7 @@ def inclusion_by_chain(posterior: Posterior) -> np.ndarray:
     return (np.abs(posterior.draws["W"]) > posterior.threshold).mean(1)
 
 
-def _agreement(posterior: Posterior) -> Iterator[Check]:
+def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     inclusion = inclusion_by_chain(posterior)[:, allowed]
     number, runs = len(inclusion), "chains" if is_sampler(posterior) else "restarts"
@@ -370,7 +383,7 @@ def _agreement(posterior: Posterior) -> Iterator[Check]:
 
 
 # -- against the data and the prior ----------------------------------------
-def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) -> Iterator[Check]:
+def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, seed: int) -> Iterator[Check]:
     low, high = COVERAGE_RANGE
     names = ("predictive intervals", "residual variance")
     limits: tuple[str | float, ...] = (f"{low} to {high}", MAX_SHARE_OFF)
@@ -436,7 +449,7 @@ def variance_off(ratio: np.ndarray) -> np.ndarray:
     return off
 
 
-def _prior_support(posterior: Posterior) -> Iterator[Check]:
+def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     if "trust" not in posterior.draws:
         meaning = "No prior network was given."
         if isinstance(posterior.model.edge_prior, HardMask):
@@ -455,7 +468,7 @@ def _prior_support(posterior: Posterior) -> Iterator[Check]:
         yield Check(f"prior knowledge: {source}", value, 0.5, value <= 0.5, meaning)
 
 
-def _idle_regulators(posterior: Posterior) -> Check:
+def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
     best = posterior.moments["W"].inclusion.max(1)
     idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > 0.5]
     share = len(idle) / len(best)
@@ -467,7 +480,7 @@ def _idle_regulators(posterior: Posterior) -> Check:
     return Check("regulators without edges", share, 1.0, share < 1, meaning)
 
 
-def _between_regulators(posterior: Posterior) -> Check:
+def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
     alike."""
     inclusion, coords = posterior.moments["W"].inclusion, posterior.coords

@@ -5,19 +5,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..models import CellBox, FactorBox
+from ..models import CellBox, FactorBox, Model
 from ..models.dynamics import ENVELOPES, Dynamics
 from ..models.flux import Unstable, exported, imported, variance_flux
 from ..models.settle import SETTLED, settle
+from .draws.fitted import PosteriorLike
+from .draws.intervals import LEVEL, check_draws, check_level
 from .interventions import context_of, networks
-from .posterior import Posterior, check_draws, check_level
 
 
 def flux_table(
-    posterior: Posterior,
+    posterior: PosteriorLike[Model],
     *,
     context: str | None = None,
-    level: float = 0.89,
+    level: float = LEVEL,
     num_draws: int = 20,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray]:

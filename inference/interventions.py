@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..models import CellBox, FactorBox
+from ..models import CellBox, FactorBox, Model
 from ..models.factorbox import System
 from ..models.knockdown_response import ResponsePrediction, predict_knockdowns
 from ..models.settle import DIVERGES, OSCILLATES, SETTLED, settle
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from .draws.fitted import PosteriorLike
 
 BLOCK = 40_000_000  # weights of draws solved together: 320 MB in float64
 
@@ -30,7 +27,7 @@ class Intervention:
 
 
 def predict_panel(
-    posterior: "Posterior",
+    posterior: PosteriorLike[Model],
     model: FactorBox,
     interventions: Sequence[Intervention],
     *,
@@ -153,7 +150,13 @@ def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) ->
 
 
 def predict_inputs(
-    posterior: "Posterior", model: CellBox, *, doses: Mapping[str, float], level: float, num_draws: int, seed: int
+    posterior: PosteriorLike[Model],
+    model: CellBox,
+    *,
+    doses: Mapping[str, float],
+    level: float,
+    num_draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Responses of a CellBox to inputs ``doses`` by node, with the noise of a measurement; columns as
     `Posterior.predict`."""

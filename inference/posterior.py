@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..models import CellBox, FactorBox, LinearNetwork, Model, Phoenix, Symphony
+from ..models import CellBox, ExpressionData, FactorBox, LinearNetwork, Model, Phoenix, Symphony
 from ..models.steady_state import respond, undisturbed
+from . import programs as views
+from . import storage
+from .courses import Course, final_levels, predict_course, velocity
+from .draws.intervals import LEVEL, check_draws, check_level, interval
+from .interventions import Intervention, predict_inputs, predict_panel
 from .moments import Collector, EdgeMoments
 from .svi import History
 
 if TYPE_CHECKING:
     import xarray
-
-    from ..models import ExpressionData
-    from .courses import Course
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
 
@@ -85,7 +87,7 @@ class Posterior:
 
     # -- edges ----------------------------------------
     def edges(
-        self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
+        self, *, level: float = LEVEL, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
         """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard
         mask.
@@ -165,7 +167,7 @@ class Posterior:
         k = names.index(context)
         return self.moments["W_context"].context(k), self.draws["W_context"][:, :, k]
 
-    def trust(self, *, level: float = 0.89) -> pd.DataFrame:
+    def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
         lower, upper)."""
         if "trust" not in self.draws:
@@ -177,41 +179,29 @@ class Posterior:
         )
 
     # -- gene programs ----------------------------------------
-    def programs(self, *, level: float = 0.89, program: str | None = None, top: int | None = None) -> pd.DataFrame:
+    def programs(self, *, level: float = LEVEL, program: str | None = None, top: int | None = None) -> pd.DataFrame:
         """Loadings of gene programs. See `programs.programs`."""
-        from .programs import programs
+        return views.programs(self, level=level, program=program, top=top)
 
-        return programs(self, level=level, program=program, top=top)
-
-    def factors(self, *, level: float = 0.89) -> pd.DataFrame:
+    def factors(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Variance that each program explains, by view and group. See `programs.factors`."""
-        from .programs import factors
-
-        return factors(self, level=level)
+        return views.factors(self, level=level)
 
     def refined_sets(self) -> pd.DataFrame:
         """Gene sets after the data: genes kept, removed, added. See `programs.refined_sets`."""
-        from .programs import refined_sets
+        return views.refined_sets(self)
 
-        return refined_sets(self)
-
-    def covariate_effects(self, *, level: float = 0.89) -> pd.DataFrame:
+    def covariate_effects(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Effects of covariates on programs and genes. See `programs.covariate_effects`."""
-        from .programs import covariate_effects
+        return views.covariate_effects(self, level=level)
 
-        return covariate_effects(self, level=level)
-
-    def scores(self, data: "ExpressionData") -> tuple[pd.DataFrame, pd.DataFrame]:
+    def scores(self, data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Mean and sd of each program in each cell. See `programs.scores`."""
-        from .programs import scores
+        return views.scores(self, data)
 
-        return scores(self, data)
-
-    def annotate(self, adata: Any, data: "ExpressionData") -> None:
+    def annotate(self, adata: Any, data: ExpressionData) -> None:
         """Scores and loadings into an AnnData, in place. See `programs.annotate`."""
-        from .programs import annotate
-
-        annotate(self, adata, data)
+        views.annotate(self, adata, data)
 
     # -- draws and predictions ----------------------------------------
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -236,7 +226,7 @@ class Posterior:
         steps: int | None = None,
         knockdown: Sequence[str] = (),
         inputs: Mapping[str, float] | None = None,
-        level: float = 0.89,
+        level: float = LEVEL,
         num_draws: int = 200,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -284,8 +274,6 @@ class Posterior:
         if len(set(named)) < len(named):
             raise ValueError(f"clamped twice: {sorted({g for g in named if named.count(g) > 1})}. Give each gene once")
         if isinstance(self.model, FactorBox | CellBox):
-            from .interventions import Intervention, predict_inputs, predict_panel
-
             if steps is not None:
                 raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
             if isinstance(self.model, CellBox):
@@ -303,8 +291,6 @@ class Posterior:
         if isinstance(self.model, Phoenix):
             if knockdown or inputs or context or steps:
                 raise ValueError("PHOENIX predicts genes held at a level: no knock-downs, inputs, contexts or steps")
-            from .courses import final_levels
-
             return final_levels(self, levels, level=level, num_draws=num_draws, seed=seed)
         if knockdown or inputs:
             raise ValueError("knock-downs as a panel does them are for FactorBox, inputs for CellBox: use `knockout`")
@@ -345,19 +331,15 @@ class Posterior:
         overexpress: Mapping[str, float] | None = None,
         num_draws: int = 100,
         seed: int = 0,
-    ) -> "Course":
+    ) -> Course:
         """PHOENIX: a trajectory from any start; its ``table(level)`` has bands and velocities. See
         `courses.predict_course`."""
-        from .courses import predict_course
-
         check_draws(num_draws)
         options: dict[str, Any] = {"start": start, "knockout": knockout, "overexpress": overexpress}
         return predict_course(self, times, num_draws=num_draws, seed=seed, **options)
 
-    def velocity(self, data: "ExpressionData", *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+    def velocity(self, data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
         """PHOENIX: the derivative at each cell. See `courses.velocity`."""
-        from .courses import velocity
-
         return velocity(self, data, num_draws=num_draws, seed=seed)
 
     def knockouts(
@@ -365,7 +347,7 @@ class Posterior:
         *,
         context: str | None = None,
         steps: int | None = None,
-        level: float = 0.89,
+        level: float = LEVEL,
         num_draws: int = 200,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -375,8 +357,6 @@ class Posterior:
         check_draws(num_draws)
         genes = list(self.coords["tf"])
         if isinstance(self.model, FactorBox):
-            from .interventions import Intervention, predict_panel
-
             if steps is not None:
                 raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
             each = [Intervention({gene: None}) for gene in genes]
@@ -433,67 +413,27 @@ class Posterior:
         return flat[np.random.default_rng(seed).choice(len(flat), num_draws, replace=False)]
 
     # -- elsewhere ----------------------------------------
-    def to_datatree(self, data: "ExpressionData | None" = None, *, seed: int = 0) -> "xarray.DataTree":
+    def to_datatree(self, data: ExpressionData | None = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
         `datatree.to_datatree`."""
-        from .datatree import to_datatree
+        from .datatree import to_datatree  # here: ArviZ takes seconds
 
         return to_datatree(self, data, seed=seed)
 
-    def diagnose(self, data: "ExpressionData | None" = None) -> pd.DataFrame:
+    def diagnose(self, data: ExpressionData | None = None) -> pd.DataFrame:
         """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
-        from .diagnostics import diagnose
+        from .diagnostics import diagnose  # here: ArviZ takes seconds
 
         return diagnose(self, data)
 
     def save(self, folder: str | Path) -> None:
         """Write arrays and a manifest into ``folder`` (no pickle). See `storage.save`."""
-        from .storage import save
-
-        save(self, Path(folder))
+        storage.save(self, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> "Posterior":
         """Read what `save` has written, on any machine and device."""
-        from .storage import load
-
-        return load(Path(folder), device=device)
-
-
-def check_level(level: float) -> None:
-    """Refuse the probability of an interval that is not strictly between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
-
-
-def check_draws(number: int) -> None:
-    """Refuse fewer than one draw."""
-    if number < 1:
-        raise ValueError(f"{number} draws asked for: expected at least 1")
-
-
-def thin_of(posterior: Posterior) -> int:
-    """Draws between two kept draws of large sites."""
-    return int(posterior.attributes.get("thin", 1))
-
-
-def interval(
-    draws: np.ndarray, source: np.ndarray, target: np.ndarray, level: float, block: int = 20000
-) -> tuple[np.ndarray, np.ndarray]:
-    """Equal-tailed interval of the chosen edges from ``draws`` (chain, draw, tf, target), in blocks of edges to bound
-    memory."""
-    flat = draws.reshape(-1, *draws.shape[2:])
-    lower, upper = np.empty(len(source)), np.empty(len(source))
-    tail = (1 - level) / 2
-    for start in range(0, len(source), block):
-        rows = slice(start, start + block)
-        chosen = np.sort(flat[:, source[rows], target[rows]], axis=0)
-        place = tail * (len(chosen) - 1)
-        low, high = int(np.floor(place)), min(int(np.floor(place)) + 1, len(chosen) - 1)
-        part = place - low
-        lower[rows] = (1 - part) * chosen[low] + part * chosen[high]
-        upper[rows] = (1 - part) * chosen[-1 - low] + part * chosen[-1 - high]
-    return lower, upper
+        return cls(**storage.load(Path(folder), device=device))
 
 
 def summarise(

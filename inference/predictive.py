@@ -21,8 +21,9 @@ from ..models import (
 )
 from .activities import predict_values as predict_values_of_activities
 from .courses import predict_values, squared_errors
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .moments import aligned
-from .posterior import Posterior, thin_of
 from .predictive_activity import of_activities
 from .predictive_states import of_cellbox, of_panel, panel_residuals
 from .programs import matched
@@ -55,7 +56,7 @@ class CellPredictions:
 
 
 def predict_cells(
-    posterior: Posterior, data: ExpressionData, *, num_observations: int = 1000, seed: int = 0
+    posterior: PosteriorLike[Model], data: ExpressionData, *, num_observations: int = 1000, seed: int = 0
 ) -> CellPredictions:
     r"""Predictions of random (cell, target) pairs from the regulators of the same cell.
 
@@ -126,7 +127,7 @@ def predict_cells(
 
 
 def _of_programs(
-    posterior: Posterior, model: FactorModel, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: PosteriorLike[Model], model: FactorModel, data: ExpressionData, number: int, rng: np.random.Generator
 ) -> CellPredictions:
     """One gene of each of many cells: N(ȳ + z(β + ΓW), (1 + 1/n)(W'W + Ψ)) for each draw."""
     if not model.integrated or data.missing:
@@ -157,7 +158,7 @@ def _of_programs(
 
 
 def squared_residuals(
-    posterior: Posterior, data: ExpressionData, *, num_cells: int = 1000, num_draws: int = 8, seed: int = 0
+    posterior: PosteriorLike[Model], data: ExpressionData, *, num_cells: int = 1000, num_draws: int = 8, seed: int = 0
 ) -> np.ndarray:
     r"""``(cell, target)`` squared residuals in units of the fitted variance, averaged over draws; NaN where clamped.
 
@@ -246,7 +247,7 @@ def _context_codes(contexts: Sequence[str], data: ExpressionData) -> np.ndarray:
     return number[data.context.cpu().numpy()]
 
 
-def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+def _network(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     """Joint draws of W ``(chain, draw, context, tf, target)`` and its σ² ``(chain, draw, context, target)``."""
     draws = aligned(posterior.draws, thin_of(posterior))
     if "W_context" in draws:

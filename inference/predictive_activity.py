@@ -3,15 +3,15 @@
 import numpy as np
 import torch
 
-from ..models import ExpressionData
+from ..models import ExpressionData, Model
 from ..models.netrex_cf import NetREXCF
-from .posterior import Posterior
+from .draws.fitted import PosteriorLike
 
 NUM_CELLS = 1000  # whose errors give the sd of a gene
 
 
 def of_activities(
-    posterior: Posterior, model: NetREXCF, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: PosteriorLike[Model], model: NetREXCF, data: ExpressionData, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     r"""Random (cell, target) pairs: observed, mean and sd for each draw, labels; as `predictive.predict_cells`.
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..models import CellBox, ExpressionData, FactorBox, TrajectoryNetwork
+from ..models import CellBox, ExpressionData, FactorBox, Model, TrajectoryNetwork
 from ..models.factorbox import FittedDesign
 from ..models.relaxation import TrajectoryDesign
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .moments import aligned
-from .posterior import Posterior, thin_of
 
 
 def of_panel(
-    posterior: Posterior,
+    posterior: PosteriorLike[Model],
     model: FactorBox | TrajectoryNetwork,
     data: ExpressionData,
     number: int,
@@ -48,7 +49,7 @@ def of_panel(
 
 
 def panel_residuals(
-    posterior: Posterior,
+    posterior: PosteriorLike[Model],
     model: FactorBox | TrajectoryNetwork,
     data: ExpressionData,
     num_draws: int,
@@ -73,7 +74,7 @@ def panel_residuals(
 
 
 def of_cellbox(
-    posterior: Posterior, model: CellBox, data: ExpressionData, number: int, rng: np.random.Generator
+    posterior: PosteriorLike[Model], model: CellBox, data: ExpressionData, number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """The same for random (condition, node) pairs of a CellBox; a draw without a steady state has NaN."""
     draws = aligned(posterior.draws, thin_of(posterior))
@@ -92,7 +93,7 @@ def of_cellbox(
     return data.X.double().cpu().numpy()[row, node], mean, sd, labels
 
 
-def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+def _network(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     draws = aligned(posterior.draws, thin_of(posterior))
     if "W_context" in draws:
         return draws["W_context"], draws["noise_variance"]

@@ -9,10 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..models import LIKELIHOODS, ExpressionData, FactorModel
+from ..models import LIKELIHOODS, ExpressionData, FactorModel, Model
 from ..models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
+from .draws.fitted import PosteriorLike
+from .draws.intervals import LEVEL, check_level, interval, thin_of
 from .moments import aligned
-from .posterior import Posterior, check_level, interval, thin_of
 
 PROGRAM_COLUMNS = ("program", "gene", "loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior")
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd
@@ -21,7 +22,7 @@ MEMBER = 0.5  # a gene more probable than this belongs to a refined set
 ITERATIONS = 25  # of the factors of a cell with binary or count genes
 
 
-def factor_model(posterior: Posterior) -> FactorModel:
+def factor_model(posterior: PosteriorLike[Model]) -> FactorModel:
     """The model, which must be of gene programs."""
     if not isinstance(posterior.model, FactorModel):
         raise ValueError(f"{type(posterior.model).__name__} has edges and no programs: use posterior.edges()")
@@ -29,7 +30,7 @@ def factor_model(posterior: Posterior) -> FactorModel:
 
 
 def programs(
-    posterior: Posterior, *, level: float = 0.89, program: str | None = None, top: int | None = None
+    posterior: PosteriorLike[Model], *, level: float = LEVEL, program: str | None = None, top: int | None = None
 ) -> pd.DataFrame:
     """The loadings: ``program, gene, loading, sd, lower, upper, sign_probability, lfsr, prior``.
 
@@ -82,7 +83,7 @@ def _signs(draws: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.n
     return positive, np.maximum(positive, 1 - positive)
 
 
-def thinned(posterior: Posterior, number: int = NUM_DRAWS) -> list[dict[str, Tensor]]:
+def thinned(posterior: PosteriorLike[Model], number: int = NUM_DRAWS) -> list[dict[str, Tensor]]:
     """Evenly spaced joint draws, each by site ``(*dims)`` in float64, on the model's device."""
     draws = aligned(posterior.draws, thin_of(posterior))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
@@ -95,7 +96,7 @@ def thinned(posterior: Posterior, number: int = NUM_DRAWS) -> list[dict[str, Ten
 
 
 # -- variance explained ----------------------------------------
-def variance_explained(posterior: Posterior) -> np.ndarray:
+def variance_explained(posterior: PosteriorLike[Model]) -> np.ndarray:
     r"""``(draw, factor, view, group)`` share of the variance within groups that a program alone explains.
 
     .. math:: R^2_{kvg} = 1 - \frac{\sum_{c \in g} \lVert y_{cv} - \hat x_{ck} w_{kv} \rVert^2}
@@ -142,7 +143,7 @@ def projection(model: FactorModel, draw: Mapping[str, Tensor]) -> tuple[Tensor, 
     return torch.cat(parts, dim=1), sigma
 
 
-def factors(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
+def factors(posterior: PosteriorLike[Model], *, level: float = LEVEL) -> pd.DataFrame:
     """``program, library, view, group, variance_explained, lower, upper, genes``; ``genes`` is the expected number of
     member genes of the view, by the model's inclusion probability, or P(\\|loading\\| > δ)."""
     check_level(level)
@@ -176,7 +177,7 @@ def library_of(model: FactorModel, factor: int) -> str:
     return "+".join(s for s, has in zip(model.knowledge.sources, listed, strict=True) if has) if listed else ""
 
 
-def refined_sets(posterior: Posterior) -> pd.DataFrame:
+def refined_sets(posterior: PosteriorLike[Model]) -> pd.DataFrame:
     """Each labelled program's set after the data: ``program, gene, status, probability, loading, prior``.
 
     ``kept`` and ``removed`` genes of the given set, ``added`` genes outside it; ``probability`` that the gene belongs
@@ -205,7 +206,7 @@ def refined_sets(posterior: Posterior) -> pd.DataFrame:
     return order.drop(columns=["k", "g", "rank"]).reset_index(drop=True)
 
 
-def covariate_effects(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
+def covariate_effects(posterior: PosteriorLike[Model], *, level: float = LEVEL) -> pd.DataFrame:
     """What covariates do: ``covariate, kind, name, effect, sd, lower, upper, sign_probability, lfsr``.
 
     ``kind`` "program": Γ, shift of the program in its standard deviations for one unit of the covariate (numeric
@@ -245,7 +246,7 @@ def covariate_effects(posterior: Posterior, *, level: float = 0.89) -> pd.DataFr
 
 
 # -- cells ----------------------------------------
-def scores(posterior: Posterior, data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
+def scores(posterior: PosteriorLike[Model], data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean and sd of every program in every cell (two tables, cell × program), given the posterior of the loadings.
 
     Complete Gaussian cells in closed form for each draw; cells with missing values by their own observed genes; binary
@@ -326,7 +327,7 @@ def cell_factors(model: FactorModel, draw: Mapping[str, Tensor], cells: Expressi
     return x, torch.diagonal(sigma, dim1=1, dim2=2)
 
 
-def log_density(posterior: Posterior, data: ExpressionData, *, num_draws: int = 100) -> np.ndarray:
+def log_density(posterior: PosteriorLike[Model], data: ExpressionData, *, num_draws: int = 100) -> np.ndarray:
     r"""``(cell,)`` log predictive density of new cells, in units of the data: the yardstick of held-out comparisons.
 
     .. math:: \log \frac1S \sum_s N\Big(y;\ \bar y_k + (z - \bar z_k)(\beta_s + \Gamma_s W_s),\ (1 + 1/n_k)
@@ -367,7 +368,7 @@ def log_density(posterior: Posterior, data: ExpressionData, *, num_draws: int = 
     return torch.cat(parts).cpu().numpy()
 
 
-def annotate(posterior: Posterior, adata: Any, data: ExpressionData) -> None:
+def annotate(posterior: PosteriorLike[Model], adata: Any, data: ExpressionData) -> None:
     """Write scores to ``adata.obsm["X_<model>"]`` (and ``_sd``), loadings to ``varm["<model>_loadings"]`` (NaN for
     genes
     that are not of the fit), names and variance explained to ``uns["<model>"]``, in place.

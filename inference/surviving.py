@@ -8,10 +8,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..models import Model
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import PhoenixParameters
 from ..models.phoenix_network import WEIGHTS
-from .posterior import Posterior, thin_of
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 
 POSITIVE = ("trust", "weight_scale", "noise")
 FIRST_SPREAD = 0.1  # sd of logarithms and rates, and of a weight relative to the size of its layer, at the start
@@ -111,7 +113,9 @@ def parameters_of(model: Phoenix, values: Mapping[str, Tensor]) -> PhoenixParame
     return PhoenixParameters(**{name: values[name].reshape(shapes[name]) for name in PhoenixParameters._fields})
 
 
-def weight_draws(posterior: Posterior, number: int | None = None, *, seed: int = 0) -> tuple[PhoenixParameters, Tensor]:
+def weight_draws(
+    posterior: PosteriorLike[Model], number: int | None = None, *, seed: int = 0
+) -> tuple[PhoenixParameters, Tensor]:
     """Weights ``(draw, ...)`` and noise ``(draw,)`` of the kept draws of a posterior, chain by chain.
 
     Parameters
