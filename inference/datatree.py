@@ -15,13 +15,14 @@ from arviz_base import dict_to_dataset
 from pyro import poutine
 from torch import Tensor
 
-from ..models import ExpressionData, FactorModel, Model
+from ..models import ExpressionData, Model
+from .answers.cells import predict_cells
+from .answers.registry import answers_of
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .elbo import by_restart, log_joint
-from .layout import is_edge_site, padded
+from .layout import has_edges, is_edge_site, padded
 from .moments import EdgeMoments, aligned
-from .predictive import predict_cells
 from .samplers import AMORTISED, NUTS, Gibbs
 from .storage import package_version
 
@@ -56,7 +57,7 @@ def to_datatree(
         ELBO and learning rate by (restart, step); of samplers the log-likelihood by (chain, step), warm-up included.
     ``observed_data``, ``posterior_predictive``, ``log_likelihood``
         With ``data``: random (cell, target) pairs, on a dimension ``observation`` labelled "cell:target", in the units
-        of the data (`predictive.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
+        of the data (`answers.cells.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
 
     Parameters
     ----------
@@ -81,12 +82,12 @@ def to_datatree(
     number = np.arange(draws["W"].shape[1]) * thin_of(posterior)
     build = _Builder(attributes_of(posterior), {**model.coords, "draw": number})
     groups = {"posterior": _posterior_group(build, posterior, draws)}
-    name = "edges" if model.axes == ("tf", "target") else "loadings"
+    name = "edges" if has_edges(model) else "loadings"
     groups[name] = build(_tables(posterior.moments["W"]), dims=model.axes)
     if "W_context" in posterior.moments:
         groups["edges_by_context"] = build(_tables(posterior.moments["W_context"]), dims=("context", "tf", "target"))
-    if isinstance(model, FactorModel) and not model.integrated:
-        return _tree(build, groups | _history_group(build, posterior))  # factors were not kept: no joint density
+    if not answers_of(model).has_joint_density(model):
+        return _tree(build, groups | _history_group(build, posterior))
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
@@ -186,7 +187,7 @@ def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Ma
 def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the most probable edges, or of the largest loadings."""
     model = posterior.model
-    if isinstance(model, FactorModel):
+    if not has_edges(model):
         order = np.argsort(-np.abs(posterior.moments["W"].mean), axis=None, kind="stable")[:NUM_EDGES]
         source, target = np.unravel_index(order, posterior.moments["W"].mean.shape)
         return source, target

@@ -8,28 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..models import (
-    PMFGRN,
-    CellBox,
-    ExpressionData,
-    FactorBox,
-    FactorModel,
-    Model,
-    NetREXCF,
-    Phoenix,
-    TrajectoryNetwork,
-)
+from ..models import ExpressionData, Model
 from ..priors import HardMask
+from .answers.base import COVERAGE_RANGE
+from .answers.cells import predict_cells, squared_residuals
+from .answers.registry import answers_of
 from .block_descent import BlockDescent
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .datatree import is_sampler, log_joint_of
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .factor_blocked import tolerance
-from .guides import Blocked, MapEstimate
-from .layout import is_edge_site
+from .guides import MapEstimate
+from .layout import has_edges, is_edge_site
 from .moments import aligned
-from .predictive import predict_cells, squared_residuals
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws
@@ -40,7 +32,8 @@ MIN_ESS = 40.0  # ten a chain: the mean of a hyperparameter is known to a sixth 
 MIN_JACCARD, MIN_CORRELATION, SMALL_DIFFERENCE = 0.8, 0.95, 0.1
 MIN_RESTART = 0.9  # of loadings of two restarts: programs have the same members
 KHAT = 0.7  # beyond it importance sampling from the guide fails (Yao et al. 2018)
-COVERAGE, COVERAGE_RANGE = 0.9, (0.85, 0.95)
+COVERAGE = 0.9
+INTERVALS, RESIDUALS = "predictive intervals", "residual variance"
 VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
 TRUST_FLOOR = 0.3  # b below it changes the odds of an edge by less than a third
 NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
@@ -121,12 +114,10 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
-        if not isinstance(posterior.model, FactorModel | Phoenix | TrajectoryNetwork):  # time tells the direction
-            rows.append(_between_regulators(posterior))
-        if not isinstance(posterior.model, FactorModel):
-            rows.append(_idle_regulators(posterior))
+        if has_edges(posterior.model):
+            rows += _regulators(posterior)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
-    return _of_loadings(table) if isinstance(posterior.model, FactorModel) else table
+    return table if has_edges(posterior.model) else _of_loadings(table)
 
 
 def _of_loadings(table: pd.DataFrame) -> pd.DataFrame:
@@ -215,11 +206,12 @@ def _same_optimum(posterior: PosteriorLike[Model]) -> Check:
 
 def _settled(posterior: PosteriorLike[Model]) -> Check:
     history = posterior.history
-    if isinstance(posterior.model, FactorModel) and posterior.guide == Blocked.name:
+    if "restart_agreement" in posterior.attributes:  # coordinate ascent
+        model: Any = posterior.model  # of programs, by their bound
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
-        return Check("ELBO settled", moved, tolerance(posterior.model), good, meaning)
+        return Check("ELBO settled", moved, tolerance(model), good, meaning)
     if posterior.guide == BlockDescent.name:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
         last = history.elbo[:, -2:]
@@ -229,10 +221,7 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         if not good:
             meaning = "The objective was still falling when the rounds ran out: raise max_iterations (--steps)."
         return Check("ELBO settled", moved, "stopped by tol", good, meaning)
-    size, longer = posterior.moments["W"].mean.size, "num_steps"
-    if isinstance(posterior.model, Phoenix):  # what is learned are weights of neurons, not edges
-        masks = [v for n, v in posterior.attributes.items() if n.startswith("phoenix.mask.")]
-        size, longer = max(1, sum(int(m.sum()) for m in masks) // len(masks[0])), "guide.svi_steps"
+    size, longer = answers_of(posterior.model).num_learned(posterior)
     moved = elbo_drift(history.elbo, history.rate, size)
     limit = JITTER * float(history.rate.max(initial=0.0))
     if not math.isfinite(moved):
@@ -384,48 +373,50 @@ def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
 
 # -- against the data and the prior ----------------------------------------
 def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, seed: int) -> Iterator[Check]:
-    low, high = COVERAGE_RANGE
-    names = ("predictive intervals", "residual variance")
-    limits: tuple[str | float, ...] = (f"{low} to {high}", MAX_SHARE_OFF)
+    model, answers = posterior.model, answers_of(posterior.model)
     if data is None:
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")
+        yield from _unchecked(COVERAGE_RANGE, "Not checked: pass the expression data.")
         return
-    if isinstance(posterior.model, NetREXCF):
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: the objective has no noise variance.")
+    because = answers.unpredictable(model, data)
+    if because is not None:
+        rows = _unchecked(COVERAGE_RANGE, because)
+        yield from rows if answers.checks_residuals(model) else rows[:1]
         return
-    programs = isinstance(posterior.model, FactorModel)
-    if programs and (not posterior.model.integrated or data.missing):
-        yield Check(
-            names[0], math.nan, limits[0], None, "Not checked: there are missing values, binary genes or counts."
-        )
-        return
-    if isinstance(posterior.model, PMFGRN) and posterior.model.likelihood != "gaussian":
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: the predictions of counts are not normal.")
-        return
+    yield _coverage(posterior, data, seed, answers.coverage_range)
+    if answers.checks_residuals(model):
+        yield _residual_variance(posterior, data, seed)
+
+
+def _unchecked(allowed: tuple[float, float], because: str) -> list[Check]:
+    """The rows of both predictive checks."""
+    limits: dict[str, str | float] = {INTERVALS: _from_to(allowed), RESIDUALS: MAX_SHARE_OFF}
+    return [Check(name, math.nan, limit, None, because) for name, limit in limits.items()]
+
+
+def _from_to(allowed: tuple[float, float]) -> str:
+    low, high = allowed
+    return f"{low} to {high}"
+
+
+def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, allowed: tuple[float, float]) -> Check:
     cells = predict_cells(posterior, data, seed=seed)
     tail = (1 - COVERAGE) / 2
     lower, upper = np.quantile(cells.draw(seed), [tail, 1 - tail], axis=(0, 1))
     covered = float(((lower <= cells.observed) & (cells.observed <= upper)).mean())
     meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these cells."
-    if isinstance(posterior.model, FactorBox | PMFGRN):
-        # about as many regulators as conditions: the fit follows each value, and only too narrow would be wrong
-        high = 1.0
-        limits = (f"{low} to {high}", MAX_SHARE_OFF)
+    low, high = allowed
     if not low <= covered <= high:
         kind = "too narrow" if covered < low else "too wide"
         meaning = (
             f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
         )
-    yield Check(names[0], covered, limits[0], low <= covered <= high, meaning)
-    if programs or isinstance(posterior.model, CellBox | PMFGRN):
-        return
+    return Check(INTERVALS, covered, _from_to(allowed), low <= covered <= high, meaning)
+
+
+def _residual_variance(posterior: PosteriorLike[Model], data: ExpressionData, seed: int) -> Check:
     off = variance_off(squared_residuals(posterior, data, seed=seed))
     if not np.isfinite(off).any():
-        yield Check(names[1], math.nan, limits[1], None, "Too few cells to tell.")
-        return
+        return Check(RESIDUALS, math.nan, MAX_SHARE_OFF, None, "Too few cells to tell.")
     share = float(np.nanmean(off))
     meaning = "The spread of cells around their prediction is as fitted for nearly all genes."
     if share > MAX_SHARE_OFF:
@@ -433,7 +424,7 @@ def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, se
         meaning = (
             f"Cells spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other cells, or outliers?"
         )
-    yield Check(names[1], share, limits[1], share <= MAX_SHARE_OFF, meaning)
+    return Check(RESIDUALS, share, MAX_SHARE_OFF, share <= MAX_SHARE_OFF, meaning)
 
 
 def variance_off(ratio: np.ndarray) -> np.ndarray:
@@ -456,9 +447,9 @@ def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
         yield Check("prior knowledge", math.nan, 0.5, None, meaning)
         return
-    if isinstance(posterior.model, Phoenix):
-        meaning = "Pruning has gone by the sources already: what is left cannot tell whether the data support them."
-        yield Check("prior knowledge", math.nan, 0.5, None, meaning)
+    spent = answers_of(posterior.model).spent_knowledge
+    if spent is not None:
+        yield Check("prior knowledge", math.nan, 0.5, None, spent)
         return
     below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))
     for source, value in zip(posterior.coords["source"], below.tolist(), strict=True):
@@ -466,6 +457,12 @@ def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         if value > 0.5:
             meaning = f"The data do not support source {source!r}, so it had little influence: wrong tissue?"
         yield Check(f"prior knowledge: {source}", value, 0.5, value <= 0.5, meaning)
+
+
+def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
+    if not answers_of(posterior.model).directed:
+        yield _between_regulators(posterior)
+    yield _idle_regulators(posterior)
 
 
 def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:

@@ -1,6 +1,7 @@
 r"""The guide of PHOENIX's weights that survive pruning, and joint draws of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyro
@@ -8,7 +9,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..models import Model
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import PhoenixParameters
 from ..models.phoenix_network import WEIGHTS
@@ -114,19 +114,20 @@ def parameters_of(model: Phoenix, values: Mapping[str, Tensor]) -> PhoenixParame
 
 
 def weight_draws(
-    posterior: PosteriorLike[Model], number: int | None = None, *, seed: int = 0
+    posterior: PosteriorLike[Any], number: int | None = None, *, seed: int = 0
 ) -> tuple[PhoenixParameters, Tensor]:
     """Weights ``(draw, ...)`` and noise ``(draw,)`` of the kept draws of a posterior, chain by chain.
 
     Parameters
     ----------
+    posterior
+        Of a `Phoenix`.
     number
         Draws, chosen at random without replacement; default all kept ones in their order.
     seed
         Of that choice.
     """
-    model = posterior.model
-    assert isinstance(model, Phoenix), "weights are PHOENIX's"
+    model: Phoenix = posterior.model
     stored = {
         name.removeprefix("phoenix."): torch.as_tensor(value)
         for name, value in posterior.attributes.items()
