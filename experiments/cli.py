@@ -106,7 +106,7 @@ def flux(
     """Variance flux analysis: which genes drive the variation of the others at the undisturbed steady state, with
     intervals."""
     from ..inference import Posterior
-    from ..inference.flux import flux_table
+    from ..inference.answers.flux import flux_table
     from .figures.panels import plot_flux
 
     if draws < 2 or top < 1:

@@ -3,11 +3,11 @@
 from .alternating import AlternatingSolution, Penalties, alternate
 from .alternating_refine import refine
 from .amortised import Amortised, train
+from .answers.flux import flux_table
 from .bagging import Bagging
 from .block_descent import BlockDescent
 from .callbacks import Checkpoint, Progress, load_checkpoint
 from .fit import default_guide, fit
-from .flux import flux_table
 from .gibbs import GibbsKernel
 from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
 from .many import fit_many

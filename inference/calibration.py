@@ -9,7 +9,9 @@ import pandas as pd
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
 
-from .posterior import Posterior, interval
+from ..models import Model
+from .draws.fitted import PosteriorLike
+from .draws.intervals import interval
 
 LOG_CLIP = 1e-6  # the log score moves probabilities this far from 0 and 1: one certain mistake costs 13.8 nats
 NUM_BINS = 15  # of the calibration error, equal width, as Guo et al. (2017) and most work since
@@ -81,7 +83,9 @@ class EdgeCalibration:
     table: pd.DataFrame
 
 
-def edge_calibration(posterior: Posterior, present: np.ndarray, *, num_bins: int = NUM_BINS) -> EdgeCalibration:
+def edge_calibration(
+    posterior: PosteriorLike[Model], present: np.ndarray, *, num_bins: int = NUM_BINS
+) -> EdgeCalibration:
     """Calibration of ``inclusion`` over all edges that may exist (no self-edges, none outside a hard mask).
 
     Parameters
@@ -107,7 +111,9 @@ def edge_calibration(posterior: Posterior, present: np.ndarray, *, num_bins: int
     )
 
 
-def coverage(posterior: Posterior, W: np.ndarray, *, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> pd.DataFrame:
+def coverage(
+    posterior: PosteriorLike[Model], W: np.ndarray, *, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)
+) -> pd.DataFrame:
     """Share of true weights inside the equal-tailed intervals of their edges.
 
     Parameters

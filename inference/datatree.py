@@ -15,13 +15,15 @@ from arviz_base import dict_to_dataset
 from pyro import poutine
 from torch import Tensor
 
-from ..models import ExpressionData, FactorModel, Model
+from ..models import ExpressionData, Model
+from .answers.cells import predict_cells
+from .answers.registry import answers_of
 from .choice import engine_of
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .elbo import by_restart, log_joint
-from .layout import is_edge_site, padded
+from .layout import has_edges, is_edge_site, padded
 from .moments import EdgeMoments, aligned
-from .posterior import Posterior, thin_of
-from .predictive import predict_cells
 from .storage import package_version
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
@@ -31,7 +33,7 @@ BLOCK = 100_000  # edge weights evaluated at once: temporaries stay in the cache
 
 
 def to_datatree(
-    posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0, num_observations: int = 1000
+    posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0, num_observations: int = 1000
 ) -> xr.DataTree:
     """The posterior in the groups of the ArviZ schema.
 
@@ -55,7 +57,7 @@ def to_datatree(
         ELBO and learning rate by (restart, step); of samplers the log-likelihood by (chain, step), warm-up included.
     ``observed_data``, ``posterior_predictive``, ``log_likelihood``
         With ``data``: random (cell, target) pairs, on a dimension ``observation`` labelled "cell:target", in the units
-        of the data (`predictive.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
+        of the data (`answers.cells.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
 
     Parameters
     ----------
@@ -80,12 +82,12 @@ def to_datatree(
     number = np.arange(draws["W"].shape[1]) * thin_of(posterior)
     build = _Builder(attributes_of(posterior), {**model.coords, "draw": number})
     groups = {"posterior": _posterior_group(build, posterior, draws)}
-    name = "edges" if model.axes == ("tf", "target") else "loadings"
+    name = "edges" if has_edges(model) else "loadings"
     groups[name] = build(_tables(posterior.moments["W"]), dims=model.axes)
     if "W_context" in posterior.moments:
         groups["edges_by_context"] = build(_tables(posterior.moments["W_context"]), dims=("context", "tf", "target"))
-    if isinstance(model, FactorModel) and not model.integrated:
-        return _tree(build, groups | _history_group(build, posterior))  # factors were not kept: no joint density
+    if not answers_of(model).has_joint_density(model):
+        return _tree(build, groups | _history_group(build, posterior))
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
@@ -109,7 +111,7 @@ def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
     return tree
 
 
-def to_arviz(posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0) -> Any:
+def to_arviz(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> Any:
     """What the installed ``arviz`` plots: the DataTree for 1.x, an ``InferenceData`` of the same groups for 0.x."""
     import arviz
 
@@ -140,7 +142,7 @@ class _Builder:
         return dict_to_dataset(values, coords=self.coords, dims=named, sample_dims=["chain", "draw"], attrs=self.attrs)
 
 
-def attributes_of(posterior: Posterior) -> dict[str, Any]:
+def attributes_of(posterior: PosteriorLike[Model]) -> dict[str, Any]:
     """What produced the posterior, in types that netCDF keeps."""
     attrs: dict[str, Any] = {
         "inference_library": "pyro",
@@ -158,13 +160,13 @@ def attributes_of(posterior: Posterior) -> dict[str, Any]:
     return attrs if posterior.threshold is None else attrs | {"threshold": posterior.threshold}
 
 
-def is_sampler(posterior: Posterior) -> bool:
+def is_sampler(posterior: PosteriorLike[Model]) -> bool:
     """Whether the draws are of Markov chains (else of a guide)."""
     return engine_of(posterior.guide).draws_chains
 
 
 # -- groups ----------------------------------------
-def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
     edge_sites = [name for name in draws if is_edge_site(model, name)]
     values = {name: draws[name] for name in draws if name not in edge_sites}
@@ -182,10 +184,10 @@ def _posterior_group(build: _Builder, posterior: Posterior, draws: Mapping[str, 
     return build.sampled({n: v.astype(np.int8) if v.dtype == bool else v for n, v in values.items()}, dims)
 
 
-def _best(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the most probable edges, or of the largest loadings."""
     model = posterior.model
-    if isinstance(model, FactorModel):
+    if not has_edges(model):
         order = np.argsort(-np.abs(posterior.moments["W"].mean), axis=None, kind="stable")[:NUM_EDGES]
         source, target = np.unravel_index(order, posterior.moments["W"].mean.shape)
         return source, target
@@ -198,7 +200,7 @@ def _tables(moments: EdgeMoments) -> dict[str, np.ndarray]:
     return {f.name: getattr(moments, f.name) for f in fields(EdgeMoments)}
 
 
-def _history_group(build: _Builder, posterior: Posterior) -> dict[str, xr.Dataset]:
+def _history_group(build: _Builder, posterior: PosteriorLike[Model]) -> dict[str, xr.Dataset]:
     history = posterior.history
     build.coords["step"] = history.steps
     if not is_sampler(posterior):

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..models import PMFGRN, CellBox, ExpressionData, FactorBox, FactorModel, NetREXCF, Phoenix, TrajectoryNetwork
+from ..models import ExpressionData, Model
+from .answers.base import COVERAGE_RANGE
+from .answers.cells import predict_cells, squared_residuals
+from .answers.registry import answers_of
 from .choice import engine_of
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
-from .datatree import is_sampler, log_joint_of, thin_of
+from .datatree import is_sampler, log_joint_of
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 from .factor_blocked import tolerance
-from .layout import is_edge_site
+from .layout import has_edges, is_edge_site
 from .moments import aligned
-from .posterior import Posterior
-from .predictive import predict_cells, squared_residuals
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws
@@ -27,7 +30,8 @@ MIN_ESS = 40.0  # ten a chain: the mean of a hyperparameter is known to a sixth 
 MIN_JACCARD, MIN_CORRELATION, SMALL_DIFFERENCE = 0.8, 0.95, 0.1
 MIN_RESTART = 0.9  # of loadings of two restarts: programs have the same members
 KHAT = 0.7  # beyond it importance sampling from the guide fails (Yao et al. 2018)
-COVERAGE, COVERAGE_RANGE = 0.9, (0.85, 0.95)
+COVERAGE = 0.9
+INTERVALS, RESIDUALS = "predictive intervals", "residual variance"
 VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
 TRUST_FLOOR = 0.3  # b below it changes the odds of an edge by less than a third
 NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
@@ -44,7 +48,7 @@ class Check:
     meaning: str
 
 
-def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
+def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
     """What can be said against this fit, and what it means for its user.
 
     fit ended in order
@@ -108,12 +112,10 @@ def diagnose(posterior: Posterior, data: ExpressionData | None = None, *, seed: 
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
-        if not isinstance(posterior.model, FactorModel | Phoenix | TrajectoryNetwork):  # time tells the direction
-            rows.append(_between_regulators(posterior))
-        if not isinstance(posterior.model, FactorModel):
-            rows.append(_idle_regulators(posterior))
+        if has_edges(posterior.model):
+            rows += _regulators(posterior)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
-    return _of_loadings(table) if isinstance(posterior.model, FactorModel) else table
+    return table if has_edges(posterior.model) else _of_loadings(table)
 
 
 def _of_loadings(table: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +142,7 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 # -- how the fit went ----------------------------------------
-def _ended(posterior: Posterior) -> Check:
+def _ended(posterior: PosteriorLike[Model]) -> Check:
     reason = posterior.history.reason
     good = not reason.startswith("diverged")
     meaning = "The computation ran to its end."
@@ -152,7 +154,7 @@ def _ended(posterior: Posterior) -> Check:
     return Check("fit ended in order", reason, "not diverged", good, meaning)
 
 
-def _finite(posterior: Posterior) -> Check:
+def _finite(posterior: PosteriorLike[Model]) -> Check:
     share = float(1 - np.isfinite(posterior.draws["W"]).mean())
     meaning = (
         "All edge weights are numbers." if share == 0 else "Edge weights are not all numbers: do not use the result."
@@ -160,7 +162,7 @@ def _finite(posterior: Posterior) -> Check:
     return Check("draws are finite", share, 0.0, share == 0, meaning)
 
 
-def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _sampler_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     yield from (_trace_rhat(posterior), *_rhats(posterior, seed))
     if "restart_agreement" in posterior.attributes:
         yield _same_optimum(posterior)
@@ -179,12 +181,12 @@ def _sampler_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield Check("effective draws", sizes[name], MIN_ESS, good, meaning)
 
 
-def _guide_checks(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _guide_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     yield from (_settled(posterior), *_rhats(posterior, seed))
     yield _same_optimum(posterior) if "restart_agreement" in posterior.attributes else _khat(posterior)
 
 
-def _same_optimum(posterior: Posterior) -> Check:
+def _same_optimum(posterior: PosteriorLike[Model]) -> Check:
     """Of coordinate ascent, whose bound is compared over restarts: those that ended lower were left out."""
     agreement = np.asarray(posterior.attributes["restart_agreement"])
     kept = len(posterior.attributes["restarts_kept"])
@@ -200,13 +202,14 @@ def _same_optimum(posterior: Posterior) -> Check:
     return Check(name, second, MIN_RESTART, good, meaning)
 
 
-def _settled(posterior: Posterior) -> Check:
+def _settled(posterior: PosteriorLike[Model]) -> Check:
     history = posterior.history
     if "restart_agreement" in posterior.attributes:  # coordinate ascent
+        model: Any = posterior.model  # of programs, by their bound
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
-        model: Any = posterior.model
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
+        model: Any = posterior.model  # of programs, by their bound
         return Check("ELBO settled", moved, tolerance(model), good, meaning)
     if "restart_objective" in posterior.attributes:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
@@ -217,10 +220,7 @@ def _settled(posterior: Posterior) -> Check:
         if not good:
             meaning = "The objective was still falling when the rounds ran out: raise max_iterations (--steps)."
         return Check("ELBO settled", moved, "stopped by tol", good, meaning)
-    size, longer = posterior.moments["W"].mean.size, "num_steps"
-    if isinstance(posterior.model, Phoenix):  # what is learned are weights of neurons, not edges
-        masks = [v for n, v in posterior.attributes.items() if n.startswith("phoenix.mask.")]
-        size, longer = max(1, sum(int(m.sum()) for m in masks) // len(masks[0])), "guide.svi_steps"
+    size, longer = answers_of(posterior.model).num_learned(posterior)
     moved = elbo_drift(history.elbo, history.rate, size)
     limit = JITTER * float(history.rate.max(initial=0.0))
     if not math.isfinite(moved):
@@ -232,7 +232,7 @@ def _settled(posterior: Posterior) -> Check:
     return Check("ELBO settled", moved, limit, good, meaning)
 
 
-def _khat(posterior: Posterior) -> Check:
+def _khat(posterior: PosteriorLike[Model]) -> Check:
     name = "importance weights (k-hat)"
     if "khat_target" in posterior.attributes:
         return _target_khat(name, posterior.attributes["khat_target"])
@@ -264,12 +264,12 @@ def _target_khat(name: str, khat: np.ndarray) -> Check:
 
 
 # -- chains and restarts ----------------------------------------
-def _small(posterior: Posterior) -> Mapping[str, np.ndarray]:
+def _small(posterior: PosteriorLike[Model]) -> Mapping[str, np.ndarray]:
     """Draws of sites that are no edges, unthinned."""
     return {name: value for name, value in posterior.draws.items() if not is_edge_site(posterior.model, name)}
 
 
-def _is_vector(posterior: Posterior, site: str) -> bool:
+def _is_vector(posterior: PosteriorLike[Model], site: str) -> bool:
     """Whether a site has a value for each regulator, target or context."""
     return bool(set(posterior.dims[site]) - {"source", "signed_source", "view"})
 
@@ -278,7 +278,7 @@ def _upper(values: np.ndarray, quantile: float) -> float | None:
     return float(np.quantile(values, quantile, method="lower")) if len(values) else None
 
 
-def _trace_rhat(posterior: Posterior) -> Check:
+def _trace_rhat(posterior: PosteriorLike[Model]) -> Check:
     trace = posterior.history.elbo
     if trace.shape[1] == 0:  # NUTS keeps no record
         trace = log_joint_of(posterior.model, aligned(posterior.draws, thin_of(posterior)))
@@ -288,7 +288,7 @@ def _trace_rhat(posterior: Posterior) -> Check:
     )
 
 
-def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
+def _rhats(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     worst, name = -math.inf, ""
     for site, value in _small(posterior).items():
         one = _upper(rhats(value), 0.99 if _is_vector(posterior, site) else 1.0)
@@ -300,7 +300,9 @@ def _rhats(posterior: Posterior, seed: int) -> Iterator[Check]:
     yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
 
 
-def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, *, limit: float | None = None) -> Check:
+def _rhat_row(
+    posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
+) -> Check:
     sampler = is_sampler(posterior)
     runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
@@ -322,7 +324,7 @@ def _rhat_row(posterior: Posterior, check: str, value: float | None, what: str, 
     return Check(check, value, limit, good, meaning)
 
 
-def some_edges(posterior: Posterior, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def some_edges(posterior: PosteriorLike[Model], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of at most 1,000 edges that may exist: half of them the most probable, the others random."""
     source, target = np.nonzero(posterior.model.edge_prior.allowed.cpu().numpy())
     if len(source) > NUM_EDGES:
@@ -334,7 +336,7 @@ def some_edges(posterior: Posterior, seed: int) -> tuple[np.ndarray, np.ndarray]
     return source, target
 
 
-def inclusion_by_chain(posterior: Posterior) -> np.ndarray:
+def inclusion_by_chain(posterior: PosteriorLike[Model]) -> np.ndarray:
     """``(chain, tf, target)`` inclusion probabilities of each chain alone."""
     if "chain_inclusion" in posterior.attributes:
         return posterior.attributes["chain_inclusion"]
@@ -343,7 +345,7 @@ def inclusion_by_chain(posterior: Posterior) -> np.ndarray:
     return (np.abs(posterior.draws["W"]) > posterior.threshold).mean(1)
 
 
-def _agreement(posterior: Posterior) -> Iterator[Check]:
+def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     inclusion = inclusion_by_chain(posterior)[:, allowed]
     number, runs = len(inclusion), "chains" if is_sampler(posterior) else "restarts"
@@ -369,49 +371,51 @@ def _agreement(posterior: Posterior) -> Iterator[Check]:
 
 
 # -- against the data and the prior ----------------------------------------
-def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) -> Iterator[Check]:
-    low, high = COVERAGE_RANGE
-    names = ("predictive intervals", "residual variance")
-    limits: tuple[str | float, ...] = (f"{low} to {high}", MAX_SHARE_OFF)
+def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, seed: int) -> Iterator[Check]:
+    model, answers = posterior.model, answers_of(posterior.model)
     if data is None:
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: pass the expression data.")
+        yield from _unchecked(COVERAGE_RANGE, "Not checked: pass the expression data.")
         return
-    if isinstance(posterior.model, NetREXCF):
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: the objective has no noise variance.")
+    because = answers.unpredictable(model, data)
+    if because is not None:
+        rows = _unchecked(COVERAGE_RANGE, because)
+        yield from rows if answers.checks_residuals(model) else rows[:1]
         return
-    programs = isinstance(posterior.model, FactorModel)
-    if programs and (not posterior.model.integrated or data.missing):
-        yield Check(
-            names[0], math.nan, limits[0], None, "Not checked: there are missing values, binary genes or counts."
-        )
-        return
-    if isinstance(posterior.model, PMFGRN) and posterior.model.likelihood != "gaussian":
-        for check, limit in zip(names, limits, strict=True):
-            yield Check(check, math.nan, limit, None, "Not checked: the predictions of counts are not normal.")
-        return
+    yield _coverage(posterior, data, seed, answers.coverage_range)
+    if answers.checks_residuals(model):
+        yield _residual_variance(posterior, data, seed)
+
+
+def _unchecked(allowed: tuple[float, float], because: str) -> list[Check]:
+    """The rows of both predictive checks."""
+    limits: dict[str, str | float] = {INTERVALS: _from_to(allowed), RESIDUALS: MAX_SHARE_OFF}
+    return [Check(name, math.nan, limit, None, because) for name, limit in limits.items()]
+
+
+def _from_to(allowed: tuple[float, float]) -> str:
+    low, high = allowed
+    return f"{low} to {high}"
+
+
+def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, allowed: tuple[float, float]) -> Check:
     cells = predict_cells(posterior, data, seed=seed)
     tail = (1 - COVERAGE) / 2
     lower, upper = np.quantile(cells.draw(seed), [tail, 1 - tail], axis=(0, 1))
     covered = float(((lower <= cells.observed) & (cells.observed <= upper)).mean())
     meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these cells."
-    if isinstance(posterior.model, FactorBox | PMFGRN):
-        # about as many regulators as conditions: the fit follows each value, and only too narrow would be wrong
-        high = 1.0
-        limits = (f"{low} to {high}", MAX_SHARE_OFF)
+    low, high = allowed
     if not low <= covered <= high:
         kind = "too narrow" if covered < low else "too wide"
         meaning = (
             f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
         )
-    yield Check(names[0], covered, limits[0], low <= covered <= high, meaning)
-    if programs or isinstance(posterior.model, CellBox | PMFGRN):
-        return
+    return Check(INTERVALS, covered, _from_to(allowed), low <= covered <= high, meaning)
+
+
+def _residual_variance(posterior: PosteriorLike[Model], data: ExpressionData, seed: int) -> Check:
     off = variance_off(squared_residuals(posterior, data, seed=seed))
     if not np.isfinite(off).any():
-        yield Check(names[1], math.nan, limits[1], None, "Too few cells to tell.")
-        return
+        return Check(RESIDUALS, math.nan, MAX_SHARE_OFF, None, "Too few cells to tell.")
     share = float(np.nanmean(off))
     meaning = "The spread of cells around their prediction is as fitted for nearly all genes."
     if share > MAX_SHARE_OFF:
@@ -419,7 +423,7 @@ def _predictive(posterior: Posterior, data: ExpressionData | None, seed: int) ->
         meaning = (
             f"Cells spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other cells, or outliers?"
         )
-    yield Check(names[1], share, limits[1], share <= MAX_SHARE_OFF, meaning)
+    return Check(RESIDUALS, share, MAX_SHARE_OFF, share <= MAX_SHARE_OFF, meaning)
 
 
 def variance_off(ratio: np.ndarray) -> np.ndarray:
@@ -435,16 +439,16 @@ def variance_off(ratio: np.ndarray) -> np.ndarray:
     return off
 
 
-def _prior_support(posterior: Posterior) -> Iterator[Check]:
+def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     if "trust" not in posterior.draws:
         meaning = "No prior network was given."
         if posterior.model.edge_prior.strategy == "mask":
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
         yield Check("prior knowledge", math.nan, 0.5, None, meaning)
         return
-    if isinstance(posterior.model, Phoenix):
-        meaning = "Pruning has gone by the sources already: what is left cannot tell whether the data support them."
-        yield Check("prior knowledge", math.nan, 0.5, None, meaning)
+    spent = answers_of(posterior.model).spent_knowledge
+    if spent is not None:
+        yield Check("prior knowledge", math.nan, 0.5, None, spent)
         return
     below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))
     for source, value in zip(posterior.coords["source"], below.tolist(), strict=True):
@@ -454,7 +458,13 @@ def _prior_support(posterior: Posterior) -> Iterator[Check]:
         yield Check(f"prior knowledge: {source}", value, 0.5, value <= 0.5, meaning)
 
 
-def _idle_regulators(posterior: Posterior) -> Check:
+def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
+    if not answers_of(posterior.model).directed:
+        yield _between_regulators(posterior)
+    yield _idle_regulators(posterior)
+
+
+def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
     best = posterior.moments["W"].inclusion.max(1)
     idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > 0.5]
     share = len(idle) / len(best)
@@ -466,7 +476,7 @@ def _idle_regulators(posterior: Posterior) -> Check:
     return Check("regulators without edges", share, 1.0, share < 1, meaning)
 
 
-def _between_regulators(posterior: Posterior) -> Check:
+def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
     alike."""
     inclusion, coords = posterior.moments["W"].inclusion, posterior.coords

@@ -24,6 +24,11 @@ def laid_out(model: Model, sites: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: padded(model, name, value) for name, value in sites.items()}
 
 
+def has_edges(model: Model) -> bool:
+    """Whether W is a network of regulators and targets; else it has the loadings of programs."""
+    return model.axes == ("tf", "target")
+
+
 def is_edge_site(model: Model, name: str) -> bool:
     """Whether a site has a value for every edge, or loading."""
     return set(model.axes) <= set(model.dims[name])

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ..models import ExpressionData, FactorModel
+from .answers.cells import log_density
 from .fit import fit
 from .guides import Blocked
-from .programs import log_density
 
 
 def number_of_factors(

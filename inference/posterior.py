@@ -9,16 +9,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..models import CellBox, FactorBox, LinearNetwork, Model, Phoenix, Symphony
-from ..models.steady_state import respond, undisturbed
+from ..models import ExpressionData, Model
+from . import storage
+from .answers.base import Intervention, Request
+from .answers.registry import answers_of
+from .answers.results import Course
+from .draws.intervals import LEVEL, check_draws, check_level, interval
+from .draws.networks import in_context
+from .layout import has_edges
 from .moments import Collector, EdgeMoments
 from .svi import History
 
 if TYPE_CHECKING:
     import xarray
-
-    from ..models import ExpressionData
-    from .courses import Course
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
 
@@ -85,7 +88,7 @@ class Posterior:
 
     # -- edges ----------------------------------------
     def edges(
-        self, *, level: float = 0.89, fdr: float | None = None, context: str | None = None, top: int | None = None
+        self, *, level: float = LEVEL, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
         """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard
         mask.
@@ -110,12 +113,12 @@ class Posterior:
         top
             Keep this many rows.
         """
-        if self.model.axes != ("tf", "target"):
+        if not has_edges(self.model):
             raise ValueError(f"{type(self.model).__name__} has programs and no edges: use posterior.programs()")
         check_level(level)
         if fdr is not None and not 0 < fdr < 1:
             raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
-        moments, draws = self._of_context(context)
+        moments, draws = in_context(self, context)
         allowed = self.model.edge_prior.allowed.cpu().numpy()
         source, target = np.nonzero(allowed)
         inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
@@ -154,18 +157,7 @@ class Posterior:
         )
         return table[list(EDGE_COLUMNS)]
 
-    def _of_context(self, context: str | None) -> tuple[EdgeMoments, np.ndarray]:
-        if context is None:
-            return self.moments["W"], self.draws["W"]
-        names = self.coords["context"]
-        if context not in names:
-            raise ValueError(f"no context {context!r}: the fit has {names}")
-        if len(names) == 1:
-            return self.moments["W"], self.draws["W"]
-        k = names.index(context)
-        return self.moments["W_context"].context(k), self.draws["W_context"][:, :, k]
-
-    def trust(self, *, level: float = 0.89) -> pd.DataFrame:
+    def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
         lower, upper)."""
         if "trust" not in self.draws:
@@ -177,41 +169,34 @@ class Posterior:
         )
 
     # -- gene programs ----------------------------------------
-    def programs(self, *, level: float = 0.89, program: str | None = None, top: int | None = None) -> pd.DataFrame:
-        """Loadings of gene programs. See `programs.programs`."""
-        from .programs import programs
+    def programs(self, *, level: float = LEVEL, program: str | None = None, top: int | None = None) -> pd.DataFrame:
+        """Loadings of gene programs. See `answers.programs.programs`."""
+        return answers_of(self.model).programs(self, level=level, program=program, top=top)
 
-        return programs(self, level=level, program=program, top=top)
-
-    def factors(self, *, level: float = 0.89) -> pd.DataFrame:
-        """Variance that each program explains, by view and group. See `programs.factors`."""
-        from .programs import factors
-
-        return factors(self, level=level)
+    def factors(self, *, level: float = LEVEL) -> pd.DataFrame:
+        """Variance that each program explains, by view and group. See `answers.programs.factors`."""
+        return answers_of(self.model).factors(self, level=level)
 
     def refined_sets(self) -> pd.DataFrame:
-        """Gene sets after the data: genes kept, removed, added. See `programs.refined_sets`."""
-        from .programs import refined_sets
+        """Gene sets after the data: genes kept, removed, added. See `answers.programs.refined_sets`."""
+        return answers_of(self.model).refined_sets(self)
 
-        return refined_sets(self)
+    def covariate_effects(self, *, level: float = LEVEL) -> pd.DataFrame:
+        """Effects of covariates on programs and genes. See `answers.programs.covariate_effects`."""
+        return answers_of(self.model).covariate_effects(self, level=level)
 
-    def covariate_effects(self, *, level: float = 0.89) -> pd.DataFrame:
-        """Effects of covariates on programs and genes. See `programs.covariate_effects`."""
-        from .programs import covariate_effects
+    def scores(self, data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Mean and sd of each program in each cell. See `answers.program_cells.scores`."""
+        return answers_of(self.model).scores(self, data)
 
-        return covariate_effects(self, level=level)
+    def annotate(self, adata: Any, data: ExpressionData) -> None:
+        """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""
+        answers_of(self.model).annotate(self, adata, data)
 
-    def scores(self, data: "ExpressionData") -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Mean and sd of each program in each cell. See `programs.scores`."""
-        from .programs import scores
-
-        return scores(self, data)
-
-    def annotate(self, adata: Any, data: "ExpressionData") -> None:
-        """Scores and loadings into an AnnData, in place. See `programs.annotate`."""
-        from .programs import annotate
-
-        annotate(self, adata, data)
+    # -- activities ----------------------------------------
+    def activities(self, *, level: float = LEVEL) -> pd.DataFrame:
+        """Activities of regulators in cells. See `answers.activities.activities`."""
+        return answers_of(self.model).activities(self, level=level)
 
     # -- draws and predictions ----------------------------------------
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -236,7 +221,7 @@ class Posterior:
         steps: int | None = None,
         knockdown: Sequence[str] = (),
         inputs: Mapping[str, float] | None = None,
-        level: float = 0.89,
+        level: float = LEVEL,
         num_draws: int = 200,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -251,7 +236,7 @@ class Posterior:
         knockdown
             FactorBox: genes brought down as the panel does it. A single one is answered by what the panel's own
             knock-downs teach, with the noise of a new measurement; several by the network
-            (`interventions.predict_panel`).
+            (`answers.panels.predict_panel`).
         inputs
             CellBox: dose by node, in the units of the inputs of the fit.
         context
@@ -283,58 +268,9 @@ class Posterior:
         named = [*knockout, *knockdown, *(overexpress or {})]
         if len(set(named)) < len(named):
             raise ValueError(f"clamped twice: {sorted({g for g in named if named.count(g) > 1})}. Give each gene once")
-        if isinstance(self.model, FactorBox | CellBox):
-            from .interventions import Intervention, predict_inputs, predict_panel
-
-            if steps is not None:
-                raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
-            if isinstance(self.model, CellBox):
-                if levels or knockdown or context:
-                    raise ValueError("CellBox predicts responses to inputs: give inputs, no knock-outs or contexts")
-                doses = dict(inputs or {})
-                return predict_inputs(self, self.model, doses=doses, level=level, num_draws=num_draws, seed=seed)
-            if inputs:
-                raise ValueError("FactorBox was fitted without inputs: name genes to knock out, down, or over-express")
-            one = Intervention(levels, tuple(knockdown))
-            tables = predict_panel(
-                self, self.model, [one], context=context, level=level, num_draws=num_draws, seed=seed
-            )
-            return next(tables)
-        if isinstance(self.model, Phoenix):
-            if knockdown or inputs or context or steps:
-                raise ValueError("PHOENIX predicts genes held at a level: no knock-downs, inputs, contexts or steps")
-            from .courses import final_levels
-
-            return final_levels(self, levels, level=level, num_draws=num_draws, seed=seed)
-        if knockdown or inputs:
-            raise ValueError("knock-downs as a panel does them are for FactorBox, inputs for CellBox: use `knockout`")
-        model = self._linear()
-        unknown = [g for g in levels if g not in model.tfs]
-        if unknown:
-            raise ValueError(
-                f"not among the {len(model.tfs)} regulators of this fit: {unknown}. "
-                "A gene that regulates nothing changes nothing"
-            )
-        target_of = {g: i for i, g in enumerate(model.targets)}
-        place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])  # noqa: E731
-        tf_target, clamped = place(model.tfs), torch.tensor([model.tfs.index(g) for g in levels])
-        W = torch.as_tensor(self._network_draws(context, num_draws, seed)).double()
-        intercept, exogenous = self._intercepts(W, context)
-        scale = model.scale.cpu().double()
-        final = torch.tensor([self._final_level(g, value) for g, value in levels.items()], dtype=torch.float64)
-        final = final / scale[model.tf_index.cpu()[clamped]]
-        before = undisturbed(W, intercept, exogenous, tf_target)
-        regulators, values, settled = before
-        if steps is not None:  # a few steps from the average cell, which need no steady state
-            regulators = exogenous.expand(len(W), -1)
-            values = intercept + torch.einsum("t,ntg->ng", exogenous, W)
-            settled = torch.ones_like(settled)
-        response = respond(W, tf_target, clamped, final - regulators[:, clamped], place(levels), steps=steps)
-        unit = scale[model.target_index.cpu()]
-        control = values[settled].mean(0) if bool(settled.any()) else torch.full_like(unit, float("nan"))
-        after = ((values + response.change) * unit).numpy()  # (draw, target)
-        reached = response.settled if steps is None else torch.ones_like(response.settled)
-        return summarise(after, reached.numpy(), list(model.targets), (control * unit).numpy(), level)
+        intervention = Intervention(levels, tuple(knockdown), dict(inputs or {}))
+        request = Request(context, steps, level, num_draws, seed)
+        return answers_of(self.model).predict(self, intervention, request)
 
     def course(
         self,
@@ -345,27 +281,30 @@ class Posterior:
         overexpress: Mapping[str, float] | None = None,
         num_draws: int = 100,
         seed: int = 0,
-    ) -> "Course":
+    ) -> Course:
         """PHOENIX: a trajectory from any start; its ``table(level)`` has bands and velocities. See
-        `courses.predict_course`."""
-        from .courses import predict_course
-
+        `answers.courses.predict_course`."""
         check_draws(num_draws)
-        options: dict[str, Any] = {"start": start, "knockout": knockout, "overexpress": overexpress}
-        return predict_course(self, times, num_draws=num_draws, seed=seed, **options)
+        return answers_of(self.model).course(
+            self,
+            times,
+            start=start,
+            knockout=knockout,
+            overexpress=overexpress,
+            num_draws=num_draws,
+            seed=seed,
+        )
 
-    def velocity(self, data: "ExpressionData", *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
-        """PHOENIX: the derivative at each cell. See `courses.velocity`."""
-        from .courses import velocity
-
-        return velocity(self, data, num_draws=num_draws, seed=seed)
+    def velocity(self, data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+        """PHOENIX: the derivative at each cell. See `answers.courses.velocity`."""
+        return answers_of(self.model).velocity(self, data, num_draws=num_draws, seed=seed)
 
     def knockouts(
         self,
         *,
         context: str | None = None,
         steps: int | None = None,
-        level: float = 0.89,
+        level: float = LEVEL,
         num_draws: int = 200,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -373,141 +312,34 @@ class Posterior:
         first. FactorBox solves them together."""
         check_level(level)
         check_draws(num_draws)
-        genes = list(self.coords["tf"])
-        if isinstance(self.model, FactorBox):
-            from .interventions import Intervention, predict_panel
-
-            if steps is not None:
-                raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
-            each = [Intervention({gene: None}) for gene in genes]
-            tables = predict_panel(self, self.model, each, context=context, level=level, num_draws=num_draws, seed=seed)
-        else:
-            options: dict[str, Any] = {"context": context, "steps": steps, "level": level, "num_draws": num_draws}
-            tables = (self.predict(knockout=[gene], seed=seed, **options) for gene in genes)
+        genes = list(self.coords[self.model.axes[0]])
+        request = Request(context, steps, level, num_draws, seed)
+        tables = answers_of(self.model).knockouts(self, genes, request)
         parts = []
         for gene, table in zip(genes, tables, strict=True):
             table.insert(0, "knockout", gene)
             parts.append(table)
         return pd.concat(parts, ignore_index=True)
 
-    def _intercepts(self, W: torch.Tensor, context: str | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(draw, target)`` intercepts of each draw of the network and ``(tf,)`` mean levels of the regulators, both
-        in units of the fit.
-
-        They come from the cells in which the target is free: cells with interventions on other genes count, those on
-        itself do not. The shared network takes the average over contexts, weighted by their cells.
-        """
-        model = self._linear()
-        k = slice(None) if context is None or len(self.coords["context"]) == 1 else [self._context_index(context)]
-        count = model.dof.cpu().double()[k] + 1  # (context, target)
-        share = count / count.sum(0)
-        centred = model.target_mean.cpu().double()[k] - torch.einsum("ntg,ktg->nkg", W, model.tf_mean.cpu().double()[k])
-        cells = count.amax(1) / count.amax(1).sum()
-        level = (cells[:, None] * model.context_mean.cpu().double()[k]).sum(0) / model.scale.cpu().double()
-        return (share * centred).sum(1), level[model.tf_index.cpu()]
-
-    def _final_level(self, gene: str, value: float | None) -> float:
-        """The level to clamp at, in the units of the data: zero for a knock-out, or the least value seen where it is
-        negative."""
-        model = self._linear()
-        return float(value) if value is not None else min(0.0, float(model.minimum[model.genes.index(gene)]))
-
-    def _linear(self) -> LinearNetwork | Symphony:
-        if not isinstance(self.model, LinearNetwork | Symphony):
-            raise ValueError(
-                f"{type(self.model).__name__} does not predict interventions: use linear, factorbox, cellbox, phoenix"
-            )
-        return self.model
-
-    def _context_index(self, context: str) -> int:
-        names = self.coords["context"]
-        if context not in names:
-            raise ValueError(f"no context {context!r}: the fit has {names}")
-        return names.index(context)
-
-    def _network_draws(self, context: str | None, num_draws: int, seed: int) -> np.ndarray:
-        _, draws = self._of_context(context)
-        flat = draws.reshape(-1, *draws.shape[2:])
-        if num_draws >= len(flat):
-            return flat
-        return flat[np.random.default_rng(seed).choice(len(flat), num_draws, replace=False)]
-
     # -- elsewhere ----------------------------------------
-    def to_datatree(self, data: "ExpressionData | None" = None, *, seed: int = 0) -> "xarray.DataTree":
+    def to_datatree(self, data: ExpressionData | None = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
         `datatree.to_datatree`."""
-        from .datatree import to_datatree
+        from .datatree import to_datatree  # here: ArviZ takes seconds
 
         return to_datatree(self, data, seed=seed)
 
-    def diagnose(self, data: "ExpressionData | None" = None) -> pd.DataFrame:
+    def diagnose(self, data: ExpressionData | None = None) -> pd.DataFrame:
         """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
-        from .diagnostics import diagnose
+        from .diagnostics import diagnose  # here: ArviZ takes seconds
 
         return diagnose(self, data)
 
     def save(self, folder: str | Path) -> None:
         """Write arrays and a manifest into ``folder`` (no pickle). See `storage.save`."""
-        from .storage import save
-
-        save(self, Path(folder))
+        storage.save(self, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> "Posterior":
         """Read what `save` has written, on any machine and device."""
-        from .storage import load
-
-        return load(Path(folder), device=device)
-
-
-def check_level(level: float) -> None:
-    """Refuse the probability of an interval that is not strictly between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
-
-
-def check_draws(number: int) -> None:
-    """Refuse fewer than one draw."""
-    if number < 1:
-        raise ValueError(f"{number} draws asked for: expected at least 1")
-
-
-def thin_of(posterior: Posterior) -> int:
-    """Draws between two kept draws of large sites."""
-    return int(posterior.attributes.get("thin", 1))
-
-
-def interval(
-    draws: np.ndarray, source: np.ndarray, target: np.ndarray, level: float, block: int = 20000
-) -> tuple[np.ndarray, np.ndarray]:
-    """Equal-tailed interval of the chosen edges from ``draws`` (chain, draw, tf, target), in blocks of edges to bound
-    memory."""
-    flat = draws.reshape(-1, *draws.shape[2:])
-    lower, upper = np.empty(len(source)), np.empty(len(source))
-    tail = (1 - level) / 2
-    for start in range(0, len(source), block):
-        rows = slice(start, start + block)
-        chosen = np.sort(flat[:, source[rows], target[rows]], axis=0)
-        place = tail * (len(chosen) - 1)
-        low, high = int(np.floor(place)), min(int(np.floor(place)) + 1, len(chosen) - 1)
-        part = place - low
-        lower[rows] = (1 - part) * chosen[low] + part * chosen[high]
-        upper[rows] = (1 - part) * chosen[-1 - low] + part * chosen[-1 - high]
-    return lower, upper
-
-
-def summarise(
-    after: np.ndarray, settled: np.ndarray, genes: list[str], control: np.ndarray, level: float
-) -> pd.DataFrame:
-    """Mean, sd and interval over the draws that settle."""
-    table = pd.DataFrame({"gene": genes})
-    used = after[settled]
-    if len(used):
-        tail = (1 - level) / 2
-        table["mean"], table["sd"] = used.mean(0), used.std(0)
-        table["lower"], table["upper"] = np.quantile(used, [tail, 1 - tail], axis=0)
-    else:
-        table[["mean", "sd", "lower", "upper"]] = np.nan
-    table["settled"] = float(settled.mean())
-    table["control"] = control
-    return table
+        return cls(**storage.load(Path(folder), device=device))

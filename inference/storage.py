@@ -19,8 +19,8 @@ from torch import nn
 
 from ..models import MODELS, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from .draws.fitted import PosteriorLike
 from .moments import EdgeMoments
-from .posterior import Posterior
 from .svi import History
 
 FORMAT = "pyrogrn-posterior"
@@ -37,7 +37,7 @@ def package_version() -> str:
 
 
 # -- saving ----------------------------------------
-def save(posterior: Posterior, folder: Path) -> None:
+def save(posterior: PosteriorLike[Model], folder: Path) -> None:
     """Write ``posterior`` into ``folder``.
 
     ``manifest.json`` has everything that is not an array; ``draws.npz`` draws, moments and history; ``model.npz``
@@ -176,8 +176,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 # -- loading ----------------------------------------
-def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
-    """Read what `save` has written.
+def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read what `save` has written: the fields of a `Posterior`, by name.
 
     Parameters
     ----------
@@ -188,8 +188,9 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
 
     Returns
     -------
-    Posterior
-        Equal to the saved one: the same edges, predictions, samples, diagnostics.
+    dict
+        What `Posterior` is made of; the one made of them equals the saved one: the same edges, predictions, samples,
+        diagnostics.
 
     Raises
     ------
@@ -205,24 +206,25 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Posterior:
             site: EdgeMoments(*(draws[f"moments/{site}/{f.name}"] for f in fields(EdgeMoments)))
             for site in dict.fromkeys(key.split("/")[1] for key in draws if key.startswith("moments/"))
         }
-        return Posterior(
-            model=model,
-            draws=_under("draws/", draws),
-            moments=moments,
-            history=History(
-                reason=manifest["history"]["reason"],
-                seconds=manifest["history"]["seconds"],
-                elbo=draws["history/elbo"],
-                steps=draws["history/steps"],
-                rate=draws["history/rate"],
-            ),
-            guide=manifest["guide"],
-            calibrated=manifest["calibrated"],
-            seed=manifest["seed"],
-            threshold=manifest["threshold"],
-            notes=tuple(manifest["notes"]),
-            attributes={**manifest["attributes"], **_under("attributes/", draws)},
+        history = History(
+            reason=manifest["history"]["reason"],
+            seconds=manifest["history"]["seconds"],
+            elbo=draws["history/elbo"],
+            steps=draws["history/steps"],
+            rate=draws["history/rate"],
         )
+        return {
+            "model": model,
+            "draws": _under("draws/", draws),
+            "moments": moments,
+            "history": history,
+            "guide": manifest["guide"],
+            "calibrated": manifest["calibrated"],
+            "seed": manifest["seed"],
+            "threshold": manifest["threshold"],
+            "notes": tuple(manifest["notes"]),
+            "attributes": {**manifest["attributes"], **_under("attributes/", draws)},
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / MANIFEST} does not describe a posterior that can be rebuilt ({type(error).__name__}: {error}): "

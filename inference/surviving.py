@@ -1,6 +1,7 @@
 r"""The guide of PHOENIX's weights that survive pruning, and joint draws of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyro
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from ..models.phoenix import Phoenix
 from ..models.phoenix_layers import PhoenixParameters
 from ..models.phoenix_network import WEIGHTS
-from .posterior import Posterior, thin_of
+from .draws.fitted import PosteriorLike
+from .draws.intervals import thin_of
 
 POSITIVE = ("trust", "weight_scale", "noise")
 FIRST_SPREAD = 0.1  # sd of logarithms and rates, and of a weight relative to the size of its layer, at the start
@@ -111,18 +113,21 @@ def parameters_of(model: Phoenix, values: Mapping[str, Tensor]) -> PhoenixParame
     return PhoenixParameters(**{name: values[name].reshape(shapes[name]) for name in PhoenixParameters._fields})
 
 
-def weight_draws(posterior: Posterior, number: int | None = None, *, seed: int = 0) -> tuple[PhoenixParameters, Tensor]:
+def weight_draws(
+    posterior: PosteriorLike[Any], number: int | None = None, *, seed: int = 0
+) -> tuple[PhoenixParameters, Tensor]:
     """Weights ``(draw, ...)`` and noise ``(draw,)`` of the kept draws of a posterior, chain by chain.
 
     Parameters
     ----------
+    posterior
+        Of a `Phoenix`.
     number
         Draws, chosen at random without replacement; default all kept ones in their order.
     seed
         Of that choice.
     """
-    model = posterior.model
-    assert isinstance(model, Phoenix), "weights are PHOENIX's"
+    model: Phoenix = posterior.model
     stored = {
         name.removeprefix("phoenix."): torch.as_tensor(value)
         for name, value in posterior.attributes.items()

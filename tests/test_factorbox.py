@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, MeanField, Posterior, fit
-from pyrogrn.inference.predictive_states import panel_residuals
+from pyrogrn.inference.answers.panel_cells import panel_residuals
 from pyrogrn.models import ExpressionData, FactorBox
 from pyrogrn.models.data.panel import PanelStatistics, panels_of
 from pyrogrn.models.dynamics import Dynamics

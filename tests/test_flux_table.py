@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.experiments.figures.panels import plot_flux
-from pyrogrn.inference import Gibbs, fit, flux
-from pyrogrn.inference.flux import flux_table
+from pyrogrn.inference import Gibbs, fit
+from pyrogrn.inference.answers import flux
+from pyrogrn.inference.answers.flux import flux_table
 from pyrogrn.models import FactorBox, LinearNetwork
 from pyrogrn.models.flux import Unstable, variance_flux
 from pyrogrn.models.simulators.panel import simulate_panel

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.inference import BlockDescent, MapEstimate, MeanField, fit
+from pyrogrn.inference.answers.netrex_cf import of_activities
 from pyrogrn.inference.datatree import log_joint_of
-from pyrogrn.inference.predictive_activity import of_activities
 from pyrogrn.models import ExpressionData, NetREXCF
 from pyrogrn.models.netrex_cf import Components
 from pyrogrn.models.simulators import simulate_linear
@@ -107,7 +107,8 @@ def test_a_value_is_predicted_from_the_other_genes_of_its_cell(small):
     simulation, networks = small
     model = NetREXCF.from_data(simulation.data, networks=networks, rank=2)
     posterior = fit(model, guide=BlockDescent(restarts=1))
-    observed, mean, sd, labels = of_activities(posterior, model, simulation.data, 10_000, np.random.default_rng(0))
+    cells = of_activities(posterior, simulation.data, 10_000, np.random.default_rng(0))
+    observed, mean, sd, labels = cells.observed, cells.mean, cells.sd, cells.labels
     X = simulation.data.X.double().numpy()
     scale = model.scale.double().numpy()
     Z, W = (X - X.mean(0)) / scale, posterior.draws["W"][0, 0].astype(float)

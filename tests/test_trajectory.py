@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.inference import Gibbs, fit
-from pyrogrn.inference.predictive_states import panel_residuals
+from pyrogrn.inference.answers.panel_cells import panel_residuals
 from pyrogrn.models import ExpressionData, TrajectoryNetwork
 from pyrogrn.models.relaxation import NODES, Activation, checked_transitions, kernel_weights, time_notes
 from pyrogrn.models.simulators import simulate_courses

@@ -7,16 +7,17 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ...inference import Posterior
+from ...inference.answers.cells import predict_cells
+from ...inference.answers.registry import answers_of
 from ...inference.choice import engine_of
-from ...inference.predictive import predict_cells
-from ...models import ExpressionData, LinearNetwork, NetREXCF, Phoenix, Symphony, TrajectoryNetwork
+from ...inference.draws.intervals import LEVEL
+from ...models import ExpressionData
 from .changes import Change, apply_change
 from .engines import PRIOR_ONLY, SAMPLED, Effort, chain_error, chain_noise, fit_method, make_model
 from .information import prior_inclusion
 from .inputs import pack, read_inputs, split_cells
 
 NUM_PREDICTED = 4000  # held-out values scored: 1,600 draws of each take 50 MB
-LEVEL = 0.89
 
 
 def run_case(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -85,23 +86,18 @@ def run_case(configuration: dict[str, Any]) -> dict[str, Any]:
 
 def _without_prior(posterior: Posterior) -> bool:
     """Whether the edges reported have no prior probability that the sources are in."""
-    model = posterior.model
     if engine_of(posterior.guide).learns_on_simulations:  # its probabilities are not from the model's prior
         return True
-    if isinstance(model, NetREXCF | Phoenix):  # an energy with a filter; an effect of many weights: not of one W
-        return True
-    return isinstance(model, Symphony) and model.has_evidence  # the sources are data there
+    return not answers_of(posterior.model).has_edge_prior(posterior.model)
 
 
 def _predicted(posterior: Posterior, test: ExpressionData | None) -> dict[str, Any] | str:
     """Log predictive density of values of the cells that were held out, or why there is none."""
     if test is None:
         return "no cells were held out"
-    if not isinstance(posterior.model, LinearNetwork | TrajectoryNetwork):
+    if not answers_of(posterior.model).predicts_held_out:
         return f"{type(posterior.model).__name__} does not predict single values"
     cells = predict_cells(posterior, test, num_observations=NUM_PREDICTED)
     density = cells.log_likelihood().reshape(-1, len(cells.observed))  # (draw, observation)
     pointwise = logsumexp(density, axis=0) - np.log(len(density))
-    place = 1 if isinstance(posterior.model, TrajectoryNetwork) else 0  # its labels begin with the context
-    cell = np.array([int(label.split(":")[place]) for label in cells.labels], dtype=np.int32)
-    return {"density": pack(pointwise), "cell": pack(cell, np.int32)}
+    return {"density": pack(pointwise), "cell": pack(cells.cell.astype(np.int32), np.int32)}

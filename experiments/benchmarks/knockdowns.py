@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ...inference import Gibbs, Posterior, fit
-from ...inference.interventions import networks
+from ...inference.answers.panels import networks
 from ...models import ExpressionData, FactorBox, LinearNetwork
 from ...models.dynamics import ENVELOPES, Dynamics
 from ...models.factorbox import System

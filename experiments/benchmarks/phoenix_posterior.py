@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior, fit
-from ...inference.predictive import predict_cells
+from ...inference.answers.cells import predict_cells
 from ...models import ExpressionData, Phoenix
 from ...priors import PriorNetwork
 from ..scores import balanced_accuracy, score_edges

@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 
+from ...inference.answers.cells import log_density
 from ...inference.factor_alignment import matching
-from ...inference.programs import log_density
 from ...models import PPCA, ExpressionData, FactorModel, MuVI
 from ...models.simulators import FactorSimulation, simulate_muvi
 from ...priors import HorseshoeLoading, LoadingPrior, NormalLoading, SpikeSlabLoading, read_gmt

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ...inference import Blocked, Gibbs, MapEstimate, MeanField, Posterior, fit
-from ...inference.programs import log_density
+from ...inference.answers.cells import log_density
 from ...models import PPCA, ExpressionData, FactorModel, MuVI
 from ...models.simulators import FactorSimulation, simulate_muvi, simulate_ppca
 from ...priors import HorseshoeLoading, LoadingPrior, NormalLoading, SpikeSlabLoading

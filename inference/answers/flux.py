@@ -5,31 +5,33 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..models import CellBox, FactorBox
-from ..models.dynamics import ENVELOPES, Dynamics
-from ..models.flux import Unstable, exported, imported, variance_flux
-from ..models.settle import SETTLED, settle
-from .interventions import context_of, networks
-from .posterior import Posterior, check_draws, check_level
+from ...models import Model
+from ...models.dynamics import ENVELOPES
+from ...models.flux import Unstable, exported, imported, variance_flux
+from ...models.settle import SETTLED, settle
+from ..draws.fitted import PosteriorLike
+from ..draws.intervals import LEVEL, check_draws, check_level
+from .registry import answers_of
+from .results import Fluctuations
 
 
 def flux_table(
-    posterior: Posterior,
+    posterior: PosteriorLike[Model],
     *,
     context: str | None = None,
-    level: float = 0.89,
+    level: float = LEVEL,
     num_draws: int = 20,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     r"""Variance that each gene exports to, and imports from, the others at the undisturbed steady state.
 
     Around it, :math:`d\delta = J\delta\,dt + \sqrt{2D}\,dB`, and the stationary covariance solves
-    :math:`J\Sigma+\Sigma J^\top+2D=0`. It is linear in the noise sources: :math:`\Sigma_{ii} = \sum_j V_{ji}` (DESIGN
-    4). A gene's own noise is what the fit leaves unexplained: :math:`D_{jj} = \alpha_j(\varepsilon_j\phi'_j\sigma_j/
-    \alpha_j)^2` for FactorBox, whose noise is in the drive, and :math:`\alpha_j\sigma_j^2` for CellBox, so that a gene
-    without regulators would vary by exactly that (of log levels, where the drive is linear in them). Flows are shares
-    of the affected gene's variance, :math:`v_{ji} = V_{ji}/\Sigma_{ii}`: *exported* :math:`\sum_{i\ne j} v_{ji}`
-    counts genes' worth of variance,
+    :math:`J\Sigma+\Sigma J^\top+2D=0`. It is linear in the noise sources: :math:`\Sigma_{ii} = \sum_j V_{ji}`, with
+    :math:`V_{ji}` the variance of gene i when gene j alone has noise. A gene's own noise is what the fit leaves
+    unexplained: :math:`D_{jj} = \alpha_j(\varepsilon_j\phi'_j\sigma_j/\alpha_j)^2` for FactorBox, whose noise is in the
+    drive, and :math:`\alpha_j\sigma_j^2` for CellBox, so that a gene without regulators would vary by exactly that (of
+    log levels, where the drive is linear in them). Flows are shares of the affected gene's variance,
+    :math:`v_{ji} = V_{ji}/\Sigma_{ii}`: *exported* :math:`\sum_{i\ne j} v_{ji}` counts genes' worth of variance,
     *imported* :math:`\sum_{i\ne j} v_{ij}` is between 0 and 1.
 
     Parameters
@@ -56,14 +58,12 @@ def flux_table(
     check_level(level)
     check_draws(num_draws)
     model = posterior.model
-    if not isinstance(model, FactorBox | CellBox):
-        raise ValueError(f"{type(model).__name__} is no dynamical system: variance flux is for FactorBox and CellBox")
-    k = context_of(model.coords["context"], context)
+    fluctuations = answers_of(model).fluctuations(model, context)
     draws = posterior.sample(num_draws, seed=seed)
     shares, total = [], np.zeros((len(model.genes), len(model.genes)))
     for i in range(num_draws):
         one = {name: value[i : i + 1] for name, value in draws.items()}
-        found = _draw(model, one, k)
+        found = _shares(fluctuations(one))
         if found is None:
             continue
         shares.append((exported(found).numpy(), imported(found).numpy()))
@@ -86,40 +86,19 @@ def flux_table(
     return table.sort_values("exported", ascending=False, ignore_index=True), mean
 
 
-def _draw(model: FactorBox | CellBox, draw: dict[str, np.ndarray], context: int) -> Tensor | None:
+def _shares(one: Fluctuations) -> Tensor | None:
     """``(source, affected)`` shares of variance in one draw, or None where it has no stationary variance."""
-    noise = torch.as_tensor(draw["noise" if isinstance(model, CellBox) else "noise_variance"]).double()
-    if isinstance(model, FactorBox):
-        system = next(networks(model, draw, context))
-        dynamics = system.dynamics
-        variance = noise[:, context] if model.has_contexts else noise
-        free = torch.zeros(len(model.genes), dtype=torch.bool)
-        free[model.target_index.cpu()] = True
-        start = system.coordinate(model.control_level(context).expand(1, 1, -1))
-        sigma = torch.zeros(1, len(free), dtype=torch.float64)
-        sigma[:, model.target_index.cpu()] = variance.sqrt() * model.unit.double().cpu()
-    else:
-        parts = [torch.as_tensor(draw[name]).to(model.constant.device) for name in ("W", "log_gain", "log_decay")]
-        found = model.dynamics(parts[0] * model.edge_prior.allowed, parts[1], parts[2])
-        W, gain, decay, bias = (v.double().cpu() for v in (found.W, found.gain, found.decay, found.bias))
-        dynamics = Dynamics(W, gain, decay, bias, found.envelope)
-        free = torch.ones(len(model.genes), dtype=torch.bool)
-        start, sigma = torch.zeros(1, 1, len(free), dtype=torch.float64), noise
-    state = settle(dynamics, start, clamped=~free[None])
+    state = settle(one.dynamics, one.start, clamped=~one.free[None])
     if int(state.outcome[0, 0]) != SETTLED:
         return None
-    x = state.x[:, 0]
-    try:
-        return _shares(dynamics, x, sigma, free, in_drive=isinstance(model, FactorBox))
-    except Unstable:
-        return None
-
-
-def _shares(dynamics: Dynamics, x: Tensor, sigma: Tensor, free: Tensor, *, in_drive: bool) -> Tensor:
-    if in_drive:
+    x, sigma, dynamics = state.x[:, 0], one.sigma, one.dynamics
+    if one.in_drive:
         drive = torch.einsum("ds,dst->dt", x, dynamics.W) + dynamics.bias
         sigma = dynamics.gain * ENVELOPES[dynamics.envelope].derivative(drive) * sigma / dynamics.decay
-    diffusion = torch.where(free, dynamics.decay * sigma.square(), 0.0)
-    flux = variance_flux(dynamics, x, diffusion, clamped=~free)[0]  # (source, affected)
+    diffusion = torch.where(one.free, dynamics.decay * sigma.square(), 0.0)
+    try:
+        flux = variance_flux(dynamics, x, diffusion, clamped=~one.free)[0]  # (source, affected)
+    except Unstable:
+        return None
     whole = flux.sum(0)
     return torch.where(whole > 0, flux / whole, 0.0)

@@ -1,32 +1,86 @@
 r"""What a fitted PHOENIX says of single values, of trajectories from any start, and of velocities."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..models import ExpressionData
-from ..models.data.checks import some
-from ..models.data.transitions import Transitions
-from ..models.phoenix import Phoenix
-from ..models.phoenix_layers import BlowUp, PhoenixParameters
-from .surviving import weight_draws
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from ...models import ExpressionData, Phoenix
+from ...models.data.checks import some
+from ...models.data.transitions import Transitions
+from ...models.phoenix_layers import BlowUp, PhoenixParameters
+from ..draws.fitted import PosteriorLike
+from ..surviving import weight_draws
+from .base import Answers, Intervention, Request
+from .results import CellPredictions, Course
 
 PAIRS = 40  # pairs whose genes are predicted, when only some values are asked for
 
 
+class CourseAnswers(Answers[Phoenix]):
+    """Trajectories from any start, velocities, and ends of intervals between measurements."""
+
+    directed = True  # by time
+    spent_knowledge = "Pruning has gone by the sources already: what is left cannot tell whether the data support them."
+
+    def unpredictable(self, model: Phoenix, data: ExpressionData) -> str | None:
+        return None
+
+    def checks_residuals(self, model: Phoenix) -> bool:
+        return True
+
+    def num_learned(self, posterior: PosteriorLike[Phoenix]) -> tuple[int, str]:
+        """Weights of neurons that are not pruned, not edges."""
+        masks = [v for n, v in posterior.attributes.items() if n.startswith("phoenix.mask.")]
+        return max(1, sum(int(m.sum()) for m in masks) // len(masks[0])), "guide.svi_steps"
+
+    def has_edge_prior(self, model: Phoenix) -> bool:
+        return False  # an edge is an effect of many weights: not of one W
+
+    def cells(
+        self, posterior: PosteriorLike[Phoenix], data: ExpressionData, number: int, rng: np.random.Generator
+    ) -> CellPredictions:
+        return predict_values(posterior, data, number, rng)
+
+    def residuals(
+        self, posterior: PosteriorLike[Phoenix], data: ExpressionData, *, num_cells: int, num_draws: int, seed: int
+    ) -> np.ndarray:
+        return squared_errors(posterior, data, num_draws, seed)
+
+    def predict(self, posterior: PosteriorLike[Phoenix], intervention: Intervention, request: Request) -> pd.DataFrame:
+        if intervention.knockdown or intervention.inputs or request.context or request.steps:
+            raise ValueError("PHOENIX predicts genes held at a level: no knock-downs, inputs, contexts or steps")
+        return final_levels(posterior, intervention.levels, request)
+
+    def course(
+        self,
+        posterior: PosteriorLike[Phoenix],
+        times: Sequence[float],
+        *,
+        start: Mapping[str, float] | str | None,
+        knockout: Sequence[str],
+        overexpress: Mapping[str, float] | None,
+        num_draws: int,
+        seed: int,
+    ) -> Course:
+        return predict_course(
+            posterior, times, start=start, knockout=knockout, overexpress=overexpress, num_draws=num_draws, seed=seed
+        )
+
+    def velocity(
+        self, posterior: PosteriorLike[Phoenix], data: ExpressionData, *, num_draws: int, seed: int
+    ) -> pd.DataFrame:
+        return velocity(posterior, data, num_draws=num_draws, seed=seed)
+
+
 def predict_values(
-    posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Observed values, mean and sd ``(chain, draw, observation)``, labels "trajectory:pair:gene", of random ends of
-    pairs, from the measured start; in units of the data. NaN for draws whose solution blows up."""
+    posterior: PosteriorLike[Phoenix], data: ExpressionData, number: int, rng: np.random.Generator
+) -> CellPredictions:
+    """Random ends of pairs of measurements, from the measured start, in units of the data; labels
+    "trajectory:pair:gene". NaN for draws whose solution blows up."""
+    model = posterior.model
     pairs = scaled_pairs(model, data)
     rows = np.sort(rng.choice(pairs.num_pairs, min(PAIRS, pairs.num_pairs), replace=False))
     part = pairs.rows(torch.as_tensor(rows))
@@ -42,11 +96,12 @@ def predict_values(
     observed = low + size * part.stop.double().cpu().numpy()[row, gene]
     code = part.trajectory.tolist()
     labels = [f"{part.names[code[r]]}:{rows[r]}:{model.genes[g]}" for r, g in zip(row, gene, strict=True)]
-    return observed, level, np.broadcast_to(sd, level.shape), labels
+    return CellPredictions(observed, level, np.broadcast_to(sd, level.shape), labels, rows[row])
 
 
-def squared_errors(posterior: "Posterior", model: Phoenix, data: ExpressionData, number: int, seed: int) -> np.ndarray:
+def squared_errors(posterior: PosteriorLike[Phoenix], data: ExpressionData, number: int, seed: int) -> np.ndarray:
     """``(pair, gene)`` squared errors over the fitted variance, averaged over draws; NaN where nothing was measured."""
+    model = posterior.model
     pairs = scaled_pairs(model, data)
     weights, noise = weight_draws(posterior, number, seed=seed)
     total = torch.zeros_like(pairs.stop)
@@ -71,39 +126,8 @@ def scaled_pairs(model: Phoenix, data: ExpressionData) -> Transitions:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Course:
-    """Draws of a trajectory in the units of the data: ``times`` (time,), ``levels`` and ``velocities`` (draw, time,
-    gene), ``noise`` (gene,) the sd of a measurement; ``lost`` the share of draws whose solution blew up, ``kept``
-    (draw,) the places of the others among those drawn."""
-
-    genes: tuple[str, ...]
-    times: np.ndarray
-    levels: np.ndarray
-    velocities: np.ndarray
-    noise: np.ndarray
-    lost: float
-    kept: np.ndarray
-
-    def table(self, level: float) -> pd.DataFrame:
-        """``time, gene, mean, sd, lower, upper, noise_sd, velocity, velocity_sd``."""
-        tail = (1 - level) / 2
-        lower, upper = np.quantile(self.levels, [tail, 1 - tail], axis=0)
-        columns = {
-            "mean": self.levels.mean(0),
-            "sd": self.levels.std(0),
-            "lower": lower,
-            "upper": upper,
-            "noise_sd": np.broadcast_to(self.noise, lower.shape),
-            "velocity": self.velocities.mean(0),
-            "velocity_sd": self.velocities.std(0),
-        }
-        place = {"time": np.repeat(self.times, len(self.genes)), "gene": list(self.genes) * len(self.times)}
-        return pd.DataFrame(place | {name: value.ravel() for name, value in columns.items()})
-
-
 def predict_course(
-    posterior: "Posterior",
+    posterior: PosteriorLike[Phoenix],
     times: Sequence[float],
     *,
     start: Mapping[str, float] | str | None = None,
@@ -116,8 +140,6 @@ def predict_course(
 
     Parameters
     ----------
-    posterior
-        Of a `Phoenix`.
     times
         At least two, increasing, in the unit of the data; the first is that of the start.
     start
@@ -131,10 +153,10 @@ def predict_course(
     Raises
     ------
     ValueError
-        Another model, a start or genes that the fit does not know, times that do not increase, a solution that blows
+        A start or genes that the fit does not know, times that do not increase, a solution that blows
         up in all draws.
     """
-    model = _phoenix(posterior, "trajectories")
+    model = posterior.model
     when = torch.as_tensor(list(times), dtype=model.zero.dtype, device=model.zero.device) / model.time_unit
     twice = sorted(set(knockout) & set(overexpress or {}))
     if twice:
@@ -162,7 +184,9 @@ def predict_course(
     return Course(model.genes, np.asarray(list(times), dtype=float), drawn, rate, error, lost, np.array(kept))
 
 
-def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
+def velocity(
+    posterior: PosteriorLike[Phoenix], data: ExpressionData, *, num_draws: int = 50, seed: int = 0
+) -> pd.DataFrame:
     """``(cell, gene)`` posterior mean of the derivative at each cell, per unit of time: what RNA velocity estimates.
 
     Parameters
@@ -173,9 +197,9 @@ def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 5
     Raises
     ------
     ValueError
-        Another model, data that lack genes of the fit.
+        Data that lack genes of the fit.
     """
-    model = _phoenix(posterior, "velocities")
+    model = posterior.model
     X = _in_order(model, data).X
     if not bool(torch.isfinite(X).all()):
         missing = int((~torch.isfinite(X)).sum())
@@ -190,27 +214,23 @@ def velocity(posterior: "Posterior", data: ExpressionData, *, num_draws: int = 5
 
 
 def final_levels(
-    posterior: "Posterior",
-    levels: Mapping[str, float | None],
-    *,
-    level: float,
-    num_draws: int,
-    seed: int,
+    posterior: PosteriorLike[Phoenix], levels: Mapping[str, float | None], request: Request
 ) -> pd.DataFrame:
     """Levels after an intervention, as `Posterior.predict` gives them: those at the end of the longest course of the
     fit, from the mean of the first measurements; ``settled`` the share of draws that did not blow up, ``control`` the
     same without the intervention."""
-    model = _phoenix(posterior, "interventions")
+    model = posterior.model
     times = [0.0, float(model.durations().max() * model.time_unit)]
     knocked = [gene for gene, value in levels.items() if value is None]
     given = {gene: value for gene, value in levels.items() if value is not None}
-    after = predict_course(posterior, times, knockout=knocked, overexpress=given, num_draws=num_draws, seed=seed)
-    control = predict_course(posterior, times, num_draws=num_draws, seed=seed)
+    number, seed = request.num_draws, request.seed
+    after = predict_course(posterior, times, knockout=knocked, overexpress=given, num_draws=number, seed=seed)
+    control = predict_course(posterior, times, num_draws=number, seed=seed)
     columns = ["gene", "mean", "sd", "lower", "upper"]
     both = np.isin(control.kept, after.kept)  # the same draws with and without
     if not both.any():
         raise ValueError("no draw has a solution both with and without the intervention: it is too far from the data")
-    table = after.table(level).iloc[-len(model.genes) :][columns].reset_index(drop=True)
+    table = after.table(request.level).iloc[-len(model.genes) :][columns].reset_index(drop=True)
     return table.assign(settled=1 - after.lost, control=control.levels[both, -1].mean(0))
 
 
@@ -221,12 +241,6 @@ def _in_order(model: Phoenix, data: ExpressionData) -> ExpressionData:
     if missing:
         raise ValueError(f"`data` lack {len(missing)} genes of the fit: {some(missing)}. Pass data that have them all")
     return data.select_genes(model.genes)
-
-
-def _phoenix(posterior: "Posterior", what: str) -> Phoenix:
-    if not isinstance(posterior.model, Phoenix):
-        raise ValueError(f"{type(posterior.model).__name__} has no {what} of time courses: they are for PHOENIX")
-    return posterior.model
 
 
 def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:

@@ -1,26 +1,28 @@
-"""Predictions of single values of dynamical models: FactorBox and time courses in units of the fit, CellBox of the
-data."""
+"""Single values of panels and of time courses: drives, in units of the fit."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ..models import CellBox, ExpressionData, FactorBox, TrajectoryNetwork
-from ..models.factorbox import FittedDesign
-from ..models.relaxation import TrajectoryDesign
-from .moments import aligned
-from .posterior import Posterior, thin_of
+from ...models import ExpressionData, FactorBox, TrajectoryNetwork
+from ...models.factorbox import FittedDesign
+from ...models.relaxation import TrajectoryDesign
+from ..draws.fitted import PosteriorLike
+from ..draws.networks import joint_networks
+from .results import CellPredictions
+
+Panel = FactorBox | TrajectoryNetwork
 
 
 def of_panel(
-    posterior: Posterior,
-    model: FactorBox | TrajectoryNetwork,
+    posterior: PosteriorLike[Panel],
+    model: Panel,
     data: ExpressionData,
     number: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Observed drives, mean and sd ``(chain, draw, observation)``, labels, of random free (condition, target) pairs.
+) -> CellPredictions:
+    """Drives of random free (condition, target) pairs; labels "context:condition:target".
 
     The drive logit(x/ε) of the panel that was fitted, at the anchor headroom, or the end of an interval of a time
     course less what its start has left; intercept and effects of hidden inputs are at their conditional mean given the
@@ -32,7 +34,7 @@ def of_panel(
     pairs = np.concatenate(free)
     chosen = np.sort(rng.choice(len(pairs), min(number, len(pairs)), replace=False))
     context, pairs = context[chosen], pairs[chosen]
-    W, noise = _network(posterior)
+    W, noise = joint_networks(posterior)
     mean, sd = np.empty((*W.shape[:2], len(chosen))), np.empty((*W.shape[:2], len(chosen)))
     observed, labels = np.empty(len(chosen)), []
     for i, (k, (row, target)) in enumerate(zip(context.tolist(), pairs.tolist(), strict=True)):
@@ -44,19 +46,19 @@ def of_panel(
         mean[..., i] = raw - (residual - weight @ x)
         sd[..., i] = np.sqrt(noise[:, :, k, target] * (1 + design.leverage[row, target].item()))
         labels.append(f"{model.contexts[k]}:{row}:{model.targets[target]}")
-    return observed, mean, sd, labels
+    return CellPredictions(observed, mean, sd, labels, pairs[:, 0])
 
 
 def panel_residuals(
-    posterior: Posterior,
-    model: FactorBox | TrajectoryNetwork,
+    posterior: PosteriorLike[Panel],
+    model: Panel,
     data: ExpressionData,
     num_draws: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """``(condition, target)`` squared residuals over the fitted variance and the degrees of freedom that projections
     take, averaged over draws; NaN where clamped."""
-    W, noise = _network(posterior)
+    W, noise = joint_networks(posterior)
     W, noise = (v.reshape(-1, *v.shape[2:]) for v in (W, noise))
     chosen = rng.choice(len(W), min(num_draws, len(W)), replace=False)
     parts = []
@@ -70,30 +72,3 @@ def panel_residuals(
         ratio = ratio / (1 - design.leverage)
         parts.append(torch.where(design.free, ratio, torch.nan).cpu().numpy())
     return np.concatenate(parts)
-
-
-def of_cellbox(
-    posterior: Posterior, model: CellBox, data: ExpressionData, number: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """The same for random (condition, node) pairs of a CellBox; a draw without a steady state has NaN."""
-    draws = aligned(posterior.draws, thin_of(posterior))
-    if data.inputs is None:
-        raise ValueError("the data have no inputs: give `data.with_inputs(table)`")
-    data = data.select_genes(model.genes)
-    cells, nodes = data.num_cells, len(model.genes)
-    chosen = np.sort(rng.choice(cells * nodes, min(number, cells * nodes), replace=False))
-    row, node = np.divmod(chosen, nodes)
-    assert data.inputs is not None, "kept by select_genes"
-    x, _ = model.predict(draws, data.inputs.double())
-    shape = draws["W"].shape[:2]
-    mean = x.cpu().numpy().reshape(*shape, cells, nodes)[:, :, row, node]
-    sd = draws["noise"][..., node].astype(np.float64)
-    labels = [f"{c}:{model.genes[g]}" for c, g in zip(row.tolist(), node.tolist(), strict=True)]
-    return data.X.double().cpu().numpy()[row, node], mean, sd, labels
-
-
-def _network(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
-    draws = aligned(posterior.draws, thin_of(posterior))
-    if "W_context" in draws:
-        return draws["W_context"], draws["noise_variance"]
-    return draws["W"][:, :, None], draws["noise_variance"][:, :, None]

@@ -3,22 +3,42 @@
 import numpy as np
 import torch
 
-from ..models import ExpressionData
-from ..models.netrex_cf import NetREXCF
-from .posterior import Posterior
+from ...models import ExpressionData, NetREXCF
+from ..draws.fitted import PosteriorLike
+from .base import Answers
+from .results import CellPredictions
 
 NUM_CELLS = 1000  # whose errors give the sd of a gene
 
 
+class FilterAnswers(Answers[NetREXCF]):
+    """Values of cells. There is no noise variance to check them against, and an energy has no prior of its edges."""
+
+    def unpredictable(self, model: NetREXCF, data: ExpressionData) -> str | None:
+        return "Not checked: the objective has no noise variance."
+
+    def checks_residuals(self, model: NetREXCF) -> bool:
+        return True
+
+    def has_edge_prior(self, model: NetREXCF) -> bool:
+        return False  # an energy with a filter
+
+    def cells(
+        self, posterior: PosteriorLike[NetREXCF], data: ExpressionData, number: int, rng: np.random.Generator
+    ) -> CellPredictions:
+        return of_activities(posterior, data, number, rng)
+
+
 def of_activities(
-    posterior: Posterior, model: NetREXCF, data: ExpressionData, number: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    r"""Random (cell, target) pairs: observed, mean and sd for each draw, labels; as `predictive.predict_cells`.
+    posterior: PosteriorLike[NetREXCF], data: ExpressionData, number: int, rng: np.random.Generator
+) -> CellPredictions:
+    r"""Random (cell, target) pairs, in the units of the data.
 
     With :math:`H = \Theta(\Theta^\top\Theta + \kappa I)^{-1}\Theta^\top` the cell's activities explain :math:`Hx`;
     without the gene's own value the prediction is :math:`(Hx - h_{gg}x_g)/(1-h_{gg})`. The objective has no noise
     variance, so the sd of a gene is that of these errors over at most 1,000 cells of ``data``.
     """
+    model = posterior.model
     Z = model.standardize(data).double()  # (cell, target)
     num_cells, num_targets = Z.shape
     pairs = np.sort(rng.choice(num_cells * num_targets, min(number, num_cells * num_targets), replace=False))
@@ -45,4 +65,4 @@ def of_activities(
     arrange = lambda values: torch.stack(values).reshape(shape).cpu().numpy()  # noqa: E731
     mean, sd = arrange([level + unit * m for m in means]), arrange([unit * s for s in sds])
     labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
-    return observed.cpu().numpy(), mean, sd, labels
+    return CellPredictions(observed.cpu().numpy(), mean, sd, labels, cell.cpu().numpy())

@@ -3,18 +3,42 @@
 import numpy as np
 import pandas as pd
 
-from ..models import PMFGRN, ExpressionData
-from .moments import aligned
-from .posterior import Posterior, check_level, thin_of
+from ...models import PMFGRN, ExpressionData
+from ..draws.fitted import PosteriorLike
+from ..draws.intervals import LEVEL, check_level, thin_of
+from ..moments import aligned
+from .base import COVERAGE_RANGE, Answers
+from .results import CellPredictions
 
 
-def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
+class ActivityAnswers(Answers[PMFGRN]):
+    """Activities, and the values that they have seen."""
+
+    # about as many activities as values: the fit follows each value, and only too narrow would be wrong
+    coverage_range = (COVERAGE_RANGE[0], 1.0)
+
+    def unpredictable(self, model: PMFGRN, data: ExpressionData) -> str | None:
+        return None if _is_normal(model) else "Not checked: the predictions of counts are not normal."
+
+    def checks_residuals(self, model: PMFGRN) -> bool:
+        """Of counts, to say that they are not checked; of log levels, residuals are what the activities are fitted
+        to."""
+        return not _is_normal(model)
+
+    def cells(
+        self, posterior: PosteriorLike[PMFGRN], data: ExpressionData, number: int, rng: np.random.Generator
+    ) -> CellPredictions:
+        return predict_values(posterior, data, number, rng)
+
+    def activities(self, posterior: PosteriorLike[PMFGRN], *, level: float) -> pd.DataFrame:
+        return activities(posterior, level=level)
+
+
+def activities(posterior: PosteriorLike[PMFGRN], *, level: float = LEVEL) -> pd.DataFrame:
     """Posterior of the activities: one row a cell and regulator.
 
     Parameters
     ----------
-    posterior
-        Of a `PMFGRN`.
     level
         Probability of the equal-tailed interval. Default 0.89, as the edge table.
 
@@ -26,9 +50,9 @@ def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Another model, or a ``level`` outside (0, 1).
+        A ``level`` outside (0, 1).
     """
-    model = _model(posterior)
+    model = posterior.model
     check_level(level)
     draws = posterior.draws["U"].reshape(-1, model.num_cells * len(model.tfs))
     lower, upper = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -44,20 +68,19 @@ def activities(posterior: Posterior, *, level: float = 0.89) -> pd.DataFrame:
 
 
 def predict_values(
-    posterior: Posterior, data: ExpressionData, number: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Random seen (cell, target) pairs of the fit: observed ``(observation,)``, mean and sd ``(chain, draw,
-    observation)`` given each draw of network and activities, in the units of the data, and labels "cell:target".
+    posterior: PosteriorLike[PMFGRN], data: ExpressionData, number: int, rng: np.random.Generator
+) -> CellPredictions:
+    """Random seen (cell, target) pairs of the fit given each draw of network and activities, in the units of the data.
 
     The activities have seen the values that they predict, so the check is of the noise and not of new cells.
 
     Raises
     ------
     ValueError
-        Another model, counts, or other cells than those of the fit.
+        Counts, or other cells than those of the fit.
     """
-    model = _model(posterior)
-    if model.likelihood != "gaussian":
+    model = posterior.model
+    if not _is_normal(model):
         raise ValueError(f"normal predictions are for log levels, and the fit is of counts ({model.likelihood})")
     if data.num_cells != model.num_cells:
         raise ValueError(f"{data.num_cells} cells, and the fit has {model.num_cells}: activities belong to its cells")
@@ -74,10 +97,8 @@ def predict_values(
     sd = unit * np.sqrt(draws["noise_variance"].astype(np.float64)[..., target])
     observed = level + unit * model.X.double().cpu().numpy()[cell, target]
     labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
-    return observed, mean, sd, labels
+    return CellPredictions(observed, mean, sd, labels, cell)
 
 
-def _model(posterior: Posterior) -> PMFGRN:
-    if not isinstance(posterior.model, PMFGRN):
-        raise ValueError(f"{type(posterior.model).__name__} has no activities of regulators: they are of pmf-grn fits")
-    return posterior.model
+def _is_normal(model: PMFGRN) -> bool:
+    return model.likelihood == "gaussian"

@@ -1,43 +1,69 @@
-"""Steady states of a fitted dynamical network after interventions, with intervals: FactorBox and CellBox."""
+"""Panels of knock-downs: levels after interventions, with intervals, single values, and what disturbs a FactorBox."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..models import CellBox, FactorBox
-from ..models.factorbox import System
-from ..models.knockdown_response import ResponsePrediction, predict_knockdowns
-from ..models.settle import DIVERGES, OSCILLATES, SETTLED, settle
-
-if TYPE_CHECKING:
-    from .posterior import Posterior
+from ...models import ExpressionData, FactorBox
+from ...models.factorbox import System
+from ...models.knockdown_response import ResponsePrediction, predict_knockdowns
+from ...models.settle import SETTLED, settle
+from ..draws.fitted import PosteriorLike
+from .base import COVERAGE_RANGE, Answers, Intervention, Request
+from .panel_cells import of_panel, panel_residuals
+from .results import CellPredictions, Fluctuations
+from .tables import outcome_table
 
 BLOCK = 40_000_000  # weights of draws solved together: 320 MB in float64
 
 
-@dataclass(frozen=True)
-class Intervention:
-    """What is done in one condition: ``levels`` of clamped genes (None: zero), and genes of ``knockdown`` brought down
-    as the panel does it."""
+class PanelAnswers(Answers[FactorBox]):
+    """Interventions by the steady state, or by the panel's own knock-downs; drives of conditions; variance flux."""
 
-    levels: Mapping[str, float | None] = field(default_factory=dict)
-    knockdown: tuple[str, ...] = ()
+    # about as many regulators as conditions: the fit follows each value, and only too narrow would be wrong
+    coverage_range = (COVERAGE_RANGE[0], 1.0)
+
+    def unpredictable(self, model: FactorBox, data: ExpressionData) -> str | None:
+        return None
+
+    def checks_residuals(self, model: FactorBox) -> bool:
+        return True
+
+    def cells(
+        self, posterior: PosteriorLike[FactorBox], data: ExpressionData, number: int, rng: np.random.Generator
+    ) -> CellPredictions:
+        return of_panel(posterior, posterior.model, data, number, rng)
+
+    def residuals(
+        self, posterior: PosteriorLike[FactorBox], data: ExpressionData, *, num_cells: int, num_draws: int, seed: int
+    ) -> np.ndarray:
+        return panel_residuals(posterior, posterior.model, data, num_draws, np.random.default_rng([seed, 3]))
+
+    def predict(
+        self, posterior: PosteriorLike[FactorBox], intervention: Intervention, request: Request
+    ) -> pd.DataFrame:
+        no_steps(request)
+        if intervention.inputs:
+            raise ValueError("FactorBox was fitted without inputs: name genes to knock out, down, or over-express")
+        return next(predict_panel(posterior, [intervention], request))
+
+    def knockouts(
+        self, posterior: PosteriorLike[FactorBox], genes: Sequence[str], request: Request
+    ) -> Iterator[pd.DataFrame]:
+        """Solved together."""
+        no_steps(request)
+        return predict_panel(posterior, [Intervention({gene: None}) for gene in genes], request)
+
+    def fluctuations(self, model: FactorBox, context: str | None) -> Callable[[Mapping[str, np.ndarray]], Fluctuations]:
+        k = context_of(model.coords["context"], context)
+        return lambda draw: _fluctuations(model, draw, k)
 
 
 def predict_panel(
-    posterior: "Posterior",
-    model: FactorBox,
-    interventions: Sequence[Intervention],
-    *,
-    context: str | None,
-    level: float,
-    num_draws: int,
-    seed: int,
+    posterior: PosteriorLike[FactorBox], interventions: Sequence[Intervention], request: Request
 ) -> Iterator[pd.DataFrame]:
     """Levels after interventions in a FactorBox, one table each; columns as `Posterior.predict`.
 
@@ -49,6 +75,7 @@ def predict_panel(
     intervals those of the posterior of that state, without the noise of a measurement. Interventions and draws are
     solved together, as many as fit into memory.
     """
+    model, level = posterior.model, request.level
     position = {gene: i for i, gene in enumerate(model.genes)}
     named = [g for one in interventions for g in (*one.levels, *one.knockdown)]
     unknown = sorted({g for g in named if g not in position})
@@ -57,15 +84,15 @@ def predict_panel(
     negative = [f"{g}={v}" for one in interventions for g, v in one.levels.items() if v is not None and v < 0]
     if negative:
         raise ValueError(f"levels below zero: {negative}. Expected levels in the units of the data, 0 or more")
-    k = context_of(model.contexts, context)
+    k = context_of(model.contexts, request.context)
     single = [position[one.knockdown[0]] for one in interventions if _is_plain(one)]
     learned: dict[int, ResponsePrediction] = {}
     if single and model.learns_responses(k):
         found = predict_knockdowns(model.responses(), k, torch.tensor(single))
         learned = {g: ResponsePrediction(found.mean[i], found.sd[i]) for i, g in enumerate(single)}
     rest = [one for one in interventions if not (_is_plain(one) and learned)]
-    draws = posterior.sample(num_draws, seed=seed)
-    at_once = max(1, BLOCK // (2 * num_draws * len(model.genes)))
+    draws = posterior.sample(request.num_draws, seed=request.seed)
+    at_once = max(1, BLOCK // (2 * request.num_draws * len(model.genes)))
     solved = (
         table
         for first in range(0, len(rest), at_once)
@@ -133,7 +160,7 @@ def _solved(
         before.append(torch.where(good, system.level(base.x), torch.nan)[:, 0].numpy())
     levels, outcome, control = np.concatenate(after), np.concatenate(codes), np.concatenate(before)
     for row in range(len(interventions)):
-        yield table_of(model.genes, levels[:, row], control, outcome[:, row], level)
+        yield outcome_table(model.genes, levels[:, row], control, outcome[:, row], level)
 
 
 def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) -> Iterator[System]:
@@ -152,45 +179,23 @@ def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) ->
         yield model.system(weights, h, context)
 
 
-def predict_inputs(
-    posterior: "Posterior", model: CellBox, *, doses: Mapping[str, float], level: float, num_draws: int, seed: int
-) -> pd.DataFrame:
-    """Responses of a CellBox to inputs ``doses`` by node, with the noise of a measurement; columns as
-    `Posterior.predict`."""
-    position = {gene: i for i, gene in enumerate(model.genes)}
-    unknown = [g for g in doses if g not in position]
-    if unknown:
-        raise ValueError(f"no nodes {unknown} in this fit: inputs act on measured nodes, e.g. {list(model.genes[-3:])}")
-    draws = posterior.sample(num_draws, seed=seed)
-    inputs = torch.zeros(1, len(model.genes), dtype=torch.float64)
-    for gene, dose in doses.items():
-        inputs[0, position[gene]] = dose
-    x, outcome = model.predict({name: value[None] for name, value in draws.items()}, inputs)
-    noise = np.random.default_rng([seed, 4]).standard_normal(draws["noise"].shape) * draws["noise"]
-    after = x[:, 0].cpu().numpy() + noise
-    return table_of(model.genes, after, np.zeros_like(after), outcome[:, 0].cpu().numpy(), level)
+def _fluctuations(model: FactorBox, draw: Mapping[str, np.ndarray], context: int) -> Fluctuations:
+    """The noise of a FactorBox is in the drive."""
+    noise = torch.as_tensor(draw["noise_variance"]).double()
+    system = next(networks(model, draw, context))
+    variance = noise[:, context] if model.has_contexts else noise
+    free = torch.zeros(len(model.genes), dtype=torch.bool)
+    free[model.target_index.cpu()] = True
+    start = system.coordinate(model.control_level(context).expand(1, 1, -1))
+    sigma = torch.zeros(1, len(free), dtype=torch.float64)
+    sigma[:, model.target_index.cpu()] = variance.sqrt() * model.unit.double().cpu()
+    return Fluctuations(system.dynamics, start, free, sigma, in_drive=True)
 
 
-def table_of(
-    genes: Sequence[str], after: np.ndarray, before: np.ndarray, outcome: np.ndarray, level: float
-) -> pd.DataFrame:
-    """``gene, mean, sd, lower, upper, settled, control`` over the draws that settle; ``attrs`` has the shares of draws
-    that oscillate and diverge."""
-    table = pd.DataFrame({"gene": list(genes)})
-    settled = outcome == SETTLED
-    table.attrs = {"oscillates": float((outcome == OSCILLATES).mean()), "diverges": float((outcome == DIVERGES).mean())}
-    used, tail = after[settled], (1 - level) / 2
-    if len(used):
-        table["mean"], table["sd"] = used.mean(0), used.std(0)
-        table["lower"], table["upper"] = np.quantile(used, [tail, 1 - tail], axis=0)
-        known = before[settled]
-        known = known[np.isfinite(known).all(1)]
-        table["settled"] = float(settled.mean())
-        table["control"] = known.mean(0) if len(known) else np.nan
-    else:
-        table[["mean", "sd", "lower", "upper"]] = np.nan
-        table["settled"], table["control"] = 0.0, np.nan
-    return table
+def no_steps(request: Request) -> None:
+    """Refuse a number of steps, which only linear networks can be carried."""
+    if request.steps is not None:
+        raise ValueError("`steps` are for linear networks: this model is solved for its steady state")
 
 
 def context_of(contexts: Sequence[str], name: str | None) -> int:

@@ -1,0 +1,1 @@
+"""Draws of a posterior, and what is read of them."""
