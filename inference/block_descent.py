@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..models import ExpressionData, Model
 from ..models.netrex_cf import NetREXCF
-from ..priors import EdgePrior
 from ..priors.elastic_net import ElasticNet
 from .moments import Collector
 from .runs.history import History
@@ -211,7 +210,7 @@ class Descent:
         return blocks._replace(W=blocks.W * sign, A=blocks.A * sign)
 
 
-DESCENTS: dict[type[Model], dict[type[EdgePrior], type[Descent]]] = {NetREXCF: {ElasticNet: Descent}}
+DESCENTS: dict[type, dict[type, type[Descent]]] = {NetREXCF: {ElasticNet: Descent}}
 """Objectives of which every block is minimised exactly, by class of model, then by family of its edge prior."""
 
 

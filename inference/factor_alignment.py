@@ -8,13 +8,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..models import FactorModel
-from ..priors import NormalLoading
 
 
 def rotates_freely(model: FactorModel) -> bool:
     """Whether the prior cannot tell a rotation of the factors: all loadings alike."""
-    prior = model.loading_prior
-    return isinstance(prior, NormalLoading) and not prior.learns_scale and not prior.sources
+    return model.loading_prior.rotates_freely
 
 
 def procrustes(W: Tensor, reference: Tensor) -> Tensor:

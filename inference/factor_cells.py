@@ -13,7 +13,7 @@ goes through the data in blocks, of which a minibatch is one.
 import copy
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class CellStatistics(NamedTuple):
 class CellRound:
     """Rounds through the conditionals, cell by cell; loadings are (w, β, μ by group), factors are never kept."""
 
-    refreshes = False
+    refreshes: ClassVar[bool] = False
 
     def __init__(self, model: FactorModel, data: ExpressionData) -> None:
         self.model, self.data = model, data

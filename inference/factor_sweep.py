@@ -89,7 +89,7 @@ class Moments(NamedTuple):
 class GramRound:
     """Rounds through one model's conditionals; float64, on the model's device."""
 
-    refreshes = True
+    refreshes: ClassVar[bool] = True
 
     def __init__(self, model: FactorModel, gram: Tensor | None = None, dof: float | None = None) -> None:
         self.model = model

@@ -43,7 +43,8 @@ class RegressionKernel(MCMCKernel):
     def __init__(self, regressions: Regressions, hyper: HyperUpdates, *, num_chains: int) -> None:
         super().__init__()
         self.regressions, self.hyper, self.num_chains = regressions, hyper, num_chains
-        self.prior, self.generator = hyper.prior, hyper.generator
+        self.prior = hyper.prior
+        self.generator: Any = hyper.generator  # of one network a `torch.Generator`
         self.allowed = hyper.allowed.to(regressions.residual.dtype)
         own, num_targets = regressions.own, len(regressions.targets)
         shared = torch.ones(num_targets, dtype=torch.bool, device=self.allowed.device)

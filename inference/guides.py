@@ -260,7 +260,7 @@ class Blocked(GuideFactory):
 
 
 Ascent = Callable[[Any, ExpressionData | None, Run, int], tuple[Collector, History]]
-ASCENTS: dict[type[Model], Ascent] = {FactorModel: ascend}
+ASCENTS: dict[type, Ascent] = {FactorModel: ascend}
 """Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""
 
 GUIDES = (MapEstimate, MeanField, LowRank, Blocked)

@@ -20,7 +20,7 @@ from .moments import Collector
 from .posterior import Posterior
 from .runs.history import History
 from .runs.machinery import along_bases
-from .samplers import Gibbs, Sampler, sites_of
+from .samplers import Gibbs, sites_of
 from .storage import describe
 from .streams import Streams
 
@@ -264,7 +264,7 @@ class ManyCollector(Collector):
             yield part
 
 
-KERNELS: dict[type[LinearNetwork], type[ManyKernel]] = {LinearNetwork: ManyKernel}
+KERNELS: dict[type, type[ManyKernel]] = {LinearNetwork: ManyKernel}
 """Chains of several networks side by side, by their class."""
-SAMPLES: dict[type[Sampler], Callable[..., list[Posterior]]] = {Gibbs: _sample}
+SAMPLES: dict[type, Callable[..., list[Posterior]]] = {Gibbs: _sample}
 """What fits a block of models at once, by class of engine."""

@@ -127,8 +127,8 @@ def sample_network(
     return collector, History.every_step(reason, np.stack(record, axis=1), time.monotonic() - started)
 
 
-Kernels = dict[type[EdgePrior], type[GibbsKernel]]
-KERNELS: dict[type[Model], Kernels] = {
+Kernels = dict[type, type[GibbsKernel]]
+KERNELS: dict[type, Kernels] = {
     RegressionNetwork: {EdgePrior: GibbsKernel, Collaborative: FilterKernel},
     Symphony: {EdgePrior: EvidenceKernel},
 }
@@ -145,7 +145,7 @@ def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
 
 
 Sample = Callable[[Any, ExpressionData | None, Run, Chains], tuple[Collector, History]]
-CHAINS: dict[type[Model], Sample] = {RegressionNetwork: sample_network, FactorModel: factor_gibbs.sample}
+CHAINS: dict[type, Sample] = {RegressionNetwork: sample_network, FactorModel: factor_gibbs.sample}
 """What draws the chains of `Gibbs`, by class of model; a row for another model makes `Gibbs` an engine of it."""
 
 

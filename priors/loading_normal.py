@@ -40,6 +40,10 @@ class NormalLoading(LoadingPrior):
     def learns_scale(self) -> bool:
         return bool(self.fixed_scale.isnan())
 
+    @property
+    def rotates_freely(self) -> bool:
+        return not self.learns_scale and not self.sources
+
     def family_dims(self) -> dict[str, tuple[str, ...]]:
         return {"delta": ("factor", "view")} if self.learns_scale else {}
 

@@ -53,6 +53,11 @@ class LoadingPrior(EdgePrior):
     num_views: int
 
     @property
+    def rotates_freely(self) -> bool:
+        """Whether it cannot tell a rotation of the factors: all loadings alike."""
+        return False
+
+    @property
     def one_hot(self) -> Tensor:
         """``(gene, view)`` indicator of each gene's view."""
         return torch.nn.functional.one_hot(self.view, self.num_views).to(self.probability.dtype)

@@ -20,7 +20,7 @@ from .base import Guide
 DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
 
 Align = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-ALIGNERS: dict[type[Model], Callable[[Any, Tensor], Align]] = {FactorModel: Aligner}
+ALIGNERS: dict[type, Callable[[Any, Tensor], Align]] = {FactorModel: Aligner}
 """What lays draws on a first one before they are averaged, by class of model: where signs, places and rotations of the
 rows of W are arbitrary."""
 
