@@ -209,7 +209,6 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
         meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
-        model: Any = posterior.model  # of programs, by their bound
         return Check("ELBO settled", moved, tolerance(model), good, meaning)
     if "restart_objective" in posterior.attributes:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
