@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from ..inference import Blocked, MapEstimate, Posterior, fit
-from ..inference.bagging import Bagging
+from ..inference.engines.bagging import Bagging
 from ..models import ExpressionData, LinearNetwork
 from ..models.data.checks import some
 from ..priors import HardMask, Laplace, Normal, PriorNetwork

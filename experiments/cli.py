@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .ablate_command import ablate_command
-from .course_commands import course_command, influence_command
-from .infer_command import infer_command
-from .screen_command import screen_command
-from .simulate_commands import simulate_app
-from .terminal import read_edges, say, write_table
-from .train_command import train_command
+from .commands.ablate_command import ablate_command
+from .commands.course_commands import course_command, influence_command
+from .commands.infer_command import infer_command
+from .commands.screen_command import screen_command
+from .commands.simulate_commands import simulate_app
+from .commands.terminal import read_edges, say, write_table
+from .commands.train_command import train_command
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -63,7 +63,7 @@ def predict(
     """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
     settled, control)."""
     from ..inference import Posterior
-    from .options import parse_levels
+    from .commands.options import parse_levels
 
     if all_knockouts == bool(knockout or knockdown or overexpress or inputs):
         raise ValueError(
@@ -135,7 +135,7 @@ def score(
 ) -> None:
     """Score an edge table against a known network; universe TFs x targets of EDGES without self-pairs, what of TRUTH
     lies outside is counted."""
-    from .readers import read_names
+    from .files.readers import read_names
     from .scores import score_edges
 
     result = score_edges(

@@ -1,23 +1,23 @@
 """Inference: what we believe after the data, and whether we can trust it."""
 
-from .alternating import AlternatingSolution, Penalties, alternate
-from .alternating_refine import refine
+from .alternating.refine import refine
+from .alternating.solution import AlternatingSolution, Penalties, alternate
 from .amortised import Amortised, train
 from .answers.flux import flux_table
-from .bagging import Bagging
-from .block_descent import BlockDescent
-from .callbacks import Checkpoint, Progress, load_checkpoint
+from .draws.moments import EdgeMoments
+from .engines.bagging import Bagging
+from .engines.block_descent import BlockDescent
+from .engines.gibbs import NUTS, Gibbs
 from .fit import default_guide, fit
-from .gibbs import GibbsKernel
-from .guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
+from .gibbs.kernel import GibbsKernel
 from .many import fit_many
-from .moments import EdgeMoments
+from .neural_ode.pruned import Pruned
 from .num_factors import number_of_factors
 from .posterior import EDGE_COLUMNS, Posterior
-from .pruned import Pruned
-from .samplers import NUTS, Gibbs
-from .stopping import NeverStop, RelativeImprovement
-from .svi import Adam, History
+from .runs.callbacks import Checkpoint, Progress, load_checkpoint
+from .variational.guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
+from .variational.stopping import NeverStop, RelativeImprovement
+from .variational.svi import Adam, History
 
 SAMPLERS = (Gibbs, NUTS, BlockDescent, Bagging)
 

@@ -42,12 +42,12 @@ from ..priors import (
     SpikeSlabLoading,
 )
 from .amortised.guide import Amortised
-from .bagging import Bagging
-from .block_descent import BlockDescent
+from .engines.bagging import Bagging
 from .engines.base import Engine
-from .guides import Blocked, GuideFactory, LowRank, MapEstimate, MeanField
-from .pruned import Pruned
-from .samplers import NUTS, Gibbs, Sampler
+from .engines.block_descent import BlockDescent
+from .engines.gibbs import NUTS, Gibbs, Sampler
+from .neural_ode.pruned import Pruned
+from .variational.guides import Blocked, GuideFactory, LowRank, MapEstimate, MeanField
 
 DENSITY = (NUTS, MapEstimate, MeanField, LowRank)
 """Engines that need a density and its gradient, and nothing else of the model."""

@@ -21,10 +21,10 @@ from .answers.registry import answers_of
 from .choice import engine_of
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
-from .elbo import by_restart, log_joint
-from .layout import has_edges, is_edge_site, padded
-from .moments import EdgeMoments, aligned
+from .draws.layout import has_edges, is_edge_site, padded
+from .draws.moments import EdgeMoments, aligned
 from .storage import package_version
+from .variational.elbo import by_restart, log_joint
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
 NUM_EDGES = 500  # then only the most probable edges

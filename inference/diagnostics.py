@@ -17,9 +17,9 @@ from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .datatree import is_sampler, log_joint_of
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
-from .factor_blocked import tolerance
-from .layout import has_edges, is_edge_site
-from .moments import aligned
+from .draws.layout import has_edges, is_edge_site
+from .draws.moments import aligned
+from .factors.blocked import tolerance
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws

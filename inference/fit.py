@@ -9,17 +9,17 @@ import pyro
 import torch
 
 from ..models import ExpressionData, Model
-from .callbacks import Callback
 from .choice import check_pair, default_guide, earns_badge
-from .guides import GuideFactory
+from .engines.gibbs import Sampler
 from .posterior import Posterior
+from .runs.callbacks import Callback
 from .runs.fingerprint import check_same, fingerprint_of
 from .runs.history import History
 from .runs.run import Run
 from .runs.steps import closing
-from .samplers import Sampler
-from .stopping import RelativeImprovement, StoppingRule
 from .variational.adam import Adam
+from .variational.guides import GuideFactory
+from .variational.stopping import RelativeImprovement, StoppingRule
 
 
 def fit(

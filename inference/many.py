@@ -13,16 +13,16 @@ from torch import Tensor
 
 from ..models import LinearNetwork
 from .choice import earns_badge
-from .gibbs import RegressionKernel
-from .gibbs_hyper import EdgeClasses, HyperUpdates, State, slab_scale, truncated_normal
-from .gibbs_regressions import Regressions
-from .moments import Collector
+from .draws.moments import Collector
+from .engines.gibbs import Gibbs, sites_of
+from .gibbs.hyper import EdgeClasses, HyperUpdates, State, slab_scale, truncated_normal
+from .gibbs.kernel import RegressionKernel
+from .gibbs.regressions import Regressions
+from .gibbs.streams import Streams
 from .posterior import Posterior
 from .runs.history import History
 from .runs.machinery import along_bases
-from .samplers import Gibbs, sites_of
 from .storage import describe
-from .streams import Streams
 
 WEIGHTS_AT_ONCE = 400_000  # weights of all chains of the fits that run together: beyond it the state leaves the cache
 

@@ -8,7 +8,7 @@ import pandas as pd
 from ..models import ExpressionData, FactorModel
 from .answers.cells import log_density
 from .fit import fit
-from .guides import Blocked
+from .variational.guides import Blocked
 
 
 def number_of_factors(

@@ -15,10 +15,10 @@ from .answers.base import Intervention, Request
 from .answers.registry import answers_of
 from .answers.results import Course
 from .draws.intervals import LEVEL, check_draws, check_level, interval
+from .draws.layout import has_edges
+from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
-from .layout import has_edges
-from .moments import Collector, EdgeMoments
-from .svi import History
+from .variational.svi import History
 
 if TYPE_CHECKING:
     import xarray

@@ -13,9 +13,9 @@ from scipy import stats
 from torch import Tensor
 
 from ..models import ExpressionData, GramStatistics, LinearNetwork
+from .engines.gibbs import Sampler
 from .fit import fit
-from .guides import GuideFactory
-from .samplers import Sampler
+from .variational.guides import GuideFactory
 
 COVERAGE_LEVEL = 0.9
 WEIGHTS = 4  # elements followed of a site the size of the network, spread evenly over the edges that may exist

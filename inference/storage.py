@@ -20,8 +20,8 @@ from torch import nn
 from ..models import MODELS, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
 from .draws.fitted import PosteriorLike
-from .moments import EdgeMoments
-from .svi import History
+from .draws.moments import EdgeMoments
+from .variational.svi import History
 
 FORMAT = "pyrogrn-posterior"
 VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes

@@ -28,8 +28,8 @@ from pyrogrn.experiments.figures import (
     predictive_check,
     reliability_diagram,
 )
+from pyrogrn.experiments.files.simulation import write_simulation
 from pyrogrn.experiments.scores import expected_calibration_error
-from pyrogrn.experiments.simulation import write_simulation
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests
 folder = Path(tempfile.mkdtemp())

@@ -31,8 +31,8 @@ import pyrogrn
 from matplotlib.figure import Figure
 from pyrogrn import Blocked, Gibbs, MapEstimate, MeanField, fit
 from pyrogrn.experiments.figures.programs import loading_forest, variance_explained
-from pyrogrn.experiments.program_report import write_program_report
-from pyrogrn.experiments.program_tables import ProgramTables
+from pyrogrn.experiments.report.program_tables import ProgramTables
+from pyrogrn.experiments.report.programs import write_program_report
 from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi, simulate_ppca
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading

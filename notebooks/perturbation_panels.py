@@ -41,7 +41,7 @@ from pyrogrn import (
 from pyrogrn.experiments.baselines import Correlation
 from pyrogrn.experiments.figures import network_picture
 from pyrogrn.experiments.figures.panels import plot_flux, plot_unseen
-from pyrogrn.experiments.readers import read_expression
+from pyrogrn.experiments.files.readers import read_expression
 from pyrogrn.models.knockdown_response import Responses, predict_knockdowns
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests

@@ -48,8 +48,8 @@ from pyrogrn import (
 from pyrogrn.experiments.ablation import Change, Effort, standard_changes
 from pyrogrn.experiments.ablation.figures import damage_curves, source_effects
 from pyrogrn.experiments.benchmarks.evidence import SCORES, edge_scores, linear_prior, simulated
+from pyrogrn.experiments.files.stored import read_stored
 from pyrogrn.experiments.scores import average_precision
-from pyrogrn.experiments.stored import read_stored
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()  # of this notebook

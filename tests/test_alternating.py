@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference.alternating import Penalties, alternate, orthogonality_gradient
-from pyrogrn.inference.alternating_refine import refine
-from pyrogrn.inference.alternating_solver import PanelRidge, StackedPanels, choose_ridge
+from pyrogrn.inference.alternating.refine import refine
+from pyrogrn.inference.alternating.solution import Penalties, alternate, orthogonality_gradient
+from pyrogrn.inference.alternating.solver import PanelRidge, StackedPanels, choose_ridge
 from pyrogrn.models.data.panel import Panel, panels_of
 from pyrogrn.models.simulators.panel import simulate_panel
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyrogrn.experiments.benchmarks import cellbox as benchmark
 from pyrogrn.inference import Adam, MapEstimate, MeanField, NeverStop, fit
-from pyrogrn.inference.elbo import log_joint
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.cellbox import UNSETTLED, CellBox, perron_root
 from pyrogrn.models.dynamics import Dynamics

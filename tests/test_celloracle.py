@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyrogrn.experiments.celloracle import celloracle, cells_of, links, simulate_shift
 from pyrogrn.inference import fit
-from pyrogrn.inference.bagging import Bagging
+from pyrogrn.inference.engines.bagging import Bagging
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Normal, PriorNetwork

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.experiments.chunked import chunked_statistics, part_statistics
-from pyrogrn.experiments.readers import read_expression
+from pyrogrn.experiments.files.chunked import chunked_statistics, part_statistics
+from pyrogrn.experiments.files.readers import read_expression
 
 distributed = pytest.importorskip("distributed", reason="Dask is the extra `cluster`")
 pytestmark = [

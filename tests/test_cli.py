@@ -25,7 +25,7 @@ QUICK = ["--set", "guide.num_warmup=30", "--steps", "30", "--restarts", "2"]
 def simulated(tmp_path_factory):
     """Files of a small simulation."""
     folder = tmp_path_factory.mktemp("simulated")
-    from pyrogrn.experiments.simulation import write_simulation
+    from pyrogrn.experiments.files.simulation import write_simulation
     from pyrogrn.models.simulators import simulate_linear
 
     simulation = simulate_linear(num_genes=20, num_tfs=5, num_cells=200, num_perturbed=2, edge_probability=0.25, seed=1)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from pyrogrn.experiments.ablate_command import ablate_command, numbers, whole_numbers
 from pyrogrn.experiments.ablation import AblationResult
+from pyrogrn.experiments.commands.ablate_command import ablate_command, numbers, whole_numbers
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import PriorNetwork
 

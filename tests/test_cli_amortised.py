@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from command_line import call
+from pyrogrn.experiments.files.simulation import write_simulation
 from pyrogrn.experiments.methods import AMORTISED, methods
-from pyrogrn.experiments.simulation import write_simulation
 from pyrogrn.inference import EDGE_COLUMNS, amortised
 from pyrogrn.inference.amortised import FAMILIES, KINDS, Family, load_weights, training
 from pyrogrn.models.simulators import simulate_linear

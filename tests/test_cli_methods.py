@@ -11,9 +11,9 @@ import pyrogrn
 import pytest
 import torch
 from command_line import call
-from pyrogrn.experiments.method_options import MODEL_OPTIONS, check_settings
+from pyrogrn.experiments.commands.method_options import MODEL_OPTIONS, check_settings
+from pyrogrn.experiments.commands.options import EDGE_PRIOR_NAMES
 from pyrogrn.experiments.methods import methods
-from pyrogrn.experiments.options import EDGE_PRIOR_NAMES
 from pyrogrn.inference import (
     GUIDES,
     NUTS,
@@ -27,9 +27,9 @@ from pyrogrn.inference import (
     MeanField,
     Pruned,
     fit,
-    samplers,
 )
 from pyrogrn.inference.diagnostics import verdict
+from pyrogrn.inference.engines import gibbs as samplers
 from pyrogrn.models import PMFGRN, LinearNetwork, NetREXCF, Symphony
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import EDGE_PRIORS, HardMask, Normal, PriorNetwork

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import call
+from pyrogrn.experiments.commands.options import make_loading_prior, parse_likelihoods, read_gene_sets
 from pyrogrn.experiments.methods import methods
-from pyrogrn.experiments.options import make_loading_prior, parse_likelihoods, read_gene_sets
 from pyrogrn.priors import EDGE_PRIORS, LOADING_PRIORS, SpikeSlabLoading, write_gmt
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyrogrn.experiments.benchmarks.collaborative import simulate_modules
 from pyrogrn.inference import Blocked, MeanField, fit
-from pyrogrn.inference.elbo import log_joint
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import LinearNetwork
 from pyrogrn.priors import Collaborative, HardMask, Hyper, Normal, PriorNetwork, SpikeSlab
 from sklearn.metrics import roc_auc_score

@@ -25,8 +25,8 @@ from pyrogrn.inference import (
     default_guide,
     fit,
 )
-from pyrogrn.inference.elbo import elbo, log_joint
-from pyrogrn.inference.samplers import Sampler
+from pyrogrn.inference.engines.gibbs import Sampler
+from pyrogrn.inference.variational.elbo import elbo, log_joint
 from pyrogrn.models import (
     MODELS,
     PMFGRN,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from pyrogrn.experiments.readers import combined
+from pyrogrn.experiments.files.readers import combined
 from pyrogrn.models import ExpressionData, GramStatistics
 from pyrogrn.models.data.covariates import encode_covariates
 
@@ -289,7 +289,7 @@ def test_bad_modalities(views):
 
 
 def test_h5mu_without_mudata_says_how_to_install_it(tmp_path, monkeypatch):
-    from pyrogrn.experiments.readers import read_expression
+    from pyrogrn.experiments.files.readers import read_expression
 
     monkeypatch.setitem(sys.modules, "mudata", None)
     path = tmp_path / "a.h5mu"

@@ -9,9 +9,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
-from pyrogrn.inference import NUTS, Blocked, Gibbs, LowRank, MapEstimate, MeanField, fit, moments
+from pyrogrn.inference import NUTS, Blocked, Gibbs, LowRank, MapEstimate, MeanField, fit
 from pyrogrn.inference import datatree as D
 from pyrogrn.inference.answers.cells import predict_cells, squared_residuals
+from pyrogrn.inference.draws import moments
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Laplace, Normal, PriorNetwork, SpikeSlab

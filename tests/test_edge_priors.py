@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyrogrn.inference import MapEstimate, NeverStop, fit
-from pyrogrn.inference.svi import Adam
+from pyrogrn.inference.variational.svi import Adam
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import (

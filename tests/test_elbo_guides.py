@@ -21,8 +21,8 @@ from pyrogrn.inference import (
     RelativeImprovement,
     fit,
 )
-from pyrogrn.inference.elbo import elbo, log_joint, sum_sites
-from pyrogrn.inference.svi import compiled_elbo
+from pyrogrn.inference.variational.elbo import elbo, log_joint, sum_sites
+from pyrogrn.inference.variational.svi import compiled_elbo
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Laplace, Normal, PriorNetwork, SpikeSlab
 

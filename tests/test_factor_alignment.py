@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference.factor_alignment import Aligner, matching, procrustes, rotates_freely, standard
-from pyrogrn.inference.factor_start import varimax
+from pyrogrn.inference.factors.alignment import Aligner, matching, procrustes, rotates_freely, standard
+from pyrogrn.inference.factors.start import varimax
 from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.inference import Blocked, Gibbs, fit
-from pyrogrn.inference.factor_alignment import Aligner
-from pyrogrn.inference.factor_blocked import draw_state
-from pyrogrn.inference.factor_cells import CellRound
-from pyrogrn.inference.factor_start import start
-from pyrogrn.inference.factor_sweep import GramRound
+from pyrogrn.inference.factors.alignment import Aligner
+from pyrogrn.inference.factors.blocked import draw_state
+from pyrogrn.inference.factors.cells import CellRound
+from pyrogrn.inference.factors.start import start
+from pyrogrn.inference.factors.sweep import GramRound
 from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take

@@ -16,10 +16,10 @@ from pyrogrn.inference import (
     MeanField,
     Posterior,
     default_guide,
-    factor_gibbs,
     fit,
     load_checkpoint,
 )
+from pyrogrn.inference.factors import gibbs as factor_gibbs
 from pyrogrn.inference.sbc import _pit, _verdict
 from pyrogrn.models import PPCA, ExpressionData, FactorStatistics, LinearNetwork, MuVI
 from pyrogrn.models.simulators import simulate_muvi

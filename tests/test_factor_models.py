@@ -7,7 +7,7 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyrogrn.inference.elbo import log_joint
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import PPCA, ExpressionData, FactorStatistics, MuVI
 from pyrogrn.models.factor import INTERCEPT_SCALE
 from pyrogrn.models.simulators import simulate_muvi, simulate_ppca

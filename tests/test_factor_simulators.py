@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.experiments.readers import read_expression
-from pyrogrn.experiments.simulation import write_factor_simulation
+from pyrogrn.experiments.files.readers import read_expression
+from pyrogrn.experiments.files.simulation import write_factor_simulation
 from pyrogrn.models.simulators import simulate_muvi, simulate_ppca
 from pyrogrn.priors import read_gmt
 from scipy import stats

@@ -8,9 +8,9 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from pyrogrn.inference import factor_sweep
-from pyrogrn.inference.factor_start import start
-from pyrogrn.inference.factor_sweep import FactorState, GramRound, Moments, move_scale, wishart
+from pyrogrn.inference.factors import sweep as factor_sweep
+from pyrogrn.inference.factors.start import start
+from pyrogrn.inference.factors.sweep import FactorState, GramRound, Moments, move_scale, wishart
 from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take

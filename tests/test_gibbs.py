@@ -11,10 +11,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, fit, gibbs, gibbs_sweep
-from pyrogrn.inference.gibbs_hyper import truncated_normal
-from pyrogrn.inference.gibbs_sweep import EdgeGroup
-from pyrogrn.inference.samplers import sites_of
+from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, fit
+from pyrogrn.inference.engines.gibbs import sites_of
+from pyrogrn.inference.gibbs import kernel as gibbs
+from pyrogrn.inference.gibbs import sweep as gibbs_sweep
+from pyrogrn.inference.gibbs.hyper import truncated_normal
+from pyrogrn.inference.gibbs.sweep import EdgeGroup
 from pyrogrn.inference.sbc import UnitStatistics
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -523,7 +525,7 @@ def test_joint_draws_stay_joint_when_large_sites_are_thinned(share, tiny_data, m
     model = LinearNetwork.from_data(tiny_data)
     guide = Gibbs(num_chains=2, num_warmup=2, num_samples=23)
     whole = fit(model, guide=guide).draws
-    monkeypatch.setattr("pyrogrn.inference.moments.DRAW_BUDGET", 2 * 23 * 4 * 2 * 21 / share)
+    monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 2 * 23 * 4 * 2 * 21 / share)
     thinned = fit(model, guide=guide)
     assert (thinned.draws["W"].shape[1] < 23) == (share > 1)
     assert thinned.draws["edge_logit"].shape[1] == 23

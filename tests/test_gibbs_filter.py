@@ -8,9 +8,9 @@ import torch
 from pyrogrn.experiments.benchmarks.collaborative import simulate_modules
 from pyrogrn.experiments.methods import methods
 from pyrogrn.inference import Blocked, Gibbs, MeanField, calibration, default_guide, fit
-from pyrogrn.inference.gibbs_collapsed import MixtureDensity
-from pyrogrn.inference.gibbs_filter import SURE, FilterKernel, collapsed, of_rows
-from pyrogrn.inference.samplers import kernel_of
+from pyrogrn.inference.engines.gibbs import kernel_of
+from pyrogrn.inference.gibbs.collapsed import MixtureDensity
+from pyrogrn.inference.gibbs.filter import SURE, FilterKernel, collapsed, of_rows
 from pyrogrn.inference.sbc import LinearDesign
 from pyrogrn.models import LinearNetwork
 from pyrogrn.priors import Collaborative, HardMask, Hyper, SpikeSlab

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.experiments.figures import out_degrees
-from pyrogrn.inference.degrees import coregulation, degree_table, network_summary
-from pyrogrn.inference.influence import Forward, Influence, gene_influence, influence_table, senders
+from pyrogrn.inference.neural_ode.degrees import coregulation, degree_table, network_summary
+from pyrogrn.inference.neural_ode.influence import Forward, Influence, gene_influence, influence_table, senders
 from pyrogrn.models.ode_solvers import Dopri5, RungeKutta, simulate
 from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters, activations
 from pyrogrn.models.phoenix_network import effect_matrix

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyrogrn.inference import Gibbs, fit, fit_many
 from pyrogrn.inference import many as many_module
-from pyrogrn.inference.streams import Streams, normal, standard_gamma, uniform
+from pyrogrn.inference.gibbs.streams import Streams, normal, standard_gamma, uniform
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Normal, PriorNetwork, SpikeSlab
@@ -94,7 +94,7 @@ def test_does_not_depend_on_the_company(monkeypatch):
 def test_thinned_draws_are_a_subset(monkeypatch):
     models = [model.double() for model in cases()["data"]]
     full = fit_many(models, guide=GUIDE)
-    monkeypatch.setattr("pyrogrn.inference.moments.DRAW_BUDGET", 3 * 2 * 6 * (2 * 3 * 7 * 4) / 2.5)
+    monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 3 * 2 * 6 * (2 * 3 * 7 * 4) / 2.5)
     for a, b in zip(full, fit_many(models, guide=GUIDE), strict=True):
         assert 1 < b.attributes["thin"] < 6
         np.testing.assert_array_equal(a.draws["W"][:, :: b.attributes["thin"]], b.draws["W"])

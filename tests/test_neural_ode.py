@@ -4,10 +4,10 @@ order where the solution blows up."""
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference.callbacks import Checkpoint, load_checkpoint
 from pyrogrn.inference.neural_ode import LearningRate
 from pyrogrn.inference.neural_ode import train as train_network
 from pyrogrn.inference.pruning import CNODE, DASH, IMP, HardConcrete, PathReg, Schedule
+from pyrogrn.inference.runs.callbacks import Checkpoint, load_checkpoint
 from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.ode_solvers import Dopri5, RungeKutta
 from pyrogrn.models.phoenix_layers import BlowUp

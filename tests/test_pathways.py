@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.inference.pathways import PATHWAY_COLUMNS, pathway_influence
+from pyrogrn.inference.neural_ode.pathways import PATHWAY_COLUMNS, pathway_influence
 from scipy import stats
 
 SCORES = pd.Series([5.0, 3.0, 2.0, 0.5, 0.25, 0.0], index=list("ABCDEF"))

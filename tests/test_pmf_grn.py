@@ -14,7 +14,7 @@ from pyrogrn.inference import Blocked, MapEstimate, MeanField, Posterior, fit
 from pyrogrn.inference.calibration import expected_calibration_error, log_score
 from pyrogrn.inference.datatree import to_datatree
 from pyrogrn.inference.diagnostics import diagnose
-from pyrogrn.inference.elbo import log_joint
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import PMFGRN, ExpressionData, LinearNetwork
 from pyrogrn.models.pmf_grn import KINDS, UNIT, NumberedCells
 from pyrogrn.models.simulators import simulate_linear

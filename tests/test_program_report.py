@@ -9,8 +9,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from pyrogrn.experiments.figures import programs as program_figures
-from pyrogrn.experiments.program_report import write_program_report
-from pyrogrn.experiments.program_tables import ProgramTables
+from pyrogrn.experiments.report.program_tables import ProgramTables
+from pyrogrn.experiments.report.programs import write_program_report
 from pyrogrn.inference import History
 from pyrogrn.models import MuVI
 from pyrogrn.models.simulators import simulate_muvi

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.inference import BlockDescent, MapEstimate, NeverStop, fit
-from pyrogrn.inference.elbo import log_joint
-from pyrogrn.inference.svi import Adam
+from pyrogrn.inference.variational.elbo import log_joint
+from pyrogrn.inference.variational.svi import Adam
 from pyrogrn.models import ExpressionData, LinearNetwork, NetREXCF
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import ElasticNet, HardMask, Laplace, PriorNetwork

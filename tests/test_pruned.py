@@ -10,11 +10,11 @@ import torch
 from pyro import poutine
 from pyrogrn.inference import Checkpoint, Posterior, Pruned, default_guide, fit, load_checkpoint
 from pyrogrn.inference.answers.cells import predict_cells
-from pyrogrn.inference.elbo import log_joint
 from pyrogrn.inference.neural_ode import Trained, TrainingHistory, train
-from pyrogrn.inference.pruned import _Report
+from pyrogrn.inference.neural_ode.pruned import _Report
+from pyrogrn.inference.neural_ode.surviving import SurvivingWeights, weight_draws
 from pyrogrn.inference.runs.run import Run
-from pyrogrn.inference.surviving import SurvivingWeights, weight_draws
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import Phoenix
 from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters
 from pyrogrn.models.phoenix_network import WEIGHTS, PhoenixNetwork

@@ -13,9 +13,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 import zarr
-from pyrogrn.experiments import stored as stored_module
-from pyrogrn.experiments.readers import StackedRows, read_expression, read_names
-from pyrogrn.experiments.stored import RowsOnDisk
+from pyrogrn.experiments.files import stored as stored_module
+from pyrogrn.experiments.files.readers import StackedRows, read_expression, read_names
+from pyrogrn.experiments.files.stored import RowsOnDisk
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TFS = ["SOX2", "GATA1"]
@@ -611,7 +611,7 @@ def test_genes_that_are_all_missing(frame, tmp_path):
 
 def test_h5mu(frame, tmp_path):
     pytest.importorskip("mudata", reason="the extra `multi` is not installed")
-    from pyrogrn.experiments.stored import using_mudata
+    from pyrogrn.experiments.files.stored import using_mudata
 
     path = tmp_path / "cells.h5mu"
     with using_mudata() as mudata:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pyrogrn.experiments import figures
 from pyrogrn.experiments.figures.layout import layout
 from pyrogrn.experiments.report import out_degrees, write_report
-from pyrogrn.experiments.report_page import Cell, picture, table
+from pyrogrn.experiments.report.page import Cell, picture, table
 from pyrogrn.inference import Gibbs, History, MapEstimate, MeanField, fit
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -199,7 +199,7 @@ def test_user_text_is_escaped(tmp_path):
 def test_report_is_written_whole_or_not_at_all(posterior, tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("the old one")
-    monkeypatch.setattr("pyrogrn.experiments.report.page", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("pyrogrn.experiments.report.networks.page", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_report(posterior, path, diagnostics=None, alignment={}, command="x")
     assert path.read_text() == "the old one"

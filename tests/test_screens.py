@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.experiments.readers import read_expression
+from pyrogrn.experiments.files.readers import read_expression
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import PriorNetwork, screens

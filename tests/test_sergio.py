@@ -10,8 +10,8 @@ import pandas as pd
 import pyro
 import pytest
 import torch
-from pyrogrn.experiments.readers import read_expression, read_names
-from pyrogrn.experiments.simulation import write_sergio_simulation
+from pyrogrn.experiments.files.readers import read_expression, read_names
+from pyrogrn.experiments.files.simulation import write_sergio_simulation
 from pyrogrn.models.simulators import (
     ChemicalLangevin,
     Kinetics,

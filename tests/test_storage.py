@@ -11,7 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from pyrogrn.inference import Gibbs, MapEstimate, MeanField, Posterior, fit, storage
-from pyrogrn.inference.elbo import log_joint
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Laplace, PriorNetwork, SpikeSlab

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pyro import poutine
 from pyrogrn.inference import Blocked, Gibbs, MeanField, Posterior, default_guide, fit
-from pyrogrn.inference.elbo import log_joint
-from pyrogrn.inference.gibbs_evidence import EvidenceKernel, lists_given, scores_given
+from pyrogrn.inference.gibbs.evidence import EvidenceKernel, lists_given, scores_given
+from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import LinearNetwork, Symphony
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, LogitNormal, Normal, PriorNetwork, SpikeSlab, read_scores

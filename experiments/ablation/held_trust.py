@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...inference import Gibbs, GibbsKernel, History, Posterior
 from ...inference.choice import earns_badge
-from ...inference.gibbs_hyper import HyperUpdates, State
-from ...inference.moments import Collector
-from ...inference.samplers import sites_of
+from ...inference.draws.moments import Collector
+from ...inference.engines.gibbs import sites_of
+from ...inference.gibbs.hyper import HyperUpdates, State
 from ...models import RegressionNetwork
 
 

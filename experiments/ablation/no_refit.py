@@ -14,7 +14,7 @@ from torch import Tensor
 from ...inference import Posterior
 from ...inference.datatree import to_datatree
 from ...inference.draws.intervals import thin_of
-from ...inference.moments import aligned
+from ...inference.draws.moments import aligned
 
 GOOD_KHAT = 0.7  # above it the weights do not carry the target's answer (Vehtari et al. 2024)
 

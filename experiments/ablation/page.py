@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..report_page import badge, glossary, listing, page, paragraph, picture, section, table, tiles
-from ..report_parts import count, records
+from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table, tiles
+from ..report.parts import count, records
 from . import figures
 from .measures import MEASURES
 from .result import AblationResult

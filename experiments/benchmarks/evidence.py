@@ -24,7 +24,7 @@ from ...models import ExpressionData, LinearNetwork, Symphony
 from ...models.simulators import simulate_linear, simulate_panel
 from ...priors import PriorNetwork
 from ...priors.screens import ScreenEffects, screen_effects, screen_to_network
-from ..readers import read_expression
+from ..files.readers import read_expression
 from ..scores import average_precision
 from ..tasks import truth_matrix
 from .results import Results, mean_se

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from ...inference import Gibbs, fit
-from ...inference.alternating import Penalties, alternate
+from ...inference.alternating.solution import Penalties, alternate
 from ...inference.calibration import expected_calibration_error
 from ...models import ExpressionData, FactorBox, LinearNetwork
 from ...models.data.panel import Panel, panels_of

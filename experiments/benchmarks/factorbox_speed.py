@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
-from ...inference.alternating import Penalties, alternate
+from ...inference.alternating.solution import Penalties, alternate
 from ...models.data.panel import Panel
 from .results import Results
 from .speed import PeakMemory

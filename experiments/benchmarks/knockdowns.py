@@ -24,7 +24,7 @@ from ...models.dynamics import ENVELOPES, Dynamics
 from ...models.factorbox import System
 from ...models.knockdown_response import Responses, predict_knockdowns
 from ...models.settle import SETTLED, settle
-from ..readers import read_expression, read_names
+from ..files.readers import read_expression, read_names
 from .results import Results
 
 LINES = ("A375", "A549", "HA1E", "HT29", "MCF7")

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...inference.neural_ode import Trained, train
+from ...inference.neural_ode.training import Trained, train
 from ...inference.pruning import (
     CNODE,
     DASH,

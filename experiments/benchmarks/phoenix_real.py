@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...inference.degrees import network_summary
-from ...inference.influence import gene_influence, influence_table
-from ...inference.neural_ode import Trained, train
-from ...inference.pathways import pathway_influence
+from ...inference.neural_ode.degrees import network_summary
+from ...inference.neural_ode.influence import gene_influence, influence_table
+from ...inference.neural_ode.pathways import pathway_influence
+from ...inference.neural_ode.training import Trained, train
 from ...inference.pruning import DASH, IMP, BioPruning, NoPruning, PathReg, Schedule, Sparsifier
 from ...models.data.transitions import Transitions
 from ...models.phoenix_layers import BlowUp

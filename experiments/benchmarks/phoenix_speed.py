@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint, odeint_adjoint
 
-from ...inference.neural_ode import train
+from ...inference.neural_ode.training import train
 from ...models.data.transitions import Transitions
 from ...models.phoenix_layers import derivative
 from ...models.phoenix_network import PhoenixNetwork

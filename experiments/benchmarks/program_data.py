@@ -17,11 +17,11 @@ import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from ...inference.answers.cells import log_density
-from ...inference.factor_alignment import matching
+from ...inference.factors.alignment import matching
 from ...models import PPCA, ExpressionData, FactorModel, MuVI
 from ...models.simulators import FactorSimulation, simulate_muvi
 from ...priors import HorseshoeLoading, LoadingPrior, NormalLoading, SpikeSlabLoading, read_gmt
-from ..readers import read_expression
+from ..files.readers import read_expression
 from ..tasks import sergio_task
 from .programs import Table, blocked
 from .results import Results

@@ -23,8 +23,8 @@ from ...inference import Gibbs, fit
 from ...inference.many import fit_many
 from ...models import GramStatistics, LinearNetwork
 from ...models.simulators import simulate_linear
-from ..chunked import chunked_statistics
-from ..readers import read_expression
+from ..files.chunked import chunked_statistics
+from ..files.readers import read_expression
 from ..sweep import sweep
 from .results import Results
 

@@ -18,7 +18,7 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.optim.pytorch_optimizers import Adam as PyroAdam  # type: ignore[attr-defined]
 
 from ...inference import Adam, Gibbs, GibbsKernel, MeanField, NeverStop, fit
-from ...inference.svi import compiled_elbo
+from ...inference.variational.svi import compiled_elbo
 from ...models import ExpressionData, LinearNetwork
 from ...models.simulators import simulate_linear
 from ...priors import Normal

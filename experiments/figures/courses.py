@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from ...inference.degrees import coregulation
+from ...inference.neural_ode.degrees import coregulation
 from ..scores import balanced_accuracy
 from .style import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..gibbs import GibbsKernel
-from ..gibbs_hyper import State
-from ..gibbs_sweep import EdgePriorState, sweep
+from ..gibbs.hyper import State
+from ..gibbs.kernel import GibbsKernel
+from ..gibbs.sweep import EdgePriorState, sweep
 
 # up to here W given the graph is one joint draw; beyond, the cubes cost too much: coordinate sweeps
 JOINT_TFS = 64

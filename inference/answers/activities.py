@@ -6,7 +6,7 @@ import pandas as pd
 from ...models import PMFGRN, ExpressionData
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL, check_level, thin_of
-from ..moments import aligned
+from ..draws.moments import aligned
 from .base import COVERAGE_RANGE, Answers
 from .results import CellPredictions
 

@@ -9,7 +9,7 @@ import torch
 from ...models import CellBox, Dynamics, ExpressionData
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
-from ..moments import aligned
+from ..draws.moments import aligned
 from .base import Answers, Intervention, Request
 from .panels import context_of, no_steps
 from .results import CellPredictions, Fluctuations

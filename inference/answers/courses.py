@@ -12,7 +12,7 @@ from ...models.data.checks import some
 from ...models.data.transitions import Transitions
 from ...models.phoenix_layers import BlowUp, PhoenixParameters
 from ..draws.fitted import PosteriorLike
-from ..surviving import weight_draws
+from ..neural_ode.surviving import weight_draws
 from .base import Answers, Intervention, Request
 from .results import CellPredictions, Course
 

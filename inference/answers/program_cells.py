@@ -12,7 +12,7 @@ from ...models import LIKELIHOODS, ExpressionData, FactorModel
 from ...models.likelihoods import BERNOULLI, NEGATIVE_BINOMIAL
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
-from ..moments import aligned
+from ..draws.moments import aligned
 from .results import CellPredictions
 
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ...models import Model
-from ..moments import EdgeMoments
-from ..svi import History
+from ..variational.svi import History
+from .moments import EdgeMoments
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
 

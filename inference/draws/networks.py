@@ -3,9 +3,9 @@
 import numpy as np
 
 from ...models import Model
-from ..moments import EdgeMoments, aligned
 from .fitted import PosteriorLike
 from .intervals import thin_of
+from .moments import EdgeMoments, aligned
 
 
 def joint_networks(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:

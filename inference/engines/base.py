@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 from ...models import ExpressionData, Model
-from ..moments import Collector
+from ..draws.moments import Collector
 from ..runs.history import History
 from ..runs.run import Run
 

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..callbacks import Callback
-from ..stopping import RelativeImprovement, StoppingRule
 from ..variational.adam import Adam
+from ..variational.stopping import RelativeImprovement, StoppingRule
+from .callbacks import Callback
 from .steps import Steps, taking_steps
 
 

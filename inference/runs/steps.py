@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..callbacks import Callback, FitState, write_checkpoints
-from ..interrupts import Aborted, deferred_interrupts
+from .callbacks import Callback, FitState, write_checkpoints
+from .interrupts import Aborted, deferred_interrupts
 
 Tell = Callable[[FitState], None]
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ...models import FactorModel, Model
-from ..elbo import log_joint
-from ..factor_alignment import Aligner
-from ..layout import laid_out
-from ..moments import Collector, add_draw
+from ..draws.layout import laid_out
+from ..draws.moments import Collector, add_draw
+from ..factors.alignment import Aligner
 from ..runs.machinery import along_bases
 from .base import Guide
+from .elbo import log_joint
 
 DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
 

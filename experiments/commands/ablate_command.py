@@ -1,0 +1,214 @@
+"""The command ``pyrogrn ablate``."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # Dask is an extra
+    from distributed import Client
+
+Expression = Annotated[
+    list[Path],
+    typer.Argument(help="h5ad, zarr, or csv/tsv[.gz]; several files are several contexts, as of `infer`"),
+]
+Out = Annotated[Path, typer.Option(help="Folder for runs, tables, figures and report.html")]
+Prior = Annotated[list[str], typer.Option(help="NAME=FILE, a source of prior knowledge; repeatable")]
+Truth = Annotated[
+    Path | None,
+    typer.Option(help="Known network (source,target): scores of edges; without it bits and predictions"),
+]
+Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators; default every gene")]
+Method = Annotated[list[str] | None, typer.Option(help="A network method, or prior-only; repeatable [default: linear]")]
+Strategy = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How knowledge enters: inclusion, scale, mask, laplace, mask:laplace, ..., evidence (symphony), own; "
+        "repeatable [default: inclusion, or what the method has]"
+    ),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="sampled, or a number at which every source's trust is fixed; repeatable [default: sampled]"),
+]
+Corrupt = Annotated[str, typer.Option(help="Shares of edges moved to random places: 0.1,0.2,0.5")]
+Flip = Annotated[str, typer.Option(help="Shares of signs flipped")]
+Drop = Annotated[str, typer.Option(help="Shares of edges dropped")]
+HoldOut = Annotated[str, typer.Option(help="Shares of targets of which the sources say nothing")]
+Shuffle = Annotated[bool, typer.Option("--shuffle", help="Also sources shuffled with all degrees kept")]
+Damage = Annotated[
+    list[str] | None, typer.Option(help="Sources that are damaged, alone in the run; repeatable [default: all]")
+]
+Seeds = Annotated[str, typer.Option(help="Seeds of chains, held-out cells and damage")]
+HoldOutCells = Annotated[float, typer.Option(help="Share of cells that are predicted instead of fitted")]
+AllRegulators = Annotated[
+    bool, typer.Option("--all-regulators", help="Score also regulators without an edge in the truth")
+]
+Chains = Annotated[int, typer.Option(help="Chains of samplers, restarts of variational fits")]
+Steps = Annotated[int, typer.Option(help="Kept draws a chain; three quarters as many before them")]
+Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")]
+Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
+ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context")]
+PerturbationKey = Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene")]
+TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
+TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
+DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
+Backend = Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")]
+Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in an OUT that has runs; finished ones are not repeated")]
+
+
+def ablate_command(
+    expression: Expression,
+    out: Out,
+    prior: Prior,
+    truth: Truth = None,
+    tfs: Tfs = None,
+    method: Method = None,
+    strategy: Strategy = None,
+    trust: Trust = None,
+    corrupt: Corrupt = "",
+    flip: Flip = "",
+    drop: Drop = "",
+    hold_out: HoldOut = "",
+    shuffle: Shuffle = False,
+    damage: Damage = None,
+    seeds: Seeds = "0,1,2",
+    hold_out_cells: HoldOutCells = 0.2,
+    all_regulators: AllRegulators = False,
+    chains: Chains = 4,
+    steps: Steps = 400,
+    layer: Layer = None,
+    normalize: Normalize = "none",
+    context_key: ContextKey = None,
+    perturbation_key: PerturbationKey = None,
+    time_key: TimeKey = None,
+    trajectory_key: TrajectoryKey = None,
+    drop_constant: DropConstant = False,
+    backend: Backend = "loky",
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    resume: Resume = False,
+) -> None:
+    """Ablate sources of prior knowledge: each alone, each left out, all, none, and damaged; what each is worth in bits,
+    against a truth and in predicting cells, and at which damage it starts to hurt.
+
+    Writes OUT/rows.csv (every run), summary.csv, trust.csv, sources.csv, break_even.csv, settings.json, report.html and
+    figures as .svg; finished runs are in OUT/runs.
+    """
+    import pandas as pd
+    import torch
+
+    from ..ablation import Effort, ablate, standard_changes
+    from ..ablation.output import write_figures
+    from ..ablation.page import write_page
+    from ..files.readers import read_expression, read_names
+    from .options import read_priors
+    from .terminal import read_edges, say
+
+    torch.set_num_threads(1)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: choose another folder")
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise ValueError(f"--out {out} is not empty: pass --resume to go on there, or choose another folder")
+    if resume and not (out / "runs").is_dir():
+        raise ValueError(f"nothing to resume: {out / 'runs'} does not exist. Run without --resume")
+    if (scheduler is None) == (backend == "dask"):
+        raise ValueError("--backend dask and --scheduler ADDRESS go together: pass both or neither")
+    for option, value in {"--chains": chains, "--steps": steps, "--jobs": jobs}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{option} {value}: expected at least 1")
+    if normalize == "zscore" and hold_out_cells > 0:
+        raise ValueError(
+            "--normalize zscore would scale the cells to predict together with those fitted: leave it out (networks "
+            "standardise by themselves), or pass --hold-out-cells 0"
+        )
+    chosen_seeds = whole_numbers("--seeds", seeds)
+    levels = [level if level == "sampled" else number("--trust", level) for level in trust or ["sampled"]]
+    networks = read_priors(prior)
+    changes = standard_changes(
+        list(networks),
+        corrupt=numbers("--corrupt", corrupt),
+        flip=numbers("--flip", flip),
+        drop=numbers("--drop", drop),
+        hold_out=numbers("--hold-out", hold_out),
+        shuffle=shuffle,
+        damage_of=damage,
+    )
+    data = read_expression(
+        expression,
+        tfs=read_names(tfs) if tfs is not None else None,
+        layer=layer,
+        normalize=normalize,
+        context_key=context_key,
+        perturbation_key=perturbation_key,
+        drop_constant=drop_constant,
+        time_key=time_key,
+        trajectory_key=trajectory_key,
+    )
+    for note in data.notes:
+        say(note)
+    client = None
+    if scheduler is not None:
+        client = dask_client(scheduler)
+    result = ablate(
+        data,
+        networks,
+        truth=pd.DataFrame(read_edges(truth)) if truth is not None else None,
+        methods=method or ["linear"],
+        changes=changes,
+        strategies=strategy or None,
+        trust=levels,
+        seeds=chosen_seeds,
+        hold_out_cells=hold_out_cells,
+        within_truth=not all_regulators,
+        effort=Effort(chains, max(1, round(0.75 * steps)), steps),
+        out=out,
+        backend=backend,
+        jobs=jobs,
+        client=client,
+    )
+    for row in result.sources.to_dict("records"):
+        say(f"{row['source']}: {row['edges_used']} of {row['edges_in']} edges used, {row['only_here']} only here")
+    for note in result.notes:
+        say(f"note: {note}")
+    write_figures(result, out)
+    command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
+    write_page(result, out / "report.html", command=command, title=f"Ablation: {expression[0].name}")
+    say(f"{len(result.rows)} runs: {out}")
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """``"0.1,0.2"`` -> the numbers."""
+    return [number(option, part) for part in text.split(",") if part.strip()]
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """``"0,1,2"`` -> the numbers, at least 0."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"{option} {text}: expected whole numbers of at least 0, separated by commas")
+    return [int(part) for part in parts]
+
+
+def number(option: str, text: str) -> float:
+    """One number, or an error that names the option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{option} {text}: expected numbers, separated by commas") from None
+
+
+def dask_client(address: str) -> "Client":
+    """A client of a running scheduler; ``ValueError`` without Dask or without a scheduler there."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--backend dask needs Dask: install pyrogrn[cluster], or use --backend loky") from error
+    try:
+        return Client(address, timeout=10)
+    except OSError as error:
+        raise ValueError(f"no Dask scheduler answers at {address}: start one, or use --backend loky") from error

@@ -1,0 +1,97 @@
+"""``pyrogrn infer --method celloracle``: a folder of results for each cell type, in one output folder."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...inference.diagnostics import verdict
+from ...models import ExpressionData
+from ...priors import PriorNetwork
+from ..celloracle import celloracle, cells_of, links, unfit
+from ..files.network_tables import safe_name
+from .run import RunFolder, write_outputs
+
+
+def run_celloracle(
+    run: RunFolder,
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    options: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any],
+    level: float,
+    top: int | None,
+    truth: pd.DataFrame | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[tuple[str, Path, str]]:
+    """Fit every cell type (`celloracle`) and write what `infer` writes into a folder of its name, with CellOracle's own
+    table of links beside edges.csv; where there is a single type to fit, straight into the output folder. Types that
+    cannot be fitted (`unfit`) are left out with a note.
+
+    Parameters
+    ----------
+    run
+        Opened here, and complete or absent afterwards.
+    data, networks
+        Cells, their contexts the cell types; the base GRN.
+    options
+        ``estimator, ridge, lasso_scale, num_bags`` of `celloracle`.
+    config, level, top, truth
+        As `write_outputs`.
+    seed
+        Of every cell type.
+    say
+        Told what is left out, and how each prior network matches the genes of each cell type.
+
+    Returns
+    -------
+    list
+        Name, folder and verdict of each cell type.
+
+    Raises
+    ------
+    ValueError
+        As `celloracle`; no cell type can be fitted, two of them would have one folder, or a fit diverged.
+    """
+    reasons = unfit(data, networks)
+    kept = [name for name in data.context_names if name not in reasons]
+    if not kept:
+        raise ValueError(f"no cell type can be fitted: {next(iter(reasons.values()))}")
+    notes = [f"left out: {reason}" for reason in reasons.values()]
+    for note in notes:
+        say(note)
+    folders: dict[str, str] = {}
+    for name in kept:
+        other = folders.setdefault(safe_name(name), name)
+        if other != name:
+            raise ValueError(
+                f"cell types {other!r} and {name!r} would both be written to {safe_name(name)}: rename one of them"
+            )
+    data, alone = data.with_missing(data.missing, *notes), len(kept) == 1
+    run.open()
+    written = []
+    try:
+        for name in kept:
+            posterior = celloracle(data, networks, cell_types=[name], seed=seed, **options)[name]
+            reason = posterior.history.reason
+            if reason.startswith("diverged"):
+                raise ValueError(
+                    f"cell type {name!r}: the fit {reason}: try another --seed, or check the data for extreme values"
+                )
+            for report in posterior.model.knowledge.reports.values():
+                say(str(report) if alone else f"{name}: {report}")
+            folder = run.partial if alone else run.partial / safe_name(name)
+            if not alone:
+                folder.mkdir()
+            own = cells_of(data, name).select_genes(posterior.model.genes)
+            checks = write_outputs(folder, posterior, own, level=level, top=top, config=config, truth=truth)
+            links(posterior).to_csv(folder / "links.csv", index=False, float_format="%.6g")
+            written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))
+        run.close()
+    except BaseException:
+        run.discard()
+        raise
+    return written

@@ -1,0 +1,141 @@
+"""The commands ``pyrogrn course`` and ``pyrogrn influence``, of networks fitted to time courses by PHOENIX."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+COURSE_GENES = 12  # in the figure, where none are named
+
+
+def course_command(
+    folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method phoenix`")],
+    times: Annotated[str, typer.Option(help="TIME,TIME,... increasing, the first is that of the start")],
+    out: Annotated[Path, typer.Option(help="csv to write; the figure goes beside it, .png")],
+    start: Annotated[
+        str | None,
+        typer.Option(help="A trajectory of the fit, or a csv gene,level [default: mean of the first measurements]"),
+    ] = None,
+    knockout: Annotated[str | None, typer.Option(help="GENE[,GENE...] held at zero")] = None,
+    overexpress: Annotated[list[str] | None, typer.Option(help="GENE=LEVEL held there; repeatable")] = None,
+    genes: Annotated[
+        str | None, typer.Option(help="GENE,GENE,... in the figure [default: the twelve that change most]")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Probability of the bands")] = 0.89,
+    draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 100,
+) -> None:
+    """A trajectory from any start, with genes held where you like: level with its band, noise of a measurement, and
+    velocity (the derivative, comparable to RNA velocity), for every gene and time."""
+    import numpy as np
+    import pandas as pd
+
+    from ...inference import Posterior
+    from ..figures.courses import trajectories
+    from .options import parse_levels
+    from .terminal import say, write_table
+
+    if not 0 < level < 1:
+        raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
+    try:
+        when = [float(part) for part in times.split(",")]
+    except ValueError:
+        raise ValueError(f"--times {times}: expected numbers, for example 0,10,20") from None
+    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
+    first: dict[str, float] | str | None = start
+    if start is not None and Path(start).is_file():
+        table = pd.read_csv(start)
+        if not {"gene", "level"} <= set(table.columns):
+            raise ValueError(f"--start {start}: has columns {list(table.columns)}, expected gene,level")
+        first = dict(zip(table["gene"].astype(str), table["level"].astype(float), strict=True))
+    course = posterior.course(
+        when,
+        start=first,
+        knockout=tuple(knockout.split(",")) if knockout else (),
+        overexpress=parse_levels("--overexpress", overexpress),
+        num_draws=draws,
+    )
+    place = {gene: i for i, gene in enumerate(course.genes)}
+    if genes is None:
+        moved = np.ptp(course.levels.mean(0), axis=0) / course.noise
+        shown = [course.genes[i] for i in np.argsort(-moved, kind="stable")[:COURSE_GENES]]
+    else:
+        shown = genes.split(",")
+        if unknown := [gene for gene in shown if gene not in place]:
+            raise ValueError(f"--genes: not among the {len(place)} genes of the fit: {unknown[:5]}")
+    write_table(course.table(level), out)
+    columns = [place[gene] for gene in shown]
+    figure = trajectories(course.times, course.levels[:, :, columns], shown, level=level)
+    figure.savefig(out.with_suffix(".png"), dpi=150, bbox_inches="tight")
+    if course.lost:
+        say(f"in {course.lost:.0%} of the draws the solution blows up; they are left out")
+    say(f"{out}, {out.with_suffix('.png')}")
+
+
+def influence_command(
+    folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method phoenix`")],
+    out: Annotated[Path, typer.Option(help="Folder to write tables and figures to")],
+    gene_sets: Annotated[
+        list[str] | None, typer.Option(help="LIBRARY=FILE.gmt: score pathways as well; repeatable")
+    ] = None,
+    starts: Annotated[int, typer.Option(help="Random starts of the dynamics, for each draw")] = 50,
+    draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 8,
+    level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
+    seed: Annotated[int, typer.Option(help="Of starts and permutations")] = 0,
+) -> None:
+    """Which genes drive the dynamics, and which pathways: OUT/influence.csv, degrees.csv, pathways.csv and figures.
+
+    The influence of a gene is how far the others move, over a course from random levels, when its own is drawn anew
+    (Hossain et al. 2024, B.8), all in units of the fit, in which genes range from 0 to 1; the score of a pathway is
+    that of its genes against random sets of as many, with Bonferroni and Benjamini-Hochberg corrections.
+    """
+    import numpy as np
+    import torch
+
+    from ...inference import Posterior
+    from ...inference.neural_ode.degrees import degree_table
+    from ...inference.neural_ode.influence import Forward, gene_influence, influence_table
+    from ...inference.neural_ode.pathways import pathway_influence
+    from ...inference.neural_ode.surviving import weight_draws
+    from ...models.phoenix_layers import BlowUp
+    from ...models.phoenix_network import effect_matrix
+    from ..figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
+    from .options import read_gene_sets
+    from .terminal import say, write_table
+
+    if min(starts, draws) < 1 or not 0 < level < 1:
+        raise ValueError(f"--starts {starts}, --draws {draws}, --level {level}: expected at least 1, 1, and 0 to 1")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: choose another folder with --out")
+    libraries = read_gene_sets(gene_sets or [])
+    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
+    model: Any = posterior.model
+    if not model.neural_ode:
+        raise ValueError(f"{folder} is a fit of {model.name}: influence is for --method phoenix")
+    weights, _ = weight_draws(posterior, draws, seed=seed)
+    times = torch.linspace(0, float(model.durations().max()), 6)
+    try:
+        found = gene_influence(weights, times, starts=starts, seed=seed, solver=Forward(float(model.longest_step)))
+    except BlowUp as error:
+        raise ValueError(
+            f"{error}: the network is unstable far from the data; fit it with smaller steps (--set model.step=0.5)"
+        ) from error
+    table = influence_table(found, model.genes, level=level)
+    effects = effect_matrix(weights).cpu().numpy()
+    degrees = degree_table(effects, model.genes, threshold=posterior.threshold or 0.0, level=level)
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(table, out / "influence.csv")
+    write_table(degrees, out / "degrees.csv")
+    mean = {"PHOENIX": np.asarray(effects).mean(0)}
+    pictures = {
+        "influence": influence_bars(table, degrees=degrees),
+        "effects": effect_heat_maps(mean),
+        "coregulation": coregulation_heat_maps(mean),
+    }
+    if libraries:
+        scores = table.set_index("gene")["influence"]
+        pathways = pathway_influence(scores, libraries, seed=seed)
+        write_table(pathways, out / "pathways.csv")
+        pictures["pathways"] = pathway_scores({"PHOENIX": pathways})
+    for name, figure in pictures.items():
+        figure.savefig(out / f"{name}.png", dpi=150, bbox_inches="tight")
+    say(f"{out}: {', '.join(['influence.csv', 'degrees.csv', *(['pathways.csv'] if libraries else [])])}, figures")

@@ -1,0 +1,111 @@
+"""What ``pyrogrn infer`` does differently for networks and for gene programs."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ...models import ExpressionData, Model
+from ...priors import AlignmentReport
+from ..files.readers import read_kinds
+from .infer_options import InferOptions
+from .method_options import OWN_UNITS
+from .options import (
+    default_prior_name,
+    make_edge_prior,
+    make_loading_prior,
+    parse_columns,
+    parse_likelihoods,
+    read_evidence,
+    read_gene_sets,
+    read_priors,
+)
+
+Groups = dict[str, dict[str, Any]]
+
+
+class InferKind(ABC):
+    """Reading of options, and words, by what a model infers; `INFERS` has one for each."""
+
+    @abstractmethod
+    def model_options(self, options: InferOptions, model: type[Model], groups: Groups) -> dict[str, Any]:
+        """What the model is made with, beside the data; files of knowledge are read."""
+
+    @abstractmethod
+    def parts(self, data: ExpressionData) -> str:
+        """What there is in the data, beside cells and genes."""
+
+    @abstractmethod
+    def matched(self, report: AlignmentReport) -> str:
+        """How much of a source of knowledge was found among the genes."""
+
+    @abstractmethod
+    def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
+        """What config.json says of the model."""
+
+
+class InferNetwork(InferKind):
+    """Of networks: an edge prior, prior networks, and evidence on edges or kinds of nodes where the model has them."""
+
+    def model_options(self, options: InferOptions, model: type[Model], groups: Groups) -> dict[str, Any]:
+        networks = read_priors(options.prior or [])
+        own = options.method in OWN_UNITS and options.edge_prior is None and not groups["prior"]
+        name = options.edge_prior or default_prior_name(model)
+        prior = None if own else make_edge_prior(name, groups["prior"])
+        chosen: dict[str, Any] = {"edge_prior": prior, "networks": networks, **groups["model"]}
+        if options.nodes is not None:
+            chosen["kinds"] = read_kinds(options.nodes)
+        if "evidence" in model.takes:
+            chosen["evidence"] = read_evidence(options.evidence or [], options.evidence_list or [])
+        return chosen
+
+    def parts(self, data: ExpressionData) -> str:
+        return f"{len(data.tfs)} candidate regulators, {data.num_contexts} context(s)"
+
+    def matched(self, report: AlignmentReport) -> str:
+        return str(report)
+
+    def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "priors": {name: len(network) for name, network in chosen["networks"].items()},
+            "prior_files": list(options.prior or []),
+            "edge_prior": options.edge_prior or default_prior_name(type(model)),
+        }
+
+
+class InferPrograms(InferKind):
+    """Of gene programs: factors, a loading prior, gene sets and the likelihoods of views."""
+
+    def model_options(self, options: InferOptions, model: type[Model], groups: Groups) -> dict[str, Any]:
+        chosen: dict[str, Any] = {} if options.factors is None else {"num_factors": options.factors}
+        loading_prior = options.loading_prior
+        if loading_prior is None and groups["prior"]:
+            loading_prior = default_prior_name(model)
+        if loading_prior is not None:
+            chosen["loading_prior"] = make_loading_prior(loading_prior, groups["prior"])
+        if options.gene_sets:
+            chosen["gene_sets"] = read_gene_sets(options.gene_sets)
+        if options.likelihood:
+            chosen["likelihood"] = parse_likelihoods(options.likelihood)
+        if options.min_overlap is not None:
+            chosen["min_overlap"] = options.min_overlap
+        return chosen
+
+    def parts(self, data: ExpressionData) -> str:
+        views, groups, columns = len(data.view_names), data.num_contexts, len(data.covariate_names)
+        return f"{views} view(s), {groups} group(s), {columns} covariate(s)"
+
+    def matched(self, report: AlignmentReport) -> str:
+        return f"{report.name}: {report.sources_matched} gene sets"
+
+    def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "factors": model.coords["factor"],
+            "gene_sets": {name: len(sets) for name, sets in chosen.get("gene_sets", {}).items()},
+            "gene_set_files": list(options.gene_sets or []),
+            "loading_prior": type(model.edge_prior).__name__,
+            "covariates": parse_columns(options.covariates),
+            "likelihood": chosen.get("likelihood", "gaussian"),
+        }
+
+
+INFERS: dict[str, InferKind] = {"network": InferNetwork(), "programs": InferPrograms()}
+"""By what a model infers (`Model.infers`)."""

@@ -1,0 +1,204 @@
+"""What ``pyrogrn infer`` does: check, read, fit, write."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ...inference import Amortised, Posterior, Progress, default_guide, fit
+from ...inference.amortised import KINDS
+from ...inference.diagnostics import verdict
+from ...models import MODELS, ExpressionData, LinearNetwork, Model
+from ...models.data.panel import panel_notes
+from ...models.relaxation import time_notes
+from ..files.annotated import check_annotate, write_annotated
+from ..files.readers import read_expression, read_names
+from .celloracle_run import run_celloracle
+from .infer_kinds import INFERS
+from .infer_options import OF_SOME, InferOptions
+from .method_options import check_method_options, check_settings
+from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
+from .run import RunFolder, file_digest, versions, write_outputs
+from .terminal import read_edges, say
+
+METHODS: dict[str, Any] = {
+    **{model.name: model for model in MODELS},
+    **dict.fromkeys(KINDS, LinearNetwork),
+    "celloracle": LinearNetwork,
+}
+# what is worth saying of data that a model needs, by the field that holds it
+NOTES: dict[str, Callable[[ExpressionData], Any]] = {"time": time_notes, "perturbed": panel_notes}
+
+
+def infer(options: InferOptions) -> None:
+    """Run the command.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Anything that a user can mend; nothing half-written is left, except a checkpoint to resume from.
+    """
+    check(options)
+    torch.set_num_threads(options.threads)
+    run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
+    device = pick_device("cpu" if options.method == "celloracle" else options.device)
+    groups = parse_settings(options.settings or [])
+    check_settings(options.method, groups)
+    model_class = METHODS[options.method]
+    kind = INFERS[model_class.infers]
+    chosen = kind.model_options(options, model_class, groups)
+    known = pd.DataFrame(read_edges(options.truth)) if options.truth is not None else None
+    data = read(options)
+    config: dict[str, Any] = {
+        "method": options.method,
+        "expression": {str(path): file_digest(path) for path in options.expression},
+        "layer": options.layer,
+        "normalize": options.normalize,
+        "seed": options.seed,
+        "settings": list(options.settings or []),
+        "device": str(device),
+        "versions": versions(),
+        "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
+    }
+    if options.method == "celloracle":
+        config["prior_files"] = list(options.prior or [])
+        written = run_celloracle(
+            run,
+            data,
+            chosen["networks"],
+            groups["model"],
+            config=config,
+            level=options.level,
+            top=options.top,
+            truth=known,
+            seed=options.seed,
+            say=say,
+        )
+        for name, folder, checked in written:
+            say(f"{name}: {checked}")
+            say(f"{folder}/report.html")
+        return
+    model = model_class.from_data(data, **chosen).to(device)
+    data = with_evidence_notes(model, data)
+    for report in model.knowledge.reports.values():
+        say(kind.matched(report))
+    default = Amortised(options.method) if options.method in KINDS else default_guide(model)
+    engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
+    if engine.learns_on_simulations:
+        check_kind(options.method, engine.weights)
+    cells = data.to(device) if engine.reads_cells else None
+    checkpoint = run.open()
+    try:
+        posterior = fit(
+            model,
+            cells,
+            guide=engine,
+            num_steps=3000 if options.steps is None else options.steps,
+            restarts=4 if options.restarts is None else options.restarts,
+            seed=options.seed,
+            callbacks=(Progress(), checkpoint),
+            resume=run.resumed,
+            **groups["fit"],
+        ).with_notes(data.notes)
+        if posterior.history.reason.startswith("diverged"):
+            raise ValueError(
+                f"the fit {posterior.history.reason}: try another --seed, a smaller step "
+                "(--guide mean-field), or check the data for extreme values"
+            )
+        config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
+        checks = write(options, run.partial, posterior, data, config, known, chosen.get("gene_sets"))
+        run.close()
+    except KeyboardInterrupt:
+        say(f"interrupted; the state is in {run.partial}, continue with --resume")
+        raise
+    except BaseException:
+        run.discard()
+        raise
+    say(verdict(checks))
+    say(f"{options.out}/report.html")
+
+
+# -- before anything is computed ----------------------------------------
+def check(options: InferOptions) -> None:
+    """Refuse options of other methods, and numbers out of range."""
+    if options.method not in METHODS:
+        raise ValueError(f"unknown method {options.method!r}: choose one of {', '.join(METHODS)}")
+    given = {"--" + name.replace("_", "-"): getattr(options, name) for name in OF_SOME}
+    given["--device"] = None if options.device in ("auto", "cpu") else options.device
+    check_method_options(options.method, METHODS[options.method], given)
+    if not 0 < options.level < 1:
+        raise ValueError(f"--level {options.level}: expected a probability strictly between 0 and 1")
+    for name in ("restarts", "steps", "top", "min_overlap", "threads"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {number}: expected at least 1")
+    fewest = 0 if options.gene_sets else 1
+    if options.factors is not None and options.factors < fewest:
+        raise ValueError(f"--factors {options.factors}: expected at least {fewest}")
+    if options.annotate is not None:
+        check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
+
+
+# -- data ----------------------------------------
+def read(options: InferOptions) -> ExpressionData:
+    """The cells, with what is worth saying about them; says how many there are."""
+    data = read_expression(
+        options.expression,
+        tfs=read_names(options.tfs) if options.tfs is not None else None,
+        layer=options.layer,
+        normalize=options.normalize,
+        context_key=options.context_key,
+        perturbation_key=options.perturbation_key,
+        drop_constant=options.drop_constant,
+        covariates=parse_columns(options.covariates),
+        missing=options.missing,
+        inputs=options.inputs,
+        time_key=options.time_key,
+        trajectory_key=options.trajectory_key,
+    )
+    model = METHODS[options.method]
+    for need in model.needs:
+        if need in NOTES:
+            data = data.with_missing(data.missing, *NOTES[need](data))
+    for note in data.notes:
+        say(note)
+    say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
+    return data
+
+
+def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
+    """What of the evidence was not used goes to the report with the notes of the data."""
+    for note in model.evidence_notes:
+        say(note)
+    return data.with_missing(data.missing, *model.evidence_notes)
+
+
+# -- results ----------------------------------------
+def write(
+    options: InferOptions,
+    folder: Path,
+    posterior: Posterior,
+    data: ExpressionData,
+    config: dict[str, Any],
+    known: pd.DataFrame | None,
+    libraries: Any,
+) -> pd.DataFrame:
+    """All files; the diagnostics table."""
+    checks = write_outputs(
+        folder,
+        posterior,
+        data,
+        level=options.level,
+        top=options.top,
+        config=config,
+        truth=known,
+        gene_sets=libraries or None,
+        min_overlap=5 if options.min_overlap is None else options.min_overlap,
+    )
+    if options.annotate is not None:
+        write_annotated(posterior, data, options.expression[0], options.annotate)
+    return checks

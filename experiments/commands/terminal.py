@@ -1,0 +1,43 @@
+"""What commands share: a line for the person at the terminal, tables read and written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:  # not at run time: `--help` waits for no pandas
+    import pandas as pd
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal (results go to files, or to stdout with --json)."""
+    typer.echo(text, err=True)
+
+
+def read_edges(path: Path) -> "pd.DataFrame":
+    """Any network file as a table: an edge table of ours as it is, other formats through `PriorNetwork`."""
+    import pandas as pd
+
+    from ...priors import PriorNetwork
+
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    if path.suffix in (".csv", ".tsv", ".gz"):
+        try:
+            table = pd.read_csv(path, sep=None, engine="python", nrows=3)
+        except Exception:  # PriorNetwork.read says what is wrong with it
+            table = pd.DataFrame()
+        if {"source", "target"} <= set(table.columns):
+            sep = "\t" if ".tsv" in path.name else ","
+            return pd.read_csv(path, sep=sep, dtype={"source": str, "target": str})
+    return PriorNetwork.read(path).to_frame()
+
+
+def write_table(table: "pd.DataFrame", path: Path) -> None:
+    """A csv, written whole or not at all."""
+    scratch = path.with_name(path.name + ".partial")
+    try:
+        table.to_csv(scratch, index=False, float_format="%.6g")
+        scratch.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}. Choose another --out") from error

@@ -1,0 +1,98 @@
+"""The command ``pyrogrn train``."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train_command(
+    kind: Annotated[str, typer.Argument(help="glad, glad-tf or grnular")],
+    out: Annotated[Path, typer.Option(help="File to write, .npz")],
+    family: Annotated[str, typer.Option(help="Simulations to train on: broad, compact, clean or protocol")] = "broad",
+    batches: Annotated[int, typer.Option(help="Simulated batches for the head")] = 260,
+    graphs: Annotated[int, typer.Option(help="Networks in a batch")] = 8,
+    steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 4500,
+    loss: Annotated[
+        str, typer.Option(help="Of the thresholds and penalties: posterior (-log q) or paper (F-beta + r MSE)")
+    ] = "posterior",
+    iterations: Annotated[int, typer.Option(help="L, cells of the unrolled algorithm")] = 10,
+    inner: Annotated[int | None, typer.Option(help="P, steps of Adam in a cell of grnular [default: 5]")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of grnular's network, 2 or 3 [default: 2]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="E1, first steps of grnular's network [default: 120]")] = None,
+    max_cells: Annotated[
+        int | None, typer.Option(help="Cells that grnular's network is fitted to [default: 300]")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="GRNULar-base: a new network in every cell")] = False,
+    seed: Annotated[int, typer.Option(help="Same seed, same weights")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that simulate")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT")] = False,
+) -> None:
+    """Train an amortised guide on simulated cells; use it with `infer --method grnular --set guide.weights=OUT`.
+
+    State is kept in OUT.work: an interrupted training resumes when the same command is given again.
+    """
+    from ...inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
+    from ...inference.amortised.evidence import CHANNELS
+    from ...inference.amortised.training import LOSSES
+    from .terminal import say
+
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
+    if family not in FAMILIES:
+        raise ValueError(f"unknown --family {family!r}: choose one of {', '.join(FAMILIES)}")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
+    if loss not in LOSSES:
+        raise ValueError(f"unknown --loss {loss!r}: choose one of {', '.join(LOSSES)}")
+    of_grnular = {"--inner": inner, "--layers": layers, "--epochs": epochs, "--max-cells": max_cells}
+    given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
+    if kind != "grnular" and given:
+        raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
+    sizes: dict[str, int | None] = {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}
+    sizes |= {"--iterations": iterations, "--inner": inner, "--epochs": epochs, "--max-cells": max_cells}
+    for option, number in sizes.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{option} {number}: expected at least 1")
+    if layers not in (None, 2, 3):
+        raise ValueError(f"--layers {layers}: expected 2 or 3")
+    options: dict[str, Any] = {"num_iterations": iterations}
+    if kind == "grnular":
+        named = {"num_inner": inner, "num_layers": layers}
+        options |= {name: value for name, value in named.items() if value is not None}
+        options |= {"init_epochs": epochs or 120, "max_cells": max_cells or 300, "base": base}
+    command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
+    work = out.with_name(out.name + ".work")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {work}: {error.strerror}. Choose another --out") from error
+    schedule = Schedule(batches=batches, graphs=graphs, steps=steps)
+    # a folder of another training, or of another version's simulations, is not continued
+    settings = repr((kind, FAMILIES[family], schedule, loss, options, seed, CHANNELS))
+    note = work / "settings.txt"
+    if note.is_file() and note.read_text() != settings:
+        raise ValueError(f"{work} belongs to a training with other settings: remove it, or choose another --out")
+    note.write_text(settings)
+    try:
+        network, about = train(
+            kind,
+            family=family,
+            schedule=schedule,
+            loss=loss,
+            options=options,
+            seed=seed,
+            workers=workers,
+            cache=work,
+            say=say,
+        )
+    except KeyboardInterrupt:
+        say(f"interrupted; give the same command again to resume from {work}")
+        raise
+    digest = save_weights(network, out, {**about, "command": command})
+    shutil.rmtree(work)
+    size = out.stat().st_size / 1024
+    say(f"{out}: {size:.0f} KiB, sha256 {digest}")

@@ -1,0 +1,1 @@
+"""Files read and written: expression, stored fits, annotated data, simulations."""

@@ -1,0 +1,33 @@
+"""The AnnData that was read, with programs written into it (``--annotate``)."""
+
+from pathlib import Path
+
+import anndata
+
+from ...inference import Posterior
+from ...models import ExpressionData
+
+
+def check_annotate(out: Path, expression: list[Path], *, overwrite: bool) -> None:
+    """Refuse what --annotate cannot do before anything is computed."""
+    if out.suffix != ".h5ad":
+        raise ValueError(f"--annotate {out}: expected a file that ends in .h5ad")
+    if len(expression) != 1 or expression[0].suffix != ".h5ad":
+        raise ValueError("--annotate writes the AnnData that was read: pass one .h5ad file as EXPRESSION")
+    if out.exists() and (not overwrite or out.resolve() == expression[0].resolve()):
+        raise ValueError(f"--annotate {out}: the file exists, choose another name (or --overwrite, never the input)")
+    if not out.parent.is_dir():
+        raise ValueError(f"--annotate {out}: there is no folder {out.parent}")
+
+
+def write_annotated(posterior: Posterior, data: ExpressionData, source: Path, out: Path) -> None:
+    """The AnnData of ``source`` with scores and loadings, written whole or not at all."""
+    adata = anndata.read_h5ad(source)
+    posterior.annotate(adata, data)
+    scratch = out.with_name(out.name + ".partial")
+    try:
+        adata.write_h5ad(scratch)
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise ValueError(f"cannot write {out}: {error.strerror}. Choose another --annotate") from error

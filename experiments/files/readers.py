@@ -1,0 +1,413 @@
+"""Expression files as `ExpressionData`, and lists of names.
+
+Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`` of one line that begins with its path.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from ...models import NORMALIZATIONS, ExpressionData
+from ...models.data.checks import some
+from ...models.data.normalization import Affine
+from ...models.data.views import annotations_of, join_modalities
+from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, read_stored, text_rows, using_mudata
+
+logger = logging.getLogger(__name__)
+
+NAME_HEADERS = frozenset(
+    "tf tfs gene genes gene_name gene_names gene_symbol symbol name names regulator regulators".split()  # noqa: SIM905
+)
+
+
+def read_expression(
+    paths: Sequence[Path] | Path | str,
+    *,
+    tfs: Sequence[str] | None,
+    layer: str | None = None,
+    normalize: str = "none",
+    context_key: str | None = None,
+    perturbation_key: str | None = None,
+    drop_constant: bool = False,
+    backed: bool | None = None,
+    covariates: Sequence[str] = (),
+    missing: bool = False,
+    inputs: Path | str | None = None,
+    time_key: str | None = None,
+    trajectory_key: str | None = None,
+) -> ExpressionData:
+    """Expression from one file, or from several files that are several contexts.
+
+    Formats by suffix: ``.h5ad`` and ``.zarr`` (dense, CSR, CSC); ``.h5mu``, each modality a view (needs the extra
+    ``multi``, see `ExpressionData.from_mudata`); ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``, with names in the
+    first column and the first row. Genes × cells is recognised where more TF names are among the rows than among the
+    columns (not in h5mu). What was recognised, dropped or changed is in ``notes``.
+
+    Parameters
+    ----------
+    paths
+        One file, or several. Several become contexts named by the file's stem (with its folder where stems repeat),
+        over the genes that all of them have.
+    tfs
+        Candidate regulators. ``None``: every gene, and rows are taken as cells.
+    layer
+        Layer of h5ad and zarr to read instead of ``X``.
+    normalize
+        ``none``, ``log1p-cpm`` or ``zscore`` (see `ExpressionData.normalized`): each file by itself, over all its
+        genes, before genes are dropped.
+    context_key, perturbation_key
+        Columns of ``.obs``, or of a table of cells × genes: the context of each cell, and the gene perturbed in it.
+    drop_constant
+        Drop genes without variance. Default False: the models refuse them by name.
+    backed
+        True: stream the matrix from disk by rows and never hold it. False: read it. Default: stream above 1 GB on
+        disk. CSC and genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
+    covariates
+        Columns of ``.obs``, or of a table, that are covariates: numbers are scaled over all cells of all files,
+        anything else is coded by levels (see `ExpressionData.annotated`). A column of text in which every entry of
+        every file reads as a number is one of numbers. Default none.
+    missing
+        True: NaN, and in a table empty cells or NA, are missing values. Default False: they are refused. Modalities of
+        an h5mu may lack cells in either case.
+    inputs
+        Table of what acts on genes from outside, conditions × genes: its rows are matched to the cells by name
+        (`ExpressionData.with_inputs`). One expression file only.
+    time_key, trajectory_key
+        Columns as ``context_key``: the time of each cell, and the trajectory it is a point of (default: one for all).
+        One expression file only.
+
+    Returns
+    -------
+    ExpressionData
+        float32, on the CPU. The file of a streamed matrix stays open while the data live.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        For anything wrong with a file or its contents, in one line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "cells.csv"
+    >>> _ = path.write_text("cell,SPI1,CSF1R\\nc1,0.5,1\\nc2,2,4\\nc3,1,0\\n")
+    >>> read_expression(path, tfs=["SPI1"]).X.shape
+    torch.Size([3, 2])
+    """
+    files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    if not files:
+        raise ValueError("no expression file given: pass at least one")
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    if len(files) > 1 and context_key is not None:
+        raise ValueError(f"several files are several contexts: leave out context key {context_key!r}, or pass one file")
+    if isinstance(covariates, str):
+        raise ValueError(f"`covariates` is the text {covariates!r}: pass a list of columns, [{covariates!r}]")
+    names = context_names(files)
+    if len(files) > 1 and time_key is not None:
+        raise ValueError("time courses go in one expression file: join the files, with a column for --trajectory-key")
+    if trajectory_key is not None and time_key is None:
+        raise ValueError(f"trajectory key {trajectory_key!r} without a time key: name the column with the times too")
+    keys = {"context": context_key, "perturbed": perturbation_key, "time": time_key, "trajectory": trajectory_key}
+    wanted = [key for key in (*keys.values(), *covariates) if key is not None]
+    if inputs is not None and (len(files) > 1 or files[0].suffix.lower() == ".h5mu"):
+        raise ValueError("inputs go with one expression file (h5ad, zarr, csv or tsv): join the conditions first")
+    parts, tables = [], []
+    for path in files:
+        with about(path):
+            if path.suffix.lower() == ".h5mu":
+                data, table = _read_mudata(path, layer, wanted, missing=missing, backed=backed)
+            else:
+                stored = read_stored(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
+                cells = _as_cells(stored, tfs, backed)
+                data, table = _expression(cells, stored, missing), cells.row_table
+                if inputs is not None:
+                    data = _with_inputs(data, list(cells.rows), Path(inputs))
+            data = _annotated(data, keys, table, covariates)
+            parts.append(_normalized(data, normalize, drop_constant))
+            tables.append(table[list(covariates)])
+    with about(files[0]) if len(files) == 1 else nullcontext():
+        data = combined(parts, names) if len(files) > 1 else parts[0]
+        data = data.observed(genes=not drop_constant)
+        data = data if tfs is None else data.match_tfs(tfs)
+        if covariates:
+            data = data.annotated(covariates=_one_table(tables))
+        return data.without_constant_genes() if drop_constant else data
+
+
+def _with_inputs(data: ExpressionData, cells: list[str], path: Path) -> ExpressionData:
+    with about(path):
+        stored = read_stored(path, layer=None, text=set(), backed=False, missing=False)
+        place = {str(name): i for i, name in enumerate(stored.rows)}
+        unknown = [name for name in cells if str(name) not in place]
+        if unknown or len(place) < len(stored.rows):
+            found = f"no row for {some(unknown, 3)}" if unknown else "rows with the same name"
+            raise ValueError(f"{found}: expected one row of inputs for each condition of the expression file")
+        rows = [place[str(name)] for name in cells]
+        matrix = stored.matrix.toarray() if sp.issparse(stored.matrix) else np.asarray(stored.matrix)
+        frame = pd.DataFrame(matrix[rows], columns=[str(c) for c in stored.columns])
+        # a column that nothing acts on may name something that is not measured
+        frame = frame.loc[:, (frame != 0).any() | frame.columns.isin(data.genes)]
+        return data.with_inputs(frame)
+
+
+def read_kinds(path: Path | str) -> dict[str, str]:
+    """Kind of each node from a table with columns ``node`` and ``kind`` (CellBox).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; no such columns, or a node listed twice.
+    """
+    path = Path(path)
+    with about(path):
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
+        if not {"node", "kind"} <= set(table.columns):
+            raise ValueError(f"has columns {list(table.columns)}: expected node and kind")
+        if table["node"].duplicated().any():
+            raise ValueError(f"lists {some(table['node'][table['node'].duplicated()].tolist(), 3)} twice")
+        return dict(zip(table["node"], table["kind"].fillna(""), strict=True))
+
+
+def read_names(path: Path | str) -> list[str]:
+    """Names of TFs or genes from a text file: one a line, or a column of a table; plain or gzip.
+
+    A first line with ``tf``, ``gene``, ``symbol``, ``regulator`` or the like, in any case, is a header, and that column
+    is taken; without one the first column is. Repeated names are given once. Lines that begin with ``#`` are skipped.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; not a text file, or no name in it.
+    """
+    path = Path(path)
+    with about(path):
+        rows = [row for row in text_rows(path, "a list of names") if not row[0].startswith("#")]
+        header = [cell.strip().lower() for cell in rows[0]] if rows else []
+        named = [i for i, cell in enumerate(header) if cell in NAME_HEADERS]
+        column, start = (named[0], 1) if named else (0, 0)
+        names = [row[column].strip() for row in rows[start:] if len(row) > column]
+        names = list(dict.fromkeys(name for name in names if name))
+        if not names:
+            raise ValueError("holds no names: expected one name a line")
+        return names
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+def _as_cells(stored: Stored, tfs: Sequence[str] | None, backed: bool | None) -> Stored:
+    """Cells in rows and genes in columns, decided by where the TF names are; the same object where they already are."""
+    if tfs is None:
+        return stored
+    names = {str(t) for t in tfs}
+    in_columns, in_rows = len(names & set(stored.columns)), len(names & set(stored.rows))
+    if in_columns == in_rows == 0:
+        raise ValueError(_no_overlap(stored, list(dict.fromkeys(str(t) for t in tfs))))
+    if in_rows <= in_columns:
+        return stored
+    if stored.is_on_disk and backed:
+        raise ValueError("is genes x cells, which cannot be streamed by cells: transpose it, or leave out backed=True")
+    return stored.transposed()
+
+
+def _no_overlap(stored: Stored, tfs: Sequence[str]) -> str:
+    """Why no TF is measured, and what to do."""
+    text = (
+        f"none of the {len(tfs)} TFs ({some(tfs, 3)}) is among its {len(stored.columns)} columns "
+        f"({some(stored.columns, 3)}) or {len(stored.rows)} rows ({some(stored.rows, 3)})"
+    )
+    folded = {name.casefold(): name for name in (*stored.rows, *stored.columns)}
+    same = next(((tf, folded[tf.casefold()]) for tf in tfs if tf.casefold() in folded), None)
+    if same is not None:
+        return f"{text}. They match when case is ignored ({same[0]!r}, {same[1]!r}): use the same case in both files"
+    for axis, table in (("var", stored.column_table), ("obs", stored.row_table)):
+        for column in table.columns:
+            if not set(tfs).isdisjoint(table[column].astype(str)):
+                return f"{text}. They are in .{axis}[{column!r}]: make that the names (adata.{axis}_names = ...)"
+    return f"{text}: pass TFs by the names that the file uses"
+
+
+def _expression(cells: Stored, found: Stored, missing: bool) -> ExpressionData:
+    """All genes of a file, as they are."""
+    matrix = cells.matrix
+    if sp.issparse(matrix):
+        matrix = sp.csr_matrix(matrix)
+    elif isinstance(matrix, np.ndarray):
+        matrix = torch.from_numpy(np.ascontiguousarray(matrix))
+    shape = f"{len(cells.rows)} cells x {len(cells.columns)} genes"
+    notes = [f"{shape} ({cells.kind})"]
+    if cells is not found:
+        notes.append(f"genes x cells recognised from the TF names and transposed: {shape}")
+    return ExpressionData(matrix, cells.columns, notes=tuple(notes), missing=missing)
+
+
+def _read_mudata(
+    path: Path, layer: str | None, keys: Sequence[str], *, missing: bool, backed: bool | None
+) -> tuple[ExpressionData, pd.DataFrame]:
+    """Every modality of an h5mu as a view, and the annotations of those names."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if backed:
+        raise ValueError("an h5mu cannot be streamed: write each modality as h5ad, or leave out backed=True")
+    if backed is None and path.stat().st_size > BACKED_SIZE:
+        logger.warning("%s: an h5mu is not streamed, all of it is read", path)
+    with using_mudata() as mudata:
+        mdata = guarded("an h5mu", lambda: mudata.read_h5mu(path))
+    joined = join_modalities(mdata, layer, missing=missing)
+    return ExpressionData(**joined._asdict()), annotations_of(mdata, keys)
+
+
+def _annotated(
+    data: ExpressionData, keys: dict[str, str | None], table: pd.DataFrame, covariates: Sequence[str]
+) -> ExpressionData:
+    """Contexts, interventions and times of one file; that its covariates are there is checked."""
+    for key in (*keys.values(), *covariates):
+        if key is not None and key not in table:
+            raise ValueError(f"cells have no annotation {key!r}: there are {[str(c) for c in table.columns] or 'none'}")
+    for name in ("context", "trajectory"):
+        key = keys[name]
+        if key is not None and table[key].isna().any():
+            count = int(table[key].isna().sum())
+            raise ValueError(f"{count} cells have no value of {key!r}: give every cell a {name}, or drop them")
+    columns = {name: None if key is None else table[key].astype(str).tolist() for name, key in keys.items()}
+    if columns["time"] is not None:
+        data = data.with_times(pd.to_numeric(table[keys["time"]], errors="coerce").tolist(), columns["trajectory"])
+    return data.annotated(context=columns["context"], perturbed=columns["perturbed"])
+
+
+def _one_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The same columns of all files, one below the other.
+
+    Categories stay categories. Columns of text in which every entry reads as a number become numbers, and what a table
+    writes for no value NaN.
+    """
+    columns = []
+    for i in range(tables[0].shape[1]):
+        parts = [table.iloc[:, i] for table in tables]
+        categorical = any(isinstance(part.dtype, pd.CategoricalDtype) for part in parts)
+        column = pd.concat([part.astype(object) if categorical else part for part in parts], ignore_index=True)
+        if categorical:
+            column = column.astype("category")
+        elif pd.api.types.infer_dtype(column) == "string":
+            column = column.astype(object).where(~column.str.strip().str.lower().isin(MISSING), None)
+            numbers = pd.to_numeric(column, errors="coerce")
+            column = numbers if numbers.isna().equals(column.isna()) and numbers.notna().any() else column
+        columns.append(column)
+    return pd.concat(columns, axis=1)
+
+
+def _normalized(data: ExpressionData, how: str, drop_constant: bool) -> ExpressionData:
+    if how == "zscore" and drop_constant:
+        # A constant gene becomes zeros, to be dropped when all files are there: it may be constant in one of them only.
+        mean, variance = data.moments()
+        data = replace(data, transform=Affine(mean, torch.where(variance > 0, variance, 1.0).sqrt()))
+    else:
+        data = data.normalized(how)
+    return replace(data, notes=(*data.notes, f"normalisation: {how}"))
+
+
+# -- several files -----------------------------------------------------------------------------------------------------
+
+
+class StackedRows:
+    """Rows of data sets over the same genes, one below the other; each keeps its own matrix and normalisation."""
+
+    def __init__(self, parts: Sequence[ExpressionData]) -> None:
+        self.parts = tuple(parts)
+        self.bounds = np.cumsum([0, *(part.num_cells for part in parts)])
+        self.shape = (int(self.bounds[-1]), parts[0].num_genes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        index = np.arange(self.shape[0])[rows]
+        block = np.empty((len(index), self.shape[1]), dtype=np.float32)
+        for part, start, stop in zip(self.parts, self.bounds[:-1], self.bounds[1:], strict=True):
+            where = np.flatnonzero((index >= start) & (index < stop))
+            if len(where):
+                own = index[where] - start
+                consecutive = isinstance(rows, slice) and rows.step in (None, 1)
+                block[where] = part.rows(slice(int(own[0]), int(own[-1]) + 1) if consecutive else own).numpy()
+        return block
+
+
+def context_names(paths: Sequence[Path]) -> list[str]:
+    """Contexts of several files: their stems, with the folder before them where stems repeat.
+
+    Raises
+    ------
+    ValueError
+        Two files that cannot be told apart that way.
+    """
+    stems = [(Path(path.stem) if path.suffix == ".gz" else path).stem for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [f"{path.absolute().parent.name}/{stem}" for path, stem in zip(paths, stems, strict=True)]
+    repeated = sorted({name for name in stems if stems.count(name) > 1})
+    if repeated:
+        raise ValueError(f"contexts are named by file and {some(repeated)} occur twice: rename, or pass each file once")
+    return stems
+
+
+def combined(parts: Sequence[ExpressionData], names: Sequence[str]) -> ExpressionData:
+    """One data set over the genes that all parts have; each part is a context of that name.
+
+    Raises
+    ------
+    ValueError
+        No gene in common; covariates or views that differ.
+    """
+    shared = set.intersection(*(set(part.genes) for part in parts))
+    if not shared:
+        examples = "; ".join(f"{name} has {some(part.genes, 3)}" for name, part in zip(names, parts, strict=True))
+        raise ValueError(f"the files have no gene in common ({examples}): use one kind of gene names")
+    genes = [gene for gene in parts[0].genes if gene in shared]
+    notes = [f"{name}: {note}" for name, part in zip(names, parts, strict=True) for note in part.notes]
+    if any(part.num_genes > len(genes) for part in parts):
+        counts = ", ".join(f"{name} has {part.num_genes}" for name, part in zip(names, parts, strict=True))
+        notes.append(f"{len(genes)} genes are in all {len(parts)} files and were kept ({counts})")
+    parts = [part.select_genes(genes) for part in parts]
+    sizes = torch.tensor([part.num_cells for part in parts])
+    first = torch.cumsum(sizes, 0) - sizes
+    perturbed = [
+        part.perturbed + torch.stack([start, 0 * start])
+        for part, start in zip(parts, first, strict=True)
+        if part.perturbed is not None
+    ]
+    in_memory = all(isinstance(part.matrix, torch.Tensor) for part in parts)
+    first_part = parts[0]
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        if part.covariate_names != first_part.covariate_names:
+            raise ValueError(
+                f"{names[0]} has covariates {some(first_part.covariate_names)} and {name} has "
+                f"{some(part.covariate_names)}: annotate the combined cells instead"
+            )
+        if _view_of(part) != _view_of(first_part):
+            raise ValueError(f"{name} has views {some(part.view_names)}, or genes in other ones than {names[0]}")
+    covariates = [part.covariates for part in parts if part.covariates is not None]
+    return ExpressionData(
+        torch.cat([part.X for part in parts]) if in_memory else StackedRows(parts),
+        tuple(genes),
+        context=torch.repeat_interleave(torch.arange(len(parts)), sizes),
+        context_names=tuple(names),
+        perturbed=torch.cat(perturbed) if perturbed else None,
+        notes=tuple(notes),
+        covariates=torch.cat(covariates) if covariates else None,
+        covariate_names=first_part.covariate_names,
+        view=first_part.view,
+        view_names=first_part.view_names,
+        missing=any(part.missing for part in parts),
+    )
+
+
+def _view_of(data: ExpressionData) -> list[str]:
+    """The view of each gene, by name."""
+    codes = [0] * data.num_genes if data.view is None else data.view.tolist()
+    return [data.view_names[code] for code in codes]

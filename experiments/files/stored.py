@@ -1,0 +1,332 @@
+"""Matrices as files hold them, before it is decided what their rows and columns are: h5ad, zarr, csv and tsv.
+
+Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`` of one line that begins with its path.
+"""
+
+import csv
+import gzip
+import random
+import warnings
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import h5py
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import read_elem, sparse_dataset
+
+from ...models.data.checks import some
+from ...priors.formats_files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
+
+BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
+TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
+SEPARATORS = ("\t", ",", ";")
+MISSING = frozenset(["", "na", "n/a", "null", "none", "-"])
+# headers of a column of names: numbers under them are names too, under any other header they are data
+INDEX_HEADERS = frozenset(
+    {"", "unnamed: 0", "index", "name", "names", "id", "symbol", "entrez", "entrez_id", "obs_names", "var_names"}
+    | {f"{kind}{end}" for kind in ("cell", "barcode", "sample", "gene") for end in ("", "s", "id", "_id", "_name")}
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A matrix with names and annotations of its rows and columns.
+
+    Attributes
+    ----------
+    matrix
+        (row, column): float32 array, CSR or CSC matrix of float32, or `RowsOnDisk`.
+    rows, columns
+        Names along the axes.
+    row_table, column_table
+        Annotations, one row for each name.
+    kind
+        How it was stored, in words.
+    """
+
+    matrix: Any
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    row_table: pd.DataFrame
+    column_table: pd.DataFrame
+    kind: str
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the matrix is streamed."""
+        return isinstance(self.matrix, RowsOnDisk)
+
+    def transposed(self) -> "Stored":
+        """Rows and columns exchanged, in memory."""
+        matrix, kind = self.matrix, self.kind
+        if isinstance(matrix, RowsOnDisk):
+            matrix = guarded("a readable matrix", lambda: self.matrix[slice(None)].astype(np.float32))
+            kind = kind.removesuffix(STREAMED)
+        return Stored(matrix.T, self.columns, self.rows, self.column_table, self.row_table, kind)
+
+
+STREAMED = ", streamed from disk"
+
+
+class RowsOnDisk:
+    """A dense or CSR matrix in an open file, read by rows and never whole; a damaged block is a ``ValueError``."""
+
+    def __init__(self, path: Path, stored: Any) -> None:
+        self.path, self.stored = path, stored
+        self.shape = tuple(int(n) for n in stored.shape)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Any:
+        source = self.stored.oindex if isinstance(self.stored, zarr.Array) else self.stored
+        with about(self.path):
+            return guarded("a readable matrix", lambda: source[rows])
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Put the file's path before the message of an error, once."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except ValueError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def using_mudata() -> Iterator[Any]:
+    """The package mudata, which is an extra.
+
+    Python's global generator, from which it takes names, is put back, and its warnings of names that repeat are
+    silenced: `views.join_modalities` handles those.
+
+    Raises
+    ------
+    ValueError
+        It is not installed.
+    """
+    try:
+        import mudata
+    except ImportError:
+        raise ValueError("h5mu needs the package mudata: pip install 'pyrogrn[multi]'") from None
+    state = random.getstate()
+    try:
+        with mudata.set_options(pull_on_update=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield mudata
+    finally:
+        random.setstate(state)
+
+
+def guarded(what: str, read: Callable[[], T]) -> T:
+    """Run a third-party reader on a file that may be damaged: whatever it raises becomes one line."""
+    try:
+        return read()
+    except MemoryError as error:
+        raise ValueError("does not fit in memory: stream it (backed=True) from a dense or CSR h5ad or zarr") from error
+    except Exception as error:
+        raise ValueError(f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again") from error
+
+
+def read_stored(
+    path: Path, *, layer: str | None, text: Collection[str], backed: bool | None, missing: bool = False
+) -> Stored:
+    """Read a file by its suffix.
+
+    Parameters
+    ----------
+    path
+        ``.h5ad``, ``.zarr``, or a table ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``.
+    layer
+        Layer of h5ad and zarr to read instead of X.
+    text
+        Columns of a table that hold text; they become the annotations of its rows.
+    backed
+        See `read_expression`.
+    missing
+        Whether empty cells of a table, NA and the like, are NaN (default: they are refused).
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    suffixes = [s.lower() for s in path.suffixes] or [""]
+    compressed = len(suffixes) > 1 and suffixes[-1] == ".gz"
+    kind = suffixes[-2] if compressed else suffixes[-1]
+    if path.is_dir():
+        if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
+            raise ValueError("is a folder and no zarr store: expected an expression file")
+        return _read_anndata(path, guarded("a zarr store", lambda: zarr.open_group(str(path), mode="r")), layer, backed)
+    if compressed and kind in STORES:
+        raise ValueError(f"is a compressed {kind} file: unpack it first (gunzip)")
+    if kind == ".h5ad":
+        with path.open("rb") as handle:
+            if handle.read(len(MAGIC_HDF5)) != MAGIC_HDF5:
+                raise ValueError("is not an h5ad: it does not begin as an HDF5 file")
+        with ExitStack() as stack:
+            store = stack.enter_context(guarded("an h5ad", lambda: h5py.File(path, "r")))
+            stored = _read_anndata(path, store, layer, backed)
+            if stored.is_on_disk:
+                stack.pop_all()  # stays open as long as the matrix is in use
+        return stored
+    if kind not in TABLES:
+        known = ", ".join((*STORES, *TABLES))
+        raise ValueError(f"unknown kind of file {kind or path.name!r}: expected {known} (tables also with .gz)")
+    if layer is not None:
+        raise ValueError(f"a table has no layer {layer!r}: layers are in h5ad and zarr")
+    if backed:
+        raise ValueError("a table cannot be streamed: write it as .h5ad, or leave out backed=True")
+    return _read_table(path, text, missing)
+
+
+# -- AnnData -----------------------------------------------------------------------------------------------------------
+
+
+def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
+    """Names, annotations and one matrix of an AnnData on disk; nothing else of the file is read, however large."""
+    kind, what = ("zarr", "a zarr store") if path.is_dir() else ("h5ad", "an h5ad")
+    missing = [name for name in ("obs", "var") if name not in store]
+    if missing:
+        raise ValueError(f"is no AnnData: it has no {' and no '.join(missing)} (found {sorted(store) or 'nothing'})")
+    obs = guarded(what, lambda: read_elem(store["obs"]))
+    var = guarded(what, lambda: read_elem(store["var"]))
+    if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
+        raise ValueError("was written by anndata before 0.7: read it and write it again with a current anndata")
+    layers = sorted(store["layers"]) if "layers" in store else []
+    if layer is not None and layer not in layers:
+        raise ValueError(f"no layer {layer!r}: the file has {layers or 'no layers'}")
+    name = "X" if layer is None else f"layers/{layer}"
+    element = store.get(name)
+    encoding = "null" if element is None else str(element.attrs.get("encoding-type", "array"))
+    if encoding == "null":
+        raise ValueError(f"has no X: choose one of its layers, {layers}" if layers else "has neither X nor layers")
+    sparse = encoding in ("csr_matrix", "csc_matrix")
+    dense = encoding == "array" and isinstance(element, h5py.Dataset | zarr.Array)
+    if not sparse and not (dense and element.dtype.kind in "fiub" and len(element.shape) == 2):
+        raise ValueError(f"{name} is not a matrix of numbers (it is stored as {encoding!r})")
+    if backed and encoding == "csc_matrix":
+        raise ValueError(f"{name} is CSC, which cannot be streamed by rows: write it as CSR, or leave out backed=True")
+    matrix: Any
+    large = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,))) > BACKED_SIZE
+    if (large if backed is None else backed) and encoding != "csc_matrix":
+        matrix = RowsOnDisk(path, guarded(what, lambda: sparse_dataset(element)) if sparse else element)
+    else:
+        matrix = guarded(what, lambda: read_elem(element))
+        matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
+    label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
+    rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
+    return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk))
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[TextIO]:
+    """Plain or gzip text; everything that can go wrong while it is read becomes one line."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"is a folder, expected {what}")
+    try:
+        with path.open("rb") as handle:
+            opener = gzip.open if handle.read(len(MAGIC_GZIP)) == MAGIC_GZIP else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
+            yield handle
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start}), expected {what}") from error
+    except (EOFError, OSError, zlib.error, csv.Error) as error:
+        raise ValueError(f"damaged or truncated ({reason(error)}), expected {what}: fetch it again") from error
+
+
+def text_rows(path: Path, what: str) -> Iterator[list[str]]:
+    """Cells of the lines that are not blank; separated by the first of tab, comma, semicolon in the first of them."""
+    with _opened(path, what) as handle:
+        first = next((line for line in handle if line.strip()), "")
+        separator = next((s for s in SEPARATORS if s in first), ",")
+
+        def lines() -> Iterator[str]:
+            yield first
+            yield from handle
+
+        yield from (row for row in csv.reader(lines(), delimiter=separator) if any(row))
+
+
+def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
+    """A table of numbers with names along both axes, line by line into float32."""
+    rows = text_rows(path, "a table of expression")
+    header = [name.strip() for name in next(rows, [])]
+    if not header:
+        raise ValueError("is empty: expected a table with names in its first row and first column")
+    labels: list[str] = []
+    values: list[np.ndarray] = []
+    annotations: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, start=1):
+        if number == 1:
+            if len(row) == len(header) + 1:  # R's write.table gives the column of row names no header
+                header = ["", *header]
+            if len(row) < 2:
+                raise ValueError("has a single column: expected cells separated by comma, tab or semicolon")
+            annotations = {name: [] for name in header if name in text}
+        if len(row) != len(header):
+            raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}")
+        cells = row[1:]
+        if annotations:
+            for name, cell in zip(header, row, strict=True):
+                if name in annotations:
+                    annotations[name].append(cell)
+            cells = [cell for name, cell in zip(header[1:], cells, strict=True) if name not in annotations]
+        try:
+            if missing:
+                cells = ["nan" if cell.strip().lower() in MISSING else cell for cell in cells]
+            values.append(np.fromiter(map(float, cells), np.float32, len(cells)))
+        except ValueError:
+            raise _not_numbers(number, row[0], [n for n in header[1:] if n not in annotations], cells) from None
+        labels.append(row[0].strip())
+    if not values:
+        raise ValueError("has a header but no rows: expected one row a cell, or a gene")
+    columns = [name for name in header[1:] if name not in annotations]
+    matrix, kind = np.stack(values), "table"
+    is_index = header[0] in annotations or header[0].lower() in INDEX_HEADERS
+    if not is_index and all(map(is_number, labels)):
+        matrix = np.column_stack([np.array(labels, dtype=np.float32), matrix])
+        columns = [header[0], *columns]
+        kind = f"table without a column of names: its first column, {header[0]!r}, is taken as a gene"
+        labels = [str(i) for i in range(len(labels))]
+    elif not is_index and len(set(labels)) < len(labels):
+        example = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(
+            f"its first column, {header[0]!r}, repeats {example!r} and so names neither cells nor genes: drop it, or "
+            "name it as context or perturbation key"
+        )
+    row_table = pd.DataFrame(annotations, index=range(len(labels)))
+    return Stored(matrix, tuple(labels), tuple(columns), row_table, pd.DataFrame(index=range(len(columns))), kind)
+
+
+def _not_numbers(number: int, label: str, columns: Sequence[str], cells: Sequence[str]) -> ValueError:
+    """Why a row of cells cannot be read: missing values, or columns of text."""
+    wrong = {column: cell.strip() for column, cell in zip(columns, cells, strict=True) if not _reads_as_float(cell)}
+    words = {column: cell for column, cell in wrong.items() if cell.lower() not in MISSING}
+    if not words:
+        names = some(list(wrong), 3)
+        return ValueError(f"row {number} ({label!r}) lacks a value in columns {names}: remove or impute missing values")
+    column, cell = next(iter(words.items()))
+    return ValueError(
+        f"columns that are not numbers: {some(list(words))} (row {number} has {cell!r} in {column!r}). Expected one "
+        "column a gene after the names: drop annotations, or name them as context or perturbation key, or as covariates"
+    )
+
+
+def _reads_as_float(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

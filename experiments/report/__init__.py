@@ -1,0 +1,5 @@
+"""The report of a fit: one page, of networks or of programs."""
+
+from .networks import COLUMNS, REPORTS, NetworkReport, Results, out_degrees, report, write_report
+
+__all__ = ["COLUMNS", "REPORTS", "NetworkReport", "Results", "out_degrees", "report", "write_report"]

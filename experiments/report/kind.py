@@ -1,0 +1,57 @@
+"""What is written of a fit, by what its model infers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ...inference import Posterior
+from ...models import ExpressionData
+from ...priors import AlignmentReport
+from .program_tables import GeneSets
+
+
+class Tables(Protocol):
+    """What was found, computed once for the files and the page."""
+
+    def write(self, folder: Path, *, top: int | None = None) -> None:
+        """Into a folder; ``top``: rows of each table that grows with the genes."""
+
+
+class ReportKind(ABC):
+    """Tables and page of networks, or of gene programs; `report.REPORTS` has one by what a model infers."""
+
+    def check(self, truth: pd.DataFrame | None) -> None:
+        """Refuse a known network where there is nothing to compare with it."""
+        return
+
+    @abstractmethod
+    def tables(
+        self,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> Tables:
+        """All tables; ``gene_sets`` of at least ``min_overlap`` genes are those to test programs without a set for."""
+
+    @abstractmethod
+    def page(
+        self,
+        posterior: Posterior,
+        path: Path | str,
+        *,
+        data: ExpressionData | None,
+        diagnostics: pd.DataFrame | None,
+        alignment: Mapping[str, AlignmentReport],
+        command: str,
+        truth: pd.DataFrame | None,
+        predictive: tuple[np.ndarray, np.ndarray] | None,
+        tables: Any,
+    ) -> None:
+        """report.html; ``tables`` are those of the fit, None where it diverged before the first draw."""

@@ -1,0 +1,569 @@
+"""report.html: one file that tells a biologist what was found, how sure it is, and whether to believe it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import halfnorm
+
+from ...inference import Posterior
+from ...inference.choice import engine_of
+from ...inference.datatree import thin_of
+from ...inference.draws.layout import padded
+from ...inference.draws.moments import aligned
+from ...models import ExpressionData
+from ...priors import AlignmentReport
+from ...priors.formats_files import replacing
+from .. import figures
+from ..files.network_tables import NetworkTables
+from ..matching import align
+from ..scores import score_edges
+from .kind import ReportKind
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .parts import (
+    LEVEL,
+    checked_cells,
+    count,
+    diagnostics_section,
+    made,
+    predictions_section,
+    probability,
+    records,
+    trust_badges,
+)
+from .program_tables import GeneSets
+from .programs import ProgramReport
+
+NUM_EDGES, NUM_DRAWN = 50, 60
+COLUMNS = {
+    "source": "The regulator.",
+    "target": "The gene it regulates.",
+    "weight": "Posterior mean of the effect: {weight}. Positive: activation; negative: repression.",
+    "sd": "Posterior standard deviation of the weight.",
+    "lower, upper": f"The weight lies between them with a probability of {LEVEL:.0%}, given the model.",
+    "inclusion": "Probability that the edge exists. If the model is right, "
+    "about 80% of the edges at 0.8 are real, where the "
+    "target is not itself a regulator; between two regulators the direction cannot be told without interventions.",
+    "sign_probability": "Probability that the sign (activation or repression) is right, given that the edge exists.",
+    "lfsr": "Local false sign rate: probability that the effect is absent or has the other sign. Small is good.",
+    "prior": "Largest confidence that any source of prior knowledge has in the edge; 0 where none lists it.",
+    "expected FDR": "Expected share of false edges in a list: the mean of 1 - inclusion over the list.",
+}
+
+
+def _columns(posterior: Posterior) -> dict[str, str]:
+    """What the columns mean for this model and engine."""
+    texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
+    if engine_of(posterior.guide).prunes:
+        texts["inclusion"] = (
+            "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "
+            "how stable the edge is from training to training, not how probable: it is not calibrated."
+        )
+    return texts
+
+
+def write_report(
+    posterior: Posterior,
+    path: Path | str,
+    *,
+    data: ExpressionData | None = None,
+    diagnostics: pd.DataFrame | None,
+    alignment: Mapping[str, AlignmentReport],
+    command: str,
+    truth: pd.DataFrame | None = None,
+    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
+
+    Parameters
+    ----------
+    posterior
+        The fit. One that diverged is reported as such.
+    path
+        File to write; it is replaced only when the new one is complete.
+    data
+        The cells, for their numbers.
+    diagnostics
+        `Posterior.diagnose`: ``check, value, threshold, passed, meaning``; None: not run, and the report says so.
+    alignment
+        What became of each prior network, by source.
+    command
+        What was run.
+    truth
+        A known network, ``source, target``: adds scores and a reliability diagram. One that cannot be compared is said.
+    predictive
+        Observed values (n,) and posterior predictive draws of them (draws, n): adds the predictive check.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be written.
+    """
+    usable = "W" in posterior.draws and bool(np.isfinite(posterior.moments["W"].mean).all())
+    results = Results(posterior) if usable else None
+    parts = [
+        ("result", "Result", _verdict(posterior, results, diagnostics)),
+        ("input", "What went in", _input(posterior, data, alignment)),
+    ]
+    if results is not None:
+        parts += [
+            ("edges", "Most probable edges", _edges(posterior, results)),
+            ("network", "Network", _network(posterior, results)),
+            ("certainty", "How sure", _certainty(posterior, results)),
+            ("prior", "Prior knowledge", _trust(posterior)),
+        ]
+        if len(posterior.coords["context"]) > 1:
+            parts.append(("contexts", "Contexts", _contexts(posterior)))
+    parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
+    if predictive is not None and results is not None:
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    if truth is not None and results is not None:
+        parts.append(("truth", "Against the known network", _against(results, truth)))
+    parts += [
+        ("columns", "How to read the columns", [glossary(_columns(posterior))]),
+        ("cite", "How to cite", [listing(_references(posterior))]),
+        ("run", "How this was made", _made(posterior, command)),
+    ]
+    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
+    head = f"<h1>Gene regulatory network: {escape(_size(posterior))}</h1>\n<nav>{links}</nav>"
+    body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
+    with replacing(Path(path)) as part:
+        part.write_text(page("Gene regulatory network", body), encoding="utf-8")
+
+
+class Results:
+    """Summaries of all edges that may exist, taken once."""
+
+    def __init__(self, posterior: Posterior) -> None:
+        moments = posterior.moments["W"]
+        allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+        self.source, self.target = np.nonzero(allowed)
+        self.tfs, self.genes = posterior.coords["tf"], posterior.coords["target"]
+        self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
+        self.weight = moments.mean[allowed].astype(np.float64)
+        self.right = np.maximum(moments.positive, moments.negative)[allowed]
+        self.top = posterior.edges(level=LEVEL, top=max(NUM_EDGES, NUM_DRAWN))
+        self.found = {rate: figures.discoveries(self.inclusion, rate) for rate in (0.05, 0.10)}
+
+    def table(self) -> pd.DataFrame:
+        """All edges: ``source, target, weight, inclusion``."""
+        names = {"source": np.asarray(self.tfs)[self.source], "target": np.asarray(self.genes)[self.target]}
+        return pd.DataFrame(names | {"weight": self.weight, "inclusion": self.inclusion})
+
+
+def _size(posterior: Posterior) -> str:
+    coords = posterior.coords
+    text = f"{len(coords['tf']):,} regulators, {len(coords['target']):,} genes"
+    return text + (f", {len(coords['context'])} contexts" if len(coords["context"]) > 1 else "")
+
+
+# -- what was found ----------------------------------------------------------------------------------------------------
+
+
+def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.DataFrame | None) -> list[str]:
+    """The answer in one sentence of plain words, and the badges."""
+    if results is None:
+        reason = posterior.history.reason
+        text = f"No result: the fit {reason}. Use nothing of it; normalise the data or look for extreme values in them."
+        return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
+    strict, loose = results.found[0.05], results.found[0.10]
+    exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
+    made_by = engine_of(posterior.guide)
+    if made_by.prunes:  # shares of draws, which promise nothing about false discoveries
+        stable = int((results.inclusion > 0.95).sum())
+        text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
+    elif strict:
+        wrong = strict - np.sort(results.inclusion)[-strict:].sum()
+        text = (
+            f"{count(strict, 'regulatory edge')}{exists} can be named with 5% of them expected to be wrong (about "
+            f"{wrong:,.0f}), {loose:,} with 10%"
+        )
+    elif loose:
+        text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
+    else:
+        text = (
+            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
+            f"probability of {results.inclusion.max(initial=0):.0%}"
+        )
+    failed, checked, engine, advice = trust_badges(posterior, diagnostics)
+    if posterior.calibrated and failed == []:
+        like = f"the data follow {posterior.model.story}"
+        if made_by.learns_on_simulations:
+            like = "the cells are like the simulated ones that the guide learned on"
+        advice += f", and the probabilities mean what they say as far as {like}"
+    label = "edges by pruning" if made_by.prunes else f"{strict:,} edges at 5% expected FDR"
+    found = badge(label, True if strict and failed == [] and not made_by.prunes else None)
+    sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
+    caution = (
+        f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "
+        "proof of binding. An unmeasured common cause looks like an edge."
+    )
+    return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>", paragraph(caution, "soft")]
+
+
+def _edges(posterior: Posterior, results: Results) -> list[str]:
+    shown = results.top.head(NUM_EDGES)
+    rows = []
+    for edge in records(shown):
+        rows.append(
+            [
+                Cell(escape(edge.source), "gene"),
+                Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+                Cell(escape(edge.target), "gene"),
+                f"{edge.weight:+.3f}",
+                f"{edge.sd:.3f}",
+                f"{edge.lower:+.3f}",
+                f"{edge.upper:+.3f}",
+                bar(edge.inclusion, probability(edge.inclusion)),
+                probability(edge.sign_probability),
+                probability(edge.lfsr),
+                f"{edge.prior:.2f}" if edge.prior > 0 else "–",
+            ]
+        )
+    numeric = ("weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
+    meaning = (
+        "the edge exists" if posterior.threshold is None else f"its weight exceeds {posterior.threshold:g} in size"
+    )
+    caption = f"Dots: posterior mean; lines: {LEVEL:.0%} interval. To the right, the probability that {meaning}."
+    return [
+        picture(figures.edge_forest(results.top, level=LEVEL), caption),
+        paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
+        table(("source", "", "target", *numeric), rows, numeric=numeric),
+    ]
+
+
+def _network(posterior: Posterior, results: Results) -> list[str]:
+    caption = (
+        "Arrows activate, bars repress; thicker lines are stronger effects, paler ones less certain. Only these edges "
+        "are drawn: a gene without a line here may well be regulated."
+    )
+    likely = results.top[results.top["inclusion"] > 0.5].head(NUM_DRAWN)
+    drawn = (
+        picture(figures.network_picture(likely, tfs=set(results.tfs)), caption)
+        if len(likely)
+        else paragraph("No edge is more probable than not, so there is no network to draw.")
+    )
+    degrees = out_degrees(posterior)
+    note = "The expected number of targets is the sum of the probabilities of a regulator's edges."
+    return [drawn, picture(figures.out_degrees(degrees, level=LEVEL), note)]
+
+
+def out_degrees(posterior: Posterior, *, level: float = LEVEL) -> pd.DataFrame:
+    """Expected number of targets of each regulator, with its interval over draws: ``source, mean, lower, upper``.
+
+    The mean is the sum of inclusion over targets; the interval is of the edges that exist (or exceed δ) in a draw.
+    """
+    if posterior.threshold is not None:
+        number = (np.abs(posterior.draws["W"]) > posterior.threshold).sum(-1)
+    elif "inclusion" in posterior.draws:
+        number = posterior.draws["inclusion"].sum(-1)
+    else:
+        number = np.concatenate([present.sum(-1) for present in _enumerated(posterior)])
+    number = number.reshape(-1, number.shape[-1])
+    tail = (1 - level) / 2
+    lower, upper = np.quantile(number, [tail, 1 - tail], axis=0)
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    mean = (posterior.moments["W"].inclusion * allowed).sum(1)
+    return pd.DataFrame({"source": posterior.coords["tf"], "mean": mean, "lower": lower, "upper": upper})
+
+
+def _enumerated(posterior: Posterior) -> Iterator[np.ndarray]:
+    """Draws of inclusion (draw, tf, target) given the other sites, in blocks, where the fit summed it out."""
+    model, rng = posterior.model, np.random.default_rng(0)
+    draws = aligned(posterior.draws, thin_of(posterior))
+    flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
+    number, *shape = flat["W"].shape
+    block = max(1, 4_000_000 // int(np.prod(shape)))
+    for start in range(0, number, block):
+        rows = {name: torch.as_tensor(value[start : start + block]) for name, value in flat.items()}
+        values = {name: padded(model, name, value.to(model.constant)) for name, value in rows.items()}
+        with torch.no_grad():
+            probability = posterior.model.edge_prior.inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
+        yield rng.random(probability.shape) < probability
+
+
+def _certainty(posterior: Posterior, results: Results) -> list[str]:
+    called = results.inclusion > 0.5
+    sure = int((called & (results.right > 0.95)).sum())
+    draws = posterior.draws
+    if posterior.threshold is not None:
+        background = (
+            f"This prior has no inclusion variable: inclusion is the probability that the weight exceeds "
+            f"{posterior.threshold:g} in size, and depends on that number."
+        )
+    elif "spike_ratio" in draws:
+        width = draws["spike_ratio"].mean()
+        background = (
+            f"Small effects that are no edges were allowed for, with a learned width ({width:.2f} of that of edges): "
+            "this takes up part of what a linear model gets wrong."
+        )
+    else:
+        background = (
+            "Nothing in this model takes up what a linear network gets wrong: on real cells the probabilities can be "
+            "too certain."
+        )
+    facts = [
+        f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them "
+        "existence and sign together are 95% certain.",
+        background,
+    ]
+    caption = (
+        "Left: how many edges have which probability; vertical lines mark where lists of 5% and 10% expected false "
+        "discovery rate end. Right: probability against strength."
+    )
+    overview = figures.inclusion_overview(results.inclusion, results.weight, threshold=posterior.threshold)
+    return [listing(facts), picture(overview, caption)]
+
+
+def _contexts(posterior: Posterior) -> list[str]:
+    """The edges whose weights differ most between contexts, relative to how well they are known."""
+    moments, shared = posterior.moments["W_context"], posterior.moments["W"]
+    names, coords = posterior.coords["context"], posterior.coords
+    spread = moments.mean.max(0) - moments.mean.min(0)
+    clear = spread / np.maximum(np.sqrt((moments.sd**2).max(0)), 1e-12)
+    clear = np.where((shared.inclusion > 0.5) & posterior.model.edge_prior.allowed.cpu().numpy(), clear, -1.0)
+    order = np.argsort(-clear, axis=None)[:15]
+    place = [divmod(int(i), clear.shape[1]) for i in order if clear.flat[i] >= 0]
+    rows = [
+        [Cell(escape(coords["tf"][s]), "gene"), Cell(escape(coords["target"][t]), "gene"), f"{shared.mean[s, t]:+.3f}"]
+        + [f"{moments.mean[k, s, t]:+.3f} ± {moments.sd[k, s, t]:.3f}" for k in range(len(names))]
+        for s, t in place
+    ]
+    header = ("source", "target", "shared", *names)
+    intro = (
+        "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
+        f"Contexts: {', '.join(names)}. Likely edges that differ most between them, with posterior mean ± sd:"
+    )
+    none = paragraph("No edge is more probable than not, so there is nothing to compare.")
+    return [paragraph(intro), table(header, rows, numeric=("shared", *names)) if rows else none]
+
+
+# -- what went in ------------------------------------------------------------------------------------------------------
+
+
+def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
+    coords = posterior.coords
+    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
+    numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
+    numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
+    numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
+    if data is not None and data.perturbed is not None:
+        pairs = data.perturbed.cpu().numpy()
+        numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
+        numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
+    content = [tiles(numbers)]
+    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
+    if notes:
+        content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
+    if data is not None and data.context is not None:
+        cells = np.bincount(data.context.cpu().numpy(), minlength=data.num_contexts)
+        rows = [[name, f"{n:,}"] for name, n in zip(data.context_names, cells, strict=True)]
+        content += ["<h3>Cells by context</h3>", table(("context", "cells"), rows, numeric=("cells",))]
+    if alignment:
+        content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
+    return content
+
+
+def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
+    keys = ("edges_in", "edges_out", "dropped_unknown_source", "dropped_unknown_target", "dropped_self")
+    header = ("source", "edges listed", "edges used", "regulator not in data", "target not in data", "self-edges")
+    rows, examples = [], []
+    for name, report in alignment.items():
+        values = report.to_dict()
+        rows.append([Cell(escape(name), "gene"), *(f"{values[key]:,}" for key in keys)])
+        unknown = [*report.unknown_sources, *report.unknown_targets]
+        if unknown:
+            examples.append(f"{name}: not in the data are, for example, {', '.join(unknown)}")
+    return table(header, rows, numeric=header[1:]) + listing(examples)
+
+
+def _trust(posterior: Posterior) -> list[str]:
+    prior = posterior.model.edge_prior
+    sources = posterior.coords["source"]
+    if not sources:
+        return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
+    if prior.strategy == "mask":
+        text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
+        return [paragraph(text)]
+    trust = posterior.trust()
+    on_odds = prior.strategy == "inclusion"
+    effect = "odds of an edge it lists" if on_odds else "typical strength of an edge it lists"
+    factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
+    rows = []
+    for row in records(trust):
+        times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
+        if row.upper < 0.3:
+            word = "ignored: the data do not bear it out"
+        elif row.lower > 0.3:
+            word = "used: the data bear it out"
+        else:
+            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
+        rows.append(
+            [
+                Cell(escape(row.source), "gene"),
+                f"{row.mean:.2f}",
+                f"{row.lower:.2f} to {row.upper:.2f}",
+                f"×{times[0]:.2f} (×{times[1]:.2f} to ×{times[2]:.2f})",
+                word,
+            ]
+        )
+    scale = float(prior.trust_prior.constants[0])
+    tail = (1 - LEVEL) / 2
+    band = (float(halfnorm.ppf(tail) * scale), float(halfnorm.ppf(1 - tail) * scale))
+    intro = (
+        "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
+        "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
+        "random edges ends near 0. Odds and strength are given for an edge listed with a confidence of 0.9."
+    )
+    header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
+    caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
+    drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
+    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+
+
+# -- whether to believe it ---------------------------------------------------------------------------------------------
+
+
+def _against(results: Results, truth: pd.DataFrame) -> list[str]:
+    """Scores against a known network; the fit is done, so a truth that does not fit is said and not raised."""
+    edges = results.table()
+    try:
+        scores = score_edges(edges, truth, restrict_to_truth_regulators=True)
+        pairs = align(edges, truth, restrict_to_truth_regulators=True)
+    except ValueError as error:
+        return [paragraph(f"The known network could not be compared: {error}")]
+    assert pairs.inclusion is not None, "the table has the column"
+    shown = {
+        "average precision": "average_precision",
+        "average precision over chance": "average_precision_ratio",
+        "area under ROC curve": "auroc",
+        "precision of the top k": "early_precision",
+        "share of true edges (chance)": "base_rate",
+        "calibration error": "ece",
+    }
+    found = pairs.inclusion >= np.sort(results.inclusion)[-results.found[0.05]] if results.found[0.05] else None
+    values = {name: f"{scores[key]:.3f}" for name, key in shown.items()}
+    if found is not None and found.any():
+        values["known among the edges at 5% expected FDR"] = f"{pairs.true[found].mean():.3f}"
+    caption = (
+        "Of the pairs rated 0.8, 80% should be true edges. Points below the grey bars: too certain; above: too "
+        "doubtful. A known network that is incomplete makes every method look too certain."
+    )
+    return [
+        tiles(values),
+        paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft"),
+        picture(figures.reliability_diagram(pairs.inclusion, pairs.true), caption),
+    ]
+
+
+# -- the small print ---------------------------------------------------------------------------------------------------
+
+
+def _references(posterior: Posterior) -> list[str]:
+    prior = posterior.model.edge_prior.family
+    entries = [
+        f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
+        f"The model, {posterior.model.name}: {posterior.model.reference}.",
+    ]
+    if engine_of(posterior.guide).learns_on_simulations:
+        entries.append("Its guide, GLAD and GRNULar: Shrivastava et al. 2020, ICLR; 2022, J Comput Biol 29:27.")
+        entries.append("The cells it learned on, SERGIO: Dibaeinia & Sinha 2020, Cell Systems 11:252.")
+    if prior.reference:
+        entries.append(f"Its prior on edges, {prior.reference}.")
+    return [
+        *entries,
+        "Local false sign rate: Stephens 2017, Biostatistics 18:275. R-hat: Vehtari et al. 2021, Bayesian Anal 16:667.",
+        "Pyro: Bingham et al. 2019, J Mach Learn Res 20:28. Cite the data and the sources of prior knowledge too.",
+    ]
+
+
+def _made(posterior: Posterior, command: str) -> list[str]:
+    prior = posterior.model.edge_prior
+    kind, family = type(prior).__name__, type(prior.family).__name__
+    kind = kind if prior.family is prior else f"{kind}({family})"
+    return made(
+        posterior,
+        command,
+        {"edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.coords["source"] else kind},
+    )
+
+
+class NetworkReport(ReportKind):
+    """Of networks: `NetworkTables` and `write_report`."""
+
+    def tables(
+        self,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> NetworkTables:
+        return NetworkTables(posterior, level)
+
+    def page(
+        self,
+        posterior: Posterior,
+        path: Path | str,
+        *,
+        data: ExpressionData | None,
+        diagnostics: pd.DataFrame | None,
+        alignment: Mapping[str, AlignmentReport],
+        command: str,
+        truth: pd.DataFrame | None,
+        predictive: tuple[np.ndarray, np.ndarray] | None,
+        tables: Any,
+    ) -> None:
+        write_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=diagnostics,
+            alignment=alignment,
+            command=command,
+            truth=truth,
+            predictive=predictive,
+        )
+
+
+REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}
+"""By what a model infers (`Model.infers`)."""
+
+
+def report(
+    posterior: Posterior,
+    path: Path | str,
+    data: ExpressionData | None = None,
+    *,
+    truth: pd.DataFrame | None = None,
+    command: str = "Python",
+) -> None:
+    """Run the diagnostics and, with ``data``, the predictive checks, and write the report of a fit to ``path``.
+
+    Examples
+    --------
+    >>> report(posterior, "report.html", data)  # doctest: +SKIP
+    """
+    kind = REPORTS[posterior.model.infers]
+    kind.check(truth)
+    predictive = None if data is None else checked_cells(posterior.to_datatree(data))
+    kind.page(
+        posterior,
+        path,
+        data=data,
+        diagnostics=posterior.diagnose(data),
+        alignment=posterior.model.knowledge.reports,
+        command=command,
+        truth=truth,
+        predictive=predictive,
+        tables=kind.tables(posterior, data, level=LEVEL) if posterior.draws else None,
+    )
+
+
+__all__: Sequence[str] = ("out_degrees", "report", "write_report")

@@ -1,0 +1,144 @@
+"""Parts of report.html that networks and gene programs share: diagnostics, predictions, badges, numbers in words."""
+
+import platform
+from collections.abc import Mapping
+from html import escape
+from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ...inference import Posterior
+from ...inference.datatree import is_sampler
+from .. import figures
+from .page import Cell, badge, glossary, paragraph, picture, table
+
+LEVEL = 0.89
+PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
+
+
+def count(number: int, what: str) -> str:
+    """``1 edge``, ``1,200 edges``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def records(rows: pd.DataFrame) -> list[SimpleNamespace]:
+    """Rows with their values as attributes, of any type."""
+    return [SimpleNamespace(**{str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
+
+
+def probability(value: float) -> str:
+    """Three decimals, never rounded to certainty."""
+    return "<0.001" if value < 0.001 else ">0.999" if value > 0.999 else f"{value:.3f}"
+
+
+def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
+    if diagnostics is None:
+        return None
+    passed = [_passed(value) for value in diagnostics["passed"]]
+    return [str(check) for check, ok in zip(diagnostics["check"], passed, strict=True) if ok is False]
+
+
+def _passed(value: Any) -> bool | None:
+    """A check's outcome, where tables from files hold NaN for "does not apply"."""
+    return None if value is None or pd.isna(value) else bool(value)
+
+
+def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tuple[list[str] | None, str, str, str]:
+    """Names of the failed checks (None: not run), the badges of checks and engine, and what both mean, as the second
+    half of a sentence."""
+    failed = _failed(diagnostics)
+    if failed is None:
+        checked = badge("diagnostics not run", None)
+        advice = "; the fit was not checked, so this is preliminary"
+    elif failed:
+        checked = badge(f"{count(len(failed), 'diagnostic')} failed", False)
+        advice = f"; but {count(len(failed), 'check')} failed ({', '.join(failed)}): read them before relying on it"
+    else:
+        checked = badge("diagnostics passed", True)
+        advice = "; all checks of the fit passed"
+    if not posterior.calibrated:
+        engine = badge(f"engine {posterior.guide}: not calibrated", False)
+        advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
+    else:
+        engine = badge(f"engine {posterior.guide}: calibrated", None if failed else True)
+    return failed, checked, engine, advice
+
+
+def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list[str]:
+    """How the fit ended, the table of checks, and its course."""
+    history = posterior.history
+    sampler = is_sampler(posterior)
+    kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
+    ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
+    content = [
+        paragraph(f"The fit {ended} in {history.seconds:,.1f} seconds ({posterior.guide}, seed {posterior.seed}).")
+    ]
+    if diagnostics is None:
+        content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
+    else:
+        rows = []
+        for row in records(diagnostics):
+            passed = _passed(row.passed)
+            label = badge({True: "pass", False: "fail", None: "–"}[passed], passed)
+            rows.append(
+                [
+                    str(row.check),
+                    _number(row.value),
+                    _number(row.threshold),
+                    Cell(label),
+                    Cell(escape(str(row.meaning)), "wide"),
+                ]
+            )
+        content.append(
+            table(("check", "value", "threshold", "", "what it means"), rows, numeric=("value", "threshold"))
+        )
+    text = (
+        "The chains should lie on top of each other and show no trend in the second half."
+        if sampler
+        else "The curves should have become flat, and end at about the same height."
+    )
+    if history.elbo.size:
+        trace = figures.fit_trace(history.elbo, history.steps, kind=kind, runs=runs)
+        content.append(picture(trace, f"Course of the fit. {text}"))
+    else:
+        content.append(paragraph("This engine keeps no record of its course.", "soft"))
+    return content
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str) or value is None:
+        return value or "–"
+    number = float(value)
+    return "–" if np.isnan(number) else f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
+    """The posterior predictive check."""
+    caption = (
+        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
+        "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
+        "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
+    )
+    return [picture(figures.predictive_check(observed, predictive), caption)]
+
+
+def made(posterior: Posterior, command: str, details: Mapping[str, str]) -> list[str]:
+    """What was run, with what, and on which versions."""
+    versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    entries = {"model": posterior.model.name, **details, "engine": posterior.guide, "seed": str(posterior.seed)}
+    return [f"<pre>{escape(command)}</pre>", glossary({**entries, "versions": versions})]
+
+
+def checked_cells(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray] | None:
+    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data.
+
+    None where the model has no predictions of single values.
+    """
+    if "observed_data" not in tree:
+        return None
+    observed = np.asarray(tree["observed_data/X"])
+    return observed, np.asarray(tree["posterior_predictive/X"]).reshape(-1, observed.size)

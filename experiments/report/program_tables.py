@@ -1,0 +1,110 @@
+"""The tables of a fit of gene programs, computed once for the files and the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ...inference import Posterior
+from ...models import ExpressionData
+from ..enrichment import enrich
+
+GeneSets = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class ProgramTables:
+    """What is written and reported of gene programs.
+
+    Attributes
+    ----------
+    programs, factors
+        `Posterior.programs` and `Posterior.factors`.
+    gene_sets
+        `Posterior.refined_sets`; None where no program has a gene set.
+    covariate_effects
+        `Posterior.covariate_effects`; None without covariates.
+    enrichment
+        `enrich` of the programs without a gene set; None where no sets were given or all programs have one.
+    trust
+        `Posterior.trust`.
+    scores, scores_sd
+        (cell × program) posterior mean and sd of each cell's programs; None without cells.
+    level
+        Probability of the intervals.
+    """
+
+    programs: pd.DataFrame
+    factors: pd.DataFrame
+    gene_sets: pd.DataFrame | None
+    covariate_effects: pd.DataFrame | None
+    enrichment: pd.DataFrame | None
+    trust: pd.DataFrame
+    scores: pd.DataFrame | None
+    scores_sd: pd.DataFrame | None
+    level: float
+
+    @classmethod
+    def collect(
+        cls,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float = 0.89,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> "ProgramTables":
+        """All tables of a posterior; ``gene_sets`` are those to test the unlabelled programs for."""
+        factors = posterior.factors(level=level)
+        programs = posterior.programs(level=level)
+        free = set(factors.loc[factors["library"] == "", "program"])
+        loadings = programs[programs["program"].isin(free)]
+        scores, sd = posterior.scores(data) if data is not None else (None, None)
+        return cls(
+            programs,
+            factors,
+            posterior.refined_sets() if (factors["library"] != "").any() else None,
+            posterior.covariate_effects(level=level) if posterior.coords["covariate"] else None,
+            enrich(loadings, gene_sets, min_overlap=min_overlap) if gene_sets and free else None,
+            posterior.trust(level=level),
+            scores,
+            sd,
+            level,
+        )
+
+    def importance(self) -> pd.Series:
+        """Largest share of variance that each program explains in any view and group, most important program first."""
+        largest = self.factors.groupby("program", sort=False)["variance_explained"].max()
+        return largest.sort_values(ascending=False, kind="stable")
+
+    def write(self, folder: Path, *, top: int | None = None) -> None:
+        """programs.csv (``top``: genes of each program), factors.csv, and those of gene_sets.csv,
+        covariate_effects.csv, enrichment.csv and scores.csv.gz that apply."""
+        programs = self.programs if top is None else self.programs.groupby("program", sort=False).head(top)
+        files = {
+            "programs": programs,
+            "factors": self.factors,
+            "gene_sets": self.gene_sets,
+            "covariate_effects": self.covariate_effects,
+            "enrichment": self.enrichment,
+        }
+        for name, table in files.items():
+            if table is not None:
+                table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        if self.scores is not None and self.scores_sd is not None:
+            self.long_scores().to_csv(folder / "scores.csv.gz", index=False, float_format="%.5g")
+
+    def long_scores(self) -> pd.DataFrame:
+        """``cell, program, mean, sd``, all programs of a cell together."""
+        assert self.scores is not None, "made without cells"
+        assert self.scores_sd is not None, "made without cells"
+        cells, programs = self.scores.shape
+        return pd.DataFrame(
+            {
+                "cell": self.scores.index.repeat(programs),
+                "program": list(self.scores.columns) * cells,
+                "mean": self.scores.to_numpy().ravel(),
+                "sd": self.scores_sd.to_numpy().ravel(),
+            }
+        )

@@ -1,0 +1,476 @@
+"""report.html of gene programs: what they are, how sure each gene is, and whether to believe it."""
+
+from collections.abc import Mapping
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import halfnorm
+
+from ...inference import Posterior
+from ...models import ExpressionData
+from ...priors import AlignmentReport
+from ...priors.edge_prior import TRUST_SCALE
+from ...priors.formats_files import replacing
+from .. import figures
+from ..figures import programs as program_figures
+from .kind import ReportKind
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
+from .program_tables import GeneSets, ProgramTables
+
+NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
+MIN_SHARE, MAX_LFSR, MAX_FDR = 0.01, 0.05, 0.05
+
+
+def write_program_report(
+    posterior: Posterior,
+    path: Path | str,
+    *,
+    data: ExpressionData | None,
+    diagnostics: pd.DataFrame | None,
+    alignment: Mapping[str, AlignmentReport],
+    command: str,
+    tables: ProgramTables | None,
+    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
+
+    Parameters
+    ----------
+    posterior
+        The fit of a factor model.
+    path
+        File to write; it is replaced only when the new one is complete.
+    data
+        The cells, for their numbers and groups; None: left out.
+    diagnostics
+        `Posterior.diagnose`: ``check, value, threshold, passed, meaning``; None: not run, and the report says so.
+    alignment
+        What became of each gene-set library, by name.
+    command
+        What was run.
+    tables
+        What was found (`ProgramTables.collect`); None: the fit diverged, and the report says so.
+    predictive
+        Observed values (n,) and posterior predictive draws of them (draws, n): adds the predictive check.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be written.
+    """
+    parts = [("result", "Result", _verdict(posterior, tables, diagnostics))]
+    parts.append(("input", "What went in", _input(posterior, data, alignment)))
+    if tables is not None:
+        parts += [
+            ("programs", "Programs at a glance", _glance(tables)),
+            ("genes", "Top genes of each program", _genes(tables)),
+        ]
+        if tables.gene_sets is not None:
+            parts.append(("sets", "Gene sets, repaired", _repaired(tables, tables.gene_sets)))
+            parts.append(("trust", "Trust in each library", _trust(posterior, tables)))
+        if tables.covariate_effects is not None:
+            parts.append(("covariates", "Covariates", _covariates(tables, tables.covariate_effects)))
+        if tables.enrichment is not None:
+            parts.append(
+                ("enrichment", "What the programs without a gene set resemble", _enrichment(tables.enrichment))
+            )
+        if tables.scores is not None:
+            parts.append(("scores", "Programs in the cells", _scores(tables, tables.scores, data)))
+    parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
+    if predictive is not None and tables is not None:
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    level = 0.89 if tables is None else tables.level
+    prior = type(posterior.model.edge_prior).__name__
+    parts += [
+        ("columns", "How to read the columns", [glossary(_columns(level))]),
+        ("cite", "How to cite", [listing(_references(posterior))]),
+        ("run", "How this was made", made(posterior, command, {"loading prior": prior})),
+    ]
+    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
+    coords = posterior.coords
+    size = f"{count(len(coords['factor']), 'program')}, {count(len(coords['gene']), 'gene')}"
+    head = f"<h1>Gene programs: {escape(size)}</h1>\n<nav>{links}</nav>"
+    body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
+    with replacing(Path(path)) as part:
+        part.write_text(page("Gene programs", body), encoding="utf-8")
+
+
+class ProgramReport(ReportKind):
+    """Of gene programs: `ProgramTables` and `write_program_report`."""
+
+    def check(self, truth: pd.DataFrame | None) -> None:
+        if truth is not None:
+            raise ValueError("`truth` is a network, and this fit has programs: leave it out")
+
+    def tables(
+        self,
+        posterior: Posterior,
+        data: ExpressionData | None,
+        *,
+        level: float,
+        gene_sets: GeneSets | None = None,
+        min_overlap: int = 5,
+    ) -> ProgramTables:
+        return ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
+
+    def page(
+        self,
+        posterior: Posterior,
+        path: Path | str,
+        *,
+        data: ExpressionData | None,
+        diagnostics: pd.DataFrame | None,
+        alignment: Mapping[str, AlignmentReport],
+        command: str,
+        truth: pd.DataFrame | None,
+        predictive: tuple[np.ndarray, np.ndarray] | None,
+        tables: Any,
+    ) -> None:
+        write_program_report(
+            posterior,
+            path,
+            data=data,
+            diagnostics=diagnostics,
+            alignment=alignment,
+            command=command,
+            tables=tables,
+            predictive=predictive,
+        )
+
+
+# -- what was found ----------------------------------------------------------------------------------------------------
+
+
+def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd.DataFrame | None) -> list[str]:
+    """The answer in one sentence of plain words, and the badges."""
+    if tables is None:
+        reason = posterior.history.reason
+        text = f"No result: the fit {reason}. Use nothing of it; normalise the data or look for extreme values in them."
+        return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
+    share = tables.importance()
+    strong = share[share > MIN_SHARE].index
+    sure = tables.programs[tables.programs["lfsr"] < MAX_LFSR]
+    named = sure[sure["program"].isin(strong)]
+    split = any(len(posterior.coords[axis]) > 1 for axis in ("view", "context"))
+    where = " in a view or group" if split else ""
+    if len(strong):
+        one = len(strong) == 1
+        text = (
+            f"{count(len(strong), 'program')} of {len(share)} {'explains' if one else 'explain'} more than "
+            f"{MIN_SHARE:.0%} of the variance{where}; {'it names' if one else 'together they name'} "
+            f"{count(len(named['gene'].unique()), 'gene')} at a false sign rate below {MAX_LFSR:.0%}"
+        )
+    else:
+        text = (
+            f"No program explains more than {MIN_SHARE:.0%} of the variance{where}: the largest of {len(share)} "
+            f"explains {share.iloc[0]:.2%}"
+        )
+    failed, checked, engine, advice = trust_badges(posterior, diagnostics)
+    good = len(strong) > 0 and len(named) > 0 and failed == []
+    found = badge(f"{count(len(strong), 'program')} above {MIN_SHARE:.0%} of variance", True if good else None)
+    genes = badge(f"{count(len(named), 'loading')} at {MAX_LFSR:.0%} lfsr", True if good else None)
+    caution = (
+        "A program is a set of genes that rise and fall together in a linear model: evidence of a shared cause, "
+        "not proof of one. Programs without a gene set have no sign of their own: which end is positive is arbitrary."
+    )
+    sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
+    badges = f"<div>{found}{genes}{checked}{engine}</div>"
+    return [f'<p class="lead">{sentence}</p>', badges, paragraph(caution, "soft")]
+
+
+def _glance(tables: ProgramTables) -> list[str]:
+    factors, share = tables.factors, tables.importance()
+    sure = tables.programs[tables.programs["lfsr"] < MAX_LFSR]["program"].value_counts()
+    cases = factors.groupby("program", sort=False)
+    rows = []
+    for program in share.index[:40]:
+        part = cases.get_group(program)
+        best = next(iter(records(part.sort_values("variance_explained", ascending=False).head(1))))
+        where = [str(best.view)] * (len(part["view"].unique()) > 1) + [str(best.group)] * (
+            len(part["group"].unique()) > 1
+        )
+        rows.append(
+            [
+                Cell(escape(_name(program)), "gene"),
+                best.library or "–",
+                bar(best.variance_explained / max(share.iloc[0], 1e-12), f"{best.variance_explained:.1%}"),
+                f"{best.lower:.1%} to {best.upper:.1%}",
+                " · ".join(where) or "all cells",
+                f"{best.genes:,.0f}",
+                f"{sure.get(program, 0):,}",
+            ]
+        )
+    header = (
+        "program",
+        "library",
+        "variance explained",
+        f"{tables.level:.0%} interval",
+        "where largest",
+        "genes",
+        "sure",
+    )
+    more = f" The {len(rows)} most important of {len(share)} are listed." if len(rows) < len(share) else ""
+    intro = (
+        "The variance that a program explains is the share of the variation of all genes of a view, in a group of "
+        "cells, that would be lost without it. Genes: how many are expected to belong to the program. Sure: how many "
+        f"loadings have a false sign rate below {MAX_LFSR:.0%}.{more}"
+    )
+    caption = "Bars: posterior mean; lines: interval. Programs whose bars are near zero can be ignored."
+    drawn = program_figures.variance_explained(factors, level=tables.level)
+    return [paragraph(intro), picture(drawn, caption), table(header, rows, numeric=(header[3], "genes", "sure"))]
+
+
+def _name(program: str, limit: int = 46) -> str:
+    return program if len(program) <= limit else program[: limit - 1] + "…"
+
+
+def _genes(tables: ProgramTables) -> list[str]:
+    programs, names = tables.programs, list(tables.importance().index)
+    caption = (
+        "Dots: posterior mean; lines: interval; diamonds: the gene is in the program's gene set. A gene far from zero "
+        "with a short line belongs to the program."
+    )
+    drawn = program_figures.loading_forest(programs, names[:NUM_PANELS], level=tables.level, count=NUM_GENES)
+    content = [picture(drawn, caption)]
+    rows = []
+    for name in names[:NUM_TABLES]:
+        part = programs[programs["program"] == name]
+        part = part.reindex(part["loading"].abs().sort_values(ascending=False, kind="stable").index).head(10)
+        for i, row in enumerate(records(part)):
+            rows.append(
+                [
+                    Cell(escape(_name(name)) if i == 0 else "", "gene"),
+                    Cell(escape(row.gene), "gene"),
+                    Cell("rises", "up") if row.loading >= 0 else Cell("falls", "down"),
+                    f"{row.loading:+.3f}",
+                    f"{row.sd:.3f}",
+                    f"{row.lower:+.3f}",
+                    f"{row.upper:+.3f}",
+                    probability(row.sign_probability),
+                    probability(row.lfsr),
+                    f"{row.prior:.2f}" if row.prior > 0 else "–",
+                ]
+            )
+    numeric = ("loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior")
+    shown = min(len(names), NUM_TABLES)
+    content.append(
+        paragraph(f"The ten largest loadings of the {shown} most important programs; all are in programs.csv.")
+    )
+    content.append(table(("program", "gene", "", *numeric), rows, numeric=numeric))
+    return content
+
+
+def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
+    number = sets["status"].value_counts()
+    totals = {
+        "genes kept": f"{number.get('kept', 0):,}",
+        "genes removed": f"{number.get('removed', 0):,}",
+        "genes added": f"{number.get('added', 0):,}",
+    }
+    order = [name for name in tables.importance().index if (sets["program"] == name).any()]
+    rows = []
+    for name in order[:40]:
+        part = sets[sets["program"] == name]
+        many = part["status"].value_counts()
+        rows.append(
+            [
+                Cell(escape(_name(name)), "gene"),
+                *(f"{many.get(status, 0):,}" for status in ("kept", "removed", "added")),
+                Cell(escape(_some_genes(part, "added")), "wide"),
+                Cell(escape(_some_genes(part, "removed")), "wide"),
+            ]
+        )
+    header = ("program", "kept", "removed", "added", "most probable additions", "least probable members")
+    intro = (
+        "Gene sets are lists made elsewhere. Here each is compared with these cells: genes of the set without a "
+        "are removed, genes outside it that move with the program are added. In brackets, the probability that the "
+        "gene belongs to the program. All genes are in gene_sets.csv."
+    )
+    return [paragraph(intro), tiles(totals), table(header, rows, numeric=("kept", "removed", "added"))]
+
+
+def _some_genes(part: pd.DataFrame, status: str, number: int = 6) -> str:
+    chosen = part[part["status"] == status].sort_values("probability", ascending=status == "removed", kind="stable")
+    return ", ".join(f"{row.gene} ({row.probability:.2f})" for row in records(chosen.head(number))) or "–"
+
+
+def _covariates(tables: ProgramTables, effects: pd.DataFrame) -> list[str]:
+    sure = effects[effects["lfsr"] < MAX_LFSR]
+    rows = []
+    for name in dict.fromkeys(effects["covariate"]):
+        kinds = sure[sure["covariate"] == name]["kind"].value_counts()
+        strongest = effects[(effects["covariate"] == name) & (effects["kind"] == "gene")]
+        strongest = strongest.reindex(strongest["effect"].abs().sort_values(ascending=False, kind="stable").index).head(
+            5
+        )
+        text = ", ".join(f"{row.name} ({row.effect:+.2f})" for row in records(strongest))
+        kind = [f"{kinds.get(k, 0):,}" for k in ("program", "gene")]
+        rows.append([Cell(escape(str(name)), "gene"), *kind, Cell(escape(text or "–"), "wide")])
+    header = ("covariate", "programs changed", "genes changed", "strongest direct effects on genes")
+    intro = (
+        "A covariate acts on a gene directly, or through a program: the two are estimated together, so neither takes "
+        f"the credit of the other. Changed: false sign rate below {MAX_LFSR:.0%}. All are in covariate_effects.csv."
+    )
+    drawn = program_figures.covariate_forest(effects, level=tables.level)
+    caption = "Dots: posterior mean; lines: interval. Blue: rises with the covariate; orange: falls."
+    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+
+
+def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
+    trust = tables.trust
+    if trust.empty:
+        text = (
+            "In this fit the gene sets entered with a fixed strength, not with one learned by library: there is no "
+            "trust coefficient to report."
+        )
+        return [paragraph(text)]
+    on_odds = posterior.model.edge_prior.strategy == "inclusion"
+    effect = "odds of membership of a listed gene" if on_odds else "typical size of a listed gene's loading"
+    factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
+    rows = []
+    for row in records(trust):
+        if row.upper < 0.3:
+            word = "ignored: the data do not bear it out"
+        elif row.lower > 0.3:
+            word = "used: the data bear it out"
+        else:
+            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
+        times = [f"×{np.exp(factor * value):.2f}" for value in (row.mean, row.lower, row.upper)]
+        interval = f"{row.lower:.2f} to {row.upper:.2f}"
+        library = Cell(escape(str(row.source)), "gene")
+        rows.append([library, f"{row.mean:.2f}", interval, f"{times[0]} ({times[1]} to {times[2]})", word])
+    tail = (1 - tables.level) / 2
+    band = (float(halfnorm.ppf(tail) * TRUST_SCALE), float(halfnorm.ppf(1 - tail) * TRUST_SCALE))
+    intro = (
+        "Each library of gene sets has a trust coefficient b, at least 0, that is learned with the programs: at 0 its "
+        "are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "
+        "random sets ends near 0. The last figures are for a gene listed with a confidence of 0.9."
+    )
+    header = ("library", "trust b", f"{tables.level:.0%} interval", effect, "in words")
+    caption = "Grey: what was believed of any library before the data. Green: what is believed of each after them."
+    drawn = figures.trust_in_sources(trust, prior=band, odds=False, level=tables.level)
+    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+
+
+def _enrichment(enrichment: pd.DataFrame) -> list[str]:
+    rows = []
+    for name in dict.fromkeys(enrichment["program"]):
+        part = enrichment[(enrichment["program"] == name) & (enrichment["fdr"] < MAX_FDR)]
+        if part.empty:
+            rows.append([Cell(escape(_name(name)), "gene"), "no set at 5% false discovery rate", "", "", "", ""])
+        for i, row in enumerate(records(part.head(5))):
+            rows.append(
+                [
+                    Cell(escape(_name(name)) if i == 0 else "", "gene"),
+                    Cell(escape(_name(row.set)), "wide"),
+                    f"{row.genes:,}",
+                    f"{row.auc:.2f}",
+                    f"{row.fdr:.2g}",
+                    row.direction,
+                ]
+            )
+    intro = (
+        "Rank test of every gene set in every program that was found without one: AUC is the chance that a gene of the "
+        "set has a larger loading than a gene outside it; 0.5 is chance. At most five sets a program; all are in "
+        "enrichment.csv. Genes of a set move together, so small rates are a ranking more than a proof."
+    )
+    header = ("program", "gene set", "genes", "AUC", "fdr", "direction")
+    return [paragraph(intro), table(header, rows, numeric=("genes", "AUC", "fdr"))]
+
+
+def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | None) -> list[str]:
+    names = list(tables.importance().index)
+    groups = None
+    if data is not None and data.context is not None and data.num_contexts > 1:
+        labels = np.asarray(data.context_names, dtype=object)[data.context.cpu().numpy()]
+        groups = pd.Series(labels, index=scores.index)
+    intro = (
+        "A score says how active a program is in a cell, in standard deviations of the program; scores.csv.gz has "
+        "every cell with its posterior sd."
+    )
+    by = ", by group" if groups is not None else ""
+    content = [paragraph(intro)]
+    if len(names) > 1:
+        drawn = program_figures.scores_scatter(scores, (names[0], names[1]), groups)
+        content.append(picture(drawn, f"The two programs that explain most: posterior mean score of each cell{by}."))
+    drawn = program_figures.scores_by_group(scores, names[:12], groups)
+    content.append(picture(drawn, f"How the scores of the most important programs spread over the cells{by}."))
+    return content
+
+
+# -- what went in ------------------------------------------------------------------------------------------------------
+
+
+def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
+    coords = posterior.coords
+    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
+    numbers |= {"genes": f"{len(coords['gene']):,}", "programs": f"{len(coords['factor']):,}"}
+    numbers |= {"views": f"{len(coords['view'])}", "groups of cells": f"{len(coords['context'])}"}
+    numbers |= {"covariates": f"{len(coords['covariate'])}", "gene-set libraries": f"{len(coords['source'])}"}
+    content = [tiles(numbers)]
+    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
+    if notes:
+        content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
+    if coords["covariate"]:
+        content.append(paragraph(f"Covariates: {', '.join(coords['covariate'])}."))
+    if data is not None and data.view is not None and len(coords["view"]) > 1:
+        genes = np.bincount(data.view.cpu().numpy(), minlength=len(data.view_names))
+        rows = [[name, f"{n:,}"] for name, n in zip(data.view_names, genes, strict=True)]
+        content += ["<h3>Genes by view</h3>", table(("view", "genes"), rows, numeric=("genes",))]
+    if data is not None and data.context is not None:
+        cells = np.bincount(data.context.cpu().numpy(), minlength=data.num_contexts)
+        rows = [[name, f"{n:,}"] for name, n in zip(data.context_names, cells, strict=True)]
+        content += ["<h3>Cells by group</h3>", table(("group", "cells"), rows, numeric=("cells",))]
+    if alignment:
+        header = ("library", "sets used", "memberships listed", "used", "gene not in data")
+        rows, examples = [], []
+        for name, report in alignment.items():
+            values = (report.sources_matched, report.edges_in, report.edges_out, report.dropped_unknown_target)
+            rows.append([Cell(escape(name), "gene"), *(f"{value:,}" for value in values)])
+            if report.unknown_targets:
+                examples.append(f"{name}: not in the data are, for example, {', '.join(report.unknown_targets)}")
+        content += ["<h3>Gene sets: what matched the data</h3>", table(header, rows, numeric=header[1:])]
+        content.append(listing(examples))
+    return content
+
+
+# -- the small print ---------------------------------------------------------------------------------------------------
+
+
+def _columns(level: float) -> dict[str, str]:
+    return {
+        "program": "The name of its gene set, or factor_1, factor_2, … for programs found without one.",
+        "loading": "Posterior mean: by how much the gene changes when the program rises by one of its standard "
+        "deviations. In units of the gene's own standard deviation where genes were standardised (muvi does).",
+        "sd": "Posterior standard deviation of the loading.",
+        "lower, upper": f"The loading lies between them with a probability of {level:.0%}, given the model.",
+        "sign_probability": "Probability that the gene rises (or falls) with the program, given that it belongs to it.",
+        "lfsr": "Local false sign rate: probability that the loading is absent or has the other sign. Small is good.",
+        "prior": "Largest confidence that any library has in the gene as a member; 0 where none lists it.",
+        "variance_explained": "Share of the variance of a view's genes, in a group of cells, due to the program.",
+        "kept, removed, added": "A gene of the set that belongs to the program in these cells; one that does not; a "
+        "gene outside the set that does.",
+        "auc, fdr": "Of the enrichment test: chance that a member has a larger loading than a non-member; false "
+        "discovery rate over all tests (Benjamini & Hochberg).",
+        "score": "How active a program is in a cell: posterior mean, with its sd.",
+    }
+
+
+def _references(posterior: Posterior) -> list[str]:
+    entries = [
+        f"This software: The PyroGRN developers, pyrogrn {version('pyrogrn')}.",
+        f"The model, {posterior.model.name}: {posterior.model.reference}.",
+    ]
+    if posterior.model.edge_prior.reference:
+        entries.append(f"Its prior on loadings, {posterior.model.edge_prior.reference}.")
+    return [
+        *entries,
+        "Local false sign rate: Stephens 2017, Biostatistics 18:275. R-hat: Vehtari et al. 2021, Bayesian Anal 16:667. "
+        "False discovery rate: Benjamini & Hochberg 1995, J R Stat Soc B 57:289.",
+        "Pyro: Bingham et al. 2019, J Mach Learn Res 20:28. Cite the data and the gene-set libraries too.",
+    ]

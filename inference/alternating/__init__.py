@@ -1,0 +1,1 @@
+"""FactorBox by alternating least squares."""

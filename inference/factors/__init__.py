@@ -1,0 +1,1 @@
+"""Factor models, exactly: sweeps, starts, alignment of factors."""

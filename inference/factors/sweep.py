@@ -1,0 +1,436 @@
+r"""One round through the full conditionals of a Gaussian factor model, on sufficient statistics.
+
+The same round is a Gibbs sweep or a step of variational coordinate ascent (`Take`). Cells appear only in
+:math:`R = D^\top D`, with :math:`D = [Y\ Z]`: given the loadings, the factors of all cells are
+
+.. math:: X = D T^\top + E, \qquad T = \Sigma_x [\,W\Psi^{-1},\ \Gamma^\top - W\Psi^{-1}\beta^\top], \qquad
+          E_c \sim N(0, \Sigma_x), \quad \Sigma_x = (I + W \Psi^{-1} W^\top)^{-1},
+
+and what the loadings need of them is :math:`X^\top D = T R + E^\top D` and
+:math:`X^\top X = T R T^\top + T D^\top E + E^\top D T^\top + E^\top E`. With R = C Cᵀ of rank r,
+:math:`E^\top D = \Sigma_x^{1/2} N C^\top` and :math:`E^\top E = \Sigma_x^{1/2}(N N^\top + \Omega)\Sigma_x^{1/2\top}`, N
+standard normal (factor, r) and Ω Wishart with the remaining degrees of freedom: an exact draw of the factors' moments
+that costs the same for a thousand and a million cells.
+"""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from ...models.factor import BETA_SCALE, GAMMA_SCALE, FactorModel
+from ...priors import LoadingPrior, Take
+from ...priors.loading_prior import State
+
+
+@dataclass(frozen=True, eq=False)
+class FactorState:
+    """Where a round stands; every tensor leads with ``chain``.
+
+    ``loadings`` (gene, factor + covariate) of W and β and, in coordinate ascent, their ``covariance`` (gene, p, p) and
+    ``log_det`` (gene,); ``precision`` (gene,) 1/σ²; ``gamma`` (covariate, factor); ``prior`` the loading prior's state;
+    ``bound`` (chain,) the evidence lower bound after the round. Cell by cell besides: ``dispersion`` (gene,) r of the
+    counts; ``size`` (gene,) observed values; ``scales_bound`` (chain,) what the scales of the prior, as last updated,
+    add to the bound.
+    """
+
+    loadings: Tensor
+    covariance: Tensor | None
+    log_det: Tensor | None
+    precision: Tensor
+    gamma: Tensor
+    prior: State
+    bound: Tensor | None = None
+    dispersion: Tensor | None = None
+    size: Tensor | None = None
+    scales_bound: Tensor | float = 0.0
+
+
+class Round(Protocol):
+    """Rounds through one model's conditionals: a Gibbs sweep or a step of coordinate ascent, as `Take` says."""
+
+    model: FactorModel
+    refreshes: ClassVar[bool]
+    """Whether a round brings a draw of q closer to the posterior at little cost."""
+
+    @property
+    def gram_round(self) -> "GramRound":
+        """The rounds on sufficient statistics, exact or a stand-in from which to start."""
+
+    @property
+    def zz(self) -> Tensor:
+        """``(covariate, covariate)`` sums of products of the covariates."""
+
+    def start(self, state: FactorState) -> FactorState:
+        """The first state, from what `factor_start.start` makes of `gram_round`."""
+
+    def under(self, prior: LoadingPrior) -> Self:
+        """The same rounds with another prior of the loadings."""
+
+    def __call__(self, state: FactorState, take: Take) -> FactorState:
+        """One round; ``bound`` of what it returns is that of coordinate ascent."""
+
+    def log_likelihood(self, state: FactorState) -> Tensor:
+        """``(chain,)`` log-likelihood of a drawn state."""
+
+
+class Moments(NamedTuple):
+    """Of the factors: ``xx`` (chain, factor, factor), ``xd`` (chain, factor, column) with the data, ``log_det`` of
+    Σ_x."""
+
+    xx: Tensor
+    xd: Tensor
+    log_det: Tensor
+
+
+class GramRound:
+    """Rounds through one model's conditionals; float64, on the model's device."""
+
+    refreshes: ClassVar[bool] = True
+
+    def __init__(self, model: FactorModel, gram: Tensor | None = None, dof: float | None = None) -> None:
+        self.model = model
+        self.prior: LoadingPrior = copy.deepcopy(model.loading_prior).double()
+        self.num_factors, self.num_genes = len(model.factors), len(model.genes)
+        self.num_covariates = len(model.covariates)
+        # (column, column); of data that are used cell by cell, a stand-in from which to start
+        self.gram = model.gram.double().sum(0) if gram is None else gram
+        self.dof = model.dof if dof is None else dof
+        self.square = torch.diagonal(self.gram)[: self.num_genes]
+        self._root: Tensor | None = None
+        a, b = (float(v) for v in model.noise_prior)
+        self.noise_shape, self.noise_rate = a, b
+        cross = self.gram[self.num_genes :]
+        self.zd, self.zz = cross, cross[:, self.num_genes :]
+
+    @property
+    def gram_round(self) -> "GramRound":
+        return self
+
+    def start(self, state: FactorState) -> FactorState:
+        """As it is."""
+        return state
+
+    def under(self, prior: LoadingPrior) -> "GramRound":
+        """The same rounds with another prior of the loadings, on the model's device."""
+        other = copy.copy(self)
+        other.prior = prior.double().to(self.gram.device)
+        return other
+
+    @property
+    def root(self) -> Tensor:
+        """``(column, rank)`` C with C Cᵀ = R."""
+        if self._root is None:
+            if self.dof > len(self.gram):
+                jitter = 1e-9 * torch.diagonal(self.gram).mean()
+                factor, failed = torch.linalg.cholesky_ex(self.gram + jitter * torch.eye(len(self.gram)).to(self.gram))
+                if not int(failed):
+                    self._root = factor
+            if self._root is None:  # fewer cells than columns, or columns that depend on each other
+                values, vectors = torch.linalg.eigh(self.gram)
+                rank = int(min(self.dof, int((values > 1e-9 * values[-1]).sum())))
+                self._root = vectors[:, -rank:] * values[-rank:].sqrt()
+        return self._root
+
+    # -- blocks ----------------------------------------
+    def factors(self, state: FactorState, take: Take) -> Moments:
+        """Moments of the factors given everything else."""
+        m = self.num_factors
+        second = self._second(state)  # (chain, p, p) Σ_j E[θ_j θ_jᵀ] / σ_j²
+        eye = torch.eye(m, dtype=second.dtype, device=second.device)
+        lower = torch.linalg.cholesky(eye + second[:, :m, :m])
+        sigma = torch.cholesky_inverse(lower)
+        W = state.loadings[..., :m].mT * state.precision[:, None]  # (chain, factor, gene)
+        last = state.gamma.mT - second[:, :m, m:]
+        T = sigma @ torch.cat([W, last], dim=2)  # (chain, factor, column)
+        xd = T @ self.gram
+        xx = xd @ T.mT
+        log_det = -2 * torch.diagonal(lower, dim1=1, dim2=2).log().sum(1)
+        if not take.draws:
+            return Moments(xx + self.dof * sigma, xd, log_det)
+        half = torch.linalg.solve_triangular(lower.mT, eye.expand_as(lower), upper=True)  # half halfᵀ = Σ_x
+        root = self.root
+        normal = torch.randn(len(T), m, root.shape[1], dtype=T.dtype, device=T.device)
+        left = half @ normal  # (chain, factor, rank)
+        noise_d = left @ root.T
+        cross = T @ noise_d.mT
+        rest = half @ wishart(self.dof - root.shape[1], m, len(T), T)
+        xx = xx + cross + cross.mT + left @ left.mT + rest @ rest.mT
+        return Moments(xx, xd + noise_d, log_det)
+
+    def _second(self, state: FactorState) -> Tensor:
+        theta = state.loadings
+        second = (theta * state.precision[..., None]).mT @ theta
+        if state.covariance is not None:
+            second = second + torch.einsum("cg,cgpq->cpq", state.precision, state.covariance)
+        return second
+
+    def weights(self, state: FactorState, moments: Moments, take: Take) -> FactorState:
+        """(w_j, β_j) jointly, gene by gene: the exact Gaussian given the factors' moments, scales and noise."""
+        m, G, v = self.num_factors, self.num_genes, self.num_covariates
+        U, cross = self.regression(moments)
+        own = self.prior.precision(state.prior).expand(len(U), m, G).mT  # (chain, gene, factor)
+        if v:
+            own = torch.cat([own, own.new_full((len(U), G, v), BETA_SCALE**-2)], dim=2)
+        precision = state.precision[..., None, None] * U[:, None] + torch.diag_embed(own)
+        eta = state.precision[..., None] * cross.mT  # (chain, gene, p)
+        lower = torch.linalg.cholesky(precision)
+        log_det = -2 * torch.diagonal(lower, dim1=2, dim2=3).log().sum(2)
+        if take.draws:
+            half = torch.linalg.solve_triangular(lower, eta[..., None], upper=False)
+            half = half + torch.randn_like(half)
+            theta = torch.linalg.solve_triangular(lower.mT, half, upper=True)[..., 0]
+            return replace(state, loadings=theta, covariance=None, log_det=None)
+        covariance = torch.cholesky_inverse(lower)
+        theta = (covariance @ eta[..., None])[..., 0]
+        return replace(state, loadings=theta, covariance=covariance, log_det=log_det)
+
+    def regression(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        """Gram ``(chain, p, p)`` of factors and covariates, and their products with the genes ``(chain, p, gene)``."""
+        G = self.num_genes
+        xz = moments.xd[..., G:]
+        chains = len(xz)
+        top = torch.cat([moments.xx, xz], dim=2)
+        bottom = torch.cat([xz.mT, self.zz.expand(chains, -1, -1)], dim=2)
+        cross = torch.cat([moments.xd[..., :G], self.zd[:, :G].expand(chains, -1, -1)], dim=1)
+        return torch.cat([top, bottom], dim=1), cross
+
+    def residual(self, state: FactorState, moments: Moments) -> Tensor:
+        """``(chain, gene)`` (expected) sum of squared residuals."""
+        U, cross = self.regression(moments)
+        theta = state.loadings
+        found = self.square - 2 * (theta * cross.mT).sum(2) + ((theta @ U) * theta).sum(2)
+        if state.covariance is not None:
+            found = found + torch.einsum("cpq,cgpq->cg", U, state.covariance)
+        return found.clamp_min(1e-12)
+
+    def noise(self, state: FactorState, rss: Tensor, take: Take) -> Tensor:
+        """``(chain, gene)`` 1/σ²."""
+        if self.model.isotropic:
+            total = rss.sum(1, keepdim=True)
+            new = take.gamma(self.noise_shape + 0.5 * self.dof * self.num_genes, self.noise_rate + 0.5 * total)
+            return new.expand(-1, self.num_genes)
+        return take.gamma(self.noise_shape + 0.5 * self.dof, self.noise_rate + 0.5 * rss)
+
+    def effects(self, moments: Moments, take: Take) -> Tensor:
+        """Γ given the factors, ``(chain, covariate, factor)``."""
+        lower = self._gamma_factor()
+        mean = torch.cholesky_solve(moments.xd[..., self.num_genes :].mT, lower)
+        if not take.draws:
+            return mean
+        return mean + torch.linalg.solve_triangular(lower.mT, torch.randn_like(mean), upper=True)
+
+    def _gamma_factor(self) -> Tensor:
+        return effects_factor(self.zz)
+
+    # -- covariates, with the factors integrated out ----------------------------------------
+    def covariate_effects(self, W: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+        r"""An exact draw of (β, Γ) given (W, Ψ), factors integrated out.
+
+        In the axes in which ZᵀZ = diag(d), the least-squares coefficient of rotated covariate r is :math:`\hat b =
+        \beta + W^\top (\Gamma + \bar x) + e`, :math:`\bar x \sim N(0, I/d)`, :math:`e \sim N(0, \Psi/d)`: first
+        :math:`g = \Gamma + \bar x` with β integrated out, then β and Γ given g. This is what no product of q(β) and
+        q(factors) has: the dependence of β on where the factors stand.
+
+        Returns ``(chain, covariate, gene)`` and ``(chain, covariate, factor)``.
+        """
+        m, G = self.num_factors, self.num_genes
+        d, axes = torch.linalg.eigh(self.zz)
+        rotated = axes.T @ self.zd[:, :G] / d[:, None]  # (covariate, gene) least-squares coefficients
+        noise = 1 / (precision[:, None] * d[:, None])  # (chain, covariate, gene)
+        spread = 1 / (BETA_SCALE**2 + noise)
+        own = (GAMMA_SCALE**2 if self.model.factor_effects else 0.0) + 1 / d  # (covariate,) variance of g
+        inner = torch.einsum("ckg,cvg,clg->cvkl", W, spread, W) + torch.diag_embed((1 / own)[:, None].expand(-1, m))
+        lower = torch.linalg.cholesky(inner)
+        eta = torch.einsum("ckg,cvg,vg->cvk", W, spread, rotated)
+        g = torch.cholesky_solve(eta[..., None], lower)
+        g = g + torch.linalg.solve_triangular(lower.mT, torch.randn_like(g), upper=True)
+        g = g[..., 0]  # (chain, covariate, factor)
+        weight = 1 / (BETA_SCALE**-2 + 1 / noise)
+        beta = weight * (rotated - g @ W) / noise
+        beta = beta + weight.sqrt() * torch.randn_like(beta)
+        gamma = torch.zeros_like(g)
+        if self.model.factor_effects:
+            share = (GAMMA_SCALE**2 / own)[:, None]
+            gamma = share * g + (share / d[:, None]).sqrt() * torch.randn_like(g)
+        return axes @ beta, axes @ gamma
+
+    # -- moves along the orbit of the likelihood ----------------------------------------
+    def rescale(self, state: FactorState, moments: Moments, take: Take) -> tuple[FactorState, Moments]:
+        r"""x_k → a x_k, Γ_k → a Γ_k, w_k → w_k / a, for each factor; the likelihood does not change.
+
+        u = a² is generalised inverse Gaussian, :math:`p(u) \propto u^{(n + v - G)/2 - 1} e^{-(Au + B/u)/2}` with A the
+        squares of x − Γᵀz and Γ and B those of w in units of its scale (a group move after Liu & Wu 1999); in
+        coordinate
+        ascent the maximiser of the bound (parameter expansion). Scales of factors and loadings, which a plain round
+        changes by steps of 1/√n, move at once.
+        """
+        m, G = self.num_factors, self.num_genes
+        own = self.prior.precision(state.prior).expand(len(moments.xx), m, G)
+        square = state.loadings[..., :m].mT ** 2
+        if state.covariance is not None:
+            square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+        B = (square * own).sum(2)
+        A = torch.diagonal(moments.xx, dim1=1, dim2=2)
+        count = self.dof - G
+        if self.model.factor_effects:
+            zx = moments.xd[..., G:]  # (chain, factor, covariate)
+            gamma = state.gamma.mT
+            A = A - 2 * (gamma * zx).sum(2) + ((gamma @ self.zz) * gamma).sum(2) + (gamma**2).sum(2) / GAMMA_SCALE**2
+            count = count + self.num_covariates
+            if not take.draws:
+                A = A + self._gamma_spread()
+        u = move_scale(0.5 * count, A, B) if take.draws else (count + (count**2 + 4 * A * B).sqrt()) / (2 * A)
+        a = u.sqrt()
+        p = state.loadings.shape[2] - m
+        divide = torch.cat([1 / a, a.new_ones(len(a), p)], dim=1)
+        covariance = state.covariance
+        if covariance is not None:
+            covariance = covariance * divide[:, None, :, None] * divide[:, None, None, :]
+        state = replace(
+            state, loadings=state.loadings * divide[:, None], covariance=covariance, gamma=state.gamma * a[:, None]
+        )
+        log_det = moments.log_det + 2 * a.log().sum(1)
+        return state, Moments(moments.xx * a[:, :, None] * a[:, None], moments.xd * a[..., None], log_det)
+
+    def _gamma_spread(self) -> Tensor:
+        """Expected squares that the spread of q(Γ) adds: tr(V (ZᵀZ + I/s²)) = v, the same for every factor."""
+        return self.zz.new_tensor(float(self.num_covariates))
+
+    def shift(self, state: FactorState) -> FactorState:
+        """x → x + Δᵀz, Γ → Γ + Δ, β → β − Δ W with the Δ that maximises the bound (parameter expansion)."""
+        if not self.model.factor_effects or state.covariance is None:
+            return state
+        m = self.num_factors
+        theta = state.loadings
+        second = theta.mT @ theta + state.covariance.sum(1)  # (chain, p, p)
+        inner = second[:, :m, :m] / BETA_SCALE**2
+        inner = inner + torch.eye(m, dtype=theta.dtype, device=theta.device) / GAMMA_SCALE**2
+        target = second[:, m:, :m] / BETA_SCALE**2 - state.gamma / GAMMA_SCALE**2
+        delta = torch.linalg.solve(inner, target.mT).mT  # (chain, covariate, factor)
+        eye = torch.eye(theta.shape[2], dtype=theta.dtype, device=theta.device).repeat(len(theta), 1, 1)
+        eye[:, m:, :m] = -delta
+        covariance = eye[:, None] @ state.covariance @ eye.mT[:, None]
+        return replace(state, loadings=theta @ eye.mT, covariance=covariance, gamma=state.gamma + delta)
+
+    # -- a round ----------------------------------------
+    def __call__(self, state: FactorState, take: Take) -> FactorState:
+        """One round; in coordinate ascent ``bound`` is the evidence lower bound at its end, which never falls."""
+        m = self.num_factors
+        if take.draws:
+            if self.num_covariates:
+                W = state.loadings[..., :m].mT
+                beta, gamma = self.covariate_effects(W, state.precision)
+                state = replace(state, loadings=torch.cat([W, beta], dim=1).mT, gamma=gamma, covariance=None)
+            moments = self.factors(state, take)
+            state, moments = self.rescale(state, moments, take)
+        else:
+            moments = self.factors(self.shift(state), take)
+            state, moments = self.rescale(self.shift(state), moments, take)
+            if self.model.factor_effects:
+                state = replace(state, gamma=self.effects(moments, take))
+        state = self.weights(state, moments, take)
+        rss = self.residual(state, moments)
+        precision = self.noise(state, rss, take)
+        square = state.loadings[..., :m].mT ** 2
+        if state.covariance is not None:
+            square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+        take.bound = 0.0
+        state = replace(state, precision=precision, prior=self.prior.update(state.prior, square, take))
+        if take.draws:
+            return state
+        return replace(state, bound=self.evidence(state, moments, rss, square, take))
+
+    def log_likelihood(self, state: FactorState) -> Tensor:
+        """``(chain,)`` log p(Y | W, β, Γ, Ψ)."""
+        m = self.num_factors
+        theta = state.loadings
+        beta = theta[..., m:].mT if self.num_covariates else None
+        gamma: Tensor | None = state.gamma if self.model.factor_effects else None
+        with torch.no_grad():
+            found = self.model.marginal_log_likelihood(theta[..., :m].mT, beta, gamma, (1 / state.precision)[:, None])
+        return found[:, 0, 0]
+
+    def evidence(self, state: FactorState, moments: Moments, rss: Tensor, square: Tensor, take: Take) -> Tensor:
+        """``(chain,)`` the evidence lower bound E_q[log p − log q]."""
+        m, G, n = self.num_factors, self.num_genes, self.dof
+        pi = math.log(2 * math.pi)
+        genes = 1 if self.model.isotropic else G
+        each = G // genes
+        log_t, noise = self.noise_bound(state.precision[:, :genes], n * each)
+        bound = log_t.new_full((), -0.5 * n * G * pi) - 0.5 * G * float(self.model.count.clamp_min(1).log().sum())
+        bound = bound + 0.5 * n * each * log_t.sum(1) - 0.5 * (state.precision * rss).sum(1) + noise.sum(1)
+        away = torch.diagonal(moments.xx, dim1=1, dim2=2).sum(1)
+        if self.model.factor_effects:
+            gamma = state.gamma.mT
+            away = away - 2 * (gamma * moments.xd[..., G:]).sum((1, 2)) + ((gamma @ self.zz) * gamma).sum((1, 2))
+            away = away + (gamma**2).sum((1, 2)) / GAMMA_SCALE**2 + m * self._gamma_spread()
+            log_det = -2 * torch.diagonal(self._gamma_factor()).log().sum()
+            bound = bound + 0.5 * m * log_det + 0.5 * m * self.num_covariates * (1 - 2 * math.log(GAMMA_SCALE))
+        bound = bound - 0.5 * away + 0.5 * n * (moments.log_det + m)
+        return bound + self.weights_bound(state, square, take) + take.bound
+
+    def noise_bound(self, t: Tensor, size: float | Tensor) -> tuple[Tensor, Tensor]:
+        """E[log 1/σ²], and E[log p − log q] of 1/σ² with mean ``t`` given ``size`` values; each like ``t``."""
+        a, b = self.noise_shape, self.noise_rate
+        shape = torch.as_tensor(a + 0.5 * size, dtype=t.dtype, device=t.device)
+        rate = shape / t
+        log_t = torch.digamma(shape) - rate.log()
+        entropy = shape - rate.log() + torch.lgamma(shape) + (1 - shape) * torch.digamma(shape)
+        return log_t, (a - 1) * log_t - b * t + a * math.log(b) - math.lgamma(a) + entropy
+
+    def weights_bound(self, state: FactorState, square: Tensor, take: Take) -> Tensor:
+        """``(chain,)`` E[log p − log q] of W and β; constants of further coefficients are left out."""
+        m, G = self.num_factors, self.num_genes
+        assert state.log_det is not None, "of coordinate ascent"
+        assert state.covariance is not None, "of coordinate ascent"
+        log_precision = self.prior.log_precision(state.prior, take).expand(len(square), m, G)
+        own = self.prior.precision(state.prior).expand(len(square), m, G)
+        bound = 0.5 * log_precision.sum((1, 2)) - 0.5 * (own * square).sum((1, 2))
+        if self.num_covariates:
+            last = slice(m, m + self.num_covariates)
+            beta = (state.loadings[..., last] ** 2).sum((1, 2))
+            beta = beta + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., last].sum((1, 2))
+            bound = bound - 0.5 * beta / BETA_SCALE**2 - G * self.num_covariates * math.log(BETA_SCALE)
+        return bound + 0.5 * state.log_det.sum(1) + 0.5 * (m + self.num_covariates) * G
+
+
+def effects_factor(zz: Tensor) -> Tensor:
+    """Cholesky factor of the precision of Γ given the factors, ZᵀZ + I/s², of every factor alike."""
+    return torch.linalg.cholesky(zz + torch.eye(len(zz), dtype=zz.dtype, device=zz.device) / GAMMA_SCALE**2)
+
+
+def wishart(dof: float, size: int, chains: int, like: Tensor) -> Tensor:
+    """``(chain, size, size)`` B with B Bᵀ ~ Wishart(dof, I), by Bartlett; zero for no degrees of freedom."""
+    factor = like.new_zeros(chains, size, size)
+    if dof <= 0:
+        return factor
+    if dof < size:
+        return torch.randn(chains, size, round(dof), dtype=like.dtype, device=like.device)
+    degrees = dof - torch.arange(size, dtype=like.dtype, device=like.device)
+    chi = (2 * torch._standard_gamma((0.5 * degrees).expand(chains, size))).sqrt()
+    lower = torch.tril(torch.randn(chains, size, size, dtype=like.dtype, device=like.device), -1)
+    return lower + torch.diag_embed(chi)
+
+
+def move_scale(order: float, A: Tensor, B: Tensor, *, moves: int = 3) -> Tensor:
+    """Metropolis moves of u > 0, from u = 1, with density ∝ u^(order − 1) exp(−(A u + B / u) / 2), elementwise.
+
+    Proposals are independent, normal in log u around the mode: the density is log-concave there and concentrated, so
+    nearly all are accepted.
+    """
+    log_density = lambda s: order * s - 0.5 * (A * s.exp() + B * (-s).exp())  # noqa: E731
+    root = (order**2 + A * B).sqrt()
+    # without cancellation whichever the sign of the order
+    mode = torch.where(torch.as_tensor(order > 0), (order + root) / A, B / (root - order).clamp_min(1e-300)).log()
+    width = 1.1 * (0.5 * (A * mode.exp() + B * (-mode).exp())).rsqrt()
+    log_proposal = lambda s: -0.5 * ((s - mode) / width) ** 2  # noqa: E731
+    current = torch.zeros_like(A)
+    for _ in range(moves):
+        proposed = mode + width * torch.randn_like(A)
+        gain = log_density(proposed) - log_density(current) + log_proposal(current) - log_proposal(proposed)
+        current = torch.where(torch.rand_like(A).log() < gain, proposed, current)
+    return current.exp()

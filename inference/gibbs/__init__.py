@@ -1,0 +1,1 @@
+"""The Gibbs sampler of spike-and-slab networks and its kernels."""

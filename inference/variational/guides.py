@@ -1,0 +1,266 @@
+r"""Guides: the families q(z) that variational inference searches, all restarts at once."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ...models import ExpressionData, FactorModel, GaussianBlock, Model
+from ..draws.moments import Collector
+from ..engines.base import Engine
+from ..factors.blocked import ascend
+from ..runs.history import History
+from ..runs.machinery import along_bases
+from ..runs.run import Run
+from .base import Guide
+from .draws import draw_guide
+from .sites import Site, constrain, latent_sites, random_starts
+from .svi import run_svi
+
+
+class _MapGuide(Guide):
+    def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor) -> None:
+        super().__init__(model, sites, num_restarts)
+        self.location = nn.Parameter(start)
+
+    def draw(self) -> tuple[dict[str, Tensor], Tensor]:
+        values, _ = constrain(self.location, self.sites)
+        return values, self.location.new_zeros(self.num_restarts)
+
+
+class _NormalGuide(Guide):
+    def __init__(
+        self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor, init_scale: float
+    ) -> None:
+        super().__init__(model, sites, num_restarts)
+        self.location = nn.Parameter(start)
+        self.log_scale = nn.Parameter(torch.full_like(start, math.log(init_scale)))
+
+    def draw(self) -> tuple[dict[str, Tensor], Tensor]:
+        noise = torch.randn_like(self.location)
+        values, jacobian = constrain(torch.addcmul(self.location, self.log_scale.exp(), noise), self.sites)
+        log_q = -0.5 * noise.square().sum(1) - self.log_scale.sum(1) - 0.5 * math.log(2 * math.pi) * noise.shape[1]
+        return values, log_q - jacobian
+
+
+class _LowRankGuide(Guide):
+    def __init__(
+        self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor, init_scale: float, rank: int
+    ) -> None:
+        super().__init__(model, sites, num_restarts)
+        self.location = nn.Parameter(start)
+        self.log_scale = nn.Parameter(torch.full_like(start, math.log(init_scale)))
+        self.factor = nn.Parameter(
+            torch.randn(*start.shape, rank, dtype=start.dtype, device=start.device) * init_scale / rank
+        )
+
+    def draw(self) -> tuple[dict[str, Tensor], Tensor]:
+        normal = dist.LowRankMultivariateNormal(
+            self.location, self.factor, (2 * self.log_scale).exp(), validate_args=False
+        )
+        z = normal.rsample()
+        values, jacobian = constrain(z, self.sites)
+        return values, normal.log_prob(z) - jacobian
+
+
+class _BlockedGuide(Guide):
+    """Mean-field over every other site, then the exact conditional of one site given them."""
+
+    calibrated = True
+
+    def __init__(
+        self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor, init_scale: float, block: str
+    ) -> None:
+        super().__init__(model, sites, num_restarts)
+        self.block = block
+        self.others = _repacked(tuple(s for s in sites if s.name != block))
+        start = torch.cat([start[:, s.start : s.stop] for s in sites if s.name != block], dim=1)
+        self.location = nn.Parameter(start)
+        self.log_scale = nn.Parameter(torch.full_like(start, math.log(init_scale)))
+        self._conditional = (
+            model.conditional
+        )  # the method, not the module: the model's buffers are not this guide's parameters
+
+    def draw(self) -> tuple[dict[str, Tensor], Tensor]:
+        noise = torch.randn_like(self.location)
+        values, jacobian = constrain(torch.addcmul(self.location, self.log_scale.exp(), noise), self.others)
+        log_q = (
+            -0.5 * noise.square().sum(1)
+            - self.log_scale.sum(1)
+            - 0.5 * math.log(2 * math.pi) * noise.shape[1]
+            - jacobian
+        )
+        block = self._conditional(self.block, values)
+        value, log_block = draw_block(block)
+        values[self.block] = value
+        return values, log_q + log_block.flatten(1).sum(1)
+
+
+def draw_block(block: GaussianBlock) -> tuple[Tensor, Tensor]:
+    """A reparameterised draw ``(*batch, row, column)`` of independent Gaussian columns and its log density ``(*batch,
+    column)``."""
+    noise = torch.randn_like(block.mean)
+    step = torch.linalg.solve_triangular(block.factor.transpose(-1, -2), noise[..., None], upper=True)[..., 0]
+    log_det = block.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_density = log_det - 0.5 * noise.square().sum(-1) - 0.5 * math.log(2 * math.pi) * noise.shape[-1]
+    return (block.mean + step).transpose(-1, -2), log_density
+
+
+def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:
+    packed, start = [], 0
+    for s in sites:
+        size = s.stop - s.start
+        packed.append(replace(s, start=start, stop=start + size))
+        start += size
+    return tuple(packed)
+
+
+@dataclass(frozen=True)
+class GuideFactory(Engine, ABC):
+    """A variational family: called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a
+    guide; `run` fits that and draws from it."""
+
+    @abstractmethod
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        """q(z) at its start."""
+
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        """Maximise the evidence lower bound by stochastic gradients, then draw."""
+        first = None
+        if data is not None and run.batch_size is not None:
+            first = next(data.minibatches(run.batch_size, torch.Generator().manual_seed(0)))
+        guide = self(model, first, run.restarts)
+        history = run_svi(model, data, guide, run)
+        return draw_guide(model, guide, run.num_draws, run.threshold), history
+
+
+@dataclass(frozen=True)
+class MapEstimate(GuideFactory):
+    """The maximum a posteriori point (no uncertainty): a Delta at every site. Not calibrated, by construction.
+
+    With scales that are learned too the mode can be degenerate, a scale of zero with all its weights (for `SpikeSlab`
+    it is): fix them, or take another guide.
+
+    Parameters
+    ----------
+    spread
+        Sd of the random starts in unconstrained space.
+    """
+
+    spread: float = 0.05
+    name = "map"
+    calibrated = False
+    point = True
+
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        sites = latent_sites(model, batch)
+        return _MapGuide(model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread))
+
+
+@dataclass(frozen=True)
+class MeanField(GuideFactory):
+    """Independent normals for every scalar in unconstrained space.
+
+    Not calibrated for edges when regulators are correlated: it cannot say "one of these two", and understates both.
+
+    Parameters
+    ----------
+    init_scale
+        Starting sd: small, so that the first steps see a sharp likelihood and not noise.
+    spread
+        Sd of the random starts in unconstrained space.
+    """
+
+    init_scale: float = 0.02
+    spread: float = 0.05
+    name = "mean-field"
+    calibrated = False
+
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        sites = latent_sites(model, batch)
+        return _NormalGuide(
+            model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread), self.init_scale
+        )
+
+
+@dataclass(frozen=True)
+class LowRank(GuideFactory):
+    """One multivariate normal with covariance D + F Fᵀ over all scalars; captures the ``rank`` strongest correlations.
+
+    Parameters
+    ----------
+    rank
+        Columns of F. Default 8; it costs rank × dimension.
+    init_scale, spread
+        As for `MeanField`.
+    """
+
+    rank: int = 8
+    init_scale: float = 0.02
+    spread: float = 0.05
+    name = "low-rank"
+    calibrated = False
+
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        sites = latent_sites(model, batch)
+        start = random_starts(model, sites, num_restarts, self.spread)
+        return _LowRankGuide(model, sites, num_restarts, start, self.init_scale, self.rank)
+
+
+@dataclass(frozen=True)
+class Blocked(GuideFactory):
+    """Mean-field for scales and noise, and for each target the exact joint Gaussian of its weights given them.
+
+    The correlations between regulators, which mean-field loses, are in closed form; what stays approximate is the
+    posterior of the scales. Needs a conditionally Gaussian prior (Normal, Horseshoe, HardMask of these) and one
+    context.
+
+    Parameters
+    ----------
+    block
+        The site in closed form.
+    init_scale, spread
+        As for `MeanField`.
+    refresh
+        Of factor models, which this guide fits by coordinate ascent (`factor_blocked.ascend`): rounds of the exact
+        conditionals that each draw goes through. Default 1; 0 gives the product form alone, whose intervals are too
+        narrow where factors and covariates correlate.
+    """
+
+    block: str = "W"
+    init_scale: float = 0.1
+    spread: float = 0.05
+    refresh: int = 1
+    name = "blocked"
+    calibrated = True
+
+    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+        sites = latent_sites(model, batch)
+        guide = _BlockedGuide(
+            model,
+            sites,
+            num_restarts,
+            random_starts(model, sites, num_restarts, self.spread),
+            self.init_scale,
+            self.block,
+        )
+        with torch.no_grad(), torch.random.fork_rng():
+            guide.draw()  # refuses here, before any step, when the model is not conjugate
+        return guide
+
+    def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
+        """Coordinate ascent where the model has one (`ASCENTS`), else stochastic gradients; then draw."""
+        ascent = along_bases(ASCENTS, type(model))
+        return super().run(model, data, run) if ascent is None else ascent(model, data, run, self.refresh)
+
+
+Ascent = Callable[[Any, ExpressionData | None, Run, int], tuple[Collector, History]]
+ASCENTS: dict[type, Ascent] = {FactorModel: ascend}
+"""Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""
+
+GUIDES = (MapEstimate, MeanField, LowRank, Blocked)
