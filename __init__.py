@@ -54,7 +54,7 @@ _PUBLIC = {
     "ablate": "experiments.ablation",
     "sweep": "experiments.sweep",
     "chunked_statistics": "experiments.files.chunked",
-    "report": "experiments.report.networks",
+    "report": "experiments.report",
     "simulate_linear": "models.simulators",
     "simulate_ppca": "models.simulators",
     "simulate_muvi": "models.simulators",

@@ -358,7 +358,7 @@ def _run_dask(tasks: Tasks, client: "Client") -> Iterator[Record]:
 # -- results on disk ----------------------------------------
 def _finished(out: Path, plain: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Records of the configurations that have a file, written by this version."""
-    from ..inference.storage import package_version  # here: workers start faster without Pyro
+    from ..inference.draws.description import package_version  # here: workers start faster without Pyro
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -387,7 +387,7 @@ def _finished(out: Path, plain: Mapping[str, dict[str, Any]]) -> dict[str, dict[
 
 
 def _write(out: Path, name: str, configuration: dict[str, Any], record: dict[str, Any]) -> None:
-    from ..inference.storage import package_version  # here: workers start faster without Pyro
+    from ..inference.draws.description import package_version  # here: workers start faster without Pyro
 
     failed = "error" in record
     content = {"function": name, "configuration": configuration, "pyrogrn": package_version()}

@@ -7,7 +7,8 @@ from .answers.flux import flux_table
 from .draws.moments import EdgeMoments
 from .engines.bagging import Bagging
 from .engines.block_descent import BlockDescent
-from .engines.gibbs import NUTS, Gibbs
+from .engines.gibbs import Gibbs
+from .engines.nuts import NUTS
 from .fit import default_guide, fit
 from .gibbs.kernel import GibbsKernel
 from .many import fit_many

@@ -45,8 +45,10 @@ from .amortised.guide import Amortised
 from .engines.bagging import Bagging
 from .engines.base import Engine
 from .engines.block_descent import BlockDescent
-from .engines.gibbs import NUTS, Gibbs, Sampler
+from .engines.gibbs import Gibbs
+from .engines.nuts import NUTS
 from .neural_ode.pruned import Pruned
+from .runs.sampler import Sampler
 from .variational.guides import Blocked, GuideFactory, LowRank, MapEstimate, MeanField
 
 DENSITY = (NUTS, MapEstimate, MeanField, LowRank)

@@ -14,12 +14,13 @@ from .answers.cells import predict_cells, squared_residuals
 from .answers.registry import answers_of
 from .choice import engine_of
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
-from .datatree import is_sampler, log_joint_of
+from .datatree import is_sampler
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
 from .factors.blocked import tolerance
+from .variational.densities import log_joint_of
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws

@@ -10,12 +10,12 @@ import torch
 
 from ..models import ExpressionData, Model
 from .choice import check_pair, default_guide, earns_badge
-from .engines.gibbs import Sampler
 from .posterior import Posterior
 from .runs.callbacks import Callback
 from .runs.fingerprint import check_same, fingerprint_of
 from .runs.history import History
 from .runs.run import Run
+from .runs.sampler import Sampler
 from .runs.steps import closing
 from .variational.adam import Adam
 from .variational.guides import GuideFactory

@@ -13,8 +13,8 @@ from scipy import stats
 from torch import Tensor
 
 from ..models import ExpressionData, GramStatistics, LinearNetwork
-from .engines.gibbs import Sampler
 from .fit import fit
+from .runs.sampler import Sampler
 from .variational.guides import GuideFactory
 
 COVERAGE_LEVEL = 0.9

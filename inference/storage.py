@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from ..models import MODELS, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from .draws.description import describe, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
 from .variational.svi import History
@@ -26,14 +26,6 @@ from .variational.svi import History
 FORMAT = "pyrogrn-posterior"
 VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes
 MANIFEST, DRAWS, MODEL = "manifest.json", "draws.npz", "model.npz"
-
-
-def package_version() -> str:
-    """Version of the installed pyrogrn; ``"unknown"`` when it runs from a folder that was never installed."""
-    try:
-        return version("pyrogrn")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 # -- saving ----------------------------------------
@@ -151,28 +143,6 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.dim() == 0):
         return value.item()
     raise TypeError(f"a value of type {type(value).__name__} has no place in the manifest")
-
-
-def describe(module: nn.Module) -> dict[str, Any]:
-    """Class, strategy, hyperparameters and nested priors of a prior; of a model, its own hyperparameters."""
-    children = dict(module.named_children())
-    hyper = {name: child for name, child in children.items() if isinstance(child, Hyper)}
-    described: dict[str, Any] = {
-        "class": type(module).__name__,
-        "hyper": {
-            name: {
-                "family": None if child.family is None else child.family.__name__,
-                "constants": child.constants.tolist(),
-            }
-            for name, child in hyper.items()
-        },
-    }
-    if isinstance(module, EdgePrior):
-        described["strategy"] = module.strategy
-        # as text: some are infinite, or not a number, which JSON has not
-        described["constants"] = {name: repr(float(getattr(module, name))) for name in getattr(module, "constants", ())}
-        described["nested"] = {name: describe(c) for name, c in children.items() if isinstance(c, EdgePrior)}
-    return described
 
 
 # -- loading ----------------------------------------

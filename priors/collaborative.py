@@ -28,7 +28,7 @@ class Collaborative(EdgePrior):
     means that they do not. Features are free up to a rotation: read their products (`recommendation`).
 
     Sites: ``u_1 ... u_R`` (tf), ``v_1 ... v_R`` (target), ``feature_scale``, and those of `SpikeSlab` without hubs, or
-    of `Normal`. *Inclusion* is sampled exactly by `Gibbs` (`inference.gibbs_filter`); variational guides sum γ
+    of `Normal`. *Inclusion* is sampled exactly by `Gibbs` (`inference.gibbs.filter`); variational guides sum γ
     out and let τ collapse (0.2 where the sampler finds 1.3). With *scale* W is conditionally Gaussian: `Blocked` has
     its correlations exactly.
 

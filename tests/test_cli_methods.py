@@ -29,7 +29,7 @@ from pyrogrn.inference import (
     fit,
 )
 from pyrogrn.inference.diagnostics import verdict
-from pyrogrn.inference.engines import gibbs as samplers
+from pyrogrn.inference.engines import nuts as samplers
 from pyrogrn.models import PMFGRN, LinearNetwork, NetREXCF, Symphony
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import EDGE_PRIORS, HardMask, Normal, PriorNetwork

@@ -25,7 +25,7 @@ from pyrogrn.inference import (
     default_guide,
     fit,
 )
-from pyrogrn.inference.engines.gibbs import Sampler
+from pyrogrn.inference.runs.sampler import Sampler
 from pyrogrn.inference.variational.elbo import elbo, log_joint
 from pyrogrn.models import (
     MODELS,

@@ -12,10 +12,10 @@ import pytest
 import torch
 from pyro import poutine
 from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, fit
-from pyrogrn.inference.engines.gibbs import sites_of
 from pyrogrn.inference.gibbs import kernel as gibbs
 from pyrogrn.inference.gibbs import sweep as gibbs_sweep
 from pyrogrn.inference.gibbs.hyper import truncated_normal
+from pyrogrn.inference.gibbs.sites import sites_of
 from pyrogrn.inference.gibbs.sweep import EdgeGroup
 from pyrogrn.inference.sbc import UnitStatistics
 from pyrogrn.models import ExpressionData, LinearNetwork

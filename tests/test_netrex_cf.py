@@ -6,7 +6,7 @@ import pytest
 import torch
 from pyrogrn.inference import BlockDescent, MapEstimate, MeanField, fit
 from pyrogrn.inference.answers.netrex_cf import of_activities
-from pyrogrn.inference.datatree import log_joint_of
+from pyrogrn.inference.variational.densities import log_joint_of
 from pyrogrn.models import ExpressionData, NetREXCF
 from pyrogrn.models.netrex_cf import Components
 from pyrogrn.models.simulators import simulate_linear

@@ -12,8 +12,8 @@ from torch import Tensor
 from ...inference import Gibbs, GibbsKernel, History, Posterior
 from ...inference.choice import earns_badge
 from ...inference.draws.moments import Collector
-from ...inference.engines.gibbs import sites_of
 from ...inference.gibbs.hyper import HyperUpdates, State
+from ...inference.gibbs.sites import sites_of
 from ...models import RegressionNetwork
 
 

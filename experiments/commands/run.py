@@ -14,9 +14,9 @@ import pandas as pd
 from ...inference import Checkpoint, Posterior, load_checkpoint
 from ...inference.diagnostics import to_records, verdict
 from ...models import ExpressionData
-from ..report.networks import REPORTS
 from ..report.parts import checked_cells
 from ..report.program_tables import GeneSets
+from ..report.run import REPORTS
 
 
 class RunFolder:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import halfnorm
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
-from ...inference.datatree import thin_of
+from ...inference.draws.intervals import thin_of
 from ...inference.draws.layout import padded
 from ...inference.draws.moments import aligned
 from ...models import ExpressionData
@@ -24,10 +23,10 @@ from ..files.network_tables import NetworkTables
 from ..matching import align
 from ..scores import score_edges
 from .kind import ReportKind
+from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import (
     LEVEL,
-    checked_cells,
     count,
     diagnostics_section,
     made,
@@ -37,7 +36,6 @@ from .parts import (
     trust_badges,
 )
 from .program_tables import GeneSets
-from .programs import ProgramReport
 
 NUM_EDGES, NUM_DRAWN = 50, 60
 COLUMNS = {
@@ -108,14 +106,14 @@ def write_report(
     results = Results(posterior) if usable else None
     parts = [
         ("result", "Result", _verdict(posterior, results, diagnostics)),
-        ("input", "What went in", _input(posterior, data, alignment)),
+        ("input", "What went in", given(posterior, data, alignment)),
     ]
     if results is not None:
         parts += [
             ("edges", "Most probable edges", _edges(posterior, results)),
             ("network", "Network", _network(posterior, results)),
             ("certainty", "How sure", _certainty(posterior, results)),
-            ("prior", "Prior knowledge", _trust(posterior)),
+            ("prior", "Prior knowledge", trusted(posterior)),
         ]
         if len(posterior.coords["context"]) > 1:
             parts.append(("contexts", "Contexts", _contexts(posterior)))
@@ -346,86 +344,6 @@ def _contexts(posterior: Posterior) -> list[str]:
 # -- what went in ------------------------------------------------------------------------------------------------------
 
 
-def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
-    coords = posterior.coords
-    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
-    numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
-    numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
-    numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
-    if data is not None and data.perturbed is not None:
-        pairs = data.perturbed.cpu().numpy()
-        numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
-        numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
-    content = [tiles(numbers)]
-    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
-    if notes:
-        content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
-    if data is not None and data.context is not None:
-        cells = np.bincount(data.context.cpu().numpy(), minlength=data.num_contexts)
-        rows = [[name, f"{n:,}"] for name, n in zip(data.context_names, cells, strict=True)]
-        content += ["<h3>Cells by context</h3>", table(("context", "cells"), rows, numeric=("cells",))]
-    if alignment:
-        content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
-    return content
-
-
-def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
-    keys = ("edges_in", "edges_out", "dropped_unknown_source", "dropped_unknown_target", "dropped_self")
-    header = ("source", "edges listed", "edges used", "regulator not in data", "target not in data", "self-edges")
-    rows, examples = [], []
-    for name, report in alignment.items():
-        values = report.to_dict()
-        rows.append([Cell(escape(name), "gene"), *(f"{values[key]:,}" for key in keys)])
-        unknown = [*report.unknown_sources, *report.unknown_targets]
-        if unknown:
-            examples.append(f"{name}: not in the data are, for example, {', '.join(unknown)}")
-    return table(header, rows, numeric=header[1:]) + listing(examples)
-
-
-def _trust(posterior: Posterior) -> list[str]:
-    prior = posterior.model.edge_prior
-    sources = posterior.coords["source"]
-    if not sources:
-        return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
-    if prior.strategy == "mask":
-        text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
-        return [paragraph(text)]
-    trust = posterior.trust()
-    on_odds = prior.strategy == "inclusion"
-    effect = "odds of an edge it lists" if on_odds else "typical strength of an edge it lists"
-    factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
-    rows = []
-    for row in records(trust):
-        times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
-        if row.upper < 0.3:
-            word = "ignored: the data do not bear it out"
-        elif row.lower > 0.3:
-            word = "used: the data bear it out"
-        else:
-            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
-        rows.append(
-            [
-                Cell(escape(row.source), "gene"),
-                f"{row.mean:.2f}",
-                f"{row.lower:.2f} to {row.upper:.2f}",
-                f"×{times[0]:.2f} (×{times[1]:.2f} to ×{times[2]:.2f})",
-                word,
-            ]
-        )
-    scale = float(prior.trust_prior.constants[0])
-    tail = (1 - LEVEL) / 2
-    band = (float(halfnorm.ppf(tail) * scale), float(halfnorm.ppf(1 - tail) * scale))
-    intro = (
-        "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
-        "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
-        "random edges ends near 0. Odds and strength are given for an edge listed with a confidence of 0.9."
-    )
-    header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
-    caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
-    drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
-    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
-
-
 # -- whether to believe it ---------------------------------------------------------------------------------------------
 
 
@@ -532,38 +450,4 @@ class NetworkReport(ReportKind):
         )
 
 
-REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}
-"""By what a model infers (`Model.infers`)."""
-
-
-def report(
-    posterior: Posterior,
-    path: Path | str,
-    data: ExpressionData | None = None,
-    *,
-    truth: pd.DataFrame | None = None,
-    command: str = "Python",
-) -> None:
-    """Run the diagnostics and, with ``data``, the predictive checks, and write the report of a fit to ``path``.
-
-    Examples
-    --------
-    >>> report(posterior, "report.html", data)  # doctest: +SKIP
-    """
-    kind = REPORTS[posterior.model.infers]
-    kind.check(truth)
-    predictive = None if data is None else checked_cells(posterior.to_datatree(data))
-    kind.page(
-        posterior,
-        path,
-        data=data,
-        diagnostics=posterior.diagnose(data),
-        alignment=posterior.model.knowledge.reports,
-        command=command,
-        truth=truth,
-        predictive=predictive,
-        tables=kind.tables(posterior, data, level=LEVEL) if posterior.draws else None,
-    )
-
-
-__all__: Sequence[str] = ("out_degrees", "report", "write_report")
+__all__: Sequence[str] = ("out_degrees", "write_report")

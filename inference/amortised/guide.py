@@ -12,9 +12,10 @@ from torch import Tensor
 from ...models import ExpressionData, LinearNetwork, Model
 from ..convergence import target_khat
 from ..draws.moments import Collector
-from ..engines.gibbs import Sampler, sites_of
+from ..gibbs.sites import sites_of
 from ..runs.history import History
 from ..runs.run import Run
+from ..runs.sampler import Sampler
 from .graphs import GivenGraph, sample_graphs
 from .knowledge import knowledge_channels
 from .network import AmortisedNetwork

@@ -13,7 +13,7 @@ from ...models import ExpressionData, Model
 from ..draws.moments import Collector
 from ..runs.history import History
 from ..runs.run import Run
-from .gibbs import Sampler
+from ..runs.sampler import Sampler
 
 SUM_BYTES = 2e8  # of weighted sums that are accumulated at once: as many bags as fit share one pass over the cells
 SYSTEM_BYTES = 2e8  # of the ridge systems solved at once

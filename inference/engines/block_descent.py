@@ -15,7 +15,7 @@ from ..draws.moments import Collector
 from ..runs.history import History
 from ..runs.machinery import along_bases
 from ..runs.run import Run
-from .gibbs import Sampler
+from ..runs.sampler import Sampler
 
 # an edge that the filter pays for and expression has no use for: the infimum is at a weight that is all but zero
 TINY = 1e-6

@@ -65,7 +65,7 @@ class Round(Protocol):
         """``(covariate, covariate)`` sums of products of the covariates."""
 
     def start(self, state: FactorState) -> FactorState:
-        """The first state, from what `factor_start.start` makes of `gram_round`."""
+        """The first state, from what `start.start` makes of `gram_round`."""
 
     def under(self, prior: LoadingPrior) -> Self:
         """The same rounds with another prior of the loadings."""

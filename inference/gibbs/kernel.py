@@ -328,7 +328,7 @@ class GibbsKernel(RegressionKernel):
     r"""Gibbs sampler of a `LinearNetwork` or `FactorBox` with a `SpikeSlab` prior (also inside `HardMask`); all chains
     and targets at once.
 
-    A sweep draws every (γ, W) with W integrated out of γ (`gibbs_sweep.sweep`), the noise variances (inverse gamma),
+    A sweep draws every (γ, W) with W integrated out of γ (`sweep.sweep`), the noise variances (inverse gamma),
     and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
     adaptive Metropolis steps with interweaving. Cost: one (tf × tf) · (tf × chain·target) product and two passes over
     the edges, independent of the number of cells. It targets the exact posterior.

@@ -16,11 +16,11 @@ from ...models.phoenix import Phoenix
 from ...models.phoenix_layers import BlowUp
 from ...models.phoenix_network import PhoenixNetwork
 from ..draws.moments import Collector
-from ..engines.gibbs import Sampler
 from ..pruning import CNODE, DASH, IMP, BioPruning, HardConcrete, NoPruning, PathReg, Sparsifier, choose_strength
 from ..runs.callbacks import FitState, Relay
 from ..runs.history import History
 from ..runs.run import Run
+from ..runs.sampler import Sampler
 from ..runs.steps import taking_steps
 from ..variational.elbo import log_joint
 from .surviving import SurvivingWeights, parameters_of, rebuilt, seeded

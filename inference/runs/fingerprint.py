@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...models import Model
+from ..draws.description import describe
 from ..engines.base import Engine
-from ..storage import describe
 from .run import Run
 
 

@@ -227,7 +227,7 @@ class Blocked(GuideFactory):
     init_scale, spread
         As for `MeanField`.
     refresh
-        Of factor models, which this guide fits by coordinate ascent (`factor_blocked.ascend`): rounds of the exact
+        Of factor models, which this guide fits by coordinate ascent (`factors.blocked.ascend`): rounds of the exact
         conditionals that each draw goes through. Default 1; 0 gives the product form alone, whose intervals are too
         narrow where factors and covariates correlate.
     """

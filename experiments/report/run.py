@@ -1,0 +1,45 @@
+"""`report`: the page of any fit, networks or programs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ...inference import Posterior
+from ...models import ExpressionData
+from .kind import ReportKind
+from .networks import NetworkReport
+from .parts import LEVEL, checked_cells
+from .programs import ProgramReport
+
+REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}
+"""By what a model infers (`Model.infers`)."""
+
+
+def report(
+    posterior: Posterior,
+    path: Path | str,
+    data: ExpressionData | None = None,
+    *,
+    truth: pd.DataFrame | None = None,
+    command: str = "Python",
+) -> None:
+    """Run the diagnostics and, with ``data``, the predictive checks, and write the report of a fit to ``path``.
+
+    Examples
+    --------
+    >>> report(posterior, "report.html", data)  # doctest: +SKIP
+    """
+    kind = REPORTS[posterior.model.infers]
+    kind.check(truth)
+    predictive = None if data is None else checked_cells(posterior.to_datatree(data))
+    kind.page(
+        posterior,
+        path,
+        data=data,
+        diagnostics=posterior.diagnose(data),
+        alignment=posterior.model.knowledge.reports,
+        command=command,
+        truth=truth,
+        predictive=predictive,
+        tables=kind.tables(posterior, data, level=LEVEL) if posterior.draws else None,
+    )
