@@ -1,7 +1,6 @@
 """The spike-and-slab network with the trust in every source held at a value instead of sampled."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...inference import Gibbs, GibbsKernel, History, Posterior
+from ...inference import Gibbs, GibbsKernel, Posterior
 from ...inference.choice import earns_badge
-from ...inference.draws.moments import Collector
+from ...inference.engines.gibbs import sample_kernel
 from ...inference.gibbs.hyper import HyperUpdates, State
-from ...inference.gibbs.sites import sites_of
+from ...inference.runs.run import Run
 from ...models import RegressionNetwork
 
 
@@ -75,19 +74,8 @@ def fit_held(model: RegressionNetwork, trust: float, *, guide: Gibbs, seed: int)
     """
     if not 0 <= trust < np.inf:
         raise ValueError(f"trust is {trust}; expected a number of at least 0 (3 raises the odds of an edge 15-fold)")
-    started = time.monotonic()
     kernel = HeldTrustKernel(model, trust, num_chains=guide.num_chains, seed=seed)
-    kernel.setup(guide.num_warmup)
-    collector = Collector(model, guide.num_chains, guide.num_samples, has_inclusion=True)
-    state, record = kernel.initial_params, []
-    for step in range(guide.num_warmup + guide.num_samples * guide.thin):
-        state = kernel.sample(state)
-        record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-        if step >= guide.num_warmup and (step - guide.num_warmup) % guide.thin == guide.thin - 1:
-            collector.add(sites_of(model, state), kernel.probability)
-    trace = np.stack(record, axis=1)
-    steps = np.arange(1, trace.shape[1] + 1)
-    history = History("budget", trace, steps, np.zeros(trace.shape[1]), time.monotonic() - started)
+    collector, history = sample_kernel(kernel, Run(seed=seed, threshold=model.threshold), guide.chains)
     calibrated = earns_badge(model, guide, None)
     posterior = Posterior.from_collector(
         model, collector, history, guide=guide.name, calibrated=calibrated, seed=seed, threshold=None

@@ -71,8 +71,12 @@ def sample_network(
     model: RegressionNetwork, data: ExpressionData | None, run: Run, chains: Chains
 ) -> tuple[Collector, History]:
     """Chains of the network's kernel (`kernel_of`), which conditions on its sufficient statistics."""
-    started = time.monotonic()
-    kernel = kernel_of(model)(model, num_chains=chains.number, seed=run.seed)
+    return sample_kernel(kernel_of(model)(model, num_chains=chains.number, seed=run.seed), run, chains)
+
+
+def sample_kernel(kernel: GibbsKernel, run: Run, chains: Chains) -> tuple[Collector, History]:
+    """Draws of a kernel of ``chains.number`` chains that has not been set up."""
+    started, model = time.monotonic(), kernel.model
     kernel.setup(chains.num_warmup)
     collector = Collector(model, chains.number, chains.num_samples, has_inclusion=True)
     record: list[np.ndarray] = []
