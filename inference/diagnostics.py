@@ -35,6 +35,9 @@ COVERAGE = 0.9
 INTERVALS, RESIDUALS = "predictive intervals", "residual variance"
 VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
 TRUST_FLOOR = 0.3  # b below it changes the odds of an edge by less than a third
+MAX_UNSUPPORTED = 0.5  # more probable than not that the trust in a source is below the floor
+MAX_SHARE_ROUGH = 0.1  # of targets whose graphs were corrected from too few good draws
+PROBABLE = 0.5  # an edge above it more likely exists than not
 NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
 
 
@@ -50,46 +53,49 @@ class Check:
 
 
 def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
-    """What can be said against this fit, and what it means for its user.
+    """What can be said against this fit, and what it means for its user. Limits are followed by their names here.
 
     fit ended in order
         Why it ended; fails when it diverged.
     draws are finite
         Share of the draws of W that are not finite; 0.
     ELBO settled (guides)
-        Change over the last fifth of the learning in nats an edge (`elbo_drift`), worst restart; ten times the largest
-        learning rate. Steps of that size alone cost a fit that has settled four to eight times the rate. Of
+        Change over the last fifth of the learning in nats an edge (`elbo_drift`), worst restart; 10 (``JITTER``) times
+        the largest learning rate. Steps of that size alone cost a fit that has settled four to eight times the rate. Of
         `BlockDescent`: share by which the objective fell in the last round; passes where the descent stopped by it.
     R-hat of the log-likelihood (samplers)
-        Over chains, without warm-up; 1.05.
+        Over chains, without warm-up; 1.05 (``RHAT_SAMPLER``).
     R-hat of the hyperparameters
-        Largest of all; of hubs and noise variances, which are many, the 99th percentile; 1.05 for chains of a sampler,
-        1.1 for restarts of a guide.
+        Largest of all; of hubs and noise variances, which are many, the 99th percentile; 1.1 (``RHAT_HYPER``).
     R-hat of the edges
-        99th percentile over at most 1,000 edges, half of them the most probable; as above.
+        99th percentile over at most 1,000 (``NUM_EDGES``) edges, half of them the most probable; 1.05
+        (``RHAT_SAMPLER``) for chains of a sampler, 1.1 (``RHAT_GUIDE``) for restarts of a guide.
     effective draws (samplers)
-        Smallest bulk effective sample size of a hyperparameter; 100.
+        Smallest bulk effective sample size of a hyperparameter; 40 (``MIN_ESS``).
     top edges agree
         Jaccard index of the k most probable edges of two chains, mean over pairs; k is the number of edges above 0.5,
-        at least 20, at most 500; 0.8. Where fewer than 20 are above 0.5 it can pass but not fail: the rest of the 20 is
-        background.
+        at least 20, at most 500; 0.8 (``MIN_JACCARD``). Where fewer than 20 are above 0.5 it can pass but not fail: the
+        rest of the 20 is background.
     inclusion agrees
-        Pearson correlation of two chains' inclusion probabilities, mean over pairs; 0.95, or no difference above 0.1.
+        Pearson correlation of two chains' inclusion probabilities, mean over pairs; 0.95 (``MIN_CORRELATION``), or no
+        difference above 0.1 (``SMALL_DIFFERENCE``).
     restarts find the same optimum (coordinate ascent of factor models)
-        Correlation of the loadings of the restart that is most like the best one with it; 0.9. Restarts with a lower
-        bound
-        are left out of the posterior.
+        Correlation of the loadings of the restart that is most like the best one with it; 0.9 (``MIN_RESTART``).
+        Restarts with a lower bound are left out of the posterior.
     importance weights (other guides)
         Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
+        Of graphs that importance corrects, target by target: fails where more than 0.1 (``MAX_SHARE_ROUGH``) of the
+        targets are above 0.7 (``KHAT``).
     predictive intervals (with ``data``)
-        Share of 1,000 (cell, target) pairs inside their 90% interval; 0.85 to 0.95.
+        Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``); 0.85 to 0.95
+        (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).
     residual variance (with ``data``)
-        Share of targets whose residual variance is over 20% from the fitted one, by more than three standard errors;
-        0.05.
+        Share of targets whose residual variance is more than 0.2 (``VARIANCE_RATIO``) of the fitted one away from it,
+        by more than three standard errors; 0.05 (``MAX_SHARE_OFF``).
     prior knowledge, by source
-        P(b < 0.3), b the trust in that source; 0.5.
+        P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
     regulators without edges
-        Share of regulators with no edge above 0.5; fails when it is all of them.
+        Share of regulators with no edge above 0.5 (``PROBABLE``); fails when it is all of them.
 
     Parameters
     ----------
@@ -259,8 +265,8 @@ def _target_khat(name: str, khat: np.ndarray) -> Check:
         return Check(name, math.nan, KHAT, None, "Too few different graphs were drawn to tell.")
     share = float((known > KHAT).mean())
     meaning = f"The graphs of {share:.0%} of the targets were corrected from too few good draws"
-    meaning += ": fine-tune (guide.fine_tune) or draw more." if share > 0.1 else "."
-    return Check(name, float(np.median(known)), KHAT, share <= 0.1, meaning)
+    meaning += ": fine-tune (guide.fine_tune) or draw more." if share > MAX_SHARE_ROUGH else "."
+    return Check(name, float(np.median(known)), KHAT, share <= MAX_SHARE_ROUGH, meaning)
 
 
 # -- chains and restarts ----------------------------------------
@@ -444,18 +450,18 @@ def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         meaning = "No prior network was given."
         if posterior.model.edge_prior.strategy == "mask":
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
-        yield Check("prior knowledge", math.nan, 0.5, None, meaning)
+        yield Check("prior knowledge", math.nan, MAX_UNSUPPORTED, None, meaning)
         return
     spent = answers_of(posterior.model).spent_knowledge
     if spent is not None:
-        yield Check("prior knowledge", math.nan, 0.5, None, spent)
+        yield Check("prior knowledge", math.nan, MAX_UNSUPPORTED, None, spent)
         return
     below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))
     for source, value in zip(posterior.coords["source"], below.tolist(), strict=True):
         meaning = f"The data do not contradict source {source!r}."
-        if value > 0.5:
+        if value > MAX_UNSUPPORTED:
             meaning = f"The data do not support source {source!r}, so it had little influence: wrong tissue?"
-        yield Check(f"prior knowledge: {source}", value, 0.5, value <= 0.5, meaning)
+        yield Check(f"prior knowledge: {source}", value, MAX_UNSUPPORTED, value <= MAX_UNSUPPORTED, meaning)
 
 
 def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
@@ -466,7 +472,7 @@ def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
 
 def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
     best = posterior.moments["W"].inclusion.max(1)
-    idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > 0.5]
+    idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > PROBABLE]
     share = len(idle) / len(best)
     meaning = "Every regulator has a probable edge."
     if share == 1:
@@ -481,7 +487,7 @@ def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     alike."""
     inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
     is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
-    probable = inclusion > 0.5
+    probable = inclusion > PROBABLE
     total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
     if not total:
         return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")

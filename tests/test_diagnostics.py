@@ -1,12 +1,13 @@
 """Diagnostics pass good fits and object to bad ones: the detectors are tested on faults put in by hand."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.inference import Adam, Gibbs, History, MapEstimate, MeanField, Posterior, fit
+from pyrogrn.inference import Adam, Gibbs, History, MapEstimate, MeanField, Posterior, diagnostics, fit
 from pyrogrn.inference import convergence as C
 from pyrogrn.inference.diagnostics import COLUMNS, diagnose, inclusion_by_chain, some_edges, to_records, verdict
 from pyrogrn.models import ExpressionData, LinearNetwork
@@ -285,8 +286,6 @@ def test_inclusion_by_chain_without_the_collector(good, variational):
 
 
 def test_edges_to_look_at(good, monkeypatch):
-    from pyrogrn.inference import diagnostics
-
     source, target = some_edges(good, 0)
     assert len(source) == 5 * 25 - 5
     monkeypatch.setattr(diagnostics, "NUM_EDGES", 20)
@@ -294,6 +293,25 @@ def test_edges_to_look_at(good, monkeypatch):
     assert len(set(zip(source.tolist(), target.tolist(), strict=True))) == 20
     ranked = np.sort(good.moments["W"].inclusion.ravel())[::-1]
     assert np.sort(good.moments["W"].inclusion[source, target][:10])[::-1] == pytest.approx(ranked[:10])
+
+
+# a number, or two with "to" between them, then the name of the constant
+LIMIT = re.compile(r"([\d.,]*\d)(?:\s+to\s+([\d.]*\d))?\s+\(``([A-Z_]+)``\)")
+
+
+def test_the_documented_limits_are_those_of_the_code():
+    """Each limit is followed by its name in the text of `diagnose`, and both say the same."""
+    named = {}
+    for low, high, name in LIMIT.findall(diagnose.__doc__):
+        value = float(low.replace(",", ""))
+        named[name] = (value, float(high)) if high else value
+    assert named == {name: getattr(diagnostics, name) for name in named}
+    numbers = {
+        name
+        for name, value in vars(diagnostics).items()
+        if name.isupper() and isinstance(value, int | float | tuple) and name != "COLUMNS"
+    }
+    assert set(named) == numbers, "name every limit in the docstring"
 
 
 # -- the numbers -------------------------------------------------------------------------------------------------------
