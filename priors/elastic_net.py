@@ -25,7 +25,7 @@ class ElasticNetDistribution(TorchDistribution):
         λ, η ≥ 0, not both zero.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {  # type: ignore[misc]
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "loc": constraints.real,
         "ridge": constraints.greater_than_eq(0),
         "lasso": constraints.greater_than_eq(0),
@@ -92,6 +92,7 @@ class ElasticNet(EdgePrior):
         Negative or non-finite penalties, or both zero (no density).
     """
 
+    exact_zeros = True
     constants = ("ridge", "lasso")
     ridge: Tensor
     lasso: Tensor
