@@ -24,8 +24,8 @@ def flux_table(
     r"""Variance that each gene exports to, and imports from, the others at the undisturbed steady state.
 
     Around it, :math:`d\delta = J\delta\,dt + \sqrt{2D}\,dB`, and the stationary covariance solves
-    :math:`J\Sigma+\Sigma J^\top+2D=0`. It is linear in the noise sources: :math:`\Sigma_{ii} = \sum_j V_{ji}`
-    (`variance_flux`). A gene's own noise is what the fit leaves unexplained: :math:`D_{jj} = \alpha_j(\varepsilon_j\phi'_j\sigma_j/
+    :math:`J\Sigma+\Sigma J^\top+2D=0`. It is linear in the noise sources: :math:`\Sigma_{ii} = \sum_j V_{ji}`. A
+    gene's own noise is what the fit leaves unexplained: :math:`D_{jj} = \alpha_j(\varepsilon_j\phi'_j\sigma_j/
     \alpha_j)^2` for FactorBox, whose noise is in the drive, and :math:`\alpha_j\sigma_j^2` for CellBox, so that a gene
     without regulators would vary by exactly that (of log levels, where the drive is linear in them). Flows are shares
     of the affected gene's variance, :math:`v_{ji} = V_{ji}/\Sigma_{ii}`: *exported* :math:`\sum_{i\ne j} v_{ji}`
