@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..priors import EdgeKnowledge, EdgePrior
 from .data.expression import ExpressionData
+from .state import State
 
 
 class GaussianBlock(NamedTuple):
@@ -121,7 +122,6 @@ class Model(nn.Module, ABC):
         """Names that, with the knowledge, the edge prior and the model's own buffers, rebuild it without the data."""
 
     @classmethod
-    @abstractmethod
     def from_state(
         cls,
         state: Mapping[str, Sequence[str]],
@@ -129,8 +129,18 @@ class Model(nn.Module, ABC):
         knowledge: EdgeKnowledge,
         edge_prior: EdgePrior,
         buffers: Mapping[str, Tensor],
-    ) -> "Model":
+    ) -> Self:
         """The model of which ``state`` is `to_state`; ``edge_prior`` is not yet bound."""
+        model = cls.__new__(cls)  # the constructors take data
+        Model.__init__(model)
+        for name, value in buffers.items():
+            model.register_buffer(name, value)
+        model._restore(State(state), knowledge, edge_prior)
+        return model
+
+    @abstractmethod
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        """All but the buffers, which are there already, from what `to_state` wrote."""
 
     @property
     def constant(self) -> Tensor:

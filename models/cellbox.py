@@ -18,6 +18,7 @@ from .data.checks import some
 from .data.expression import ExpressionData
 from .dynamics import Dynamics
 from .settle import OSCILLATES, SETTLED, integrate, settle
+from .state import State
 
 SOLVERS = ("fixed-point", "ode")
 DRUG_ACTIVITY, PHENOTYPE = "drug_activity", "phenotype"
@@ -205,21 +206,8 @@ class CellBox(Model):
     def to_state(self) -> dict[str, list[str]]:
         return {"genes": list(self.genes), "solver": [self.solver]}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "CellBox":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model._describe(state["genes"], knowledge, edge_prior, state["solver"][0])
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        self._describe(state.names("genes"), knowledge, edge_prior, state.name("solver"))
 
     # -- axes ----------------------------------------
     @property

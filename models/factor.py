@@ -2,7 +2,7 @@ r"""Linear-Gaussian factor models: gene programs, with covariates and groups."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +15,7 @@ from .base import Model
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
 from .likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
+from .state import State, as_text
 
 BETA_SCALE = GAMMA_SCALE = 1.0  # of covariate effects on genes (the poster's β ~ N(0, 1)) and on factors
 INTERCEPT_SCALE = 10.0  # of the intercepts where cells are used one by one; flat where they are integrated out
@@ -39,11 +40,13 @@ class FactorModel(Model):
     infers = "programs"
     axes = ("factor", "gene")
     isotropic: ClassVar[bool] = False
+    edge_prior: LoadingPrior
     gram: Tensor
     count: Tensor
     mean: Tensor
     scale: Tensor
     noise_prior: Tensor
+    view_of_gene: Tensor
 
     def __init__(
         self,
@@ -58,33 +61,20 @@ class FactorModel(Model):
         noise_prior: tuple[float, float],
     ) -> None:
         super().__init__()
-        if isinstance(data, ExpressionData) and data.context is None and data.num_contexts > 1:
-            raise ValueError("several groups are named and cells have no group: give each cell one")
         names = data.view_names
         likelihoods = {view: (likelihood or {}).get(view, GAUSSIAN) for view in names}
-        self.cells: ExpressionData | None = None
         gaussian = all(kind == GAUSSIAN for kind in likelihoods.values())
-        if isinstance(data, ExpressionData):
-            complete = gaussian and not data.missing
-            if not complete or not integrate:
-                self.cells = data
-            statistics = FactorStatistics.from_data(data) if complete else None
-        else:
-            complete, statistics = True, data
-            if not gaussian or not integrate:
-                raise ValueError("statistics hold no cells: pass the expression data for this likelihood")
-        contexts = data.contexts if isinstance(data, FactorStatistics) else data.context_names
-        covariates = data.covariates if isinstance(data, FactorStatistics) else data.covariate_names
+        self.cells, statistics = _sources(data, gaussian=gaussian, integrate=integrate)
         view = data.view if data.view is not None else torch.zeros(len(data.genes), dtype=torch.long)
         self._describe(
             genes=data.genes,
-            covariates=covariates,
-            contexts=contexts,
+            covariates=data.covariate_names,
+            contexts=data.context_names,
             views=likelihoods,
             knowledge=knowledge,
             loading_prior=loading_prior.bind(knowledge, view=view.cpu(), num_views=len(names)),
-            factor_effects=factor_effects and bool(covariates),
-            integrated=complete and integrate,
+            factor_effects=factor_effects and bool(data.covariate_names),
+            integrated=statistics is not None and integrate,
             num_cells=0 if self.cells is None else self.cells.num_cells,
         )
         self.register_buffer("noise_prior", torch.tensor(noise_prior))
@@ -92,8 +82,8 @@ class FactorModel(Model):
         if statistics is not None:
             scale, mean, count, gram = statistics.scale, statistics.mean, statistics.count, statistics.gram
         else:
-            assert isinstance(data, ExpressionData), "statistics were given otherwise"
-            mean, scale, count = cell_moments(data, self.gene_likelihood())
+            assert self.cells is not None, "statistics were made otherwise"
+            mean, scale, count = cell_moments(self.cells, self.gene_likelihood())
             gram = mean.new_zeros(len(self.contexts), 0, 0)
         gaussian_genes = self.gene_likelihood() == LIKELIHOODS.index(GAUSSIAN)
         scale = torch.where(gaussian_genes.to(scale.device) & standardize, scale, torch.ones_like(scale))
@@ -122,7 +112,7 @@ class FactorModel(Model):
         contexts: Sequence[str],
         views: Mapping[str, str],
         knowledge: EdgeKnowledge,
-        loading_prior: EdgePrior,
+        loading_prior: LoadingPrior,
         factor_effects: bool,
         integrated: bool,
         num_cells: int,
@@ -143,7 +133,6 @@ class FactorModel(Model):
     @property
     def loading_prior(self) -> LoadingPrior:
         """The prior on W."""
-        assert isinstance(self.edge_prior, LoadingPrior), "set by the constructor"
         return self.edge_prior
 
     @property
@@ -175,36 +164,25 @@ class FactorModel(Model):
             "views": list(self.views),
             "likelihoods": list(self.views.values()),
             "flags": [n for n in ("factor_effects", "integrated") if getattr(self, n)],
-            "num_cells": [str(self.num_cells)],
+            "num_cells": as_text(self.num_cells),
         }
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "FactorModel":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        assert isinstance(edge_prior, LoadingPrior), "a factor model is saved with a loading prior"
-        model._describe(
-            genes=state["genes"],
-            covariates=state["covariates"],
-            contexts=state["contexts"],
-            views=dict(zip(state["views"], state["likelihoods"], strict=True)),
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        views = dict(zip(state.names("views"), state.names("likelihoods"), strict=True))
+        flags = state.names("flags")
+        self._describe(
+            genes=state.names("genes"),
+            covariates=state.names("covariates"),
+            contexts=state.names("contexts"),
+            views=views,
             knowledge=knowledge,
-            loading_prior=edge_prior.bind(knowledge, view=buffers["view_of_gene"], num_views=len(state["views"])),
-            factor_effects="factor_effects" in state["flags"],
-            integrated="integrated" in state["flags"],
-            num_cells=int(state["num_cells"][0]),
+            # factor models are stored with a prior on loadings
+            loading_prior=cast(LoadingPrior, edge_prior).bind(knowledge, view=self.view_of_gene, num_views=len(views)),
+            factor_effects="factor_effects" in flags,
+            integrated="integrated" in flags,
+            num_cells=state.integer("num_cells"),
         )
-        model.cells = None
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+        self.cells = None
 
     # -- axes ----------------------------------------
     @property
@@ -283,8 +261,7 @@ class FactorModel(Model):
         """``(*batch, 1, 1)`` log p(Y | W, β, Γ, Ψ), factors and flat intercepts integrated out.
 
         ``W`` (*batch, factor, gene), ``beta`` (*batch, covariate, gene), ``gamma`` (*batch, covariate, factor),
-        ``noise``
-        (*batch, 1, gene), (gene,) or a scalar.
+        ``noise`` (*batch, 1, gene), (gene,) or a scalar.
         """
         G, dof = len(self.genes), self.dof
         gram = self.gram.sum(0).to(W)
@@ -351,8 +328,7 @@ class FactorModel(Model):
 
     def prepare(self, data: ExpressionData) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Values ``(cell, gene)`` in units of the model (NaN where missing), covariates ``(cell, covariate)`` centred
-        as
-        in the fit, group codes ``(cell,)`` and log depth ``(cell, 1)``."""
+        as in the fit, group codes ``(cell,)`` and log depth ``(cell, 1)``."""
         Y = data.X.to(self.scale)
         size = len(self.genes)
         codes = torch.zeros(len(Y), dtype=torch.long) if data.context is None else data.context
@@ -364,3 +340,23 @@ class FactorModel(Model):
             Z = data.covariates.to(Y) - self.mean[codes, size:]
         offset = Y.new_zeros(len(Y), 1) if data.size_factor is None else data.size_factor.to(Y).log()[:, None]
         return Y, Z, codes, offset
+
+
+def _sources(
+    data: ExpressionData | FactorStatistics, *, gaussian: bool, integrate: bool
+) -> tuple[ExpressionData | None, FactorStatistics | None]:
+    """The cells, where they are used one by one, and the statistics, where these say all that Gaussian cells do.
+
+    Raises
+    ------
+    ValueError
+        Statistics where cells are needed, cells without a group.
+    """
+    if isinstance(data, FactorStatistics):
+        if not gaussian or not integrate:
+            raise ValueError("statistics hold no cells: pass the expression data for this likelihood")
+        return None, data
+    if data.context is None and data.num_contexts > 1:
+        raise ValueError("several groups are named and cells have no group: give each cell one")
+    complete = gaussian and not data.missing
+    return None if complete and integrate else data, FactorStatistics.from_data(data) if complete else None

@@ -18,6 +18,7 @@ from .data.panel import Design, PanelStatistics, chebyshev, panels_of
 from .dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
 from .regression import Cuts, RegressionNetwork
+from .state import State, as_text
 
 GAINS = ("fixed", "sampled")
 
@@ -54,7 +55,7 @@ class FactorBox(RegressionNetwork):
     φ is the logistic function, so that φ of a sum of logarithms is a Hill function with exponents W, and time is in
     units of each gene's decay. (The draft has :math:`x_j` for :math:`\log x_j`: ``levels="raw"``.) At steady state all
     conditions of a panel are one matrix equation, :math:`\varepsilon\odot\phi(\tilde X W + b) = X`, with
-    :math:`\tilde X` the (log) levels with knocked-down genes clamped (FactorBox draft; DESIGN 4). Its noise sits in the
+    :math:`\tilde X` the (log) levels with knocked-down genes clamped (FactorBox draft). Its noise sits in the
     drive, so the levels are logit-normal,
 
     .. math:: \operatorname{logit}\frac{x_{ci}}{\varepsilon_i} \sim N\Big(\sum_j W_{ji}\tilde x_{cj} + b_i
@@ -183,7 +184,7 @@ class FactorBox(RegressionNetwork):
     curve_jacobian: Tensor
 
     @classmethod
-    def from_data(  # type: ignore[override]  # options of a panel instead of those of cells
+    def from_data(  # options of a panel instead of those of cells
         cls,
         data: ExpressionData,
         *,
@@ -207,24 +208,13 @@ class FactorBox(RegressionNetwork):
         return model.to(data.device)
 
     def to_state(self) -> dict[str, list[str]]:
-        own = {"levels": [self.levels], "hidden": [str(self.hidden)], "knockdown": [repr(self.knockdown)]}
+        own = {"levels": [self.levels], "hidden": as_text(self.hidden), "knockdown": as_text(self.knockdown)}
         return {**super().to_state(), **own}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "FactorBox":
-        model = super().from_state(state, knowledge=knowledge, edge_prior=edge_prior, buffers=buffers)
-        assert isinstance(model, cls)
-        share = state["knockdown"][0]
-        model.levels, model.hidden = state["levels"][0], int(state["hidden"][0])
-        model.knockdown = None if share == "None" else float(share)
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        super()._restore(state, knowledge, edge_prior)
+        self.levels, self.hidden = state.name("levels"), state.integer("hidden")
+        self.knockdown = state.optional("knockdown")
 
     # -- axes ----------------------------------------
     @property

@@ -2,6 +2,7 @@ r"""MuVI: several views, gene sets, covariates, sparse programs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -24,9 +25,8 @@ class MuVI(FactorModel):
               \quad \beta \sim N(0, I)
 
     A labelled factor stands for a gene set: its loadings are expected among the set's genes, as far as the data trust
-    the
-    library (`LoadingPrior`). Further factors are free. The likelihood is not tempered: no weights of 1/n or 1/√d. Views
-    may be Gaussian, Bernoulli or negative-binomial counts; values may be missing.
+    the library (`LoadingPrior`). Further factors are free. The likelihood is not tempered: no weights of 1/n or 1/√d.
+    Views may be Gaussian, Bernoulli or negative-binomial counts; values may be missing.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class MuVI(FactorModel):
         )
 
     @classmethod
-    def from_data(cls, data: ExpressionData, **options) -> "MuVI":
+    def from_data(cls, data: ExpressionData, **options: Any) -> "MuVI":
         """As the constructor, on the data's device."""
         return cls(data, **options).to(data.device)
 
@@ -118,7 +118,7 @@ def _labelled(gene_sets: GeneSets, genes: Sequence[str], min_overlap: int) -> tu
     measured, networks = set(genes), {}
     labels: dict[str, None] = {}
     for library, sets in gene_sets.items():
-        network = sets if isinstance(sets, PriorNetwork) else gene_sets_to_network(sets, name=library)
+        network = gene_sets_to_network(sets, name=library) if isinstance(sets, Mapping) else sets
         overlap: dict[str, int] = {}
         for source, target in zip(network.source, network.target, strict=True):
             overlap[source] = overlap.get(source, 0) + (target in measured)

@@ -10,11 +10,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..priors import EdgeKnowledge, EdgePrior, HardMask, PriorNetwork
+from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork
 from ..priors.elastic_net import ElasticNet
 from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
+from .state import State
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +215,7 @@ class NetREXCF(Model):
             raise ValueError(f"`rank` is {rank}, expected at least 1")
         knowledge = EdgeKnowledge.from_networks(networks, tuple(tfs), targets)
         prior = edge_prior if edge_prior is not None else ElasticNet(ridge=0.1, lasso=0.1)
-        exact = isinstance(prior.family, ElasticNet)
-        presence = presence if presence is not None else PRESENCE[0 if exact else 1]
+        presence = presence if presence is not None else PRESENCE[0 if prior.exact_zeros else 1]
         if presence not in PRESENCE:
             raise ValueError(f"`presence` is {presence!r}, expected {' or '.join(PRESENCE)}")
         self._describe(components.genes, presence, knowledge, prior)
@@ -271,7 +271,7 @@ class NetREXCF(Model):
         self.presence = presence
         self.genes, self.tfs, self.targets = tuple(genes), knowledge.tfs, knowledge.targets
         self.knowledge = knowledge
-        if not isinstance(edge_prior, HardMask):
+        if not edge_prior.masks:
             none = torch.zeros(0, *knowledge.allowed.shape)
             knowledge = replace(knowledge, sources=(), probability=none, sign=none)
         self.edge_prior = edge_prior.bind(knowledge)
@@ -282,21 +282,8 @@ class NetREXCF(Model):
     def to_state(self) -> dict[str, list[str]]:
         return {"genes": list(self.genes), "presence": [self.presence]}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "NetREXCF":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model._describe(state["genes"], state["presence"][0], knowledge, edge_prior)
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        self._describe(state.names("genes"), state.name("presence"), knowledge, edge_prior)
 
     # -- axes ----------------------------------------
     @property

@@ -1,5 +1,6 @@
 r"""Solvers of PHOENIX's differential equation, all pairs in one solve, and trajectories."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,10 @@ from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, deri
 
 class Solver(Protocol):
     """Advances ``start`` (*draw, pair, gene) by ``dt`` (pair,), all pairs in one solve."""
+
+    @property
+    def longest_step(self) -> float:
+        """Longest step where steps are fixed; NaN where they adapt."""
 
     def __call__(
         self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None
@@ -43,6 +48,10 @@ class RungeKutta:
     def __post_init__(self) -> None:
         if not self.step > 0:
             raise ValueError(f"RungeKutta(step={self.step}): expected step > 0")
+
+    @property
+    def longest_step(self) -> float:
+        return self.step
 
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
         plan = StepPlan.of(dt.detach(), self.step)
@@ -76,6 +85,10 @@ class Dopri5:
     def __post_init__(self) -> None:
         if not (self.rtol > 0 and self.atol > 0):
             raise ValueError(f"Dopri5(rtol={self.rtol}, atol={self.atol}): expected both > 0")
+
+    @property
+    def longest_step(self) -> float:
+        return math.nan
 
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
         calls = 0

@@ -1,8 +1,10 @@
 r"""PHOENIX: gene expression as a neural differential equation with additive and multiplicative regulation."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -19,6 +21,7 @@ from .ode_solvers import RungeKutta, Solver, simulate
 from .phoenix_layers import PhoenixParameters, derivative
 from .phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
 from .relaxation import undisturbed_pairs
+from .state import State, as_text
 
 
 class Phoenix(Model):
@@ -98,12 +101,12 @@ class Phoenix(Model):
         networks = dict(networks or {})
         if coregulation is not None and coregulation not in networks:
             raise ValueError(f"coregulation {coregulation!r}: expected a source, one of {sorted(networks)}")
-        if edge_prior is not None and type(edge_prior) is not Normal:
+        if edge_prior is not None and not edge_prior.one_scale:
             raise ValueError(
                 f"{type(edge_prior).__name__} does not go with PHOENIX, whose weights are of neurons and not of edges: "
                 "use Normal, or the method trajectory, which takes every edge prior"
             )
-        if edge_prior is not None and (edge_prior.scale.is_fixed or not _same(edge_prior.scale, Normal().scale)):
+        if edge_prior is not None and not _same(cast(Normal, edge_prior).scale, Normal().scale):
             raise ValueError(
                 "the scale of Normal is not used by PHOENIX, whose weights have scales of their own: leave it out"
             )
@@ -137,8 +140,7 @@ class Phoenix(Model):
             C = found + found.T + torch.eye(n).to(like)
         self.register_buffer("coregulation", C)
         self.register_buffer("least", transitions.start.amin(0))
-        step = self.solver.step if isinstance(self.solver, RungeKutta) else torch.nan
-        self.register_buffer("longest_step", like.new_tensor(step))
+        self.register_buffer("longest_step", like.new_tensor(self.solver.longest_step))
         for label, value in (("low", like.new_zeros(n)), ("size", like.new_ones(n)), ("time_unit", like.new_ones(()))):
             self.register_buffer(label, value)
 
@@ -249,32 +251,19 @@ class Phoenix(Model):
         return Transitions(start, stop, dt, observed, trajectory, self.names, self.genes)
 
     def to_state(self) -> dict[str, list[str]]:
-        solver = self.solver
-        if not isinstance(solver, RungeKutta):
-            raise ValueError(f"{solver} cannot be saved with a fit: use RungeKutta for fits that are to be kept")
+        step = self.solver.longest_step
+        if math.isnan(step):
+            raise ValueError(f"{self.solver} cannot be saved with a fit: use RungeKutta for fits that are to be kept")
         return {
             "genes": list(self.genes),
             "trajectory": list(self.names),
-            "hidden": [str(self.hidden)],
-            "step": [repr(solver.step)],
+            "hidden": as_text(self.hidden),
+            "step": as_text(step),
         }
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "Phoenix":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model.genes, model.names = tuple(state["genes"]), tuple(state["trajectory"])
-        model._describe(knowledge, edge_prior, RungeKutta(float(state["step"][0])), int(state["hidden"][0]))
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        self.genes, self.names = state.names("genes"), state.names("trajectory")
+        self._describe(knowledge, edge_prior, RungeKutta(state.number("step")), state.integer("hidden"))
 
     def copied(self) -> "Phoenix":
         """A copy with masks and confidences of its own, which shares the data."""

@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, LogitNormal, PriorNetwork
+from ..priors.hyper import as_hyper
 from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
 from .regression import NOISE_RATE, NOISE_SHAPE
+from .state import State, as_text
 
 GAUSSIAN, POISSON, NEGATIVE_BINOMIAL = "gaussian", "poisson", "negative-binomial"
 KINDS = (GAUSSIAN, POISSON, NEGATIVE_BINOMIAL)
@@ -116,8 +118,7 @@ class PMFGRN(Model):
             raise ValueError(f"`targets`: {found}. Expected names of genes in the data, each once")
         knowledge = EdgeKnowledge.from_networks(networks, data.tfs, targets)
         self._describe(data.context_names, data.num_cells, knowledge, edge_prior or LogitNormal(), likelihood)
-        own = own_expression if own_expression is not None else Hyper(dist.Beta, 1.0, 1.0)
-        self.own_expression = own if isinstance(own, Hyper) else Hyper(float(own))
+        self.own_expression = Hyper(dist.Beta, 1.0, 1.0) if own_expression is None else as_hyper(own_expression)
         self.activity_spread = Hyper(float(activity_spread))
 
         X = data.X.double().cpu()
@@ -196,25 +197,13 @@ class PMFGRN(Model):
         self.edge_prior = edge_prior.bind(knowledge)
 
     def to_state(self) -> dict[str, list[str]]:
-        return {"groups": list(self.groups), "num_cells": [str(self.num_cells)], "likelihood": [self.likelihood]}
+        return {"groups": list(self.groups), "num_cells": as_text(self.num_cells), "likelihood": [self.likelihood]}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> "PMFGRN":
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model._describe(state["groups"], int(state["num_cells"][0]), knowledge, edge_prior, state["likelihood"][0])
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        groups, likelihood = state.names("groups"), state.name("likelihood")
+        self._describe(groups, state.integer("num_cells"), knowledge, edge_prior, likelihood)
         # storage puts the saved values in their place
-        model.own_expression, model.activity_spread = Hyper(0.0), Hyper(ACTIVITY_SPREAD)
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+        self.own_expression, self.activity_spread = Hyper(0.0), Hyper(ACTIVITY_SPREAD)
 
     @property
     def cells(self) -> "NumberedCells":

@@ -1,7 +1,7 @@
 r"""Probabilistic PCA: the simplest Bayesian factor model."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ class PPCA(FactorModel):
         )
 
     @classmethod
-    def from_data(cls, data: ExpressionData, **options) -> "PPCA":
+    def from_data(cls, data: ExpressionData, **options: Any) -> "PPCA":
         """As the constructor, on the data's device."""
         return cls(data, **options).to(data.device)
 

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, Hyper
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
+from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
 
@@ -65,21 +66,8 @@ class RegressionNetwork(Model):
     def to_state(self) -> dict[str, list[str]]:
         return {"genes": list(self.genes), "contexts": list(self.contexts)}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> Self:
-        model = cls.__new__(cls)
-        Model.__init__(model)
-        model._describe(state["genes"], state["contexts"], knowledge, edge_prior)
-        for name, value in buffers.items():
-            model.register_buffer(name, value)
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        self._describe(state.names("genes"), state.names("contexts"), knowledge, edge_prior)
 
     # -- axes ----------------------------------------
     @property

@@ -1,33 +1,24 @@
 r"""Steady states of :class:`Dynamics` for all draws and conditions at once, and trajectories towards them.
 
-A state counts as settled only if it is a linearly stable root of the rate. With :math:`d = \epsilon\phi'/\alpha` the
-tests of stability run from cheap to dear, each on what the one before left open:
-
-1. :math:`I - \mathrm{sym}(\sqrt{d} W \sqrt{d}) \succ 0` with the largest d of a draw's conditions, by one Cholesky
-   factorisation a draw: proves all of them stable (:math:`\sum x_i^2/(\alpha_i d_i)` falls, and smaller d only helps);
-2. :math:`\rho(d |W|^\top) < 1` by Collatz-Wielandt quotients, six products with W: proves it for sparse networks;
-3. up to 150 genes the Cholesky test for each pair, then eigenvalues: exact. Beyond, the rightmost Ritz value of 30 and,
-   near zero, of 120 Arnoldi steps: an estimate, which may miss an eigenvalue just right of zero.
+A state counts as settled only if it is a linearly stable root of the rate (`stability`).
 """
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torchdiffeq import odeint
 
-from .dynamics import ENVELOPES, Dynamics, check_conditions
+from .dynamics import Dynamics, check_conditions
+from .pairs import DENSE_BLOCK, Pairs, blocks, fold, pack
+from .stability import dense_is_cheap, is_stable
 
 SETTLED, OSCILLATES, DIVERGES = 0, 1, 2
 MEMORY = 5  # of Anderson's acceleration: more gains little and costs memory traffic
 RELAXATION = 8  # plain half steps first: they follow the trajectory, so that its basin is the one found
 PATIENCE = 60  # steps without halving the residual: this pair is left to the integrator
-EXACT_GENES = 150  # up to here dense factorisations per pair are cheap
-BLOCK = 4_000_000  # numbers in one (draw, condition, gene) block, 32 MB; some twenty of them live at once
-DENSE_BLOCK = 20_000_000  # numbers in one batch of (gene, gene) matrices, 160 MB
 NUDGE = 1e-3  # in the unit of x: small beside differences between states, large beside rounding
 WINDOWS, LIFETIMES = 8, 8.0  # of integration, in mean lifetimes 1/α, for pairs that the iteration left
 
@@ -37,48 +28,6 @@ class Settled(NamedTuple):
 
     x: Tensor
     outcome: Tensor
-
-
-class _Pairs(NamedTuple):
-    """Pairs of draw and condition as a rectangle: ``W`` (row, gene, gene), everything else (row, column, gene)."""
-
-    W: Tensor
-    gain: Tensor
-    decay: Tensor
-    drive: Tensor
-    free: Tensor
-    envelope: str
-
-    @property
-    def pace(self) -> Tensor:  # of the fixed-point map: α, or 1 where there is no decay
-        return torch.where(self.decay > 0, self.decay, 1.0)
-
-    def rate(self, x: Tensor) -> Tensor:
-        phi = ENVELOPES[self.envelope].value(x @ self.W + self.drive)
-        return torch.where(self.free, self.gain * phi - self.decay * x, 0.0)
-
-    def slope(self, x: Tensor) -> Tensor:
-        derivative = ENVELOPES[self.envelope].derivative(x @ self.W + self.drive)
-        return torch.where(self.free, self.gain * derivative, 0.0)
-
-    def take(self, rows: Tensor, columns: Tensor) -> "_Pairs":
-        """The rectangle of ``rows`` (row,) and, in each, ``columns`` (row, column)."""
-        gain, decay, drive, free = (v[rows[:, None], columns] for v in (self.gain, self.decay, self.drive, self.free))
-        W = self.W if len(rows) == len(self.W) else self.W[rows]  # rows are never reordered
-        return _Pairs(W, gain, decay, drive, free, self.envelope)
-
-    def listed(self, chosen: Tensor) -> "_Pairs":
-        """The pairs ``chosen`` (pair, 2), one per row: for dense algebra."""
-        rows, columns = chosen.T
-        gain, decay, drive, free = (v[rows, columns][:, None] for v in (self.gain, self.decay, self.drive, self.free))
-        W = self.W.expand(len(rows), -1, -1) if len(self.W) == 1 else self.W[rows]
-        return _Pairs(W, gain, decay, drive, free, self.envelope)
-
-    def free_jacobian(self, x: Tensor) -> Tensor:
-        """``(row, gene, gene)`` for one column: clamped genes apart from the others, with -1 on the diagonal."""
-        free = self.free[:, 0]
-        J = self.slope(x)[:, 0, :, None] * self.W.transpose(1, 2) * free[:, None, :]
-        return J - torch.diag_embed(torch.where(free, self.decay[:, 0], 1.0))
 
 
 def settle(
@@ -146,8 +95,8 @@ def settle(
     inputs = None if inputs is None else inputs.double()
     with torch.no_grad():
         x, outcome = torch.empty_like(begin), torch.empty(begin.shape[:-1], dtype=torch.int8, device=begin.device)
-        for place, pairs in _blocks(Dynamics(W, gain, decay, bias, dynamics.envelope), begin.shape, inputs, clamped):
-            first = _fold(begin.reshape(-1, *begin.shape[-2:])[place], pairs)
+        for place, pairs in blocks(Dynamics(W, gain, decay, bias, dynamics.envelope), begin.shape, inputs, clamped):
+            first = fold(begin.reshape(-1, *begin.shape[-2:])[place], pairs)
             found, codes = _settle_block(pairs, first, tol, max_steps)
             x.view(-1, *x.shape[-2:])[place] = found.reshape(x.view(-1, *x.shape[-2:])[place].shape)
             codes = codes.to(torch.int8)
@@ -218,22 +167,34 @@ class _Implicit(torch.autograd.Function):
     """Attaches to a steady state the derivatives that the implicit function theorem gives it."""
 
     @staticmethod
-    def forward(ctx, x, settled, clamped, start, W, gain, decay, bias, inputs, envelope):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        settled: Tensor,
+        clamped: Tensor | None,
+        start: Tensor,
+        W: Tensor,
+        gain: Tensor,
+        decay: Tensor,
+        bias: Tensor,
+        inputs: Tensor | None,
+        envelope: str,
+    ) -> Tensor:
         ctx.save_for_backward(x, settled, clamped, W, gain, decay, bias, inputs)
         ctx.envelope = envelope
         return x.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, settled, clamped, *parameters, inputs = ctx.saved_tensors
         grad = torch.where(settled[..., None], grad, 0.0)
         x = torch.where(settled[..., None], x, 0.0)
         W, gain, decay, bias = (p.detach() for p in parameters)
         dynamics = Dynamics(W, gain, decay, bias, ctx.envelope)
         adjoint = torch.zeros_like(x)
-        for place, pairs in _blocks(dynamics, x.shape, inputs, clamped):
-            at, rhs = (_fold(v.reshape(-1, *v.shape[-2:])[place], pairs) for v in (x, grad))
+        for place, pairs in blocks(dynamics, x.shape, inputs, clamped):
+            at, rhs = (fold(v.reshape(-1, *v.shape[-2:])[place], pairs) for v in (x, grad))
             view = adjoint.view(-1, *x.shape[-2:])
             view[place] = _adjoint(pairs, at, torch.where(pairs.free, rhs, 0.0)).reshape(view[place].shape)
         # the cotangent -λ of the rate gives the gradients of all parameters, and of x the part from clamped levels
@@ -248,38 +209,14 @@ class _Implicit(torch.autograd.Function):
         return None, None, None, level, *grads, *([None] if inputs is None else []), None
 
 
-def _blocks(dynamics: Dynamics, shape: torch.Size, inputs: Tensor | None, clamped: Tensor | None):
-    """Bounded rectangles: ``((draws, conditions) slices, pairs)``. One network for all folds draws into conditions."""
-    *draws, conditions, n = shape
-    count = math.prod(draws)
-    shared = dynamics.W.ndim == 2
-    W = dynamics.W[None] if shared else dynamics.W.expand(*draws, n, n).reshape(-1, n, n)
-    gain, decay, bias = (v.expand(*draws, n).reshape(-1, n) for v in (dynamics.gain, dynamics.decay, dynamics.bias))
-    width = max(1, min(conditions, BLOCK // n))
-    height = max(1, BLOCK // (n * width))
-    for a in range(0, count, height):
-        for c in range(0, conditions, width):
-            place = (slice(a, min(a + height, count)), slice(c, min(c + width, conditions)))
-            size = (place[0].stop - a, place[1].stop - c, n)
-            drive = bias[place[0], None] if inputs is None else bias[place[0], None] + inputs[place[1]]
-            free = torch.ones(size[1:], dtype=torch.bool, device=W.device) if clamped is None else ~clamped[place[1]]
-            vectors = [v.expand(size) for v in (gain[place[0], None], decay[place[0], None], drive, free)]
-            epsilon, alpha, drive, free = (v.reshape(1, -1, n) if shared else v for v in vectors)
-            yield place, _Pairs(W if shared else W[place[0]], epsilon, alpha, drive, free, dynamics.envelope)
-
-
-def _fold(x: Tensor, pairs: _Pairs) -> Tensor:
-    return x.reshape(pairs.free.shape)
-
-
-def _settle_block(pairs: _Pairs, start: Tensor, tol: float, max_steps: int) -> tuple[Tensor, Tensor]:
+def _settle_block(pairs: Pairs, start: Tensor, tol: float, max_steps: int) -> tuple[Tensor, Tensor]:
     def restrict(rows: Tensor, columns: Tensor) -> Callable[[Tensor], Tensor]:
         part = pairs.take(rows, columns)
         pace = part.pace
         return lambda x: x + part.rate(x) / pace
 
     x, converged = _anderson(restrict, start, tol, max_steps)
-    settled = converged & _stable(pairs, x, converged)
+    settled = converged & is_stable(pairs, x, converged)
     outcome = torch.where(settled, SETTLED, OSCILLATES)
     if not settled.all():
         _roam(pairs, start, x, outcome, tol)
@@ -317,7 +254,7 @@ def _anderson(
             break
         if k:
             dx[:, :, k % MEMORY], df[:, :, k % MEMORY] = x - x_last, f - f_last
-        kept, order = _pack(pending)
+        kept, order = pack(pending)
         if order.numel() < 0.7 * pending.numel():
             at = (kept[:, None], order)
             x, f, dx, df, error, error_last, best, since, pending, columns = (
@@ -347,107 +284,7 @@ def _extrapolate(x: Tensor, f: Tensor, dx: Tensor, df: Tensor) -> Tensor:
     return x + f - (weight @ dx + weight @ df)[..., 0, :]
 
 
-def _pack(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows with any true, and in each the columns with the true ones first, as many as the fullest row has."""
-    count = mask.sum(1)
-    kept = count.nonzero()[:, 0]
-    order = (~mask[kept]).long().argsort(dim=1, stable=True)
-    return kept, order[:, : int(count.max())]
-
-
-def _stable(pairs: _Pairs, x: Tensor, asked: Tensor) -> Tensor:
-    """``(row, column)``: largest real part of the free genes' Jacobian below zero; false where not ``asked``."""
-    stable = torch.zeros_like(asked)
-    if not asked.any():
-        return stable
-    decays = ((pairs.decay > 0) | ~pairs.free).all(-1)
-    scale = pairs.slope(x) / pairs.pace
-    provable = asked & decays & (scale >= 0).all(-1)
-    largest = torch.where(provable[..., None], scale, 0.0).amax(1)
-    stable |= provable & _contracts(pairs.W, largest)[:, None]
-    if (stable == asked).all():
-        return stable
-    absolute, W_abs = scale.abs(), pairs.W.abs()
-    v = pairs.free.to(x.dtype)
-    for _ in range(6):
-        image = (v @ W_abs) * absolute
-        bound = torch.where(pairs.free, image / v.clamp_min(1e-300), 0.0).amax(-1)  # at least the spectral radius
-        stable |= asked & decays & (bound < 1)
-        if (stable == asked).all():
-            return stable
-        v = image + v
-        v = v / v.amax(-1, keepdim=True).clamp_min(1e-300)
-    rest = (asked & ~stable).nonzero()
-    n = x.shape[-1]
-    if n > EXACT_GENES:
-        stable |= _stable_by_arnoldi(pairs, x, asked & ~stable)
-        return stable
-    for some in rest.split(max(1, DENSE_BLOCK // (4 * n * n))):
-        where = (some[:, 0], some[:, 1])
-        part, at = pairs.listed(some), x[where][:, None]
-        verdict = provable[where] & _contracts(part.W, scale[where].clamp_min(0))
-        undecided = (~verdict).nonzero()[:, 0]
-        J = part.free_jacobian(at)[undecided]
-        verdict[undecided] = torch.linalg.eigvals(J).real.amax(-1) < 0
-        stable[where] = verdict
-    return stable
-
-
-def _contracts(W: Tensor, scale: Tensor) -> Tensor:
-    """``(row,)``: whether I - sym(sqrt(d) W sqrt(d)) is positive definite, d = ``scale`` (row, gene) not negative."""
-    root = scale.sqrt()
-    B = root[:, :, None] * W * root[:, None, :]
-    B = -(B + B.transpose(1, 2))
-    torch.diagonal(B, dim1=1, dim2=2).add_(2 - 1e-9)
-    return torch.linalg.cholesky_ex(B)[1] == 0
-
-
-def _stable_by_arnoldi(pairs: _Pairs, x: Tensor, asked: Tensor) -> Tensor:
-    stable = torch.zeros_like(asked)
-    for steps in (30, 120):
-        if not asked.any():
-            break
-        rows, columns = _pack(asked)
-        width = max(1, DENSE_BLOCK // (len(rows) * x.shape[-1] * (steps + 1)))
-        for part in columns.split(width, dim=1):
-            at = (rows[:, None], part)
-            chosen = pairs.take(rows, part)
-            rightmost = _rightmost_ritz_value(chosen, x[at], steps)
-            # in the unit of the decay: closer to zero than this 30 steps do not tell
-            margin = rightmost / chosen.pace.mean(-1)
-            decided = asked[at] & ((margin.abs() > 0.1) if steps == 30 else torch.ones_like(asked[at]))
-            stable[at] = torch.where(decided, margin < 0, stable[at])
-            asked[at] = asked[at] & ~decided
-    return stable
-
-
-def _rightmost_ritz_value(pairs: _Pairs, x: Tensor, steps: int) -> Tensor:
-    """``(row, column)``: largest real part of the Ritz values of J on ``steps`` Krylov vectors."""
-    slope, n = pairs.slope(x), x.shape[-1]
-    generator = torch.Generator().manual_seed(0)
-    v = torch.randn(n, generator=generator, dtype=x.dtype).to(x.device) * pairs.free
-    basis = torch.zeros(*x.shape[:2], steps + 1, n, dtype=x.dtype, device=x.device)
-    H = torch.zeros(*x.shape[:2], steps, steps, dtype=x.dtype, device=x.device)
-    basis[:, :, 0] = v / v.norm(dim=-1, keepdim=True).clamp_min(1e-300)
-    for k in range(steps):
-        v = basis[:, :, k]
-        w = torch.where(pairs.free, slope * (v @ pairs.W) - pairs.decay * v, 0.0)
-        for _ in range(2):  # once more: Gram-Schmidt loses orthogonality
-            projection = (basis[:, :, : k + 1] @ w[..., None])[..., 0]
-            w = w - (projection[..., None, :] @ basis[:, :, : k + 1])[..., 0, :]
-            H[:, :, : k + 1, k] += projection
-        norm = w.norm(dim=-1)
-        alive = norm > 1e-12 * H.abs().amax((-1, -2))
-        basis[:, :, k + 1] = torch.where(alive[..., None], w / norm.clamp_min(1e-300)[..., None], 0.0)
-        if k + 1 < steps:
-            H[:, :, k + 1, k] = torch.where(alive, norm, 0.0)
-    # after an invariant subspace the rest of H is empty: its zeros are no eigenvalues
-    empty = basis[:, :, :steps].abs().amax(-1) == 0
-    H = H - torch.diag_embed(empty * (1 + H.abs().amax((-1, -2)))[..., None])
-    return torch.linalg.eigvals(H).real.amax(-1)
-
-
-def _roam(pairs: _Pairs, start: Tensor, x: Tensor, outcome: Tensor, tol: float) -> None:
+def _roam(pairs: Pairs, start: Tensor, x: Tensor, outcome: Tensor, tol: float) -> None:
     """Integrate what has not settled; writes states and outcomes in place."""
     # nothing rests at an unstable point, such as 0 in a network without bias: a nudge to the free genes tells
     nudge = torch.randn(start.shape[-1], generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
@@ -460,11 +297,11 @@ def _roam(pairs: _Pairs, start: Tensor, x: Tensor, outcome: Tensor, tol: float) 
     for _ in range(WINDOWS):
         if not (outcome == OSCILLATES).any():
             return
-        rows, columns = _pack(outcome == OSCILLATES)
+        rows, columns = pack(outcome == OSCILLATES)
         at = (rows[:, None], columns)
         part, speed, edge = pairs.take(rows, columns), unit[at], limit[at]
 
-        def rate(t: Tensor, x: Tensor, part: _Pairs = part, speed: Tensor = speed, edge: Tensor = edge) -> Tensor:
+        def rate(t: Tensor, x: Tensor, part: Pairs = part, speed: Tensor = speed, edge: Tensor = edge) -> Tensor:
             # a runaway stops at the limit, so that it does not dictate the others' step size
             return part.rate(x) / speed * (x.abs().amax(-1, keepdim=True) < edge)
 
@@ -480,14 +317,14 @@ def _roam(pairs: _Pairs, start: Tensor, x: Tensor, outcome: Tensor, tol: float) 
         outcome[gone] = DIVERGES
         asked &= outcome == OSCILLATES
         polished, arrived = _newton(pairs, state, asked, tol)
-        arrived = arrived & _stable(pairs, polished, arrived)
+        arrived = arrived & is_stable(pairs, polished, arrived)
         x[arrived] = polished[arrived]
         outcome[arrived] = SETTLED
     early, late = (torch.stack(half).amax(0) for half in (window_peaks[: WINDOWS // 2], window_peaks[WINDOWS // 2 :]))
     outcome[(outcome == OSCILLATES) & ~finite_decay & (late > 1.5 * early)] = DIVERGES  # with decay x stays bounded
 
 
-def _newton(pairs: _Pairs, x: Tensor, asked: Tensor, tol: float) -> tuple[Tensor, Tensor]:
+def _newton(pairs: Pairs, x: Tensor, asked: Tensor, tol: float) -> tuple[Tensor, Tensor]:
     """Newton's method on the pairs ``asked``; arrived means a root within a tenth of where it began."""
     x, arrived, n = x.clone(), torch.zeros_like(asked), x.shape[-1]
     for some in asked.nonzero().split(max(1, DENSE_BLOCK // (4 * n * n))):
@@ -503,14 +340,14 @@ def _newton(pairs: _Pairs, x: Tensor, asked: Tensor, tol: float) -> tuple[Tensor
     return x, arrived
 
 
-def _adjoint(pairs: _Pairs, x: Tensor, rhs: Tensor) -> Tensor:
+def _adjoint(pairs: Pairs, x: Tensor, rhs: Tensor) -> Tensor:
     r""":math:`\lambda` with :math:`J^\top \lambda` = ``rhs`` on the free genes: LU up to 150 genes, else Anderson on
     :math:`\mu = M^\top \mu - g`, :math:`\lambda = \mu/\alpha`, and LU for what that leaves."""
     size = rhs.abs().amax(-1, keepdim=True)
     left = size[..., 0] > 0
     adjoint = torch.zeros_like(rhs)
     n = x.shape[-1]
-    if n > EXACT_GENES and left.any():
+    if not dense_is_cheap(n) and left.any():
         scale, pace = pairs.slope(x), pairs.pace
         rhs_scaled = rhs / torch.where(size > 0, size, 1.0)
         W_t = pairs.W.transpose(1, 2)

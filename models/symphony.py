@@ -1,7 +1,7 @@
 r"""Symphony: expression and what else is observed of the edges, such as chromatin accessibility, share one network."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 import pyro
@@ -18,6 +18,7 @@ from .data.expression import ExpressionData
 from .data.gram import GramStatistics
 from .linear import LinearNetwork
 from .regression import RegressionNetwork
+from .state import State
 
 EVIDENCE_BUFFERS = ("score", "measured", "score_mean", "score_scale", "listed", "covered")
 PARAMETERS = ("absent_score", "score_shift", "score_sd", "list_logit", "list_shift")
@@ -147,18 +148,9 @@ class Symphony(RegressionNetwork):
         names = {"profiles": list(self.profiles), "lists": list(self.lists), "notes": list(self.evidence_notes)}
         return {**super().to_state(), **names}
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Sequence[str]],
-        *,
-        knowledge: EdgeKnowledge,
-        edge_prior: EdgePrior,
-        buffers: Mapping[str, Tensor],
-    ) -> Self:
-        model = super().from_state(state, knowledge=knowledge, edge_prior=edge_prior, buffers=buffers)
-        model._name_evidence(state["profiles"], state["lists"], state["notes"])
-        return model
+    def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
+        super()._restore(state, knowledge, edge_prior)
+        self._name_evidence(state.names("profiles"), state.names("lists"), state.names("notes"))
 
     # -- axes ----------------------------------------
     @property

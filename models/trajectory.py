@@ -20,7 +20,7 @@ class TrajectoryNetwork(RegressionNetwork):
 
     .. math:: \dot g_i = \upsilon_i\Big[\sum_j W_{ji}\,\phi(g_j) + b_i - g_i\Big], \qquad \phi(x) = \frac{z}{1+|z|}.
 
-    This is PHOENIX (Hossain et al. 2024, Genome Biology 25:127, equations of DESIGN 4) with its additive layer alone
+    This is PHOENIX (Hossain et al. 2024, Genome Biology 25:127; equations in `Phoenix`) with its additive layer alone
     and a neuron for each regulator, so that an edge is one weight and not a sum over shared neurons. Between two
     measurements Δ apart the equation is solved exactly by
 

@@ -1,10 +1,11 @@
 """What became of a prior network when it met the genes of a data set, and why nothing matched."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 
 from .formats_files import shorten
 
@@ -147,3 +148,31 @@ def explain_mismatch(
 def _mostly_ensembl(names: Sequence[str]) -> bool:
     sample = names[:: max(1, len(names) // 200)]
     return bool(sample) and bool(np.mean([ENSEMBL.match(n) is not None for n in sample]) > 0.5)
+
+
+def refuse_swapped(name: str, num_kept: int, num_turned: int, num_sources: int, num_targets: int) -> None:
+    """Refuse a network of which clearly more edges match with source and target exchanged, ``num_turned``, than as they
+    are: a quarter more, and beyond three standard errors."""
+    if num_turned > 1.25 * num_kept + 3 * np.sqrt(num_turned + num_kept):
+        raise ValueError(
+            f"prior '{name}' looks like the prior's columns are swapped: {num_kept} edges match "
+            f"the data, {num_turned} with source and target exchanged, and it has {num_sources} "
+            f"sources but only {num_targets} targets; exchange them (or pass check_orientation=False)"
+        )
+
+
+def is_among(names: Sequence[str], known: Iterable[str]) -> np.ndarray:
+    """Whether each name is known, shape (name,)."""
+    lookup = set(known)
+    return np.fromiter((n in lookup for n in names), dtype=bool, count=len(names))
+
+
+def places(axis: Sequence[str] | np.ndarray, names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
+    """Position of each name on an axis or -1, shape (name,)."""
+    position = {n: i for i, n in enumerate(axis)}
+    if len(position) < len(axis):
+        index = pd.Index(axis)
+        raise ValueError(
+            f"`{what}` holds names twice: {shorten(index[index.duplicated()].unique().tolist())}; pass each once"
+        )
+    return np.fromiter((position.get(n, -1) for n in names), dtype=np.int64, count=len(names))

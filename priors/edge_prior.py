@@ -3,7 +3,7 @@ r"""`EdgePrior`: what we expect of the edge weights before the data, and how pri
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyro
 import pyro.distributions as dist
@@ -47,6 +47,12 @@ class EdgePrior(nn.Module, ABC):
     """Whom to cite, where the prior is not everybody's."""
     independent_gates: ClassVar[bool] = False
     """Whether every edge has an inclusion variable, independent of the others given the hyperparameters."""
+    exact_zeros: ClassVar[bool] = False
+    """Whether its mode has weights of exactly zero, which coordinate descent finds."""
+    masks: ClassVar[bool] = False
+    """Whether edges that no source lists do not exist; the sources are used up by that."""
+    one_scale: ClassVar[bool] = False
+    """Whether an edge is normal with one sd for all, but for what knowledge makes of it."""
 
     def __init__(self, *, strategy: str | None = None) -> None:
         super().__init__()
@@ -60,7 +66,7 @@ class EdgePrior(nn.Module, ABC):
         self.sign_trust_prior = Hyper(dist.HalfNormal, SIGN_TRUST_SCALE)
 
     # -- binding ----------------------------------------
-    def bind(self, knowledge: EdgeKnowledge) -> "EdgePrior":
+    def bind(self, knowledge: EdgeKnowledge) -> Self:
         """A copy that knows the axes and the prior networks."""
         bound = copy.deepcopy(self)
         bound.knowledge = knowledge

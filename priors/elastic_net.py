@@ -92,6 +92,7 @@ class ElasticNet(EdgePrior):
         Negative or non-finite penalties, or both zero (no density).
     """
 
+    exact_zeros = True
     constants = ("ridge", "lasso")
     ridge: Tensor
     lasso: Tensor

@@ -21,7 +21,7 @@ from .formats_files import (
     write_text,
 )
 
-# ---------------------------------------------------------------------------------------------------- labelled matrices
+# -- labelled matrices ----------------------------------------
 
 
 def is_labelled_matrix(raw: RawFile, least: int = 2) -> bool:
@@ -97,6 +97,27 @@ def _parse_numbers(raw: RawFile, *, names: list[str] | None, skip: int) -> pd.Da
     return pd.DataFrame({**labels, **dict(zip(cells.columns, values.T, strict=True))})
 
 
+def finite_matrix(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The matrix as float64, names on both axes.
+
+    Raises
+    ------
+    ValueError
+        Names that repeat on an axis, missing or infinite cells.
+    """
+    if not (frame.index.is_unique and frame.columns.is_unique):
+        raise ValueError(
+            f"matrix of '{name}': names are repeated on an axis; every row and column needs a name of its own"
+        )
+    values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.argwhere(~np.isfinite(values))
+    if wrong.size:
+        i, j = wrong[0]
+        cell, place = frame.iloc[i, j], f"{frame.index[i]}, {frame.columns[j]}"
+        raise ValueError(f"matrix of '{name}': cell ({place}) is {show(cell)}; expected a finite number")
+    return pd.DataFrame(values, index=frame.index, columns=frame.columns)
+
+
 def matrix_to_edges(frame: pd.DataFrame, *, rows_are_sources: bool) -> pd.DataFrame:
     """Non-zero cells as ``source, target, weight``, row by row."""
     values = frame.to_numpy(dtype=np.float64)
@@ -133,7 +154,7 @@ def write_inferelator_prior(frame: pd.DataFrame, path: Path) -> None:
     write_table(path, edges_to_matrix(frame).T.rename_axis(index=None, columns=None), separator="\t", index=True)
 
 
-# -------------------------------------------------------------------------------------------------------------- PHOENIX
+# -- PHOENIX ----------------------------------------
 
 
 def is_phoenix(raw: RawFile) -> bool:
@@ -185,7 +206,7 @@ def write_phoenix(frame: pd.DataFrame, path: Path) -> None:
     write_table(path, matrix, header=False)
 
 
-# -------------------------------------------------------------------------------------------------- CellOracle base GRN
+# -- CellOracle base GRN ----------------------------------------
 
 
 BASE_COLUMNS = ("peak_id", "gene_short_name")

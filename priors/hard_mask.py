@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -24,11 +24,12 @@ class HardMask(EdgePrior):
     """
 
     strategies = ("mask",)
+    masks = True
 
     def __init__(self, base: EdgePrior | None = None) -> None:
         super().__init__()
         self.base = base if base is not None else Normal()
-        if isinstance(self.base, HardMask):
+        if self.base.masks:
             raise ValueError("HardMask inside HardMask: pass the prior of the listed edges as `base`")
 
     @property
@@ -39,7 +40,11 @@ class HardMask(EdgePrior):
     def conditionally_gaussian(self) -> bool:  # type: ignore[override]
         return self.base.conditionally_gaussian
 
-    def bind(self, knowledge: EdgeKnowledge) -> "HardMask":
+    @property
+    def exact_zeros(self) -> bool:  # type: ignore[override]
+        return self.base.exact_zeros
+
+    def bind(self, knowledge: EdgeKnowledge) -> Self:
         if not knowledge.sources:
             raise ValueError("HardMask needs at least one prior network: it keeps the edges that some source lists")
         allowed = knowledge.allowed & knowledge.listed
@@ -48,7 +53,6 @@ class HardMask(EdgePrior):
                 "the prior networks list no edge between the TFs and targets of the data, so HardMask leaves none"
             )
         bound = super().bind(replace(knowledge, allowed=allowed))
-        assert isinstance(bound, HardMask)
         empty = torch.zeros(0, *knowledge.allowed.shape)
         bound.base = self.base.bind(replace(knowledge, sources=(), probability=empty, sign=empty, allowed=allowed))
         return bound

@@ -3,7 +3,7 @@ r"""`LoadingPrior`: what we expect of the loadings of gene programs before the d
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyro
 import pyro.distributions as dist
@@ -26,9 +26,8 @@ class LoadingPrior(EdgePrior):
     that the data contradict ends near zero.
 
     Beside the generative story, a `LoadingPrior` knows its full conditionals, which are conjugate: `precision` of W
-    given
-    a state, and `update` of the state given squares of W. `Take` decides whether that is a Gibbs sweep or coordinate
-    ascent. A state holds ``(chain, ...)`` tensors of precisions.
+    given a state, and `update` of the state given squares of W. `Take` decides whether that is a Gibbs sweep or
+    coordinate ascent. A state holds ``(chain, ...)`` tensors of precisions.
     """
 
     axes: ClassVar[tuple[str, str]] = ("factor", "gene")
@@ -40,10 +39,9 @@ class LoadingPrior(EdgePrior):
     constants: ClassVar[tuple[str, ...]] = ()
     """Buffers that, with the strategy, describe the prior (for storage)."""
 
-    def bind(self, knowledge: EdgeKnowledge, *, view: Tensor | None = None, num_views: int = 1) -> "LoadingPrior":
+    def bind(self, knowledge: EdgeKnowledge, *, view: Tensor | None = None, num_views: int = 1) -> Self:
         """A copy that knows the factors, genes, libraries and the view ``(gene,)`` of each gene."""
         bound = super().bind(knowledge)
-        assert isinstance(bound, LoadingPrior)
         genes = len(knowledge.targets)
         bound.num_views = num_views
         bound.register_buffer("view", torch.zeros(genes, dtype=torch.long) if view is None else view)

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .alignment import AlignmentReport, explain_mismatch
+from .alignment import AlignmentReport, explain_mismatch, is_among, places, refuse_swapped
 from .corruption import check_fraction, choose_share, relocate, swap_targets
 from .edge_table import COLUMNS, check_probability, clean_names, interpret_edges, show_pairs
 from .formats import read_edge_table, write_edge_table
-from .formats_files import shorten, show
-from .formats_matrices import matrix_to_edges
+from .formats_files import shorten
+from .formats_matrices import finite_matrix, matrix_to_edges
 
 SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet))?(\.gz)?$", re.IGNORECASE)
 
@@ -117,8 +117,7 @@ class PriorNetwork:
         """Edges as a table with columns ``source, target, probability, sign, evidence``."""
         return pd.DataFrame({column: getattr(self, column).copy() for column in COLUMNS})
 
-    # ------------------------------------------------------------------------------------------------------- in and out
-
+    # -- in and out ----------------------------------------
     @classmethod
     def from_edges(
         cls,
@@ -199,17 +198,7 @@ class PriorNetwork:
         """
         if orientation not in ("source-target", "target-source"):
             raise ValueError(f"`orientation` is {orientation!r}; expected 'source-target' or 'target-source'")
-        if not (frame.index.is_unique and frame.columns.is_unique):
-            raise ValueError(
-                f"matrix of '{name}': names are repeated on an axis; every row and column needs a name of its own"
-            )
-        values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-        wrong = np.argwhere(~np.isfinite(values))
-        if wrong.size:
-            i, j = wrong[0]
-            cell, place = frame.iloc[i, j], f"{frame.index[i]}, {frame.columns[j]}"
-            raise ValueError(f"matrix of '{name}': cell ({place}) is {show(cell)}; expected a finite number")
-        clean = pd.DataFrame(values, index=frame.index, columns=frame.columns)
+        clean = finite_matrix(frame, name)
         edges = matrix_to_edges(clean, rows_are_sources=orientation == "source-target")
         return cls.from_edges(edges, name=name, default_probability=default_probability, signed=signed)
 
@@ -292,8 +281,7 @@ class PriorNetwork:
         """
         write_edge_table(self.to_frame(), path, format)
 
-    # ------------------------------------------------------------------------------------------------- meeting the data
-
+    # -- meeting the data ----------------------------------------
     def align(
         self, tfs: Sequence[str], targets: Sequence[str], *, check_orientation: bool = True
     ) -> tuple["PriorNetwork", AlignmentReport]:
@@ -320,25 +308,18 @@ class PriorNetwork:
             If no edge is left, saying the likely cause (swapped columns, upper and lower case, Ensembl ids against
             symbols, other names), or if the columns look swapped.
         """
-        source_known, target_known = _isin(self.sources, tfs), _isin(self.targets, targets)
+        source_known, target_known = is_among(self.sources, tfs), is_among(self.targets, targets)
         from_tf, to_target = source_known[self._source_code], target_known[self._target_code]
         is_self = self._own_target()[self._source_code] == self._target_code
         kept = from_tf & to_target & ~is_self
         if not kept.any() or (check_orientation and len(self.sources) > len(self.targets)):
-            turned = (
-                _isin(self.sources, targets)[self._source_code] & _isin(self.targets, tfs)[self._target_code] & ~is_self
-            )
+            turned_source, turned_target = is_among(self.sources, targets), is_among(self.targets, tfs)
+            turned = turned_source[self._source_code] & turned_target[self._target_code] & ~is_self
             if not kept.any():
                 raise ValueError(
                     explain_mismatch(self.name, self.sources, self.targets, set(tfs), set(targets), int(turned.sum()))
                 )
-            num_turned, num_kept = int(turned.sum()), int(kept.sum())
-            if num_turned > 1.25 * num_kept + 3 * np.sqrt(num_turned + num_kept):
-                raise ValueError(
-                    f"prior '{self.name}' looks like the prior's columns are swapped: {num_kept} edges match "
-                    f"the data, {num_turned} with source and target exchanged, and it has {len(self.sources)} "
-                    f"sources but only {len(self.targets)} targets; exchange them (or pass check_orientation=False)"
-                )
+            refuse_swapped(self.name, int(kept.sum()), int(turned.sum()), len(self.sources), len(self.targets))
         report = AlignmentReport(
             name=self.name,
             edges_in=len(self),
@@ -370,8 +351,8 @@ class PriorNetwork:
         ValueError
             If a name is given twice on an axis.
         """
-        row = _lookup(tfs, self.sources, "tfs")[self._source_code]
-        column = _lookup(targets, self.targets, "targets")[self._target_code]
+        row = places(tfs, self.sources, "tfs")[self._source_code]
+        column = places(targets, self.targets, "targets")[self._target_code]
         inside = (row >= 0) & (column >= 0)
         cell = row[inside] * len(targets) + column[inside]
         probability = np.zeros(len(tfs) * len(targets), dtype=np.float32)
@@ -382,8 +363,7 @@ class PriorNetwork:
         sign[cell] = self.sign[inside]
         return probability.reshape(len(tfs), len(targets)), sign.reshape(len(tfs), len(targets))
 
-    # ------------------------------------------------------------------------------------------------------- corruption
-
+    # -- corruption ----------------------------------------
     def corrupted(
         self,
         fraction: float,
@@ -419,10 +399,10 @@ class PriorNetwork:
         fraction = check_fraction(fraction, "fraction")
         rows = np.array(self.sources if sources is None else sources, dtype=object)
         columns = np.array(self.targets if targets is None else targets, dtype=object)
-        row = _lookup(rows, self.sources, "sources")[self._source_code]
-        column = _lookup(columns, self.targets, "targets")[self._target_code]
+        row = places(rows, self.sources, "sources")[self._source_code]
+        column = places(columns, self.targets, "targets")[self._target_code]
         cell = np.where((row >= 0) & (column >= 0), row * columns.size + column, -1)
-        own = _lookup(columns, rows, "targets")
+        own = places(columns, rows, "targets")
         self_cells = np.arange(rows.size)[own >= 0] * columns.size + own[own >= 0]
         moved = choose_share(len(self), fraction, generator)
         new = relocate(cell, self_cells, rows.size * columns.size, moved, generator)
@@ -461,7 +441,7 @@ class PriorNetwork:
             raise ValueError(
                 f"{len(unknown)} of {len(names)} `targets` are not targets of network '{self.name}': {shorten(unknown)}"
             )
-        return self._take(~_isin(self.targets, names)[self._target_code])
+        return self._take(~is_among(self.targets, names)[self._target_code])
 
     def hold_out_targets(
         self, fraction: float, generator: np.random.Generator
@@ -474,8 +454,7 @@ class PriorNetwork:
         names = tuple(self.targets[i] for i in np.sort(chosen))
         return self.held_out(names), names
 
-    # ----------------------------------------------------------------------------------------------------------- inside
-
+    # -- inside ----------------------------------------
     def _with(self, **changed: np.ndarray) -> "PriorNetwork":
         columns = {key: getattr(self, key) for key in COLUMNS}
         return PriorNetwork(**(columns | changed), name=self.name)
@@ -488,20 +467,4 @@ class PriorNetwork:
 
     def _own_target(self) -> np.ndarray:
         """For each source the code of the target of the same name, or -1, shape (source,)."""
-        return _lookup(self.targets, self.sources, "targets")
-
-
-def _isin(names: Sequence[str], known: Iterable[str]) -> np.ndarray:
-    lookup = set(known)
-    return np.fromiter((n in lookup for n in names), dtype=bool, count=len(names))
-
-
-def _lookup(axis: Sequence[str] | np.ndarray, names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
-    """Position of each name on an axis or -1, shape (name,)."""
-    position = {n: i for i, n in enumerate(axis)}
-    if len(position) < len(axis):
-        index = pd.Index(axis)
-        raise ValueError(
-            f"`{what}` holds names twice: {shorten(index[index.duplicated()].unique().tolist())}; pass each once"
-        )
-    return np.fromiter((position.get(n, -1) for n in names), dtype=np.int64, count=len(names))
+        return places(self.targets, self.sources, "targets")

@@ -22,6 +22,7 @@ class Normal(EdgePrior):
     """
 
     conditionally_gaussian = True
+    one_scale = True
 
     def __init__(self, *, scale: float | Hyper | None = None) -> None:
         super().__init__()

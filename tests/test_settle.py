@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from pyrogrn.models import settle as module
+from pyrogrn.models import pairs as rectangles
+from pyrogrn.models import stability
 from pyrogrn.models.dynamics import Dynamics
 from pyrogrn.models.settle import DIVERGES, OSCILLATES, SETTLED, integrate, settle
 from scipy.integrate import solve_ivp
@@ -128,7 +129,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
         dynamics, start, inputs, clamped = make(8, 5, shared=shared)
         whole = settle(dynamics, start, inputs=inputs, clamped=clamped).x
         for block in (8, 24, 100):
-            monkeypatch.setattr(module, "BLOCK", block)
+            monkeypatch.setattr(rectangles, "BLOCK", block)
             torch.testing.assert_close(settle(dynamics, start, inputs=inputs, clamped=clamped).x, whole)
         monkeypatch.undo()
 
@@ -146,10 +147,10 @@ def test_arnoldi_and_the_certificates_agree_with_eigenvalues(monkeypatch):
     expected = torch.linalg.eigvals(J).real.amax(-1) < 0
     assert 10 < expected.sum() < 70
     for exact in (150, 10):
-        monkeypatch.setattr(module, "EXACT_GENES", exact)
-        for place, pairs in module._blocks(dynamics, x.shape, inputs, clamped):
+        monkeypatch.setattr(stability, "EXACT_GENES", exact)
+        for place, pairs in rectangles.blocks(dynamics, x.shape, inputs, clamped):
             everywhere = torch.ones(pairs.free.shape[:2], dtype=torch.bool)
-            assert (module._stable(pairs, x[place], everywhere) == expected[place]).all()
+            assert (stability.is_stable(pairs, x[place], everywhere) == expected[place]).all()
 
 
 @pytest.mark.parametrize("feedback", [0.05, 0.09, 0.11, 0.2])
@@ -157,15 +158,15 @@ def test_strong_cascade_with_weak_feedback(feedback):
     # J = [[-1, f], [10, -1]]: eigenvalues -1 ± sqrt(10 f); too asymmetric for the Cholesky test, not for the second
     W = torch.tensor([[0.0, 10.0], [feedback, 0.0]], **DOUBLE)
     x, one = torch.zeros(1, 1, 2, **DOUBLE), torch.ones(2, **DOUBLE)
-    ((_, pairs),) = module._blocks(Dynamics(W, one, one, 0 * one, "tanh"), x.shape, None, None)
-    assert not module._contracts(pairs.W, pairs.slope(x)[:, 0])
-    assert bool(module._stable(pairs, x, torch.ones(1, 1, dtype=torch.bool))) == (10 * feedback < 1)
+    ((_, pairs),) = rectangles.blocks(Dynamics(W, one, one, 0 * one, "tanh"), x.shape, None, None)
+    assert not stability.contracts(pairs.W, pairs.slope(x)[:, 0])
+    assert bool(stability.is_stable(pairs, x, torch.ones(1, 1, dtype=torch.bool))) == (10 * feedback < 1)
 
 
 @pytest.mark.parametrize("exact", [150, 2])  # LU; Anderson on the transposed map
 @pytest.mark.parametrize("shared", [False, True])
 def test_implicit_gradients(monkeypatch, exact, shared):
-    monkeypatch.setattr(module, "EXACT_GENES", exact)
+    monkeypatch.setattr(stability, "EXACT_GENES", exact)
     dynamics, start, inputs, clamped = make(4, 2, shared=shared, conditions=3)
     off = 1 - torch.eye(4, **DOUBLE)
 
@@ -204,7 +205,7 @@ def test_large_network_gradient_against_the_dense_solve_and_finite_differences()
 @pytest.mark.parametrize("exact", [150, 1])
 def test_a_growing_gene_held_by_feedback_settles_with_gradients(monkeypatch, exact):
     # J = [[0.3, -1], [1, -1]] at 0: trace and determinant say stable, though gene 0 alone would run away
-    monkeypatch.setattr(module, "EXACT_GENES", exact)
+    monkeypatch.setattr(stability, "EXACT_GENES", exact)
     W, gain = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], **DOUBLE), torch.ones(2, **DOUBLE)
 
     def steady(decay, bias):

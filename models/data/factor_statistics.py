@@ -73,6 +73,16 @@ class FactorStatistics:
             data.view_names,
         )
 
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """Names of the covariates, as `ExpressionData` calls them."""
+        return self.covariates
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Names of the groups, as `ExpressionData` calls them."""
+        return self.contexts
+
     @cached_property
     def scale(self) -> Tensor:
         """``(gene,)`` sd within groups.
