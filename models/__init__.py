@@ -6,7 +6,7 @@ from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
 from .data.gram import GramStatistics, RegressionStatistics
 from .data.normalization import NORMALIZATIONS
-from .dynamics import Dynamics
+from .dynamics.dynamics import Dynamics
 from .factor import FactorModel
 from .factorbox import FactorBox
 from .likelihoods import LIKELIHOODS

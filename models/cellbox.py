@@ -16,8 +16,8 @@ from ..priors import EdgeKnowledge, EdgePrior, Hyper, Laplace, PriorNetwork
 from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
-from .dynamics import Dynamics
-from .settle import OSCILLATES, SETTLED, integrate, settle
+from .dynamics.dynamics import Dynamics
+from .dynamics.settle import OSCILLATES, SETTLED, integrate, settle
 from .state import State
 
 SOLVERS = ("fixed-point", "ode")

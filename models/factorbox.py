@@ -15,7 +15,7 @@ from .base import GaussianBlock, Model
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.panel import Design, PanelStatistics, chebyshev, panels_of
-from .dynamics import Dynamics
+from .dynamics.dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
 from .regression import Cuts, RegressionNetwork
 from .state import State, as_text

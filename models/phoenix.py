@@ -17,10 +17,10 @@ from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.transitions import Transitions
-from .ode_solvers import RungeKutta, Solver, simulate
-from .phoenix_layers import PhoenixParameters, derivative
-from .phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
-from .relaxation import undisturbed_pairs
+from .dynamics.ode_solvers import RungeKutta, Solver, simulate
+from .dynamics.phoenix_layers import PhoenixParameters, derivative
+from .dynamics.phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
+from .dynamics.relaxation import undisturbed_pairs
 from .state import State, as_text
 
 

@@ -11,8 +11,8 @@ from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
+from .dynamics.relaxation import Activation, TrajectoryDesign, TrajectoryStatistics, checked_transitions, straight_paths
 from .regression import Cuts, RegressionNetwork
-from .relaxation import Activation, TrajectoryDesign, TrajectoryStatistics, checked_transitions, straight_paths
 
 
 class TrajectoryNetwork(RegressionNetwork):

@@ -5,17 +5,17 @@ from .conjugate import Take
 from .edge_prior import EdgePrior
 from .elastic_net import ElasticNet
 from .evidence import EdgeEvidence, read_scores
-from .formats import FORMATS, Format
+from .formats.registry import FORMATS, Format
 from .gene_sets import gene_sets_to_network, read_gmt, write_gmt
 from .hard_mask import HardMask
 from .horseshoe import Horseshoe
 from .hyper import Hyper
 from .knowledge import EdgeKnowledge
 from .laplace import Laplace
-from .loading_horseshoe import HorseshoeLoading
-from .loading_normal import NormalLoading
-from .loading_prior import LoadingPrior
-from .loading_spike_slab import SpikeSlabLoading
+from .loadings.horseshoe import HorseshoeLoading
+from .loadings.normal import NormalLoading
+from .loadings.prior import LoadingPrior
+from .loadings.spike_slab import SpikeSlabLoading
 from .logit_normal import LogitNormal
 from .network import AlignmentReport, PriorNetwork
 from .normal import Normal

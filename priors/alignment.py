@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from .formats_files import shorten
+from .formats.files import shorten
 
 ENSEMBL = re.compile(r"^ENS[A-Z]{0,4}[GTP]\d{6,}(\.\d+)?$")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from .formats_files import shorten, show
-from .formats_weights import probability_from_confidence, probability_from_weight, sign_from_weight, sign_from_words
+from .formats.files import shorten, show
+from .formats.weights import probability_from_confidence, probability_from_weight, sign_from_weight, sign_from_words
 
 COLUMNS = ("source", "target", "probability", "sign", "evidence")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .formats_files import read_text
-from .formats_gmt import parse_gmt, write_gmt_text
+from .formats.files import read_text
+from .formats.gmt import parse_gmt, write_gmt_text
 from .network import PriorNetwork
 
 

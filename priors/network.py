@@ -13,9 +13,9 @@ import pandas as pd
 from .alignment import AlignmentReport, explain_mismatch, is_among, places, refuse_swapped
 from .corruption import check_fraction, choose_share, relocate, swap_targets
 from .edge_table import COLUMNS, check_probability, clean_names, interpret_edges, show_pairs
-from .formats import read_edge_table, write_edge_table
-from .formats_files import shorten
-from .formats_matrices import finite_matrix, matrix_to_edges
+from .formats.files import shorten
+from .formats.matrices import finite_matrix, matrix_to_edges
+from .formats.registry import read_edge_table, write_edge_table
 
 SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet))?(\.gz)?$", re.IGNORECASE)
 
@@ -139,7 +139,7 @@ class PriorNetwork:
             - ``confidence``: levels A to E of DoRothEA, as 0.95, 0.9, 0.8, 0.6, 0.4;
             - ``weight``: strength of evidence; 0 means no edge. All 1 in size: ``default_probability``. All in (0, 1]:
               taken as probabilities. Else odds proportional to the size, the median weight getting
-              ``default_probability`` (`pyrogrn.priors.formats_weights` gives the equation and the reasons);
+              ``default_probability`` (`pyrogrn.priors.formats.weights` gives the equation and the reasons);
             - ``score``: the same, but the median gets 0.5, for rankings of candidate edges by an inference method;
             - ``sign``: -1, 0, +1, or words as ``+``, ``activation``; empty means unknown;
             - ``evidence``: a tag per edge.

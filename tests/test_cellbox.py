@@ -11,8 +11,8 @@ from pyrogrn.inference import Adam, MapEstimate, MeanField, NeverStop, fit
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.cellbox import UNSETTLED, CellBox, perron_root
-from pyrogrn.models.dynamics import Dynamics
-from pyrogrn.models.settle import SETTLED
+from pyrogrn.models.dynamics.dynamics import Dynamics
+from pyrogrn.models.dynamics.settle import SETTLED
 from pyrogrn.priors import EdgeKnowledge, Laplace, Normal, PriorNetwork
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "cellbox_melanoma"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from pyrogrn.models.dynamics import ENVELOPES, Dynamics
+from pyrogrn.models.dynamics.dynamics import ENVELOPES, Dynamics
 
 GENES, CONDITIONS = 5, 3
 

@@ -15,7 +15,7 @@ from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take
 from pyrogrn.priors.edge_prior import TRUST_SCALE
-from pyrogrn.priors.loading_spike_slab import LOGIT_MEAN, LOGIT_SD
+from pyrogrn.priors.loadings.spike_slab import LOGIT_MEAN, LOGIT_SD
 from scipy import stats
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -483,7 +483,7 @@ def test_the_joint_test_sees_missing_wishart_noise(monkeypatch):
 
 
 def test_the_joint_test_sees_a_scale_updated_with_a_wrong_count(monkeypatch):
-    from pyrogrn.priors import loading_horseshoe
+    from pyrogrn.priors.loadings import horseshoe as loading_horseshoe
 
     right = loading_horseshoe.half_cauchy_update
     wrong = lambda precision, count, total, take: right(precision, count + 1.0, total, take)  # noqa: E731

@@ -12,8 +12,8 @@ from pyrogrn.inference import NUTS, Gibbs, GibbsKernel, MeanField, Posterior, fi
 from pyrogrn.inference.answers.panel_cells import panel_residuals
 from pyrogrn.models import ExpressionData, FactorBox
 from pyrogrn.models.data.panel import PanelStatistics, panels_of
-from pyrogrn.models.dynamics import Dynamics
-from pyrogrn.models.settle import settle
+from pyrogrn.models.dynamics.dynamics import Dynamics
+from pyrogrn.models.dynamics.settle import settle
 from pyrogrn.models.simulators.panel import simulate_panel
 from pyrogrn.priors import Normal, SpikeSlab
 from scipy import stats

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from pyrogrn.models.dynamics import Dynamics
-from pyrogrn.models.flux import exported, imported, variance_flux
+from pyrogrn.models.dynamics.dynamics import Dynamics
+from pyrogrn.models.dynamics.flux import exported, imported, variance_flux
 from scipy.linalg import solve_continuous_lyapunov
 from scipy.stats import norm
 

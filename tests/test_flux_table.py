@@ -10,7 +10,7 @@ from pyrogrn.inference import Gibbs, fit
 from pyrogrn.inference.answers import flux
 from pyrogrn.inference.answers.flux import flux_table
 from pyrogrn.models import FactorBox, LinearNetwork
-from pyrogrn.models.flux import Unstable, variance_flux
+from pyrogrn.models.dynamics.flux import Unstable, variance_flux
 from pyrogrn.models.simulators.panel import simulate_panel
 
 NOISE = (0.3, 0.5)

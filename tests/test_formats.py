@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyrogrn.priors import formats
 from pyrogrn.priors.formats import FORMATS
+from pyrogrn.priors.formats import registry as formats
 from pyrogrn.priors.gene_sets import gene_sets_to_network, read_gmt, write_gmt
 from pyrogrn.priors.network import PriorNetwork
 

@@ -8,9 +8,9 @@ import torch
 from pyrogrn.experiments.figures import out_degrees
 from pyrogrn.inference.neural_ode.degrees import coregulation, degree_table, network_summary
 from pyrogrn.inference.neural_ode.influence import Forward, Influence, gene_influence, influence_table, senders
-from pyrogrn.models.ode_solvers import Dopri5, RungeKutta, simulate
-from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters, activations
-from pyrogrn.models.phoenix_network import effect_matrix
+from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta, simulate
+from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters, activations
+from pyrogrn.models.dynamics.phoenix_network import effect_matrix
 
 TIMES = torch.tensor([0.0, 0.5, 1.0, 3.0], dtype=torch.float64)
 

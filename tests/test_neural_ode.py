@@ -9,10 +9,10 @@ from pyrogrn.inference.neural_ode import train as train_network
 from pyrogrn.inference.pruning import CNODE, DASH, IMP, HardConcrete, PathReg, Schedule
 from pyrogrn.inference.runs.callbacks import Checkpoint, load_checkpoint
 from pyrogrn.models.data.transitions import Transitions
-from pyrogrn.models.ode_solvers import Dopri5, RungeKutta
-from pyrogrn.models.phoenix_layers import BlowUp
-from pyrogrn.models.phoenix_network import PhoenixNetwork
-from pyrogrn.models.prior_loss import PriorLoss
+from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta
+from pyrogrn.models.dynamics.phoenix_layers import BlowUp
+from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
+from pyrogrn.models.dynamics.prior_loss import PriorLoss
 
 GENES = tuple("ABCDEF")
 TRUE = ((0, 2, 0.9), (1, 3, -0.8), (2, 4, 0.7), (0, 5, -0.6))  # source, target, effect

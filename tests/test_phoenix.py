@@ -11,11 +11,11 @@ import torch
 from pyro import poutine
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.data.transitions import Transitions
-from pyrogrn.models.ode_solvers import Dopri5, RungeKutta, simulate
+from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta, simulate
+from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters, StepPlan, derivative, initial_parameters
+from pyrogrn.models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork, effect_matrix
+from pyrogrn.models.dynamics.prior_loss import PriorLoss, prior_matrix
 from pyrogrn.models.phoenix import Phoenix
-from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters, StepPlan, derivative, initial_parameters
-from pyrogrn.models.phoenix_network import WEIGHTS, PhoenixNetwork, effect_matrix
-from pyrogrn.models.prior_loss import PriorLoss, prior_matrix
 from pyrogrn.priors import Normal, PriorNetwork, SpikeSlab
 
 GENES = tuple("ABCDEFG")

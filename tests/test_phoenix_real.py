@@ -10,7 +10,7 @@ from pyrogrn.experiments.benchmarks import phoenix_real as R
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.inference.pruning import Schedule
 from pyrogrn.models.data.transitions import Transitions
-from pyrogrn.models.phoenix_network import PhoenixNetwork
+from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 with_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark data are not beside the checkout")

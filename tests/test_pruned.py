@@ -16,8 +16,8 @@ from pyrogrn.inference.neural_ode.surviving import SurvivingWeights, weight_draw
 from pyrogrn.inference.runs.run import Run
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import Phoenix
-from pyrogrn.models.phoenix_layers import BlowUp, PhoenixParameters
-from pyrogrn.models.phoenix_network import WEIGHTS, PhoenixNetwork
+from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
+from pyrogrn.models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork
 from pyrogrn.models.simulators import simulate_courses
 from pyrogrn.priors import PriorNetwork
 
@@ -202,7 +202,7 @@ def test_an_unstable_posterior_ends_the_fit_in_order(courses, monkeypatch):
     refine = Pruned._refine
 
     def broken(self, *arguments):
-        monkeypatch.setattr("pyrogrn.models.ode_solvers.RungeKutta.__call__", explode)
+        monkeypatch.setattr("pyrogrn.models.dynamics.ode_solvers.RungeKutta.__call__", explode)
         return refine(self, *arguments)
 
     monkeypatch.setattr(Pruned, "_refine", broken)

@@ -22,8 +22,8 @@ from pyrogrn.inference.pruning import (
     prune_post_hoc,
     strengths,
 )
-from pyrogrn.models.phoenix_layers import ABSOLUTE, EXPONENTIAL, Path, sparsity
-from pyrogrn.models.phoenix_network import PhoenixNetwork
+from pyrogrn.models.dynamics.phoenix_layers import ABSOLUTE, EXPONENTIAL, Path, sparsity
+from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
 from torch import nn
 
 

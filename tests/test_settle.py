@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pyrogrn.models import pairs as rectangles
-from pyrogrn.models import stability
-from pyrogrn.models.dynamics import Dynamics
-from pyrogrn.models.settle import DIVERGES, OSCILLATES, SETTLED, integrate, settle
+from pyrogrn.models.dynamics import pairs as rectangles
+from pyrogrn.models.dynamics import stability
+from pyrogrn.models.dynamics.dynamics import Dynamics
+from pyrogrn.models.dynamics.settle import DIVERGES, OSCILLATES, SETTLED, integrate, settle
 from scipy.integrate import solve_ivp
 
 DOUBLE = {"dtype": torch.float64}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from pyrogrn.models.dynamics.steady_state import respond, spectral_radius
 from pyrogrn.models.simulators import simulate_linear
-from pyrogrn.models.steady_state import respond, spectral_radius
 
 NUM_TFS, NUM_TARGETS = 4, 6
 TF_TARGET = torch.tensor([2, 0, -1, 5])  # TF 2 is not a target

@@ -9,7 +9,7 @@ import torch
 from pyrogrn.inference import Gibbs, fit
 from pyrogrn.inference.answers.panel_cells import panel_residuals
 from pyrogrn.models import ExpressionData, TrajectoryNetwork
-from pyrogrn.models.relaxation import NODES, Activation, checked_transitions, kernel_weights, time_notes
+from pyrogrn.models.dynamics.relaxation import NODES, Activation, checked_transitions, kernel_weights, time_notes
 from pyrogrn.models.simulators import simulate_courses
 from pyrogrn.priors import PriorNetwork
 from scipy.integrate import quad, simpson

@@ -22,7 +22,7 @@ import torch
 from ...inference import Adam, MapEstimate, MeanField, NeverStop, fit
 from ...models import ExpressionData
 from ...models.cellbox import CellBox
-from ...models.settle import SETTLED
+from ...models.dynamics.settle import SETTLED
 from ...priors import Hyper, Laplace
 from .results import Results, mean_se
 

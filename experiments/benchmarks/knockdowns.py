@@ -20,10 +20,10 @@ import torch
 from ...inference import Gibbs, Posterior, fit
 from ...inference.answers.panels import networks
 from ...models import ExpressionData, FactorBox, LinearNetwork
-from ...models.dynamics import ENVELOPES, Dynamics
+from ...models.dynamics.dynamics import ENVELOPES, Dynamics
+from ...models.dynamics.settle import SETTLED, settle
 from ...models.factorbox import System
 from ...models.knockdown_response import Responses, predict_knockdowns
-from ...models.settle import SETTLED, settle
 from ..files.readers import read_expression, read_names
 from .results import Results
 

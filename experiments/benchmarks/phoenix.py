@@ -30,8 +30,8 @@ from ...inference.pruning import (
     prune_post_hoc,
 )
 from ...models.data.transitions import Transitions
-from ...models.phoenix_network import PhoenixNetwork
-from ...models.prior_loss import PriorLoss, prior_matrix
+from ...models.dynamics.phoenix_network import PhoenixNetwork
+from ...models.dynamics.prior_loss import PriorLoss, prior_matrix
 from ...priors import PriorNetwork
 from ..scores import balanced_accuracy
 from .results import Results, mean_se

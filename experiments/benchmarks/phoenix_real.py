@@ -22,9 +22,9 @@ from ...inference.neural_ode.pathways import pathway_influence
 from ...inference.neural_ode.training import Trained, train
 from ...inference.pruning import DASH, IMP, BioPruning, NoPruning, PathReg, Schedule, Sparsifier
 from ...models.data.transitions import Transitions
-from ...models.phoenix_layers import BlowUp
-from ...models.phoenix_network import PhoenixNetwork
-from ...models.prior_loss import prior_matrix
+from ...models.dynamics.phoenix_layers import BlowUp
+from ...models.dynamics.phoenix_network import PhoenixNetwork
+from ...models.dynamics.prior_loss import prior_matrix
 from ...priors import PriorNetwork
 from ...priors.gene_sets import read_gmt
 from ..scores import average_precision, balanced_accuracy

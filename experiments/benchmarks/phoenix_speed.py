@@ -10,8 +10,8 @@ from torchdiffeq import odeint, odeint_adjoint
 
 from ...inference.neural_ode.training import train
 from ...models.data.transitions import Transitions
-from ...models.phoenix_layers import derivative
-from ...models.phoenix_network import PhoenixNetwork
+from ...models.dynamics.phoenix_layers import derivative
+from ...models.dynamics.phoenix_network import PhoenixNetwork
 from .phoenix import Courses
 from .results import Results
 

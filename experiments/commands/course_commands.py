@@ -96,8 +96,8 @@ def influence_command(
     from ...inference.neural_ode.influence import Forward, gene_influence, influence_table
     from ...inference.neural_ode.pathways import pathway_influence
     from ...inference.neural_ode.surviving import weight_draws
-    from ...models.phoenix_layers import BlowUp
-    from ...models.phoenix_network import effect_matrix
+    from ...models.dynamics.phoenix_layers import BlowUp
+    from ...models.dynamics.phoenix_network import effect_matrix
     from ..figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
     from .options import read_gene_sets
     from .terminal import say, write_table

@@ -14,7 +14,7 @@ from ...inference.amortised import KINDS
 from ...inference.diagnostics import verdict
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
-from ...models.relaxation import time_notes
+from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.readers import read_expression, read_names
 from .celloracle_run import run_celloracle

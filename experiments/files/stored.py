@@ -21,7 +21,7 @@ import zarr
 from anndata.io import read_elem, sparse_dataset
 
 from ...models.data.checks import some
-from ...priors.formats_files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
+from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")

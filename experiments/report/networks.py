@@ -17,7 +17,7 @@ from ...inference.draws.layout import padded
 from ...inference.draws.moments import aligned
 from ...models import ExpressionData
 from ...priors import AlignmentReport
-from ...priors.formats_files import replacing
+from ...priors.formats.files import replacing
 from .. import figures
 from ..files.network_tables import NetworkTables
 from ..matching import align

@@ -14,7 +14,7 @@ from ...inference import Posterior
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.edge_prior import TRUST_SCALE
-from ...priors.formats_files import replacing
+from ...priors.formats.files import replacing
 from .. import figures
 from ..figures import programs as program_figures
 from .kind import ReportKind

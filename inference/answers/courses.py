@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models import ExpressionData, Phoenix
 from ...models.data.checks import some
 from ...models.data.transitions import Transitions
-from ...models.phoenix_layers import BlowUp, PhoenixParameters
+from ...models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
 from ..draws.fitted import PosteriorLike
 from ..neural_ode.surviving import weight_draws
 from .base import Answers, Intervention, Request

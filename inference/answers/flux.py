@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ...models import Model
-from ...models.dynamics import ENVELOPES
-from ...models.flux import Unstable, exported, imported, variance_flux
-from ...models.settle import SETTLED, settle
+from ...models.dynamics.dynamics import ENVELOPES
+from ...models.dynamics.flux import Unstable, exported, imported, variance_flux
+from ...models.dynamics.settle import SETTLED, settle
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL, check_draws, check_level
 from .registry import answers_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork, Symphony
-from ...models.steady_state import respond, undisturbed
+from ...models.dynamics.steady_state import respond, undisturbed
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import context_index, in_context
 from .base import Answers, Intervention, Request, levels_only

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ...models import ExpressionData, FactorBox, TrajectoryNetwork
+from ...models.dynamics.relaxation import TrajectoryDesign
 from ...models.factorbox import FittedDesign
-from ...models.relaxation import TrajectoryDesign
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import joint_networks
 from .results import CellPredictions

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 
 from ...models import ExpressionData, FactorBox
+from ...models.dynamics.settle import SETTLED, settle
 from ...models.factorbox import System
 from ...models.knockdown_response import ResponsePrediction, predict_knockdowns
-from ...models.settle import SETTLED, settle
 from ..draws.fitted import PosteriorLike
 from .base import COVERAGE_RANGE, Answers, Intervention, Request
 from .panel_cells import of_panel, panel_residuals

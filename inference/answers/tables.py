@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ...models.settle import DIVERGES, OSCILLATES, SETTLED
+from ...models.dynamics.settle import DIVERGES, OSCILLATES, SETTLED
 
 
 def settled_table(

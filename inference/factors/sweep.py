@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...models.factor import BETA_SCALE, GAMMA_SCALE, FactorModel
 from ...priors import LoadingPrior, Take
-from ...priors.loading_prior import State
+from ...priors.loadings.prior import State
 
 
 @dataclass(frozen=True, eq=False)

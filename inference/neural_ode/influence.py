@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...models.ode_solvers import Solver, simulate
-from ...models.phoenix_layers import BlowUp, PhoenixParameters
+from ...models.dynamics.ode_solvers import Solver, simulate
+from ...models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
 
 INFLUENCE_COLUMNS = ("gene", "influence", "sd", "lower", "upper", "error")
 CACHED, RESIDENT = 2**17, 2**26  # numbers in a batch's state: fits the cache of a core; 256 MB on an accelerator

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...models import ExpressionData, Model
 from ...models.data.transitions import Transitions
+from ...models.dynamics.phoenix_layers import BlowUp
+from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ...models.phoenix import Phoenix
-from ...models.phoenix_layers import BlowUp
-from ...models.phoenix_network import PhoenixNetwork
 from ..draws.moments import Collector
 from ..pruning import CNODE, DASH, IMP, BioPruning, HardConcrete, NoPruning, PathReg, Sparsifier, choose_strength
 from ..runs.callbacks import FitState, Relay

@@ -9,9 +9,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ...models.dynamics.phoenix_layers import PhoenixParameters
+from ...models.dynamics.phoenix_network import WEIGHTS
 from ...models.phoenix import Phoenix
-from ...models.phoenix_layers import PhoenixParameters
-from ...models.phoenix_network import WEIGHTS
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 

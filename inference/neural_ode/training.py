@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...models.phoenix_layers import BlowUp, LayeredNetwork, sparsity
+from ...models.dynamics.phoenix_layers import BlowUp, LayeredNetwork, sparsity
 from ..pruning import NoPruning, Sparsifier
 from ..runs.callbacks import Callback, write_checkpoints
 from ..runs.steps import closing, taking_steps

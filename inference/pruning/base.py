@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...models.phoenix_layers import EXPONENTIAL, LayeredNetwork
+from ...models.dynamics.phoenix_layers import EXPONENTIAL, LayeredNetwork
 
 
 class Sparsifier(ABC):

@@ -3,7 +3,7 @@ r"""C-NODE: a penalty on the paths from inputs to outputs."""
 import torch
 from torch import Tensor
 
-from ...models.phoenix_layers import LayeredNetwork
+from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .base import Sparsifier
 
 

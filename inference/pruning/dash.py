@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models.phoenix_layers import LayeredNetwork
+from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .base import Sparsifier, normalised, prune_lowest
 from .schedule import Schedule
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models.phoenix_layers import LayeredNetwork
+from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .base import Sparsifier
 
 LOW, HIGH = -0.1, 1.1  # the interval the concrete distribution is stretched to, so that 0 and 1 have mass

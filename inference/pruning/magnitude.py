@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 
-from ...models.phoenix_layers import LayeredNetwork
+from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .base import Sparsifier, normalised, prune_lowest
 from .none import NoPruning
 

@@ -2,7 +2,7 @@ r"""PathReg: stochastic gates, with penalties on the paths they leave open."""
 
 from torch import Tensor
 
-from ...models.phoenix_layers import LayeredNetwork
+from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .cnode import path_mean
 from .hard_concrete import HardConcrete
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data.expression import ExpressionData
-from ..dynamics import Dynamics
-from ..settle import SETTLED, settle
+from ..dynamics.dynamics import Dynamics
+from ..dynamics.settle import SETTLED, settle
 
 ATTEMPTS = 100  # networks drawn before giving up
 MARGIN = 0.95  # largest spectral radius of the loop gain at the control state: below 1 it is stable

@@ -10,9 +10,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .conjugate import Take
-from .edge_prior import TRUST_SCALE, EdgePrior
-from .knowledge import EdgeKnowledge
+from ..conjugate import Take
+from ..edge_prior import TRUST_SCALE, EdgePrior
+from ..knowledge import EdgeKnowledge
 
 State = dict[str, Tensor]
 TrustLikelihood = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]

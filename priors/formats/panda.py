@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .formats_edges import PPI_COLUMNS, read_table
-from .formats_files import RawFile, is_number, numbers, parse_table, shorten, write_table
-from .formats_weights import TINY
+from .edges import PPI_COLUMNS, read_table
+from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
+from .weights import TINY
 
 
 def _headerless_triples(raw: RawFile) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data.transitions import Transitions
+from ..data.transitions import Transitions
 from .ode_solvers import RungeKutta, Solver, simulate
 from .phoenix_layers import ABSOLUTE, EXPONENTIAL, Path, PhoenixParameters, derivative, initial_parameters
 

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .conjugate import Take
-from .loading_prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
+from ..conjugate import Take
+from .prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
 
 LOGIT_MEAN, LOGIT_SD = -2.0, 1.5  # as for edges: 12% of the genes, 95% between 0.7% and 72%
 

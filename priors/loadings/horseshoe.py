@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .conjugate import Take
-from .edge_prior import TRUST_SCALE
-from .loading_prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
+from ..conjugate import Take
+from ..edge_prior import TRUST_SCALE
+from .prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
 
 
 class HorseshoeLoading(LoadingPrior):

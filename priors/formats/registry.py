@@ -8,12 +8,12 @@ from typing import Literal
 
 import pandas as pd
 
-from . import formats_edges as edges
-from . import formats_matrices as matrices
-from . import formats_others as others
-from . import formats_panda as panda
-from .formats_files import RawFile, open_raw, shorten
-from .formats_gmt import parse_gmt, write_gmt_text
+from . import edges as edges
+from . import matrices as matrices
+from . import others as others
+from . import panda as panda
+from .files import RawFile, open_raw, shorten
+from .gmt import parse_gmt, write_gmt_text
 
 
 @dataclass(frozen=True)

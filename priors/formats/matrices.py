@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .formats_edges import PPI_COLUMNS, has_edge_columns, signed_probability
-from .formats_files import (
+from .edges import PPI_COLUMNS, has_edge_columns, signed_probability
+from .files import (
     MISSING,
     RawFile,
     is_number,

@@ -7,8 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .conjugate import Take
-from .loading_prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
+from ..conjugate import Take
+from .prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
 
 
 class NormalLoading(LoadingPrior):

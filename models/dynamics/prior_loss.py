@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..priors import PriorNetwork
+from ...priors import PriorNetwork
 from .phoenix_layers import derivative
 from .phoenix_network import PhoenixNetwork
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .formats_files import write_text
+from .files import write_text
 
 
 def parse_gmt(text: str, origin: str | Path) -> dict[str, tuple[str, ...]]:

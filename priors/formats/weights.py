@@ -21,7 +21,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from .formats_files import shorten, show
+from .files import shorten, show
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .data.checks import some
-from .data.expression import ExpressionData
-from .data.transitions import Transitions
+from ..data.checks import some
+from ..data.expression import ExpressionData
+from ..data.transitions import Transitions
 
 # of a path between two measurements; φ is taken as straight between them, which over a twentieth of a gene's range
 # errs by less than a thousandth of it

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .formats_files import RawFile, numbers, parse_table, shorten, write_table
-from .formats_weights import TINY, odds_map
+from .files import RawFile, numbers, parse_table, shorten, write_table
+from .weights import TINY, odds_map
 
 # Names in use for the same thing, matched without regard to case; the first is ours.
 SYNONYMS = {

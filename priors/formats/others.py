@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .formats_edges import signed_probability
-from .formats_files import RawFile, is_number, reason, replacing, shorten, show
+from .edges import signed_probability
+from .files import RawFile, is_number, reason, replacing, shorten, show
 
 
 def is_sergio(raw: RawFile) -> bool:

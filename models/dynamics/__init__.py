@@ -1,0 +1,1 @@
+"""Rates, steady states and solvers of the models in time."""

@@ -1,0 +1,1 @@
+"""Priors on loadings of gene programs."""
