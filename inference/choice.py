@@ -47,6 +47,7 @@ from .engines.base import Engine
 from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
+from .lookup import along_bases
 from .neural_ode.pruned import Pruned
 from .runs.sampler import Sampler
 from .variational.guides import Blocked, GuideFactory, LowRank, MapEstimate, MeanField
@@ -125,7 +126,7 @@ class EngineRow:
     effects (the same where None), ``doubt`` where it can be calibrated and as it is set is not. The figures are in
     experiments/results/."""
 
-    engine: type[Engine]
+    engine: type[Any]
     networks: str
     programs: str | None = None
     doubt: str | None = None
@@ -273,7 +274,8 @@ ENGINES: list[EngineRow] = [
 
 # -- looking them up ----------------------------------------
 def _nearest(kind: type, rows: dict[type, Any], root: type) -> Any:
-    return next((rows[base] for base in kind.__mro__ if base in rows), rows[root])
+    found = along_bases(rows, kind)
+    return rows[root] if found is None else found
 
 
 def row_of(model: type[Model]) -> ModelRow:

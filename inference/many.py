@@ -14,9 +14,9 @@ from .draws.description import describe
 from .engines.gibbs import Gibbs
 from .gibbs.many import ManyCollector, ManyKernel
 from .gibbs.sites import sites_of
+from .lookup import along_bases
 from .posterior import Posterior
 from .runs.history import History
-from .runs.machinery import along_bases
 
 WEIGHTS_AT_ONCE = 400_000  # weights of all chains of the fits that run together: beyond it the state leaves the cache
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pyrogrn.inference import Checkpoint, Gibbs, History, MeanField, fit, load_checkpoint
 from pyrogrn.inference.engines import gibbs as samplers
+from pyrogrn.inference.lookup import along_bases
 from pyrogrn.inference.runs.chains import Chains
 from pyrogrn.inference.runs.interrupts import Aborted
-from pyrogrn.inference.runs.machinery import along_bases
 from pyrogrn.inference.runs.run import Run
 from pyrogrn.inference.runs.steps import closing
 from pyrogrn.models import LinearNetwork, MuVI

@@ -14,6 +14,7 @@ from ...models import (
     Symphony,
     TrajectoryNetwork,
 )
+from ..lookup import along_bases
 from .activities import ActivityAnswers
 from .base import Answers, M
 from .cellbox import CellBoxAnswers
@@ -43,7 +44,7 @@ REFUSING: Answers[Any] = Answers()
 
 def answers_of(model: Model) -> Answers[Any]:
     """What the fit of a model can be asked; of a model without a row, nothing but what every fit has."""
-    return next((ANSWERS[base] for base in type(model).__mro__ if base in ANSWERS), REFUSING)
+    return along_bases(ANSWERS, type(model)) or REFUSING
 
 
 def register_answers(model: type[M], answers: Answers[M]) -> None:

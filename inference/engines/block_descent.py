@@ -12,8 +12,8 @@ from ...models import ExpressionData, Model
 from ...models.netrex_cf import NetREXCF
 from ...priors.elastic_net import ElasticNet
 from ..draws.moments import Collector
+from ..lookup import along_bases
 from ..runs.history import History
-from ..runs.machinery import along_bases
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 

@@ -16,9 +16,9 @@ from ..gibbs.evidence import EvidenceKernel
 from ..gibbs.filter import FilterKernel
 from ..gibbs.kernel import GibbsKernel
 from ..gibbs.sites import sites_of
+from ..lookup import along_bases
 from ..runs.chains import Chains
 from ..runs.history import History
-from ..runs.machinery import along_bases
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 

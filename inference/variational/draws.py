@@ -13,7 +13,7 @@ from ...models import FactorModel, Model
 from ..draws.layout import laid_out
 from ..draws.moments import Collector, add_draw
 from ..factors.alignment import Aligner
-from ..runs.machinery import along_bases
+from ..lookup import along_bases
 from .base import Guide
 from .elbo import log_joint
 

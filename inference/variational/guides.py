@@ -14,8 +14,8 @@ from ...models import ExpressionData, FactorModel, GaussianBlock, Model
 from ..draws.moments import Collector
 from ..engines.base import Engine
 from ..factors.blocked import ascend
+from ..lookup import along_bases
 from ..runs.history import History
-from ..runs.machinery import along_bases
 from ..runs.run import Run
 from .base import Guide
 from .draws import draw_guide

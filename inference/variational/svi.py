@@ -2,7 +2,7 @@ r"""Stochastic variational inference, all restarts in one tensor program."""
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ def _is_settled(step: int, num_steps: int) -> bool:
     return step + 1 >= num_steps // 2
 
 
-def _forever(data: ExpressionData, batch_size: int, skip: int):
+def _forever(data: ExpressionData, batch_size: int, skip: int) -> Iterator[ExpressionData]:
     """Minibatches without end, each pass in a new order; ``skip`` batches were used by the run that is resumed."""
     count = 0
     epoch = 0
