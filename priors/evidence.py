@@ -64,26 +64,26 @@ class EdgeEvidence:
         scores, means, scales, lists, covers, notes = [], [], [], [], [], []
         profiles, names = [], []
         for name, found in evidence.items():
-            if isinstance(found, PriorNetwork):
-                aligned, report = found.align(tfs, targets)
-                rows = np.isin(np.array(tfs, dtype=object), np.array(found.sources, dtype=object))
-                lists.append(aligned.matrix(tfs, targets)[0] > 0)
-                covers.append(rows[:, None] & possible)
-                names.append(name)
-                notes.append(f"evidence '{name}': lists {report.edges_out} of {int(covers[-1].sum())} possible edges")
+            if isinstance(found, pd.DataFrame):
+                values = np.where(possible, _scores(name, found, tfs, targets), np.nan)
+                seen = np.isfinite(values)
+                mean, scale = float(values[seen].mean()), float(values[seen].std())
+                if not scale > 1e-12 * max(1.0, abs(mean)):
+                    raise ValueError(
+                        f"evidence '{name}': all {int(seen.sum())} scores are {mean:g}; expected some to differ"
+                    )
+                scores.append((values - mean) / scale)
+                means.append(mean)
+                scales.append(scale)
+                profiles.append(name)
+                notes.append(f"evidence '{name}': scores of {int(seen.sum())} of {int(possible.sum())} possible edges")
                 continue
-            values = np.where(possible, _scores(name, found, tfs, targets), np.nan)
-            seen = np.isfinite(values)
-            mean, scale = float(values[seen].mean()), float(values[seen].std())
-            if not scale > 1e-12 * max(1.0, abs(mean)):
-                raise ValueError(
-                    f"evidence '{name}': all {int(seen.sum())} scores are {mean:g}; expected some to differ"
-                )
-            scores.append((values - mean) / scale)
-            means.append(mean)
-            scales.append(scale)
-            profiles.append(name)
-            notes.append(f"evidence '{name}': scores of {int(seen.sum())} of {int(possible.sum())} possible edges")
+            aligned, report = found.align(tfs, targets)
+            rows = np.isin(np.array(tfs, dtype=object), np.array(found.sources, dtype=object))
+            lists.append(aligned.matrix(tfs, targets)[0] > 0)
+            covers.append(rows[:, None] & possible)
+            names.append(name)
+            notes.append(f"evidence '{name}': lists {report.edges_out} of {int(covers[-1].sum())} possible edges")
         table = np.stack(scores) if scores else np.zeros((0, *shape))
         stack = lambda v: torch.as_tensor(np.stack(v) if v else np.zeros((0, *shape), dtype=bool))  # noqa: E731
         return cls(

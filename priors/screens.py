@@ -18,17 +18,8 @@ from torch import Tensor
 
 from .network import PriorNetwork
 
-CONTROLS = (
-    "control",
-    "ctrl",
-    "non-targeting",
-    "nt",
-    "none",
-    "wildtype",
-    "wt",
-    "nan",
-    "",
-)  # labels of cells in which nothing was perturbed
+# labels of cells in which nothing was perturbed
+CONTROLS = ("control", "ctrl", "non-targeting", "nt", "none", "wildtype", "wt", "nan", "")
 NULL_WEIGHT = 10.0  # pseudo-tests of the null (Stephens 2017): without real effects the share of nulls ends at one
 SHARED_WEIGHT = 10.0  # pseudo-tests by which perturbations share the mixture: matters where few genes are measured
 NULL_GENES = 50.0  # genes from which a perturbation's own null counts as much as the null of the whole screen

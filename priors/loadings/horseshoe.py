@@ -20,8 +20,7 @@ class HorseshoeLoading(LoadingPrior):
               e^{-W_{kg}^2 / 2 c_{kg}^2}, \qquad \tau_v, \delta_{kv}, \lambda_{kg} \sim C^+(1)
 
     for gene g of view v. The slab is a second, fictitious observation of W (Nishimura & Suchard 2023): it caps the
-    scale
-    at c like the regularised horseshoe of Piironen & Vehtari (2017), and leaves every scale conjugate.
+    scale at c like the regularised horseshoe of Piironen & Vehtari (2017), and leaves every scale conjugate.
 
     Parameters
     ----------

@@ -21,8 +21,7 @@ class NormalLoading(LoadingPrior):
     scale
         s, one number for all factors, in units of the data (of standard deviations, where the model standardises).
         Default 1, as the poster. ``None`` learns :math:`s_k = \delta_{kv} \sim C^+(1)` for each factor and view, so
-        that
-        a factor the data do not need shrinks away (automatic relevance determination).
+        that a factor the data do not need shrinks away (automatic relevance determination).
     """
 
     sparse = False
