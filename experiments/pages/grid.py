@@ -20,8 +20,8 @@ def grid(
         Where the figures come from.
     lines, columns
         Heading and what it settles, ``{"no prior": {"method": "no prior"}}``. A list of texts gives several figures
-        in a cell. Beside columns of the file, ``how`` sets the format there, and ``over="seeds"`` takes the mean of
-        the single seeds.
+        in a cell. Beside columns of the file, ``how`` sets the format there, ``over="seeds"`` takes the mean of
+        the single seeds and ``over="sd"`` puts the standard deviation in place of the error.
     corner
         Heading of the lines.
     how
@@ -39,5 +39,6 @@ def cell(of: Rows, settled: dict[str, str | list[str]]) -> str:
     how, over = str(settled.pop("how")), settled.pop("over", None)
     several = [value if isinstance(value, list) else [value] for value in settled.values()]
     wanted = [dict(zip(settled, values, strict=True)) for values in product(*several)]
-    figures: list[Figure] = [of.mean(**w) if over == "seeds" else of.maybe(**w) for w in wanted]
+    look_up = {"seeds": of.mean, "sd": of.with_sd, None: of.maybe}[over]
+    figures: list[Figure] = [look_up(**w) for w in wanted]
     return " / ".join(format(figure, how) for figure in figures)

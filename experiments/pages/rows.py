@@ -51,6 +51,15 @@ class Rows:
         values = found[found["seed"].str.fullmatch(r"\d+")].groupby("seed")["value"].last()
         return Figure(values.mean(), values.sem()) if len(values) else Figure(float("nan"))
 
+    def with_sd(self, **more: str) -> Figure:
+        """The figure with the standard deviation that stands in a row of its own, ``NAME_sd`` or ``NAME: sd``."""
+        settled = self.settled | more
+        for ending in ("_sd", ": sd"):
+            spread = self.maybe(**settled | {"score": settled["score"] + ending}).value
+            if spread == spread:
+                return Figure(self.maybe(**settled).value, spread)
+        return Figure(self.maybe(**settled).value)
+
     def all(self, **more: str) -> pd.DataFrame:
         """All rows of these columns, in the order of the file."""
         table = self.table
