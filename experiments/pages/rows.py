@@ -1,0 +1,88 @@
+"""Rows of one results file, found by what their columns say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from .figure import Figure
+
+
+class Rows:
+    """Rows ``task, method, seed, score, value, se`` of a section of the benchmarks, of which some columns are settled.
+
+    Called with the other columns it gives the one figure of that row:
+    ``Rows(table, task="sergio_ds1:clean")(method="linear", score="ece")``.
+    """
+
+    def __init__(self, table: pd.DataFrame, name: str = "rows", **settled: str) -> None:
+        self.table, self.name, self.settled = table, name, settled
+
+    @classmethod
+    def read(cls, file: Path) -> Rows:
+        """Of a csv file that the benchmarks wrote; seeds stay text (``0-2`` is the mean of three)."""
+        return cls(pd.read_csv(file, dtype={"seed": str}, low_memory=False), file.name)
+
+    def where(self, **more: str) -> Rows:
+        """With further columns settled."""
+        return Rows(self.table, self.name, **{**self.settled, **more})
+
+    def __call__(self, **more: str) -> Figure:
+        """The one figure of these columns.
+
+        Raises
+        ------
+        ValueError
+            No row, or rows that differ.
+        """
+        found = self.all(**more).drop_duplicates(["value", "se"])
+        if len(found) != 1:
+            raise ValueError(f"{self.name} has {len(found)} different rows for {self.settled | more}, not one")
+        return Figure(*map(float, found.iloc[0][["value", "se"]]))
+
+    def maybe(self, **more: str) -> Figure:
+        """The figure, or an absent one where the run was not made."""
+        return self(**more) if len(self.all(**more)) else Figure(float("nan"))
+
+    def mean(self, **more: str) -> Figure:
+        """Mean over single seeds with its standard error; absent where there is none."""
+        found = self.all(**more)
+        values = found[found["seed"].str.fullmatch(r"\d+")].groupby("seed")["value"].last()
+        return Figure(values.mean(), values.sem()) if len(values) else Figure(float("nan"))
+
+    def with_sd(self, **more: str) -> Figure:
+        """The figure with the standard deviation that stands in a row of its own, ``NAME_sd`` or ``NAME: sd``."""
+        settled = self.settled | more
+        for ending in ("_sd", ": sd"):
+            spread = self.maybe(**settled | {"score": settled["score"] + ending}).value
+            if spread == spread:
+                return Figure(self.maybe(**settled).value, spread)
+        return Figure(self.maybe(**settled).value)
+
+    def all(self, **more: str) -> pd.DataFrame:
+        """All rows of these columns, in the order of the file."""
+        table = self.table
+        for column, text in (self.settled | more).items():
+            table = table[table[column].astype(str) == str(text)]
+        return table
+
+    def values(self, column: str, **more: str) -> list[str]:
+        """What a column says in these rows, each once."""
+        return list(dict.fromkeys(self.all(**more)[column].astype(str)))
+
+    def least(self, **more: str) -> Figure:
+        """The row with the smallest value."""
+        found = self.all(**more)
+        return Figure(*map(float, found.loc[found["value"].idxmin(), ["value", "se"]]))
+
+    def most(self, **more: str) -> Figure:
+        """The row with the largest value."""
+        found = self.all(**more)
+        return Figure(*map(float, found.loc[found["value"].idxmax(), ["value", "se"]]))
+
+    def above(self, other: Rows, tasks: list[str]) -> str:
+        """On how many of the tasks that both have the value is larger: ``5 of 9``."""
+        pairs = [(self.maybe(task=task).value, other.maybe(task=task).value) for task in tasks]
+        both = [(first, second) for first, second in pairs if first == first and second == second]
+        return f"{sum(first > second for first, second in both)} of {len(both)}"

@@ -1,0 +1,156 @@
+"""README and guide do what they say: every block of code runs, in the order of the page, and every link leads somewhere.
+
+A page is run in one folder and its Python blocks in one namespace. Commands run as they stand, only shorter and on
+smaller data (`SMALLER`): options given twice count as given last. A fence that is not run says so and why:
+```` ```bash no-run (reason) ````.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import call
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+LINKED_PAGES = [
+    *RUN_PAGES,
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "results").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+]
+FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NOT_RUN = 2  # installing, and a cluster
+
+SMALLER = {
+    "simulate linear": "--genes 16 --tfs 4 --cells 60",
+    "simulate muvi": "--genes 60 --cells 80 --sets 2 --set-size 15",
+    "simulate sergio": "--genes 20 --tfs 4 --types 2 --cells 30",
+    "simulate ode": "--genes 8 --trajectories 12",
+    "simulate panel": "--genes 12",
+    "infer": "--steps 12 --restarts 2",
+    "infer phoenix": "--steps 6 --restarts 1 --set guide.epochs=4 --set guide.svi_steps=5",
+    "train": "--family clean --batches 2 --graphs 2 --steps 20 --iterations 2",
+    "ablate": "--seeds 0 --chains 2 --steps 8 --backend serial",
+    "influence": "--starts 4 --draws 2",
+    "predict": "--draws 20",
+    "flux": "--draws 4",
+    "course": "--draws 4",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code."""
+
+    language: str
+    attributes: str
+    code: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(language, attributes.strip(), code) for language, attributes, code in FENCE.findall(page.read_text())]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def small_data() -> None:
+    run_commands("pyrogrn simulate linear --seed 1 --out data")
+
+
+def responses_to_drugs() -> None:
+    """Twelve conditions of two drugs, two proteins and a phenotype."""
+    random = np.random.default_rng(0)
+    nodes = ["aMEK", "aAKT", "P1", "P2", "growth"]
+    conditions = [f"c{i}" for i in range(12)]
+    inputs = np.zeros((12, 5))
+    inputs[:, :2] = -random.integers(0, 2, (12, 2))
+    levels = np.tanh(inputs @ random.normal(size=(5, 5)) * 0.5 + inputs) + 0.02 * random.normal(size=(12, 5))
+    pd.DataFrame(levels, conditions, nodes).to_csv("responses.csv")
+    pd.DataFrame(inputs, conditions, nodes).to_csv("drugs.csv")
+    kinds = ["drug_activity", "drug_activity", "protein", "protein", "phenotype"]
+    pd.DataFrame({"node": nodes, "kind": kinds}).to_csv("nodes.csv", index=False)
+
+
+FILES_OF = {"panels.md": responses_to_drugs, "sweeps.md": small_data}  # what a page takes as the reader's own
+
+
+@pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
+def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    FILES_OF.get(page.name, lambda: None)()
+    namespace = {"__name__": "page"}
+    for block in blocks(page):
+        if block.attributes.startswith("no-run"):
+            continue
+        if block.language == "bash":
+            run_commands(block.code)
+        else:
+            exec(compile(block.code, name_of(page), "exec"), namespace)
+
+
+def run_commands(code: str) -> None:
+    """Every line of a shell block; only ``pyrogrn`` is called."""
+    for line in code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        assert words[0] == "pyrogrn", f"only pyrogrn can be run: {line}"
+        exit_code, _, errors = call(*words[1:], *smaller(words[1:]))
+        assert exit_code == 0, f"{line}\n{errors}"
+
+
+def smaller(words: list[str]) -> list[str]:
+    """Options that make a command short."""
+    if words[0] == "simulate":
+        return SMALLER[" ".join(words[:2])].split()
+    method = words[words.index("--method") + 1] if words[0] == "infer" and "--method" in words else ""
+    return SMALLER.get(f"{words[0]} {method}", SMALLER.get(words[0], "")).split()
+
+
+def test_blocks_say_what_they_are_and_few_are_not_run():
+    not_run = []
+    for page in RUN_PAGES:
+        for block in blocks(page):
+            assert block.language in ("bash", "python"), f"{name_of(page)}: a block of {block.language!r}"
+            if block.attributes:
+                assert re.fullmatch(r"no-run \(.+\)", block.attributes), f"{name_of(page)}: {block.attributes}"
+                not_run.append(name_of(page))
+    assert len(not_run) <= NOT_RUN, not_run
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= 12 * 1024
+
+
+@pytest.mark.parametrize("page", LINKED_PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text())
+    broken = [link for link in LINK.findall(text) if not link.startswith("http") and not leads(page, link)]
+    assert not broken, broken
+
+
+def leads(page: Path, link: str) -> bool:
+    """Whether the file is there, and in it the heading."""
+    path, _, heading = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    return target.exists() and (not heading or heading in headings(target))
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_of_the_guide_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert not [p.name for p in RUN_PAGES[1:] if f"docs/guide/{p.name}" not in readme]
