@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DATA   ?= ../shared/data
 WORKERS ?= 2
+FROZEN  ?= frozen.json
 
-.PHONY: install demo test test-all test-gpu lint types bench bench-phoenix clean
+.PHONY: install demo test test-all test-gpu freeze lint types bench bench-phoenix clean
 
 install: $(STAMP)
 
@@ -47,6 +48,10 @@ test-all: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
+
+# fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
+freeze: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/freeze.py $(if $(COMPARE),--compare,--out) $(FROZEN)
 
 lint: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ruff
