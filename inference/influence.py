@@ -26,7 +26,7 @@ class Influence(NamedTuple):
 
 class Forward:
     r"""Runge-Kutta of order 4 with fixed steps, results only: nothing is kept for gradients, buffers are reused, and
-    :math:`\phi` is computed only of genes that some weight reads. A :class:`~pyrogrn.models.phoenix.Solver`.
+    :math:`\phi` is computed only of genes that some weight reads. A :class:`~pyrogrn.models.ode_solvers.Solver`.
 
     The same steps and results as `RungeKutta`, about twice as fast, and memory that does not grow with the steps. All
     rows of a batch share one Δt, as those of `simulate` do.
