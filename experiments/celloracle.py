@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from ..inference import Blocked, MapEstimate, Posterior, fit
+from ..inference.draws.intervals import LEVEL
 from ..inference.engines.bagging import Bagging
 from ..models import ExpressionData, LinearNetwork
 from ..models.data.checks import some
@@ -223,7 +224,7 @@ def simulate_shift(
     knockout: Sequence[str] = (),
     overexpress: Mapping[str, float] | None = None,
     steps: int = STEPS,
-    level: float = 0.89,
+    level: float = LEVEL,
     num_draws: int = 100,
     seed: int = 0,
 ) -> CellShifts:

@@ -15,7 +15,7 @@ from .commands.course_commands import course_command, influence_command
 from .commands.infer_command import infer_command
 from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
-from .commands.terminal import read_edges, say, write_table
+from .commands.terminal import LEVEL, read_edges, say, write_table
 from .commands.train_command import train_command
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
@@ -57,7 +57,7 @@ def predict(
     propagate: Annotated[
         int | None, typer.Option(help="Carry the change this many steps instead of solving for the steady state")
     ] = None,
-    level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
+    level: Annotated[float, typer.Option(help="Probability of the intervals")] = LEVEL,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 200,
 ) -> None:
     """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
@@ -99,7 +99,7 @@ def flux(
     folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method factorbox` or `cellbox`")],
     out: Annotated[Path, typer.Option(help="csv to write; the figure goes beside it, .png")],
     context: Annotated[str | None, typer.Option(help="One context's network")] = None,
-    level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
+    level: Annotated[float, typer.Option(help="Probability of the intervals")] = LEVEL,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 20,
     top: Annotated[int, typer.Option(help="Genes in the figure")] = 25,
 ) -> None:

@@ -17,7 +17,7 @@ from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.transitions import Transitions
-from .dynamics.ode_solvers import RungeKutta, Solver, simulate
+from .dynamics.ode_solvers import FitSolver, RungeKutta, simulate
 from .dynamics.phoenix_layers import PhoenixParameters, derivative
 from .dynamics.phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
 from .dynamics.relaxation import undisturbed_pairs
@@ -93,7 +93,7 @@ class Phoenix(Model):
         hidden: int = 40,
         coregulation: str | None = None,
         masks: Mapping[str, Tensor] | None = None,
-        solver: Solver | None = None,
+        solver: FitSolver | None = None,
     ) -> None:
         super().__init__()
         if hidden < 1:
@@ -144,10 +144,10 @@ class Phoenix(Model):
         for label, value in (("low", like.new_zeros(n)), ("size", like.new_ones(n)), ("time_unit", like.new_ones(()))):
             self.register_buffer(label, value)
 
-    def _describe(self, knowledge: EdgeKnowledge, prior: EdgePrior, solver: Solver | None, hidden: int) -> None:
+    def _describe(self, knowledge: EdgeKnowledge, prior: EdgePrior, solver: FitSolver | None, hidden: int) -> None:
         self.knowledge, self.edge_prior = knowledge, prior.bind(knowledge)
         self.tfs, self.targets, self.hidden = knowledge.tfs, knowledge.targets, hidden
-        self.solver: Solver = solver or RungeKutta()
+        self.solver: FitSolver = solver or RungeKutta()
         self.weight_scale = Hyper(dist.LogNormal, -2.3, 1.0)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""README and guide do what they say: every block of code runs, in the order of the page, and every link leads somewhere.
+"""README and guide do what they say: every block of code runs, in the order of the page, and every link leads on.
 
 A page is run in one folder and its Python blocks in one namespace. Commands run as they stand, only shorter and on
 smaller data (`SMALLER`): options given twice count as given last. A fence that is not run says so and why:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .terminal import LEVEL
+
 COURSE_GENES = 12  # in the figure, where none are named
 
 
@@ -21,7 +23,7 @@ def course_command(
     genes: Annotated[
         str | None, typer.Option(help="GENE,GENE,... in the figure [default: the twelve that change most]")
     ] = None,
-    level: Annotated[float, typer.Option(help="Probability of the bands")] = 0.89,
+    level: Annotated[float, typer.Option(help="Probability of the bands")] = LEVEL,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 100,
 ) -> None:
     """A trajectory from any start, with genes held where you like: level with its band, noise of a measurement, and
@@ -79,7 +81,7 @@ def influence_command(
     ] = None,
     starts: Annotated[int, typer.Option(help="Random starts of the dynamics, for each draw")] = 50,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 8,
-    level: Annotated[float, typer.Option(help="Probability of the intervals")] = 0.89,
+    level: Annotated[float, typer.Option(help="Probability of the intervals")] = LEVEL,
     seed: Annotated[int, typer.Option(help="Of starts and permutations")] = 0,
 ) -> None:
     """Which genes drive the dynamics, and which pathways: OUT/influence.csv, degrees.csv, pathways.csv and figures.

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .terminal import LEVEL
+
 # -- what is inferred, from what ----
 Expression = Annotated[
     list[Path],
@@ -148,7 +150,7 @@ def infer_command(
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,
-    level: Level = 0.89,
+    level: Level = LEVEL,
     top: Top = None,
     truth: Truth = None,
     settings: Settings = None,

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:  # not at run time: `--help` waits for no pandas
     import pandas as pd
+LEVEL = 0.89  # of intervals, as `inference.draws.intervals.LEVEL`, whose import takes seconds (a test holds them equal)
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ...inference.draws.intervals import LEVEL
 from ..scores import expected_calibration_error, reliability_table
 from .style import (
     ACTIVATION,
@@ -30,7 +31,7 @@ def _coefficient(log_odds: Any) -> Any:
 
 
 @styled
-def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = 0.89) -> Figure:
+def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = LEVEL) -> Figure:
     """How far the data trust each source of prior knowledge, before (grey band) and after the data.
 
     Parameters

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from ...inference.draws.intervals import LEVEL
 from ...inference.neural_ode.degrees import coregulation
 from ..scores import balanced_accuracy
 from .style import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
@@ -400,7 +401,7 @@ def trajectories(
     *,
     observed_times: np.ndarray | None = None,
     observed: np.ndarray | None = None,
-    level: float = 0.89,
+    level: float = LEVEL,
 ) -> Figure:
     """Courses of genes with posterior bands, against what was measured: a panel for each gene.
 

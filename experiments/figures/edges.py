@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from ...inference.draws.intervals import LEVEL
 from .style import (
     ACTIVATION,
     GREY,
@@ -31,7 +32,7 @@ def _sign_handles() -> list[Line2D]:
 
 
 @styled
-def edge_forest(edges: pd.DataFrame, *, level: float = 0.89, count: int = 30) -> Figure:
+def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> Figure:
     """Posterior mean and interval of the first edges of a table, with the probability that each exists beside.
 
     Parameters
@@ -128,7 +129,7 @@ def discoveries(inclusion: np.ndarray, rate: float) -> int:
 
 
 @styled
-def out_degrees(degrees: pd.DataFrame, *, level: float = 0.89, count: int = 25) -> Figure:
+def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25) -> Figure:
     """Expected number of targets of the busiest regulators, with its posterior interval.
 
     Parameters

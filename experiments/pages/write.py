@@ -67,7 +67,7 @@ class Checkout:
 def between_marks(page: str, text: str) -> str:
     """A page with the text between its two marks."""
     before, _, rest = page.partition(OPEN)
-    inside, mark, after = rest.partition(CLOSE)
+    _, mark, after = rest.partition(CLOSE)
     if not mark:
         raise ValueError(f"{README} lacks the marks {OPEN.strip()} and {CLOSE}")
     return before + OPEN + text + CLOSE + after

@@ -7,11 +7,12 @@ import numpy as np
 from scipy.stats import halfnorm
 
 from ...inference import Posterior
+from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from .. import figures
 from .page import Cell, listing, paragraph, picture, table, tiles
-from .parts import LEVEL, records
+from .parts import records
 
 
 def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:

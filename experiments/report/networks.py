@@ -12,7 +12,7 @@ import torch
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
-from ...inference.draws.intervals import thin_of
+from ...inference.draws.intervals import LEVEL, thin_of
 from ...inference.draws.layout import padded
 from ...inference.draws.moments import aligned
 from ...models import ExpressionData
@@ -25,16 +25,7 @@ from ..scores import score_edges
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
-from .parts import (
-    LEVEL,
-    count,
-    diagnostics_section,
-    made,
-    predictions_section,
-    probability,
-    records,
-    trust_badges,
-)
+from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .program_tables import GeneSets
 
 NUM_EDGES, NUM_DRAWN = 50, 60

@@ -16,7 +16,6 @@ from ...inference.datatree import is_sampler
 from .. import figures
 from .page import Cell, badge, glossary, paragraph, picture, table
 
-LEVEL = 0.89
 PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
 
 

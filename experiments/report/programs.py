@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import halfnorm
 
 from ...inference import Posterior
+from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.edge_prior import TRUST_SCALE
@@ -84,7 +85,7 @@ def write_program_report(
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
     if predictive is not None and tables is not None:
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
-    level = 0.89 if tables is None else tables.level
+    level = LEVEL if tables is None else tables.level
     prior = type(posterior.model.edge_prior).__name__
     parts += [
         ("columns", "How to read the columns", [glossary(_columns(level))]),

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from ...inference import Posterior
+from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from .kind import ReportKind
 from .networks import NetworkReport
-from .parts import LEVEL, checked_cells
+from .parts import checked_cells
 from .programs import ProgramReport
 
 REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}

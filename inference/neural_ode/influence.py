@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...models.dynamics.ode_solvers import Solver, simulate
 from ...models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
+from ..draws.intervals import LEVEL
 
 INFLUENCE_COLUMNS = ("gene", "influence", "sd", "lower", "upper", "error")
 CACHED, RESIDENT = 2**17, 2**26  # numbers in a batch's state: fits the cache of a core; 256 MB on an accelerator
@@ -48,11 +49,6 @@ class Forward:
         if not step > 0:
             raise ValueError(f"Forward(step={step}): expected step > 0")
         self.step = step
-
-    @property
-    def longest_step(self) -> float:
-        """As of every solver with fixed steps."""
-        return self.step
 
     @torch.no_grad()
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
@@ -202,7 +198,7 @@ def gene_influence(
     return Influence(score, error)
 
 
-def influence_table(influence: Influence, genes: Sequence[str], *, level: float = 0.89) -> pd.DataFrame:
+def influence_table(influence: Influence, genes: Sequence[str], *, level: float = LEVEL) -> pd.DataFrame:
     """Influence scores as a table, the most influential gene first.
 
     Parameters

@@ -15,13 +15,17 @@ from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, deri
 class Solver(Protocol):
     """Advances ``start`` (*draw, pair, gene) by ``dt`` (pair,), all pairs in one solve."""
 
-    @property
-    def longest_step(self) -> float:
-        """Longest step where steps are fixed; NaN where they adapt."""
-
     def __call__(
         self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None
     ) -> Tensor: ...
+
+
+class FitSolver(Solver, Protocol):
+    """A solver with which a model is fitted and kept."""
+
+    @property
+    def longest_step(self) -> float:
+        """Longest step where steps are fixed; NaN where they adapt."""
 
 
 @dataclass(frozen=True)
