@@ -17,6 +17,7 @@ from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, read_edges, say, write_table
 from .commands.train_command import train_command
+from .commands.wording import in_options
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -213,7 +214,7 @@ def _interrupt(*_: object) -> None:
 
 def fail(message: str) -> None:
     """One line, exit code 2."""
-    say("pyrogrn: error: " + " ".join(message.split()))
+    say("pyrogrn: error: " + in_options(" ".join(message.split())))
     sys.exit(2)
 
 

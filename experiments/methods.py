@@ -9,6 +9,7 @@ from ..inference import GUIDES, SAMPLERS, Amortised, Bagging, Blocked, MapEstima
 from ..inference.choice import about, applies, known_models, row_of, row_of_prior, unearned
 from ..models import LinearNetwork, Model, Phoenix
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, Laplace, Normal, SpikeSlab
+from .commands.wording import in_options
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def knowledge_of(prior: type[EdgePrior], model: type[Model] = LinearNetwork) -> 
 def trusted(engine: Any, prior: type[EdgePrior], model: type[Model]) -> tuple[bool, str]:
     """Whether `fit` calls the result calibrated (of programs, for complete Gaussian data), and what is known of it."""
     reason = unearned(model, prior, engine)
-    return reason is None, reason or about(type(engine), model)
+    return reason is None, in_options(reason or about(type(engine), model))
 
 
 def methods() -> pd.DataFrame:

@@ -260,7 +260,7 @@ ENGINES: list[EngineRow] = [
     EngineRow(BlockDescent, "NOT calibrated: a point, no uncertainty"),
     EngineRow(
         Bagging,
-        "NOT calibrated: bootstrap spread of a shrunken estimate; needs a fixed scale (--set prior.scale=0.316)",
+        "NOT calibrated: bootstrap spread of a shrunken estimate; needs a fixed scale (`Normal(scale=0.316)`)",
     ),
     EngineRow(Pruned, "NOT calibrated: edges by pruning; weights that survive are taken as independent"),
     EngineRow(

@@ -215,7 +215,7 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         model: Any = posterior.model  # of programs, by their bound
         good = history.reason == "converged"
         moved = float(np.abs(np.diff(history.elbo[:, -2:], axis=1)).max()) if history.elbo.shape[1] > 1 else math.nan
-        meaning = "The bound had stopped rising." if good else "The bound was still rising: raise num_steps (--steps)."
+        meaning = "The bound had stopped rising." if good else "The bound was still rising: raise `num_steps=`."
         return Check("ELBO settled", moved, tolerance(model), good, meaning)
     if "restart_objective" in posterior.attributes:  # the exact objective, until no restart falls by more than tol
         good = history.reason == "converged"
@@ -224,7 +224,7 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         moved = float(share.max()) if share.size else math.nan
         meaning = "The objective had stopped falling."
         if not good:
-            meaning = "The objective was still falling when the rounds ran out: raise max_iterations (--steps)."
+            meaning = "The objective was still falling when the rounds ran out: raise `max_iterations=`."
         return Check("ELBO settled", moved, "stopped by tol", good, meaning)
     size, longer = answers_of(posterior.model).num_learned(posterior)
     moved = elbo_drift(history.elbo, history.rate, size)

@@ -240,7 +240,7 @@ class FactorBox(RegressionNetwork):
         acting = acting.exp() if self.levels == "log" else acting
         known = torch.isfinite(acting)
         if not bool(known.any()):
-            raise ValueError(f"context {self.contexts[context]!r} has no knock-downs: give a level with --overexpress")
+            raise ValueError(f"context {self.contexts[context]!r} has no knock-downs: give a level with `overexpress=`")
         return acting[gene] if known[gene] else (acting / control)[known].median() * control[gene]
 
     @property

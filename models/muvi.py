@@ -129,7 +129,7 @@ def _labelled(gene_sets: GeneSets, genes: Sequence[str], min_overlap: int) -> tu
             raise ValueError(
                 f"gene sets {library!r}: none of {len(overlap)} sets has {min_overlap} of the {len(measured)} measured "
                 f"genes (the largest overlap is {best}; sets name {example[0]}, the data {example[1]}). Use one kind "
-                "of gene names, or lower the smallest overlap (--min-overlap)"
+                "of gene names, or lower the smallest overlap, `min_overlap=`"
             )
         chosen = torch.tensor([s in set(kept) for s in network.source]).numpy()
         networks[library] = replace(

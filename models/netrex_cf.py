@@ -13,7 +13,7 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork
 from ..priors.elastic_net import ElasticNet
 from .base import Model
-from .data.checks import some
+from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
 from .state import State
 
@@ -71,10 +71,7 @@ class Components:
             constant = square <= 1e-12 * (square + len(block) * mean.square())
             if bool(constant.any()):
                 names = [g for g, c in zip(data.genes, constant.tolist(), strict=True) if c]
-                raise ValueError(
-                    f"{len(names)} constant genes: {some(names)}. Drop them with "
-                    "--drop-constant (Python: data.without_constant_genes())"
-                )
+                raise constant_genes(names)
             scale = (square / (len(block) - occupied)).sqrt()
             spread = spread / scale
             values, vectors = torch.linalg.eigh(spread @ spread.T)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
 from .base import Model
-from .data.checks import some
+from .data.checks import constant_genes
 from .data.expression import ExpressionData
 from .data.transitions import Transitions
 from .dynamics.ode_solvers import FitSolver, RungeKutta, simulate
@@ -438,7 +438,7 @@ def _ranges(data: ExpressionData) -> tuple[Tensor, Tensor]:
     low, high = torch.where(known, X, torch.inf).amin(0), torch.where(known, X, -torch.inf).amax(0)
     flat = [gene for gene, same in zip(data.genes, (low >= high).tolist(), strict=True) if same]
     if flat:
-        raise ValueError(f"{len(flat)} constant genes: {some(flat)}. Drop them with --drop-constant")
+        raise constant_genes(flat)
     if float(low.min()) >= -0.5 and float(high.max()) <= 1.5:
         return torch.zeros_like(low), torch.ones_like(low)
     return low, high - low

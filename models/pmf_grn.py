@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot, softplus
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, LogitNormal, PriorNetwork
 from ..priors.hyper import as_hyper
 from .base import Model
-from .data.checks import some
+from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
 from .regression import NOISE_RATE, NOISE_SHAPE
 from .state import State, as_text
@@ -134,7 +134,7 @@ class PMFGRN(Model):
         centred, mean, scale = standardised(values, seen, codes, len(self.groups))
         flat = [data.genes[i] for i in sorted({*tf.tolist(), *target.tolist()}) if not scale[i] > 0]
         if flat:
-            raise ValueError(f"{len(flat)} constant genes: {some(flat)}. Drop them first (--drop-constant)")
+            raise constant_genes(flat)
         if likelihood != GAUSSIAN:  # counts stay counts; their unit is the mean at depth one
             groups = one_hot(codes, len(self.groups)).double()
             exposure = groups.T @ (seen * depth[:, None])

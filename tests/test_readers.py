@@ -229,7 +229,7 @@ def test_tables_as_people_write_them(text, genes, values, tmp_path):
 def test_constant_genes_are_named_or_dropped(frame, tmp_path):
     frame["G2"] = 3.3
     path = write("csv", frame, tmp_path)
-    with pytest.raises(ValueError, match=r"1 constant genes: \['G2'\]. Drop them with --drop-constant"):
+    with pytest.raises(ValueError, match=r"1 constant genes: \['G2'\]. Drop them with `data.without_constant_genes"):
         read_expression(path, tfs=TFS).statistics().require_variance()
     for how in ("none", "zscore"):
         data = read_expression(path, tfs=TFS, drop_constant=True, normalize=how)

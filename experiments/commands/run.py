@@ -17,6 +17,7 @@ from ...models import ExpressionData
 from ..report.parts import checked_cells
 from ..report.program_tables import GeneSets
 from ..report.run import REPORTS
+from .wording import in_options
 
 
 class RunFolder:
@@ -109,6 +110,7 @@ def write_outputs(
     tree = posterior.to_datatree(data)
     tree.to_netcdf(folder / "posterior.nc", engine="h5netcdf")
     checks = posterior.diagnose(data)
+    checks = checks.assign(meaning=checks["meaning"].map(in_options))  # whoever reads them has typed a command
     report = {
         "verdict": verdict(checks),
         "checks": to_records(checks),

@@ -71,7 +71,7 @@ def flux_table(
     if not shares:
         raise ValueError(
             f"none of {num_draws} draws has a stable steady state: there is no stationary variance. Give the fit "
-            "hidden inputs (--set model.hidden=20) or fewer regulators"
+            "hidden inputs (`hidden=20`) or fewer regulators"
         )
     sent, received = (np.stack(part) for part in zip(*shares, strict=True))
     table = pd.DataFrame({"gene": list(model.genes)})

@@ -201,7 +201,7 @@ def no_steps(request: Request) -> None:
 def context_of(contexts: Sequence[str], name: str | None) -> int:
     """Position of a context; with several one must be named."""
     if name is None and len(contexts) > 1:
-        raise ValueError(f"this fit has contexts {list(contexts)}: choose one with --context")
+        raise ValueError(f"this fit has contexts {list(contexts)}: choose one with `context=`")
     if name is not None and name not in contexts:
         raise ValueError(f"no context {name!r}: the fit has {list(contexts)}")
     return 0 if name is None else contexts.index(name)

@@ -138,7 +138,7 @@ class Pruned(Sampler):
                 raise ValueError(f"coregulation is for the sparsifiers dash and bio, not for {kind}: leave it out")
             return plain[kind]()
         if not model.knowledge.sources:
-            raise ValueError(f"sparsifier {kind} needs prior knowledge: give --prior NAME=FILE, or choose imp")
+            raise ValueError(f"sparsifier {kind} needs prior knowledge: give `networks=`, or choose imp")
         P = model.square_knowledge().amax(0)
         return BioPruning(P, coregulation=C) if kind == "bio" else DASH(P, coregulation=C, strength=strength)
 

@@ -118,3 +118,8 @@ def check_inputs(inputs: Tensor | None, num_cells: int, num_genes: int) -> None:
     shape = (num_cells, num_genes)
     if inputs is not None and (tuple(inputs.shape) != shape or not bool(torch.isfinite(inputs).all())):
         raise ValueError(f"`inputs` has shape {tuple(inputs.shape)}, expected {shape} finite numbers")
+
+
+def constant_genes(genes: Sequence[str]) -> ValueError:
+    """What to raise where genes do not vary: they can neither regulate nor be explained."""
+    return ValueError(f"{len(genes)} constant genes: {some(genes)}. Drop them with `data.without_constant_genes()`")

@@ -99,8 +99,8 @@ class FactorStatistics:
         genes = [g for g, c in zip(self.genes, constant.tolist(), strict=False) if c]
         if genes:
             raise ValueError(
-                f"{len(genes)} genes do not vary within any group: {some(genes)}. Drop them (--drop-constant, "
-                "data.without_constant_genes())"
+                f"{len(genes)} genes do not vary within any group: {some(genes)}. Drop them with "
+                "`data.without_constant_genes()`"
             )
         flat = [z for z, c in zip(self.covariates, constant[len(self.genes) :].tolist(), strict=True) if c]
         if flat:

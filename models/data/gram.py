@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .cells import Cells
-from .checks import some
+from .checks import constant_genes, some
 from .moments import is_constant
 
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
@@ -164,10 +164,7 @@ class GramStatistics:
         flags = is_constant(self.count, self.mean, self.square).tolist()
         constant = [g for g, flag in zip(self.genes, flags, strict=True) if flag]
         if constant:
-            raise ValueError(
-                f"{len(constant)} constant genes: {some(constant)}. Drop them with "
-                "--drop-constant (Python: data.without_constant_genes())"
-            )
+            raise constant_genes(constant)
 
 
 def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
@@ -177,7 +174,7 @@ def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
     if 8 * data.num_contexts * targets * tfs**2 > OWN_GRAM_BYTES:
         raise ValueError(
             f"{targets} perturbed genes each need statistics of {tfs} x {tfs} regulators, "
-            f"{8e-9 * data.num_contexts * targets * tfs**2:.0f} GB: list fewer candidate regulators (--tfs)"
+            f"{8e-9 * data.num_contexts * targets * tfs**2:.0f} GB: list fewer candidate regulators, `tfs=`"
         )
     pairs = perturbed.cpu().numpy()
     codes = np.zeros(data.num_cells, dtype=np.int64) if data.context is None else data.context.cpu().numpy()

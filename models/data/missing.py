@@ -34,7 +34,10 @@ def missing_notes(data: Cells, *, genes: bool = True) -> list[str]:
         raise ValueError(f"views {some(empty)} have no value in any of {data.num_cells} cells: leave them out")
     never = [g for g, number in zip(data.genes, by_gene.tolist(), strict=True) if number == 0]
     if never and genes:
-        raise ValueError(f"{len(never)} genes have no value in any cell: {some(never)}. Drop them (--drop-constant)")
+        raise ValueError(
+            f"{len(never)} genes have no value in any cell: {some(never)}. Drop them with "
+            "`data.without_constant_genes()`"
+        )
     total = data.num_cells * data.num_genes
     absent = total - int(by_gene.sum())
     if absent == 0:

@@ -51,7 +51,8 @@ def transform_of(data: Normalizable, how: str) -> RowTransform:
     constant = [g for g, v in zip(data.genes, variance.tolist(), strict=True) if v == 0]
     if constant:
         raise ValueError(
-            f"{len(constant)} constant genes cannot be z-scored: {some(constant)}. Drop them first (--drop-constant)"
+            f"{len(constant)} constant genes cannot be z-scored: {some(constant)}. Drop them with "
+            "`data.without_constant_genes()`"
         )
     return Affine(mean, variance.sqrt())
 

@@ -107,7 +107,7 @@ def _panel(
         where = "" if name == "all" else f"context {name!r}: "
         raise ValueError(
             f"{where}{len(constant)} constant genes: {some(constant)}, where they are not knocked down. Drop them with "
-            "--drop-constant"
+            "`data.without_constant_genes()`"
         )
     level = X if knockdown is None else torch.where(clamped, knockdown * mean, X)
     factors = X.new_zeros(len(X), 0)

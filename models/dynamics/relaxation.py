@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..data.checks import some
+from ..data.checks import constant_genes, some
 from ..data.expression import ExpressionData
 from ..data.transitions import Transitions
 
@@ -44,7 +44,7 @@ class Activation:
         least, most = both.amin(0), both.amax(0)
         flat = [g for g, same in zip(transitions.genes, (most <= least).tolist(), strict=True) if same]
         if flat:
-            raise ValueError(f"{len(flat)} constant genes: {some(flat)}. Drop them with --drop-constant")
+            raise constant_genes(flat)
         low, high = (both.kthvalue(max(1, round(q * len(both))), dim=0).values for q in (0.01, 0.99))
         low, high = torch.where(high > low, low, least), torch.where(high > low, high, most)
         return cls(0.5 * (low + high), high - low)
