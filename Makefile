@@ -7,7 +7,7 @@ DATA   ?= ../shared/data
 WORKERS ?= 2
 FROZEN  ?= frozen.json
 
-.PHONY: install demo test test-all test-gpu freeze lint types bench bench-phoenix clean
+.PHONY: install demo test test-all test-gpu freeze lint types bench bench-phoenix pages clean
 
 install: $(STAMP)
 
@@ -65,13 +65,17 @@ types:
 	.venv-types/bin/pip install --quiet --disable-pip-version-check -c constraints.txt . mypy pandas-stubs
 	cd .venv-types && bin/mypy --config-file ../pyproject.toml -p pyrogrn
 
-# every figure quoted in README.md; tidy rows in experiments/results/
+# every figure quoted in README.md and docs/results; tidy rows in experiments/results/
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks --data $(DATA) --out experiments/results
 
 # the DASH paper's tables: about a night on one core; interrupted, it goes on where it was
 bench-phoenix: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks phoenix --data $(DATA) --out experiments/results
+
+# docs/results and the results of README.md, from experiments/results/*.csv
+pages: $(STAMP)
+	$(BIN)/python -m pyrogrn.experiments.pages
 
 clean:
 	rm -rf $(VENV) .venv-types demo build *.egg-info

@@ -1,1 +1,1 @@
-"""The figures quoted in the README, one section a file: ``python -m pyrogrn.experiments.benchmarks --data FOLDER``."""
+"""The figures of docs/results, one section a file: ``python -m pyrogrn.experiments.benchmarks --data FOLDER``."""

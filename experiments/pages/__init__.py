@@ -4,7 +4,8 @@
 """
 
 from .figure import Figure
+from .grid import grid
 from .rows import Rows
 from .write import Checkout, stale, write
 
-__all__ = ["Checkout", "Figure", "Rows", "stale", "write"]
+__all__ = ["Checkout", "Figure", "Rows", "grid", "stale", "write"]
