@@ -117,13 +117,6 @@ def test_methods_list_loading_priors_of_programs_and_edge_priors_of_networks():
     assert len(json.loads(out)) == len(table)
 
 
-def landed() -> bool:
-    from pyrogrn.inference import Posterior
-
-    return hasattr(Posterior, "programs")
-
-
-@pytest.mark.skipif(not landed(), reason="Posterior has no programs yet")
 def test_a_run_writes_its_files(folder, tmp_path):
     out = tmp_path / "run"
     code, _, err = call(

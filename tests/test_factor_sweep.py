@@ -56,11 +56,8 @@ def assert_never_falls(bounds):
 
 
 @every_prior
-@pytest.mark.parametrize("num_covariates", [0, 2])
-@pytest.mark.parametrize("factor_effects", [True, False])
+@pytest.mark.parametrize(("num_covariates", "factor_effects"), [(0, True), (2, True), (2, False)])
 def test_the_bound_never_falls(prior, num_covariates, factor_effects):
-    if not num_covariates and not factor_effects:
-        pytest.skip("without covariates there are no effects on factors")
     data = simulated(num_covariates, num_groups=2).data
     options = {"factor_effects": factor_effects, "loading_prior": PRIORS[prior]()}
     for model in (PPCA(data, num_factors=3, **options), MuVI(data, num_factors=3, **options)):
@@ -69,10 +66,7 @@ def test_the_bound_never_falls(prior, num_covariates, factor_effects):
         assert bounds[-1].min() > bounds[0].min() + 1
 
 
-@pytest.mark.parametrize(
-    "prior",
-    [p for p in PRIORS],
-)
+@every_prior
 def test_the_bound_never_falls_with_gene_sets(prior):
     simulation = simulated(2, hidden=0.2)
     options = {"gene_sets": {"sets": simulation.gene_sets}, "num_factors": 1, "min_overlap": 2}

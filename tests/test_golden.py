@@ -1,0 +1,88 @@
+"""What earlier versions wrote is read by this one, with the same tables (made by golden/make.py)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from golden import make
+from pyrogrn.inference import Posterior, fit, load_checkpoint
+from pyrogrn.models import MODELS
+
+GOLDEN = Path(make.__file__).parent
+VERSIONS = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "tables").is_dir())
+# Sums in another order, as other machines take them, differ in the seventh digit of draws kept in single precision.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+def saved_models(version):
+    return sorted(file.parent.name for file in (GOLDEN / version).glob("*/manifest.json"))
+
+
+SAVED = [pytest.param(v, name, id=f"{v}-{name}") for v in VERSIONS for name in saved_models(v)]
+CHECKPOINTS = [
+    pytest.param(v, file.stem, id=f"{v}-{file.stem}")
+    for v in VERSIONS
+    for file in sorted((GOLDEN / v / "checkpoints").glob("*.pt"))
+]
+
+
+def assert_close(found, stored):
+    """The same columns and rows, numbers up to rounding."""
+    pd.testing.assert_frame_equal(
+        found.reset_index(drop=True), stored, check_dtype=False, check_column_type=False, **CLOSE
+    )
+
+
+def test_every_model_of_the_first_version_is_there():
+    assert VERSIONS[0] == "0.1.0"
+    assert set(saved_models("0.1.0")) <= {m.__name__ for m in MODELS}, "a model was renamed: its folders no longer load"
+    assert len(saved_models("0.1.0")) == 10
+
+
+@every_version
+def test_the_files_are_small(version):
+    assert sum(file.stat().st_size for file in (GOLDEN / version).rglob("*") if file.is_file()) < 1e6
+
+
+@pytest.mark.parametrize(("version", "name"), SAVED)
+def test_a_saved_posterior_gives_the_tables_of_its_time(version, name):
+    posterior = Posterior.load(GOLDEN / version / name)
+    assert posterior.notes == ("a note",)
+    found = make.tables(posterior)
+    stored = {file.stem.removeprefix(f"{name}_"): file for file in (GOLDEN / version / "tables").glob(f"{name}_*.csv")}
+    assert found.keys() == stored.keys()
+    for table, file in stored.items():
+        assert_close(found[table], pd.read_csv(file, keep_default_na=False, na_values=["NaN"]))
+
+
+@pytest.mark.parametrize(("version", "name"), SAVED)
+def test_a_posterior_saved_again_is_the_same(version, name, tmp_path):
+    posterior = Posterior.load(GOLDEN / version / name)
+    posterior.save(tmp_path / "again")
+    again = Posterior.load(tmp_path / "again")
+    for site, value in posterior.draws.items():
+        np.testing.assert_array_equal(again.draws[site], value)
+    for site, buffer in posterior.model.named_buffers():
+        np.testing.assert_array_equal(dict(again.model.named_buffers())[site].numpy(), buffer.numpy())
+
+
+@pytest.mark.parametrize(("version", "name"), CHECKPOINTS)
+def test_a_checkpoint_goes_on_to_the_numbers_of_its_time(version, name):
+    folder = GOLDEN / version / "checkpoints"
+    stored = Posterior.load(folder / name)
+    model = stored.model.double()  # its hyperparameters come back in single precision
+    resumed = fit(model, resume=load_checkpoint(folder / f"{name}.pt"), **make.checkpoints()[name])
+    assert resumed.draws.keys() == stored.draws.keys()
+    for site, value in stored.draws.items():
+        np.testing.assert_allclose(resumed.draws[site], value, **CLOSE, err_msg=site)
+    np.testing.assert_allclose(resumed.history.elbo, stored.history.elbo, **CLOSE)
+    assert_close(resumed.edges(), stored.edges())
+
+
+def test_a_version_is_not_written_twice(tmp_path):
+    (tmp_path / "0.1.0").mkdir()
+    with pytest.raises(SystemExit, match="is kept as it is"):
+        make.write(tmp_path / "0.1.0")
