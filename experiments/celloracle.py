@@ -11,6 +11,7 @@ from scipy import stats
 
 from ..inference import Blocked, MapEstimate, Posterior, fit
 from ..inference.bagging import Bagging
+from ..inference.draws.intervals import LEVEL
 from ..models import ExpressionData, LinearNetwork
 from ..models.data import some
 from ..priors import HardMask, Laplace, Normal, PriorNetwork
@@ -223,7 +224,7 @@ def simulate_shift(
     knockout: Sequence[str] = (),
     overexpress: Mapping[str, float] | None = None,
     steps: int = STEPS,
-    level: float = 0.89,
+    level: float = LEVEL,
     num_draws: int = 100,
     seed: int = 0,
 ) -> CellShifts:

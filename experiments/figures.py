@@ -19,6 +19,7 @@ from matplotlib.patches import ArrowStyle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..inference.draws.intervals import LEVEL
 from .network_layout import layout
 from .scores import expected_calibration_error, reliability_table
 
@@ -101,7 +102,7 @@ def _sign_handles() -> list[Line2D]:
 
 
 @styled
-def edge_forest(edges: pd.DataFrame, *, level: float = 0.89, count: int = 30) -> Figure:
+def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> Figure:
     """Posterior mean and interval of the first edges of a table, with the probability that each exists beside.
 
     Parameters
@@ -304,7 +305,7 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
 
 
 @styled
-def out_degrees(degrees: pd.DataFrame, *, level: float = 0.89, count: int = 25) -> Figure:
+def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25) -> Figure:
     """Expected number of targets of the busiest regulators, with its posterior interval.
 
     Parameters
@@ -349,7 +350,7 @@ def _coefficient(log_odds: Any) -> Any:
 
 
 @styled
-def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = 0.89) -> Figure:
+def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = LEVEL) -> Figure:
     """How far the data trust each source of prior knowledge, before (grey band) and after the data.
 
     Parameters

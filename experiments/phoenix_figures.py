@@ -14,6 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from ..inference.degrees import coregulation
+from ..inference.draws.intervals import LEVEL
 from .figures import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
 from .scores import balanced_accuracy
 
@@ -400,7 +401,7 @@ def trajectories(
     *,
     observed_times: np.ndarray | None = None,
     observed: np.ndarray | None = None,
-    level: float = 0.89,
+    level: float = LEVEL,
 ) -> Figure:
     """Courses of genes with posterior bands, against what was measured: a panel for each gene.
 

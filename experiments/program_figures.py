@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..inference.draws.intervals import LEVEL
 from .figures import (
     ACTIVATION,
     CHAINS,
@@ -44,7 +45,7 @@ def _by_row(table: pd.DataFrame, names: Sequence[str], column: str) -> np.ndarra
 
 
 @styled
-def variance_explained(factors: pd.DataFrame, *, level: float = 0.89, count: int = 30) -> Figure:
+def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> Figure:
     """Share of variance that each program explains, by view and group: bars with intervals, or a heat map of many.
 
     Parameters
@@ -118,7 +119,7 @@ def _heat_map(parts: Sequence[pd.DataFrame], names: Sequence[str], labels: Seque
 
 
 @styled
-def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float = 0.89, count: int = 12) -> Figure:
+def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float = LEVEL, count: int = 12) -> Figure:
     """Largest loadings of some programs, one panel each: posterior mean and interval.
 
     Parameters
@@ -175,7 +176,7 @@ def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float
 
 
 @styled
-def covariate_forest(effects: pd.DataFrame, *, level: float = 0.89, count: int = 24) -> Figure:
+def covariate_forest(effects: pd.DataFrame, *, level: float = LEVEL, count: int = 24) -> Figure:
     """Strongest effects of covariates on programs (left) and directly on genes (right).
 
     Parameters

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..inference import Posterior
+from ..inference.draws.intervals import LEVEL
 from ..models import ExpressionData
 from .enrichment import enrich
 
@@ -51,7 +52,7 @@ class ProgramTables:
         posterior: Posterior,
         data: ExpressionData | None,
         *,
-        level: float = 0.89,
+        level: float = LEVEL,
         gene_sets: GeneSets | None = None,
         min_overlap: int = 5,
     ) -> "ProgramTables":

@@ -13,10 +13,10 @@ import xarray as xr
 
 from ..inference import Posterior
 from ..inference.datatree import is_sampler
+from ..inference.draws.intervals import LEVEL as LEVEL  # the level of the whole report
 from . import figures
 from .report_page import Cell, badge, glossary, paragraph, picture, table
 
-LEVEL = 0.89
 PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .draws.intervals import LEVEL
+
 DEGREE_COLUMNS = ("gene", "out_degree", "out_lower", "out_upper", "in_degree", "out_strength")
 
 
@@ -42,7 +44,7 @@ def _present(effects: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def degree_table(
-    effects: np.ndarray, genes: Sequence[str], *, threshold: float = 0.0, level: float = 0.89
+    effects: np.ndarray, genes: Sequence[str], *, threshold: float = 0.0, level: float = LEVEL
 ) -> pd.DataFrame:
     """Out- and in-degree of each gene, the largest out-degree first.
 

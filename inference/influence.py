@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..models.ode_solvers import Solver, simulate
 from ..models.phoenix_layers import BlowUp, PhoenixParameters
+from .draws.intervals import LEVEL
 
 INFLUENCE_COLUMNS = ("gene", "influence", "sd", "lower", "upper", "error")
 CACHED, RESIDENT = 2**17, 2**26  # numbers in a batch's state: fits the cache of a core; 256 MB on an accelerator
@@ -197,7 +198,7 @@ def gene_influence(
     return Influence(score, error)
 
 
-def influence_table(influence: Influence, genes: Sequence[str], *, level: float = 0.89) -> pd.DataFrame:
+def influence_table(influence: Influence, genes: Sequence[str], *, level: float = LEVEL) -> pd.DataFrame:
     """Influence scores as a table, the most influential gene first.
 
     Parameters

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...inference.draws.intervals import LEVEL
+
 WAY = ["method", "strategy", "trust"]
 SUMMARISED = (
     "average_precision",
@@ -33,7 +35,6 @@ SUMMARISED = (
 WITHIN = ("delta_average_precision", "delta_log_score_bits", "delta_elpd")  # have an error of their own within a run
 SWEPT = ("moved", "flipped")
 NUM_CURVES = 4000
-LEVEL = 0.89
 
 
 @dataclass(frozen=True, eq=False)

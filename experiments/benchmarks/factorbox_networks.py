@@ -13,6 +13,7 @@ import torch
 from ...inference import Gibbs, fit
 from ...inference.alternating import Penalties, alternate
 from ...inference.calibration import expected_calibration_error
+from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData, FactorBox, LinearNetwork
 from ...models.panel import Panel, panels_of
 from ...models.simulators.panel import PanelSimulation, simulate_panel
@@ -22,7 +23,6 @@ from ..matching import ScoredPairs, align
 from ..scores import auroc, average_precision
 from .results import Results, mean_se
 
-LEVEL = 0.89
 ENGINE = Gibbs(num_chains=2, num_warmup=100, num_samples=150)  # short: there are a hundred fits
 SHORT = Gibbs(num_chains=1, num_warmup=80, num_samples=100)  # of 1,000 genes, a million edges a sweep
 NOISES, SHARES, SEEDS = (0.05, 0.1, 0.2), (0.25, 0.5, 1.0), (0, 1, 2)

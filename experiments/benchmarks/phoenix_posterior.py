@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...inference import Posterior, fit
 from ...inference.answers.cells import predict_cells
+from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData, Phoenix
 from ...priors import PriorNetwork
 from ..scores import balanced_accuracy, score_edges
@@ -17,7 +18,6 @@ from .phoenix import HIDDEN, LAYERS, PUBLISHED_PRIORS
 from .results import Results, mean_se
 
 SEEDS = (0, 1, 2)
-LEVEL = 0.89
 SETS = (("sim350", "5%"), ("sim690", "5%"))
 PRIOR = 0.05  # share of the prior's edges that is misplaced
 LAST = "seconds"
