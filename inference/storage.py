@@ -18,7 +18,7 @@ from torch import nn
 
 from ..models import MODELS, Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
-from .draws.description import describe, package_version
+from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
 from .variational.svi import History
@@ -56,7 +56,7 @@ def save(posterior: PosteriorLike[Model], folder: Path) -> None:
         "format": FORMAT,
         "version": VERSION,
         "pyrogrn": package_version(),
-        "model": {"class": type(model).__name__, "state": model.to_state(), "hyper": describe(model)["hyper"]},
+        "model": {"class": type(model).__name__, "state": model.to_state(), "hyper": hyper_of(model)},
         "knowledge": {
             "tfs": list(knowledge.tfs),
             "targets": list(knowledge.targets),

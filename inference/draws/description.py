@@ -16,23 +16,26 @@ def package_version() -> str:
         return "unknown"
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
-    """Class, strategy, hyperparameters and nested priors of a prior; of a model, its own hyperparameters."""
-    children = dict(module.named_children())
-    hyper = {name: child for name, child in children.items() if isinstance(child, Hyper)}
-    described: dict[str, Any] = {
-        "class": type(module).__name__,
-        "hyper": {
-            name: {
-                "family": None if child.family is None else child.family.__name__,
-                "constants": child.constants.tolist(),
-            }
-            for name, child in hyper.items()
-        },
-    }
-    if isinstance(module, EdgePrior):
-        described["strategy"] = module.strategy
+def describe(prior: EdgePrior) -> dict[str, Any]:
+    """Class, hyperparameters, strategy and nested priors of a prior."""
+    nested = {name: child for name, child in prior.named_children() if isinstance(child, EdgePrior)}
+    return {
+        "class": type(prior).__name__,
+        "hyper": hyper_of(prior),
+        "strategy": prior.strategy,
         # as text: some are infinite, or not a number, which JSON has not
-        described["constants"] = {name: repr(float(getattr(module, name))) for name in getattr(module, "constants", ())}
-        described["nested"] = {name: describe(c) for name, c in children.items() if isinstance(c, EdgePrior)}
-    return described
+        "constants": {name: repr(float(getattr(prior, name))) for name in getattr(prior, "constants", ())},
+        "nested": {name: describe(child) for name, child in nested.items()},
+    }
+
+
+def hyper_of(module: nn.Module) -> dict[str, Any]:
+    """Family and constants of the hyperparameters of a model or prior, by name."""
+    hyper = {name: child for name, child in module.named_children() if isinstance(child, Hyper)}
+    return {
+        name: {
+            "family": None if child.family is None else child.family.__name__,
+            "constants": child.constants.tolist(),
+        }
+        for name, child in hyper.items()
+    }
