@@ -67,7 +67,7 @@ class Checkout:
 def between_marks(page: str, text: str) -> str:
     """A page with the text between its two marks."""
     before, _, rest = page.partition(OPEN)
-    inside, mark, after = rest.partition(CLOSE)
+    _, mark, after = rest.partition(CLOSE)
     if not mark:
         raise ValueError(f"{README} lacks the marks {OPEN.strip()} and {CLOSE}")
     return before + OPEN + text + CLOSE + after
@@ -75,15 +75,17 @@ def between_marks(page: str, text: str) -> str:
 
 def stale(checkout: Checkout | None = None) -> list[Path]:
     """Pages that do not read as their template and csv files say."""
-    pages = (checkout or Checkout()).pages()
-    return [page for page, text in pages.items() if not page.exists() or page.read_text() != text]
+    return list(differing(checkout or Checkout()))
 
 
 def write(checkout: Checkout | None = None) -> list[Path]:
     """Write the pages that are stale."""
-    checkout = checkout or Checkout()
-    changed = stale(checkout)
-    pages = checkout.pages()
-    for page in changed:
-        page.write_text(pages[page])
-    return changed
+    pages = differing(checkout or Checkout())
+    for page, text in pages.items():
+        page.write_text(text)
+    return list(pages)
+
+
+def differing(checkout: Checkout) -> dict[Path, str]:
+    """What the pages that are stale should read."""
+    return {page: text for page, text in checkout.pages().items() if not page.exists() or page.read_text() != text}
