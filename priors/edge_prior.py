@@ -87,6 +87,11 @@ class EdgePrior(nn.Module, ABC):
         """The prior of the edges that may exist: itself, or what a mask lies over."""
         return self
 
+    @property
+    def nested(self) -> "dict[str, EdgePrior]":
+        """Priors that this one is made of, by the name of the attribute."""
+        return {}
+
     def given_features(self) -> "EdgePrior | None":
         """What is left of a prior with independent gates whose edges recommend each other, their features given and
         without the term of these; ``None`` where there are no features, or no gates."""

@@ -33,6 +33,10 @@ class HardMask(EdgePrior):
             raise ValueError("HardMask inside HardMask: pass the prior of the listed edges as `base`")
 
     @property
+    def nested(self) -> dict[str, EdgePrior]:
+        return {"base": self.base}
+
+    @property
     def family(self) -> EdgePrior:
         return self.base.family
 

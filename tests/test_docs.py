@@ -1,4 +1,4 @@
-"""README and guide do what they say: every block of code runs, in the order of the page, and every link leads on.
+"""README and guide do what they say: every block of code runs, in the order of the page, and links lead somewhere.
 
 A page is run in one folder and its Python blocks in one namespace. Commands run as they stand, only shorter and on
 smaller data (`SMALLER`): options given twice count as given last. A fence that is not run says so and why:
@@ -6,6 +6,7 @@ smaller data (`SMALLER`): options given twice count as given last. A fence that 
 """
 
 import io
+import random
 import re
 import shlex
 from dataclasses import dataclass
@@ -30,9 +31,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 NOT_RUN = 2  # installing, and a cluster
 
 SMALLER = {
-    "simulate linear": "--genes 16 --tfs 4 --cells 60",
-    "simulate muvi": "--genes 60 --cells 80 --sets 2 --set-size 15",
-    "simulate sergio": "--genes 20 --tfs 4 --types 2 --cells 30",
+    "simulate linear": "--genes 20 --cells 60",
+    "simulate muvi": "--genes 40 --cells 60 --sets 2 --set-size 12",
+    "simulate sergio": "--genes 40 --tfs 8 --types 3 --cells 80",
     "simulate ode": "--genes 8 --trajectories 12",
     "simulate panel": "--genes 12",
     "infer": "--steps 12 --restarts 2 --set guide.num_warmup=10",
@@ -76,12 +77,12 @@ def small_data() -> None:
 
 def responses_to_drugs() -> None:
     """Twelve conditions of two drugs, two proteins and a phenotype."""
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     nodes = ["aMEK", "aAKT", "P1", "P2", "growth"]
     conditions = [f"c{i}" for i in range(12)]
     inputs = np.zeros((12, 5))
-    inputs[:, :2] = -random.integers(0, 2, (12, 2))
-    levels = np.tanh(inputs @ random.normal(size=(5, 5)) * 0.5 + inputs) + 0.02 * random.normal(size=(12, 5))
+    inputs[:, :2] = -rng.integers(0, 2, (12, 2))
+    levels = np.tanh(inputs @ rng.normal(size=(5, 5)) * 0.5 + inputs) + 0.02 * rng.normal(size=(12, 5))
     pd.DataFrame(levels, conditions, nodes).to_csv("responses.csv")
     pd.DataFrame(inputs, conditions, nodes).to_csv("drugs.csv")
     kinds = ["drug_activity", "drug_activity", "protein", "protein", "phenotype"]
@@ -96,7 +97,7 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Figure, "savefig", save_nothing)  # figures have tests of their own, and take half of the time
     FILES_OF.get(page.name, lambda: None)()
-    namespace = {"__name__": "page"}
+    namespace, state = {"__name__": "page"}, random.getstate()
     for block in blocks(page):
         if block.attributes.startswith("no-run"):
             continue
@@ -104,6 +105,7 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
             run_commands(block.code)
         else:
             exec(compile(block.code, name_of(page), "exec"), namespace)
+    random.setstate(state)  # libraries that are imported on the way have drawn from it
 
 
 def save_nothing(figure: Figure, target: object, **options: object) -> None:

@@ -103,10 +103,11 @@ def test_rows_are_found_by_what_they_say():
     nan = float("nan")
     made = [("a", "m", "0", "s", 1.0, nan), ("a", "m", "1", "s", 3.0, nan), ("a", "m", "0-1", "s", 2.0, 1.0)]
     made += [("a", "m", "0-1", "s: sd", 1.5, nan), ("b", "m", "0-1", "s", 1.0, 0.5)]
-    of = Rows(pd.DataFrame(made, columns=columns)).where(method="m", score="s")
+    rows = Rows(pd.DataFrame(made, columns=columns)).where(method="m")
+    of = rows.where(score="s")
     assert of(task="a", seed="0-1") == (2.0, 1.0)
     assert of.mean(task="a") == (2.0, 1.0)
-    assert of.with_sd(task="a", seed="0-1") == (2.0, 1.5)
+    assert rows.with_sd(task="a", score="s", seed="0-1") == (2.0, 1.5)
     assert of.most(seed="0-1") == (2.0, 1.0)
     assert of.least(seed="0-1") == (1.0, 0.5)
     assert of.where(seed="0-1").above(of.where(seed="0"), ["a", "b"]) == "1 of 1"

@@ -13,20 +13,20 @@ class Rows:
     """Rows ``task, method, seed, score, value, se`` of a section of the benchmarks, of which some columns are settled.
 
     Called with the other columns it gives the one figure of that row:
-    ``Rows(table, task="sergio_ds1:clean")(method="linear", score="ece")``.
+    ``rows.where(task="sergio_ds1:clean")(method="linear", score="ece")``.
     """
 
-    def __init__(self, table: pd.DataFrame, name: str = "rows", **settled: str) -> None:
-        self.table, self.name, self.settled = table, name, settled
+    def __init__(self, table: pd.DataFrame, name: str = "rows") -> None:
+        self.table, self.name = table, name
 
     @classmethod
     def read(cls, file: Path) -> Rows:
         """Of a csv file that the benchmarks wrote; seeds stay text (``0-2`` is the mean of three)."""
-        return cls(pd.read_csv(file, dtype={"seed": str}, low_memory=False), file.name)
+        return cls(pd.read_csv(file, dtype=dict.fromkeys(("task", "method", "seed", "score"), str)), file.name)
 
     def where(self, **more: str) -> Rows:
         """With further columns settled."""
-        return Rows(self.table, self.name, **{**self.settled, **more})
+        return Rows(self.all(**more), self.name + "".join(f", {column} {text!r}" for column, text in more.items()))
 
     def __call__(self, **more: str) -> Figure:
         """The one figure of these columns.
@@ -38,7 +38,7 @@ class Rows:
         """
         found = self.all(**more).drop_duplicates(["value", "se"])
         if len(found) != 1:
-            raise ValueError(f"{self.name} has {len(found)} different rows for {self.settled | more}, not one")
+            raise ValueError(f"{self.name} has {len(found)} different rows for {more}, not one")
         return Figure(*map(float, found.iloc[0][["value", "se"]]))
 
     def maybe(self, **more: str) -> Figure:
@@ -49,37 +49,34 @@ class Rows:
         """Mean over single seeds with its standard error; absent where there is none."""
         found = self.all(**more)
         values = found[found["seed"].str.fullmatch(r"\d+")].groupby("seed")["value"].last()
-        return Figure(values.mean(), values.sem()) if len(values) else Figure(float("nan"))
+        return Figure(*map(float, values.agg(["mean", "sem"]))) if len(values) else Figure(float("nan"))
 
-    def with_sd(self, **more: str) -> Figure:
+    def with_sd(self, *, score: str, **more: str) -> Figure:
         """The figure with the standard deviation that stands in a row of its own, ``NAME_sd`` or ``NAME: sd``."""
-        settled = self.settled | more
-        for ending in ("_sd", ": sd"):
-            spread = self.maybe(**settled | {"score": settled["score"] + ending}).value
-            if spread == spread:
-                return Figure(self.maybe(**settled).value, spread)
-        return Figure(self.maybe(**settled).value)
+        figure = self.maybe(**more | {"score": score})
+        spread = [self.maybe(**more | {"score": score + ending}).value for ending in ("_sd", ": sd")]
+        return Figure(figure.value, next((sd for sd in spread if sd == sd), float("nan")))
 
     def all(self, **more: str) -> pd.DataFrame:
         """All rows of these columns, in the order of the file."""
         table = self.table
-        for column, text in (self.settled | more).items():
-            table = table[table[column].astype(str) == str(text)]
+        for column, text in more.items():
+            table = table[table[column] == text]
         return table
 
     def values(self, column: str, **more: str) -> list[str]:
         """What a column says in these rows, each once."""
-        return list(dict.fromkeys(self.all(**more)[column].astype(str)))
+        return list(dict.fromkeys(self.all(**more)[column]))
 
     def least(self, **more: str) -> Figure:
         """The row with the smallest value."""
         found = self.all(**more)
-        return Figure(*map(float, found.loc[found["value"].idxmin(), ["value", "se"]]))
+        return Figure(*map(float, found.nsmallest(1, "value").iloc[0][["value", "se"]]))
 
     def most(self, **more: str) -> Figure:
         """The row with the largest value."""
         found = self.all(**more)
-        return Figure(*map(float, found.loc[found["value"].idxmax(), ["value", "se"]]))
+        return Figure(*map(float, found.nlargest(1, "value").iloc[0][["value", "se"]]))
 
     def above(self, other: Rows, tasks: list[str]) -> str:
         """On how many of the tasks that both have the value is larger: ``5 of 9``."""

@@ -75,15 +75,17 @@ def between_marks(page: str, text: str) -> str:
 
 def stale(checkout: Checkout | None = None) -> list[Path]:
     """Pages that do not read as their template and csv files say."""
-    pages = (checkout or Checkout()).pages()
-    return [page for page, text in pages.items() if not page.exists() or page.read_text() != text]
+    return list(differing(checkout or Checkout()))
 
 
 def write(checkout: Checkout | None = None) -> list[Path]:
     """Write the pages that are stale."""
-    checkout = checkout or Checkout()
-    changed = stale(checkout)
-    pages = checkout.pages()
-    for page in changed:
-        page.write_text(pages[page])
-    return changed
+    pages = differing(checkout or Checkout())
+    for page, text in pages.items():
+        page.write_text(text)
+    return list(pages)
+
+
+def differing(checkout: Checkout) -> dict[Path, str]:
+    """What the pages that are stale should read."""
+    return {page: text for page, text in checkout.pages().items() if not page.exists() or page.read_text() != text}

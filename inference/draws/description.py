@@ -18,14 +18,13 @@ def package_version() -> str:
 
 def describe(prior: EdgePrior) -> dict[str, Any]:
     """Class, hyperparameters, strategy and nested priors of a prior."""
-    nested = {name: child for name, child in prior.named_children() if isinstance(child, EdgePrior)}
     return {
         "class": type(prior).__name__,
         "hyper": hyper_of(prior),
         "strategy": prior.strategy,
         # as text: some are infinite, or not a number, which JSON has not
         "constants": {name: repr(float(getattr(prior, name))) for name in getattr(prior, "constants", ())},
-        "nested": {name: describe(child) for name, child in nested.items()},
+        "nested": {name: describe(child) for name, child in prior.nested.items()},
     }
 
 
