@@ -296,7 +296,7 @@ def simulate_shift(
     draws = np.stack(average)
     lower, upper = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     table = pd.DataFrame({"gene": genes, "change": draws.mean(0), "sd": draws.std(0), "lower": lower, "upper": upper})
-    frame = lambda v: pd.DataFrame(v.numpy(), columns=genes)  # noqa: E731
+    frame = lambda v: pd.DataFrame(v.numpy(), columns=genes)
     return CellShifts(frame(mean), frame(sd), table)
 
 

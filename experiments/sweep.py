@@ -328,7 +328,7 @@ def _run_dask(tasks: Tasks, client: "Client") -> Iterator[Record]:
 
     run = uuid.uuid4().hex[:8]  # Dask gives back what it holds under a name: a second sweep must not meet the first
     by_key = {task[1]: task for task in tasks}
-    submit = lambda key, turn: client.submit(run_packed, *by_key[key], key=f"sweep-{run}-{turn}-{key}", pure=False)  # noqa: E731
+    submit = lambda key, turn: client.submit(run_packed, *by_key[key], key=f"sweep-{run}-{turn}-{key}", pure=False)
     futures = {submit(key, 0): key for key in by_key}
     suspects = []
     try:

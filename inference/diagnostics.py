@@ -144,7 +144,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as dictionaries ready for JSON: what is not finite becomes null."""
-    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v  # noqa: E731
+    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
     return [{name: plain(row[name]) for name in COLUMNS} for row in table.to_dict("records")]
 
 

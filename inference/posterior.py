@@ -132,7 +132,7 @@ class Posterior:
         order = np.lexsort((-size, -inclusion.round(2)))
         order = order[:top]
         source, target = source[order], target[order]
-        pick = lambda table: table[source, target].astype(np.float64)  # noqa: E731
+        pick = lambda table: table[source, target].astype(np.float64)
         lower, upper = interval(draws, source, target, level)
         positive, negative = pick(moments.positive), pick(moments.negative)
         right = np.maximum(positive, negative)

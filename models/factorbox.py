@@ -294,7 +294,7 @@ class FactorBox(RegressionNetwork):
         """``(*batch, 1, target)`` residual sum of squares of ``W`` ``(*batch, tf, target)`` over the free conditions,
         at ``log_headroom`` ``(*batch, 1, target)`` or the anchor; contexts lead both if there are several."""
         wide = self.has_contexts
-        pick = lambda v: v if wide else v[0]  # noqa: E731
+        pick = lambda v: v if wide else v[0]
         step = W - pick(self.anchor)
         product = pick(self.gram) @ step
         error = pick(self.sse[:, None]) + (step * (product - 2 * pick(self.residual))).sum(-2, keepdim=True)
@@ -396,7 +396,7 @@ class FactorBox(RegressionNetwork):
         ``log_headroom`` ``(draw, target)``, or the anchor's. A gene that is no target has no equation: hold it where it
         is. Hidden inputs are at zero, their mean.
         """
-        double = lambda v: v.double().cpu()  # noqa: E731
+        double = lambda v: v.double().cpu()
         scale, unit, W = double(self.scale), double(self.unit), double(W)
         tf, target, size = self.tf_index.cpu(), self.target_index.cpu(), len(self.genes)
         bias = double(self.target_mean[context]) - torch.einsum("dst,st->dt", W, double(self.tf_mean[context]))

@@ -126,7 +126,7 @@ class LinearNetwork(RegressionNetwork):
         else:
             # (*batch, context, 1, target) -> (*batch, 1, cell, target): whatever is left of the context plate stays
             # left of it
-            by_cell = lambda v: v.squeeze(-2)[..., context, :].unsqueeze(-3)  # noqa: E731
+            by_cell = lambda v: v.squeeze(-2)[..., context, :].unsqueeze(-3)
             offset, sd = by_cell(offset), by_cell(noise.sqrt())
             mean = offset + torch.einsum("ct,...ctg->...cg", x, W[..., context, :, :]).unsqueeze(-3)
         share = 1.0 if batch.population is None else batch.population / len(X)

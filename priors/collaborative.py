@@ -160,7 +160,7 @@ class Collaborative(EdgePrior):
         not used). *Scale*: the indicator of ``|W| > threshold``."""
         if self.strategy != "inclusion":
             return super().inclusion(draws, threshold=threshold)
-        value = lambda name, hyper: draws.get(name, hyper.constants[0])  # noqa: E731
+        value = lambda name, hyper: draws.get(name, hyper.constants[0])
         slab, ratio = value("slab_scale", self.slab_scale), value("spike_ratio", self.spike_ratio)
         evidence = self.evidence(draws.get("trust")) + self.recommendation(draws)
         W = draws["W"]

@@ -85,7 +85,7 @@ class EdgeEvidence:
             names.append(name)
             notes.append(f"evidence '{name}': lists {report.edges_out} of {int(covers[-1].sum())} possible edges")
         table = np.stack(scores) if scores else np.zeros((0, *shape))
-        stack = lambda v: torch.as_tensor(np.stack(v) if v else np.zeros((0, *shape), dtype=bool))  # noqa: E731
+        stack = lambda v: torch.as_tensor(np.stack(v) if v else np.zeros((0, *shape), dtype=bool))
         return cls(
             tuple(profiles),
             tuple(names),

@@ -121,7 +121,7 @@ class SpikeSlab(EdgePrior):
         Sites carry the batch dimensions of the draws on the left and keep their plate dimensions: scalars ``(*draw, 1,
         1)``, hubs ``(*draw, tf, 1)``. ``threshold`` is not used: this family has an inclusion variable.
         """
-        value = lambda name, hyper: draws.get(name, hyper.constants[0])  # noqa: E731
+        value = lambda name, hyper: draws.get(name, hyper.constants[0])
         slab, ratio = value("slab_scale", self.slab_scale), value("spike_ratio", self.spike_ratio)
         logit = value("edge_logit", self.edge_logit)
         if self.has_hubs:

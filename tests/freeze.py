@@ -429,7 +429,7 @@ def program_case(model_class: Any, data: Callable[[], Any], *, views: bool = Fal
 
 def add_models() -> None:
     """Every model by its default engine, under several priors; every table once for each model."""
-    masked = lambda: HardMask(SpikeSlab())  # noqa: E731
+    masked = lambda: HardMask(SpikeSlab())
     for prior in (Normal, Laplace, Horseshoe, SpikeSlab, LogitNormal, ElasticNet, Collaborative):
         add(f"linear {prior.__name__}", network_case(LinearNetwork, linear_data, prior))
     for prior in (Normal, Laplace, Horseshoe, LogitNormal, Collaborative):
@@ -467,7 +467,7 @@ def add_models() -> None:
     add("symphony without evidence", network_case(Symphony, rich_data, SpikeSlab, networks=True, views=True))
     add("netrex-cf, tables", network_case(NetREXCF, linear_data, ElasticNet, networks=True, views=True))
     add("netrex-cf SpikeSlab", network_case(NetREXCF, linear_data, SpikeSlab, networks=True))
-    masked_net = lambda: HardMask(ElasticNet())  # noqa: E731
+    masked_net = lambda: HardMask(ElasticNet())
     add("netrex-cf HardMask ElasticNet", network_case(NetREXCF, linear_data, masked_net, networks=True))
     for model_class in (PPCA, MuVI):
         for loading in (NormalLoading, HorseshoeLoading, SpikeSlabLoading):
@@ -498,13 +498,13 @@ def add_engines() -> None:
     add("mean-field of pmf-grn, minibatches", case)
     case = network_case(LinearNetwork, linear_data, Normal, guide=MeanField(), jit=False)
     add("mean-field, not compiled", case)
-    few = lambda: linear_data(num_genes=4, num_tfs=2, num_cells=20)  # noqa: E731
+    few = lambda: linear_data(num_genes=4, num_tfs=2, num_cells=20)
     nuts = NUTS(num_chains=2, num_warmup=3, num_samples=4)
     add("nuts, tables", network_case(LinearNetwork, few, SpikeSlab, guide=nuts, views=True))
     add("nuts of programs", program_case(PPCA, program_simulation, guide=NUTS(1, 2, 3)))
     bagging, ridge = Bagging(num_bags=8, chains=2), lambda: Normal(scale=0.3)
     add("bagging, tables", network_case(LinearNetwork, linear_data, ridge, guide=bagging, cells="data", views=True))
-    masked = lambda: HardMask(Normal(scale=0.3))  # noqa: E731
+    masked = lambda: HardMask(Normal(scale=0.3))
     case = network_case(LinearNetwork, linear_data, masked, networks=True, guide=bagging, cells="data")
     add("bagging, masked", case)
     case = network_case(LinearNetwork, rich_data, SpikeSlab, guide=Gibbs(2, 4, 6, thin=2), networks=True, threshold=0.2)
@@ -513,7 +513,7 @@ def add_engines() -> None:
         "gibbs of Collaborative, tables",
         network_case(LinearNetwork, linear_data, Collaborative, guide=gibbs, views=True),
     )
-    masked = lambda: HardMask(Collaborative(rank=1))  # noqa: E731
+    masked = lambda: HardMask(Collaborative(rank=1))
     add("gibbs of masked Collaborative", network_case(LinearNetwork, rich_data, masked, networks=True, guide=gibbs))
     case = network_case(Symphony, rich_data, SpikeSlab, networks=True, evidence=True, guide=gibbs, views=True)
     # a list is a source of `networks` as well there
@@ -550,7 +550,7 @@ def add_engines() -> None:
         "counts": {"views": {"counts": "negative-binomial"}},
     }
     for kind, options in kinds.items():
-        data = lambda options=options: program_simulation(**options)  # noqa: E731
+        data = lambda options=options: program_simulation(**options)
         model = {"likelihood": options.get("views", "gaussian")}
         add(
             f"blocked cell by cell, {kind}",
@@ -664,7 +664,7 @@ def _scored() -> Hashes:
     found = score_edges(posterior.edges(), simulation.network, num_bootstrap=20)
     edge_calibration = find("pyrogrn.inference", "edge_calibration")
     coverage = find("pyrogrn.inference", "coverage")
-    calibration = lambda: vars(edge_calibration(posterior, simulation.present.numpy()))  # noqa: E731
+    calibration = lambda: vars(edge_calibration(posterior, simulation.present.numpy()))
     return dict(
         answers(
             {

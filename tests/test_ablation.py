@@ -201,7 +201,7 @@ def test_damage_is_of_matched_edges_and_repeats(toy, known):
     )
     tfs, genes = toy.data.tfs, toy.data.genes
     networks = {"known": far}
-    pairs = lambda n: set(zip(n.source, n.target, strict=True))  # noqa: E731
+    pairs = lambda n: set(zip(n.source, n.target, strict=True))
     whole = apply_change(Change("known", ("known",)), networks, tfs, genes, 0)[0]["known"]
     assert len(whole) == len(known)
     half = Change("moved", ("known",), "moved", 0.5)

@@ -25,7 +25,7 @@ def random_panel(conditions: int, genes: int, clamps: int, seed: int = 0) -> Pan
 def simulated_panel(genes: int, noise: float, seed: int = 0) -> tuple[Panel, torch.Tensor]:
     """Every gene knocked down once to a tenth and raised once to three times its level, a control; known W."""
     generator = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     W = normal(genes, genes) * (torch.rand(genes, genes, generator=generator) < 4 / genes)
     W = (W * 0.8 / 100).fill_diagonal_(0.0)
     gain = torch.full((genes,), 200.0, dtype=torch.float64)
@@ -172,12 +172,12 @@ def test_sparse_and_prior_solutions_are_stationary() -> None:
 
 def test_prior_moves_weight_to_likely_edges_and_orthogonality_parts_columns() -> None:
     panel, truth = simulated_panel(30, 0.3)
-    off = lambda s: float(orthogonality_overlap(s.W * s.scale[:, None]))  # noqa: E731
+    off = lambda s: float(orthogonality_overlap(s.W * s.scale[:, None]))
     free = alternate([panel], Penalties(ridge=3.0))
     apart = alternate([panel], Penalties(ridge=3.0, orthogonality=30.0))
     assert off(apart) < 0.8 * off(free)
     informed = alternate([panel], Penalties(ridge=3.0, prior=(truth != 0).double(), prior_strength=100.0))
-    share = lambda s: float(s.W[truth != 0].square().sum() / s.W.square().sum())  # noqa: E731
+    share = lambda s: float(s.W[truth != 0].square().sum() / s.W.square().sum())
     assert share(informed) > share(free)
 
 

@@ -218,7 +218,7 @@ def known(design):
 def run(prior, guide, design=None, informed=False, num_draws=31, **options):
     design = design or LinearDesign()
     networks = known(design) if informed else None
-    make = lambda s: LinearNetwork(s, edge_prior=prior, networks=networks, targets=design.targets)  # noqa: E731
+    make = lambda s: LinearNetwork(s, edge_prior=prior, networks=networks, targets=design.targets)
     return simulation_based_calibration(make, guide, design=design, num_draws=num_draws, **options)
 
 

@@ -69,7 +69,7 @@ def test_equal_to_statistics_in_memory(client, cells, tmp_path, suffix):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-7)
     assert found.clamped is not None
     assert expected.clamped is not None
-    order = lambda c: (c.context * GENES + c.target).argsort()  # noqa: E731
+    order = lambda c: (c.context * GENES + c.target).argsort()
     for name in ("context", "target", "count", "mean", "own", "gram", "cross", "square"):
         a = getattr(found.clamped, name)[order(found.clamped)]
         b = getattr(expected.clamped, name)[order(expected.clamped)]

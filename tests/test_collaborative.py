@@ -24,7 +24,7 @@ def motif(data, probability=0.8):
 def values_of(model, seed=0):
     """Every continuous site at a random place, ``(1, *plates)``."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(1, *shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: torch.randn(1, *shape, generator=generator, dtype=torch.float64)
     tfs, targets = len(model.tfs), len(model.targets)
     values = {"W": 0.3 * draw(tfs, targets), "noise_variance": 0.5 + draw(1, targets).square()}
     for r in (1, 2):

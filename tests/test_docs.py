@@ -41,7 +41,7 @@ SMALLER = {
     "infer ppca": "--steps 20 --restarts 1",
     "infer grnular": "--steps 12 --restarts 2",
     "infer cellbox": "--steps 20 --restarts 1",
-    "infer celloracle": "--steps 12 --restarts 2",
+    "infer celloracle": "",
     "infer netrex-cf": "--steps 12 --restarts 2",
     "infer pmf-grn": "--steps 20 --restarts 1",
     "infer phoenix": "--steps 6 --restarts 1 --set guide.epochs=4 --set guide.svi_steps=5",

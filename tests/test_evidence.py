@@ -281,7 +281,7 @@ def test_found_groups_are_used_when_none_are_given():
 
 
 def example(graphs=2, tfs=3, genes=9, seed=0):
-    noise = lambda *shape: torch.randn(graphs, tfs, genes, *shape, generator=generator(seed))  # noqa: E731
+    noise = lambda *shape: torch.randn(graphs, tfs, genes, *shape, generator=generator(seed))
     return noise(len(CHANNELS)), noise().abs(), noise(len(PRIOR_CHANNELS))
 
 

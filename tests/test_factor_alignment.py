@@ -156,7 +156,7 @@ def test_the_standard_order_is_by_size_and_up(data):
 
 def test_varimax_is_a_rotation_and_raises_its_criterion():
     sparse = normal(40, 4) * (torch.arange(40)[:, None] // 10 == torch.arange(4))
-    criterion = lambda L: float((L**2).var(0, correction=0).sum())  # noqa: E731
+    criterion = lambda L: float((L**2).var(0, correction=0).sum())
     for mixed in (sparse @ rotation(4), normal(40, 4)):
         turn = varimax(mixed)
         torch.testing.assert_close(turn @ turn.T, torch.eye(4).double(), atol=1e-12, rtol=0)

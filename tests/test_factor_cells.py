@@ -68,7 +68,7 @@ def test_complete_data_give_what_their_statistics_give(prior, kind):
     torch.testing.assert_close(other, W, atol=0.01, rtol=0.02)
     # noise and one factor trade places along a ridge of the bound: a thousandth of a nat moves it by some percent
     torch.testing.assert_close(by_cell.precision, state.precision, atol=0, rtol=0.08)
-    total = lambda s: s.loadings[..., 2:3].mT + s.gamma @ s.loadings[..., :2].mT  # noqa: E731
+    total = lambda s: s.loadings[..., 2:3].mT + s.gamma @ s.loadings[..., :2].mT
     torch.testing.assert_close(total(by_cell), total(state), atol=0.02, rtol=0)
 
 
@@ -244,7 +244,7 @@ def test_the_augmented_density_touches_the_likelihood(likelihood):
         mean = (eta + offset).exp().numpy()
         return stats.nbinom(r, r / (r + mean)).logpmf(Y.numpy()).sum()
 
-    bound = lambda eta: float((target * eta - 0.5 * weight * eta**2).sum() + rest)  # noqa: E731
+    bound = lambda eta: float((target * eta - 0.5 * weight * eta**2).sum() + rest)
     eta = torch.cat([x, fixed], dim=1) @ state.loadings[0].T
     assert bound(eta) == pytest.approx(exact(eta), rel=1e-9)
     for scale in (0.1, 1.0, 3.0):

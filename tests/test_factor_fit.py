@@ -200,7 +200,7 @@ def test_intervals_of_effects_are_those_of_the_exact_sampler():
 def simulated_from_the_prior(seed, num_factors, num_genes, num_cells):
     """Data, and the parameters behind them; the covariate is the same in all."""
     g = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
     rng = np.random.default_rng(seed)
     Z = torch.tensor(np.random.default_rng(0).normal(size=(num_cells, 1)), dtype=torch.float32)
     W, beta, gamma = normal(num_factors, num_genes), normal(1, num_genes), normal(1, num_factors)

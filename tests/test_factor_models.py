@@ -36,7 +36,7 @@ def cells(num_cells=7, num_covariates=2, num_contexts=2, seed=0, genes=GENES, **
 def draw(seed, m=2, v=2, genes=3):
     """W, β, γ, noise."""
     generator = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     beta, gamma = (normal(v, genes), normal(v, m)) if v else (None, None)
     return normal(m, genes), beta, gamma, 0.3 + torch.rand(genes, generator=generator, dtype=torch.float64)
 

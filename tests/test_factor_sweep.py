@@ -80,7 +80,7 @@ def log_evidence(model, state, num_samples=40_000):
     generator = torch.Generator().manual_seed(0)
     G, v = len(model.genes), len(model.covariates)
     size = model.count.sum() - len(model.contexts)
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     # everything in one vector: W, β, log σ², γ
     log_noise = -state.precision[0, : 1 if model.isotropic else G].log()
     centre = torch.cat([mean[:, 0], mean[:, 1:].T.flatten(), log_noise, state.gamma[0].flatten()])
@@ -266,11 +266,11 @@ class ManyData(GramRound):
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def factors(self, state, take):
-        one = lambda i: GramRound.factors(self, of_chain(state, i), take)  # noqa: E731
+        one = lambda i: GramRound.factors(self, of_chain(state, i), take)
         return Moments(*self._each(one))
 
     def covariate_effects(self, W, precision):
-        one = lambda i: GramRound.covariate_effects(self, W[i : i + 1], precision[i : i + 1])  # noqa: E731
+        one = lambda i: GramRound.covariate_effects(self, W[i : i + 1], precision[i : i + 1])
         return tuple(self._each(one))
 
     def regression(self, moments):
@@ -326,7 +326,7 @@ def from_prior(rounds, number):
             chosen = torch.rand(len(log_accept)).log() < log_accept
             kept.append({name: value[chosen] for name, value in some.items()})
         scales = {name: torch.cat([k[name] for k in kept])[:number] for name in kept[0]}
-    normal = lambda *shape: torch.randn(number, *shape, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(number, *shape, dtype=torch.float64)
     W = normal(GENES, m) * prior.precision(scales).expand(number, m, GENES).mT.rsqrt()
     v = rounds.num_covariates
     gamma = normal(v, m) if model.factor_effects else torch.zeros(number, v, m).double()
@@ -349,7 +349,7 @@ def summaries(state, rounds):
     """``(chain, quantity)`` functions whose moments exist, heavy tails or not."""
     m = FACTORS
     W, beta = state.loadings[..., :m].mT, state.loadings[..., m:].mT
-    bounded = lambda v: v / (1 + v)  # noqa: E731
+    bounded = lambda v: v / (1 + v)
     size = W.square().mean(2)
     found = {
         "W²": bounded(W.square()).mean((1, 2)),
@@ -471,7 +471,7 @@ def test_the_joint_test_sees_a_wrong_order_of_the_group_move(monkeypatch):
 
 
 def test_the_joint_test_sees_missing_wishart_noise(monkeypatch):
-    none = lambda dof, size, chains, like: like.new_zeros(chains, size, size)  # noqa: E731
+    none = lambda dof, size, chains, like: like.new_zeros(chains, size, size)
     monkeypatch.setattr(factor_sweep, "wishart", none)
     assert abs(worst(joint_distribution_test(NormalLoading(), dof=9))) > 2 * LIMIT
 
@@ -480,7 +480,7 @@ def test_the_joint_test_sees_a_scale_updated_with_a_wrong_count(monkeypatch):
     from pyrogrn.priors.loadings import horseshoe as loading_horseshoe
 
     right = loading_horseshoe.half_cauchy_update
-    wrong = lambda precision, count, total, take: right(precision, count + 1.0, total, take)  # noqa: E731
+    wrong = lambda precision, count, total, take: right(precision, count + 1.0, total, take)
     monkeypatch.setattr(loading_horseshoe, "half_cauchy_update", wrong)
     assert abs(worst(joint_distribution_test(HorseshoeLoading(slab=None), dof=9))) > 2 * LIMIT
 

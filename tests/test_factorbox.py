@@ -338,7 +338,7 @@ def test_bad_panels_are_refused_by_name(panel):
     copies[1] = copies[0]
     constant = X.clone()
     constant[:, 4] = 2.0
-    fresh = lambda values: replace(panel, matrix=values)  # noqa: E731
+    fresh = lambda values: replace(panel, matrix=values)
     refused("zero or negative.*G0001", lambda: FactorBox.from_data(fresh(zero)))
     refused("equal values", lambda: FactorBox.from_data(fresh(copies)))
     refused("constant genes.*G0004", lambda: FactorBox.from_data(fresh(constant)))

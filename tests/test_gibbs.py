@@ -435,7 +435,7 @@ def test_the_same_with_many_chains(prior, signed, num_contexts, clamped):
 
 
 def test_the_check_sees_a_missing_jacobian(monkeypatch):
-    wrong = lambda self, name, value: self.hyperprior[name].log_prob(value)  # noqa: E731
+    wrong = lambda self, name, value: self.hyperprior[name].log_prob(value)
     monkeypatch.setattr(gibbs.HyperUpdates, "log_hyperprior", wrong)
     pvalues = after_sweeps(SpikeSlab(hub_scale=LEARNED), None, 1, False, num_chains=3000, num_sweeps=15)
     assert min(pvalues.values()) < LIMIT
@@ -444,7 +444,7 @@ def test_the_check_sees_a_missing_jacobian(monkeypatch):
 @pytest.mark.parametrize(("linear", "quadratic"), [(0.0, 1.0), (1.0, 0.5)])
 def test_the_check_sees_a_stretch_that_forgets_part_of_the_likelihood(linear, quadratic, monkeypatch):
     right = gibbs.HyperUpdates.stretch
-    wrong = lambda self, state, name, a, b: right(self, state, name, linear * a, quadratic * b)  # noqa: E731
+    wrong = lambda self, state, name, a, b: right(self, state, name, linear * a, quadratic * b)
     monkeypatch.setattr(gibbs.HyperUpdates, "stretch", wrong)
     pvalues = after_one_move(
         "stretch", SpikeSlab(edge_probability=0.5, hub_scale=LEARNED), None, 1, False, num_chains=6000, repeats=30

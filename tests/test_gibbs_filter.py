@@ -47,14 +47,14 @@ def test_features_are_calibrated_in_every_setting(prior, design, informed):
 def test_rows_carry_their_gradient():
     """Slope and information of the features' density against automatic differentiation."""
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     rows, other, offset, ratio = draw(2, 3, 2), draw(2, 5, 2), draw(2, 3, 5), 3 * draw(2, 3, 5)
     allowed, sd = (draw(3, 5) > -1).double(), torch.tensor([0.5, 2.0], dtype=torch.float64)
     rows.requires_grad_()
     density, gradient, _ = of_rows(rows, other, offset, ratio, allowed, sd)
     torch.testing.assert_close(torch.autograd.grad(density.sum(), rows)[0], gradient)
     # where every edge is surely seen, the information is the negative curvature
-    seen = lambda r: of_rows(r, other, offset, torch.full_like(ratio, 1e3), allowed, sd)  # noqa: E731
+    seen = lambda r: of_rows(r, other, offset, torch.full_like(ratio, 1e3), allowed, sd)
     hessian = torch.autograd.functional.hessian(lambda r: seen(r)[0].sum(), rows.detach())
     for chain in range(2):
         for row in range(3):
@@ -127,7 +127,7 @@ def test_a_bounded_scale_of_features_stays_inside(family, tiny_data):
 
 
 def test_an_interrupted_chain_goes_on_to_the_same_numbers(tiny_data):
-    make = lambda: FilterKernel(  # noqa: E731
+    make = lambda: FilterKernel(
         LinearNetwork.from_data(tiny_data, edge_prior=Collaborative(), networks=motif(tiny_data)), num_chains=2, seed=4
     )
     kernel = make()

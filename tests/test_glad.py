@@ -92,7 +92,7 @@ def test_spectral_step_keeps_its_digits_for_large_eigenvalues():
 def test_gradcheck(root, graphs):
     y = symmetric(*graphs, 4, seed=2).requires_grad_()
     offset = torch.full(graphs, 0.7, dtype=torch.float64).requires_grad_()
-    function = lambda y, offset: spectral_step(0.5 * (y + y.mT), offset, root=root)  # noqa: E731
+    function = lambda y, offset: spectral_step(0.5 * (y + y.mT), offset, root=root)
     assert torch.autograd.gradcheck(function, (y, offset))
 
 
@@ -102,7 +102,7 @@ def test_gradcheck(root, graphs):
 def test_gradient_at_repeated_eigenvalues(eigenvalues):
     y, direction = rotated(eigenvalues, seed=3), symmetric(4, seed=4)
     probe, offset = symmetric(4, seed=5), torch.tensor(0.7, dtype=torch.float64)
-    value = lambda y, c: (probe * spectral_step(y, c)).sum()  # noqa: E731
+    value = lambda y, c: (probe * spectral_step(y, c)).sum()
     y_, c_ = y.clone().requires_grad_(), offset.clone().requires_grad_()
     of_y, of_c = torch.autograd.grad(value(y_, c_), (y_, c_))
     assert of_y.isfinite().all()
@@ -269,7 +269,7 @@ def test_permuted_genes_give_the_permuted_answer(root):
     mask = torch.zeros(9, dtype=torch.bool).index_fill_(0, torch.tensor([0, 4, 7]), True)
     mask = mask[:, None] | mask[None]
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
-    at = lambda v: v[order][:, order]  # noqa: E731
+    at = lambda v: v[order][:, order]
     state = model(covariance, mask=mask, extra=extra)
     permuted = model(at(covariance), mask=at(mask), extra=at(extra))
     torch.testing.assert_close(permuted.theta, at(state.theta))
@@ -345,7 +345,7 @@ def test_fewer_cells_than_genes_and_constant_genes(root, dtype):
 def test_gradients_of_all_numbers_match_finite_differences():
     covariance, model = correlations(5, seed=14), make(num_iterations=3)
     probe = symmetric(5, seed=15)
-    value = lambda: (probe * model(covariance).z).sum()  # noqa: E731
+    value = lambda: (probe * model(covariance).z).sum()
     value().backward()
     for name, parameter in model.named_parameters():
         flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)

@@ -72,7 +72,7 @@ def test_f_beta_is_0_when_right_1_when_wrong_and_a_mean_over_graphs():
 def test_the_ratio_of_the_balanced_loss_carries_no_gradient():
     truth, mask = (noise(4, 7, seed=3) > 0).double(), not_self(torch.arange(4), 7).double()
     score = noise(4, 7, seed=4).requires_grad_()
-    squared = lambda s: ((s.abs() - truth).square() * mask).sum()  # noqa: E731
+    squared = lambda s: ((s.abs() - truth).square() * mask).sum()
     f = f_beta_loss(score, truth, mask)
     of_f, of_squared = (torch.autograd.grad(part, score)[0] for part in (f, squared(score)))
     ratio = float(f.detach() / squared(score).detach())  # any units of the squares cancel
@@ -99,7 +99,7 @@ def test_log_loss_is_the_mean_binary_cross_entropy_of_unmasked_pairs():
 def test_adam_equals_that_of_torch():
     target = noise(5, 3, seed=1)
     start = [noise(5, 3, seed=2), noise(1, 3, seed=3)]
-    loss = lambda w: ((w[0] - target).square() * (1 + w[1].square())).sum()  # noqa: E731
+    loss = lambda w: ((w[0] - target).square() * (1 + w[1].square())).sum()
     reference = [nn.Parameter(w.clone()) for w in start]
     optimizer = torch.optim.Adam(reference, lr=0.01)
     weights = [w.clone().requires_grad_() for w in start]
@@ -205,7 +205,7 @@ def test_gradients_of_all_numbers_match_finite_differences(layers):
     X, tf_index, _ = linear(genes=6, tfs=2, cells=12, seed=4)
     model = make(num_layers=layers, num_iterations=2, num_inner=2, init_epochs=30)
     weights, probe = model.initialise(X, tf_index), noise(2, 6, seed=5)
-    value = lambda: (probe * sum(model.unroll(X, tf_index, weights)[:2])).sum().detach()  # noqa: E731
+    value = lambda: (probe * sum(model.unroll(X, tf_index, weights)[:2])).sum().detach()
     theta, z, _ = model.unroll(X, tf_index, weights)
     (probe * (theta + z)).sum().backward()
     for name, parameter in model.named_parameters():
@@ -339,7 +339,7 @@ def test_many_cells_are_thinned_evenly():
 
 def test_hidden_units_follow_the_number_of_regulators():
     X, tf_index, _ = linear(cells=10)
-    size = lambda **o: make(init_epochs=1, **o).initialise(X, tf_index)[0].shape[-1]  # noqa: E731
+    size = lambda **o: make(init_epochs=1, **o).initialise(X, tf_index)[0].shape[-1]
     assert size() == 40
     assert size(hidden_per_tf=20) == 60
     assert size(max_hidden=30) == 30

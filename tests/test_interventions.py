@@ -33,7 +33,7 @@ def weights(size, seed=0, scale=0.25):
 def parts(model, w, context):
     """Exponents, gains and basal inputs of one draw, in the units of the data."""
     w = w.astype(np.float32).astype(float)
-    double = lambda v: v.double().numpy()  # noqa: E731
+    double = lambda v: v.double().numpy()
     scale, unit = double(model.scale), double(model.unit)
     gain = double(model.top[context]) * (1 + np.exp(double(model.log_headroom[context])))
     bias = (double(model.target_mean[context]) - (w * double(model.tf_mean[context])).sum(0)) * unit
@@ -49,7 +49,7 @@ def integrated(model, w, context, start, held, bias=None):
     x = start.copy()
     for gene, level in held.items():
         x[gene] = level if level > 0 else 0.5 * PANEL.X[:, gene].min()  # zero counts as in the fit
-    rate = lambda _, x: free * (gain / (1 + np.exp(-(np.log(x) @ raw + bias))) - x)  # noqa: E731
+    rate = lambda _, x: free * (gain / (1 + np.exp(-(np.log(x) @ raw + bias))) - x)
     found = solve_ivp(rate, (0, 400), x, method="LSODA", rtol=1e-10, atol=1e-12).y[:, -1]
     found[list(held)] = list(held.values())
     return found

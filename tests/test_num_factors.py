@@ -17,7 +17,7 @@ def test_evidence_and_held_out_cells_find_the_size(kind):
 
 def test_bad_input():
     cells = simulate_ppca(num_genes=10, num_cells=40, num_factors=1, seed=1).data
-    make = lambda c, k: PPCA(c, num_factors=k)  # noqa: E731
+    make = lambda c, k: PPCA(c, num_factors=k)
     with pytest.raises(ValueError, match="no candidates"):
         number_of_factors(make, cells, [])
     with pytest.raises(ValueError, match="held_out"):

@@ -199,7 +199,7 @@ def test_proposition_2_the_engine_ends_at_a_minimum_of_the_stated_loss(presence)
     assert np.diff(posterior.history.elbo, axis=1).min() > -1e-4
     model = model.double()
     at = {name: posterior.draws[name][0].astype(np.float64) for name in ("W", "A", "U", "V")}
-    padded = lambda v: {"W": v["W"], "A": v["A"][:, :, None], "U": v["U"][:, :, None], "V": v["V"][:, None]}  # noqa: E731
+    padded = lambda v: {"W": v["W"], "A": v["A"][:, :, None], "U": v["U"][:, :, None], "V": v["V"][:, None]}
     best = joint(model, padded(at))[0]
     rng = np.random.default_rng(0)
     for name in ("A", "U", "V"):

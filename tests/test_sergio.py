@@ -38,7 +38,7 @@ def kinetics_of(edges, production, *, num_genes, regulators, decay=1.0, noise=0.
     rates = torch.zeros(1, num_genes, len(next(iter(production.values()))), dtype=dtype)
     for gene, values in production.items():
         rates[0, gene] = torch.tensor(values, dtype=dtype)
-    each = lambda value: (torch.as_tensor(value, dtype=dtype) + torch.zeros(num_genes, dtype=dtype))[None]  # noqa: E731
+    each = lambda value: (torch.as_tensor(value, dtype=dtype) + torch.zeros(num_genes, dtype=dtype))[None]
     return Kinetics(torch.tensor([regulators]), strength, hill, rates, each(decay), each(noise))
 
 
@@ -338,7 +338,7 @@ def test_wrong_technical_noise_is_refused(options, message):
 def test_sites_of_the_program_and_conditioning(seeded):
     program = Sergio(num_cells=6, noise=TechnicalNoise(dropout_percentile=40.0))
     family = RandomGRN(num_genes=8, num_tfs=3, num_types=2)
-    story = lambda: program(family(2))  # noqa: E731
+    story = lambda: program(family(2))
     sites = pyro.poutine.trace(story).get_trace().nodes
     order = [name for name in sites if name in ("present", "clean", "kept", "X")]
     assert order == ["present", "clean", "kept", "X"]
@@ -404,7 +404,7 @@ def test_copying_and_hubs_do_what_they_say():
     plain, copied = drawn(), drawn(copying=(0.5, 0.5))
     assert shared(copied) > shared(plain) + 0.01
     assert shared(drawn(copying=(1.0, 1.0))) == 1
-    spread = lambda present, axis: float(present[..., 20:].sum(axis).float().var(-1).mean())  # noqa: E731
+    spread = lambda present, axis: float(present[..., 20:].sum(axis).float().var(-1).mean())
     assert spread(drawn(hubs=(1.0, 1.0)), 2) > 3 * spread(plain, 2)
     assert spread(drawn(popularity=(1.0, 1.0)), 1) > 1.5 * spread(plain, 1)
 
@@ -445,7 +445,7 @@ def test_what_is_written_is_read_back(tmp_path, seeded):
     write_sergio(drawn, tmp_path / "new")
     files = tmp_path / "new" / "sergio_targets.csv", tmp_path / "new" / "sergio_regulators.csv"
     again = read_sergio(*files).kinetics
-    rows = lambda k: {r: k.strength[0, t] for t, r in enumerate(k.regulators[0].tolist())}  # noqa: E731
+    rows = lambda k: {r: k.strength[0, t] for t, r in enumerate(k.regulators[0].tolist())}
     ours, theirs = rows(drawn), rows(again)
     for r in ours.keys() | theirs.keys():
         nothing = torch.zeros(30)  # a regulator without targets that is itself regulated is a gene like others

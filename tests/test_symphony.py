@@ -52,7 +52,7 @@ def parameters(model, seed=0, draws=()):
     """Values of the parameters of the evidence, as a trace has them."""
     rng = np.random.default_rng(seed)
     number, lists = len(model.profiles), len(model.lists)
-    tensor = lambda v: torch.tensor(v, dtype=model.constant.dtype)  # noqa: E731
+    tensor = lambda v: torch.tensor(v, dtype=model.constant.dtype)
     return {
         "absent_score": tensor(rng.normal(size=(*draws, number))),
         "score_shift": tensor(rng.exponential(size=(*draws, number))),
@@ -70,7 +70,7 @@ def test_the_density_of_scores_is_the_multivariate_normal():
     score, measured = rng.normal(size=(3, 4, 5)), rng.random((3, 4, 5)) < 0.7
     existence = rng.random((4, 5))
     a, shift, sd, r = rng.normal(size=3), rng.exponential(size=3), 0.5 + rng.random(3), 0.4
-    tensor = lambda v: torch.tensor(v, dtype=torch.float64)  # noqa: E731
+    tensor = lambda v: torch.tensor(v, dtype=torch.float64)
     found = score_log_prob(
         tensor(existence),
         tensor(score),
@@ -277,7 +277,7 @@ def test_variational_fits(everything, tiny, prior):
 
 
 def test_engines_that_apply(everything, tiny):
-    make = lambda prior: Symphony.from_data(tiny.data, evidence=everything, edge_prior=prior)  # noqa: E731
+    make = lambda prior: Symphony.from_data(tiny.data, evidence=everything, edge_prior=prior)
     assert isinstance(default_guide(make(SpikeSlab())), Gibbs)
     assert isinstance(default_guide(make(Normal())), MeanField)
     with pytest.raises(ValueError, match="W is not Gaussian given the other sites of Normal"):
@@ -317,7 +317,7 @@ def test_evidence_helps(tiny):
 
 def test_bad_evidence_is_refused_by_name(everything, tiny):
     data, score = tiny.data, everything["access"]
-    make = lambda evidence, **options: Symphony.from_data(data, evidence=evidence, **options)  # noqa: E731
+    make = lambda evidence, **options: Symphony.from_data(data, evidence=evidence, **options)
     with pytest.raises(ValueError, match="evidence 'access': 0 of 7 rows are regulators"):
         make({"access": score.T.rename(index=str.lower)})
     with pytest.raises(ValueError, match="evidence 'access': all 18 scores are 1"):

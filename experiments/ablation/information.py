@@ -123,7 +123,7 @@ def rate_bits(after: np.ndarray, before: np.ndarray) -> float:
     q, p = (np.asarray(v, dtype=np.float64).reshape(-1) for v in (after, before))
     free = (p > 0) & (p < 1)
     q, p = q[free], p[free]
-    excess = lambda delta: float((expit(logit(p) + delta) - q).sum())  # noqa: E731
+    excess = lambda delta: float((expit(logit(p) + delta) - q).sum())
     if excess(-SHIFT) >= 0 or excess(SHIFT) <= 0:  # all are certain: no finite shift
         delta = -SHIFT if excess(-SHIFT) >= 0 else SHIFT
     else:

@@ -64,7 +64,7 @@ def read_inputs(path: str) -> Inputs:
     """What `write_inputs` wrote; kept in memory for the next run of the same process."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    names = lambda key: tuple(arrays[key].tolist())  # noqa: E731
+    names = lambda key: tuple(arrays[key].tolist())
     tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in TENSORS if name in arrays}
     data = ExpressionData(
         torch.from_numpy(arrays["X"]),

@@ -130,7 +130,7 @@ def no_refit(folder: Path, results: Results, *, num_held: int = 10) -> None:
     source = networks["gold"]
     guide = Gibbs(EFFORT.num_chains, EFFORT.num_warmup, EFFORT.num_samples)
     held = sorted(np.random.default_rng(0).choice(sorted(set(source.targets)), num_held, replace=False))
-    posterior = lambda network, seed: fit(  # noqa: E731
+    posterior = lambda network, seed: fit(
         LinearNetwork.from_data(data, networks={"gold": network}), guide=guide, seed=seed
     )
     whole, again, refit = posterior(source, 0), posterior(source, 1), posterior(source.held_out(held), 2)
@@ -140,7 +140,7 @@ def no_refit(folder: Path, results: Results, *, num_held: int = 10) -> None:
     place = {gene: i for i, gene in enumerate(data.genes)}
     columns = np.array([place[gene] for gene in held])
     listed = whole.model.knowledge.probability[0].numpy()[:, columns] > 0
-    pick = lambda table: table[:, columns][listed].astype(float)  # noqa: E731
+    pick = lambda table: table[:, columns][listed].astype(float)
     reference = pick(refit.moments["W"].inclusion)
     each = {"fit with the source": whole.moments["W"].inclusion, "scaled": scaled.inclusion}
     for name, table in each.items():
@@ -226,7 +226,7 @@ def yeast(folder: Path) -> tuple[ExpressionData, dict[str, PriorNetwork], pd.Dat
     tfs = sorted(set(gold["source"]) & set(genes))
     data = ExpressionData.from_frame(cells[genes], tfs=tfs)
     files = {"motif": "motif_prior", "ATAC motif": "atac_motif_prior", "YEASTRACT": "yeastract"}
-    read = lambda name, file: PriorNetwork.read(place / f"{file}.csv.gz", name=name, signed=False)  # noqa: E731
+    read = lambda name, file: PriorNetwork.read(place / f"{file}.csv.gz", name=name, signed=False)
     return data, {name: read(name, file) for name, file in files.items()}, gold
 
 

@@ -86,7 +86,7 @@ def pooled(
     function: Callable[[np.ndarray, np.ndarray], float], pairs: list[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, float]:
     """A score of all replicates' edges together and its jackknife standard error."""
-    together = lambda part: function(*(np.concatenate(arrays) for arrays in zip(*part, strict=True)))  # noqa: E731
+    together = lambda part: function(*(np.concatenate(arrays) for arrays in zip(*part, strict=True)))
     left_out = np.array([together(pairs[:i] + pairs[i + 1 :]) for i in range(len(pairs))])
     return together(pairs), float(np.sqrt((len(pairs) - 1) * left_out.var()))
 

@@ -349,7 +349,7 @@ class Dream4:
         half = len(self.times) // 2
         x, step = self.series[:, half:-1], np.diff(self.times)[half:, None]
         moved = x + lifetime * np.diff(self.series[:, half:], axis=1) / step
-        flat = lambda v: torch.as_tensor(v.reshape(-1, len(self.genes)) + SHIFT)  # noqa: E731
+        flat = lambda v: torch.as_tensor(v.reshape(-1, len(self.genes)) + SHIFT)
         level, aim = flat(x), flat(moved).clamp_min(0.2 * SHIFT)
         return Panel(aim, level, torch.zeros(level.shape, dtype=torch.bool), level.new_zeros(len(level), 0))
 

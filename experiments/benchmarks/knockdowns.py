@@ -395,7 +395,7 @@ def _without(residual: np.ndarray, number: int) -> np.ndarray:
 def add_pairs(results: Results, task: str, method: str, score: str, table: np.ndarray) -> None:
     """Mean over pairs of lines of a symmetric table, with a jackknife over lines, and its extremes."""
     n = len(table)
-    mean = lambda keep: np.mean([table[a, b] for a, b in itertools.combinations(keep, 2)])  # noqa: E731
+    mean = lambda keep: np.mean([table[a, b] for a, b in itertools.combinations(keep, 2)])
     left = np.array([mean([k for k in range(n) if k != out]) for out in range(n)])
     error = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
     pairs = table[np.triu_indices(n, 1)]
@@ -457,7 +457,7 @@ def explained(model: FactorBox, raw: np.ndarray) -> tuple[float, float]:
     of predicted with projected drives (the share at the best common factor, square-rooted)."""
     scale, unit = model.scale[model.tf_index].double().numpy(), model.unit.double().numpy()
     W = torch.as_tensor(raw * scale[:, None] / unit).double()
-    error = lambda factor: float(model.double().squared_error(factor * W).sum())  # noqa: E731
+    error = lambda factor: float(model.double().squared_error(factor * W).sum())
     none, one, two = error(0.0), error(1.0), error(2.0)
     curve = (two - 2 * one + none) / 2  # error(f) = none - 2 f inner + f^2 curve
     inner = (none + curve - one) / 2

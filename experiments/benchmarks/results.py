@@ -56,7 +56,7 @@ class Results:
 def commit() -> str:
     """The checkout's commit, with ``+`` when it has changes, as it was when this process first asked."""
     here = Path(__file__).parent
-    run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
+    run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=False).stdout.strip()
     name = run("rev-parse", "--short", "HEAD") or "unknown"
     return name + ("+" if run("status", "--porcelain", "--untracked-files=no", "--", ":!results") else "")
 

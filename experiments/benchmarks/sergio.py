@@ -82,7 +82,7 @@ def read_reference(folder: Path, name: str) -> Reference:
     kinds = adata.obs["cell_type"].astype(str).to_numpy().reshape(-1, CELLS)
     assert (kinds == kinds[:, :1]).all(), "cells are not in order of their types"
     position = {gene: i for i, gene in enumerate(adata.var_names)}
-    shaped = lambda x: torch.tensor(np.asarray(x, dtype=np.float32)).reshape(*kinds.shape, -1)  # noqa: E731
+    shaped = lambda x: torch.tensor(np.asarray(x, dtype=np.float32)).reshape(*kinds.shape, -1)
     found = Reference(
         shaped(adata.layers["clean"]),
         {"counts_dropout_only": shaped(_dense(adata.layers["counts_dropout_only"])), "X": shaped(_dense(adata.X))},
@@ -184,7 +184,7 @@ def run(folder: Path, results: Results) -> None:
 
 def add_fidelity(results: Results, name: str, reference: Reference, cells: dict[str, Tensor]) -> None:
     """Rows of the authors' set against ours, beside the controls."""
-    of = lambda clean: summarise(clean, reference.source, reference.target)  # noqa: E731
+    of = lambda clean: summarise(clean, reference.source, reference.target)
     theirs = of(reference.clean)
     for method, rates in RATES.items():
         ours = [of(clean) for clean in cells[method]]

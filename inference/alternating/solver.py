@@ -27,7 +27,7 @@ class StackedPanels:
 
     def __init__(self, panels: Sequence[Panel]) -> None:
         _check(panels)
-        double = lambda name: torch.cat([getattr(p, name) for p in panels]).double()  # noqa: E731
+        double = lambda name: torch.cat([getattr(p, name) for p in panels]).double()
         self.X, level = double("X"), double("level")
         self.free = ~torch.cat([p.clamped for p in panels])
         ends = torch.tensor([0] + [len(p.X) for p in panels]).cumsum(0).tolist()

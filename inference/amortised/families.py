@@ -56,8 +56,8 @@ class Family:
     def simulate(self, num_networks: int, seed: int) -> SergioSimulation:
         """``num_networks`` networks of one setting; the same seed gives the same cells."""
         generator = torch.Generator().manual_seed(stream(seed, "settings"))
-        uniform = lambda low, high: low + (high - low) * float(torch.rand((), generator=generator))  # noqa: E731
-        log_uniform = lambda low, high: round(float(torch.tensor(uniform(_log(low), _log(high))).exp()))  # noqa: E731
+        uniform = lambda low, high: low + (high - low) * float(torch.rand((), generator=generator))
+        log_uniform = lambda low, high: round(float(torch.tensor(uniform(_log(low), _log(high))).exp()))
         genes = log_uniform(*self.genes)
         tfs = max(2, round(uniform(*self.tf_share) * genes))
         types = round(uniform(self.types[0] - 0.5, self.types[1] + 0.5))

@@ -30,7 +30,7 @@ def simulated_knowledge(truth: Tensor, generator: torch.Generator) -> Tensor:
     so many false ones that a share of the list is true (likewise); all with one confidence, uniform between 0.5 and
     0.95, that does not tell how right the list is: the guide has to find that out from the data.
     """
-    uniform = lambda low, high: low + (high - low) * torch.rand(len(truth), 1, 1, generator=generator)  # noqa: E731
+    uniform = lambda low, high: low + (high - low) * torch.rand(len(truth), 1, 1, generator=generator)
     given = (uniform(0, 1) < 0.5).float()
     recall, precision, confidence = uniform(0.1, 1), uniform(0.1, 1), uniform(0.5, 0.95)
     chance = torch.rand(truth.shape, generator=generator)

@@ -184,7 +184,7 @@ def train(
         torch.manual_seed(seed)
         network = AmortisedNetwork(kind, unrolled=options)
         _train_solver(network, settings, schedule, loss, seed, cache, say)
-        make = lambda first, count, label: _batches(  # noqa: E731
+        make = lambda first, count, label: _batches(
             network, settings, schedule, seed, range(first, first + count), workers, cache, say, label
         )
         validation = make(VALIDATION, schedule.validation, "validation")

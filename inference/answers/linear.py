@@ -60,7 +60,7 @@ def steady_state(
             "A gene that regulates nothing changes nothing"
         )
     target_of = {g: i for i, g in enumerate(model.targets)}
-    place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])  # noqa: E731
+    place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])
     tf_target, clamped = place(model.tfs), torch.tensor([model.tfs.index(g) for g in levels])
     W = torch.as_tensor(_networks(posterior, request)).double()
     intercept, exogenous = _intercepts(posterior, W, request.context)

@@ -51,7 +51,7 @@ def of_activities(
         system = W @ W.T + model.activity_penalty.double() * torch.eye(len(W), dtype=W.dtype, device=W.device)
         gain = torch.linalg.solve(system, W)  # (tf, target)
         own = (W * gain).sum(0)  # h_gg
-        without = lambda part, fitted, own=own: (fitted - own * part) / (1 - own)  # noqa: E731
+        without = lambda part, fitted, own=own: (fitted - own * part) / (1 - own)
         error = Z[rows] - without(Z[rows], Z[rows] @ gain.T @ W)
         fitted = torch.einsum("nt,nt->n", Z[cell] @ gain.T, W.T[target])
         means.append(without(Z[cell, target], fitted, own[target]))
@@ -62,7 +62,7 @@ def of_activities(
     unit = model.scale[model.target_index].double()[target]
     level = observed - unit * Z[cell, target]
     shape = (*drawn.shape[:2], len(cell))
-    arrange = lambda values: torch.stack(values).reshape(shape).cpu().numpy()  # noqa: E731
+    arrange = lambda values: torch.stack(values).reshape(shape).cpu().numpy()
     mean, sd = arrange([level + unit * m for m in means]), arrange([unit * s for s in sds])
     labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
     return CellPredictions(observed.cpu().numpy(), mean, sd, labels, cell.cpu().numpy())

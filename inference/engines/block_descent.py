@@ -116,9 +116,7 @@ class Descent:
 
     def start(self, restarts: int, spread: float, generator: torch.Generator) -> Blocks:
         """No edges, activities at the regulators' own expression, the filter fitted to the sources."""
-        draw = lambda *shape: torch.randn(  # noqa: E731
-            shape, generator=generator, device=self.X.device, dtype=self.X.dtype
-        )
+        draw = lambda *shape: torch.randn(shape, generator=generator, device=self.X.device, dtype=self.X.dtype)
         num_tfs, components = self.tf_start.shape
         noise = spread * draw(restarts, num_tfs, components) / components**0.5
         noise[0] = 0
@@ -193,7 +191,7 @@ class Descent:
         size, m = self.model.present(W), U @ V.transpose(1, 2)
         omega = self.alpha1 * self.C * size * self.B + self.alpha2 * size * (1 - self.B) + self.C
         miss = size + (1 - size) * self.B - m
-        total = lambda v: v.flatten(1).sum(1)  # noqa: E731
+        total = lambda v: v.flatten(1).sum(1)
         return (
             total(error.square())
             + self.kappa * total(A.square())

@@ -27,7 +27,7 @@ def matching(W: np.ndarray, reference: np.ndarray, free: np.ndarray | None = Non
     The Hungarian method maximises the total absolute cosine. ``free`` (factor,) marks those that may change places;
     the others stay and only their sign is matched.
     """
-    norm = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12)  # noqa: E731
+    norm = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12)
     cosine = norm(reference) @ norm(W).T
     order = np.arange(len(reference))
     where = np.arange(len(reference)) if free is None else np.flatnonzero(free)

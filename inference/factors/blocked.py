@@ -191,7 +191,7 @@ def restart_agreement(model: FactorModel, state: FactorState, best: int) -> np.n
 
 def select(state: FactorState, chains: Tensor) -> FactorState:
     """Some chains of a state."""
-    take = lambda v: v[chains] if isinstance(v, Tensor) else v  # noqa: E731
+    take = lambda v: v[chains] if isinstance(v, Tensor) else v
     prior = {name: value[chains] for name, value in state.prior.items()}
     parts: dict[str, Any] = {f.name: take(getattr(state, f.name)) for f in fields(state) if f.name != "prior"}
     return FactorState(prior=prior, **parts)

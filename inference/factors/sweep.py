@@ -422,12 +422,12 @@ def move_scale(order: float, A: Tensor, B: Tensor, *, moves: int = 3) -> Tensor:
     Proposals are independent, normal in log u around the mode: the density is log-concave there and concentrated, so
     nearly all are accepted.
     """
-    log_density = lambda s: order * s - 0.5 * (A * s.exp() + B * (-s).exp())  # noqa: E731
+    log_density = lambda s: order * s - 0.5 * (A * s.exp() + B * (-s).exp())
     root = (order**2 + A * B).sqrt()
     # without cancellation whichever the sign of the order
     mode = torch.where(torch.as_tensor(order > 0), (order + root) / A, B / (root - order).clamp_min(1e-300)).log()
     width = 1.1 * (0.5 * (A * mode.exp() + B * (-mode).exp())).rsqrt()
-    log_proposal = lambda s: -0.5 * ((s - mode) / width) ** 2  # noqa: E731
+    log_proposal = lambda s: -0.5 * ((s - mode) / width) ** 2
     current = torch.zeros_like(A)
     for _ in range(moves):
         proposed = mode + width * torch.randn_like(A)

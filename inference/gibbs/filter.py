@@ -65,7 +65,7 @@ class FilterKernel(GibbsKernel):
         """Chains start with features that say little: the weights come first, then what they recommend."""
         state = super().initial_params
         like, chains = self.probability, self.num_chains
-        noise = lambda *shape: self.hyper.normal(like.new_empty(shape))  # noqa: E731
+        noise = lambda *shape: self.hyper.normal(like.new_empty(shape))
         for r in self.ranks:
             state[f"u_{r}"], state[f"v_{r}"] = noise(chains, like.shape[1], 1), 0.1 * noise(chains, 1, like.shape[2])
         state["feature_scale"] = self.first_value(self.filter.feature_scale, 0.5 * (0.3 * noise(chains)).exp())
@@ -152,7 +152,7 @@ class FilterKernel(GibbsKernel):
         """c u and v / c: every recommendation stays, so only the priors of the features decide."""
         first, second = u.square().sum((1, 2)), v.square().sum((1, 2)) / scale**2
         power = u[0].numel() - v[0].numel()
-        density = lambda c: power * c.log() - 0.5 * (c**2 * first + second / c**2)  # noqa: E731
+        density = lambda c: power * c.log() - 0.5 * (c**2 * first + second / c**2)
         factor = torch.ones_like(scale)
         for _ in range(SCALE_STEPS):
             step = self.hyper.step("balance", factor) * self.hyper.normal(factor)
@@ -172,7 +172,7 @@ class FilterKernel(GibbsKernel):
         """τ given the features."""
         square, count = v.square().sum((1, 2)), v[0].numel()
         prior = partial(self.hyper.log_hyperprior, "feature_scale")
-        density = lambda s: prior(s) - count * s.log() - 0.5 * square / s**2  # noqa: E731
+        density = lambda s: prior(s) - count * s.log() - 0.5 * square / s**2
         for _ in range(SCALE_STEPS):
             new = scale * (self.hyper.step("feature_scale", scale) * self.hyper.normal(scale)).exp()
             accepted = self.hyper.accept("feature_scale", density(new) - density(scale), 0.44)

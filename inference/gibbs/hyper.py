@@ -160,7 +160,7 @@ class HyperUpdates:
             information = torch.einsum("cm,mi,mj->cij", curvature, design, design) + torch.diag_embed(weight)
             return log_density, gradient, information
 
-        positive = lambda value: (value[:, int(free_intercept) :] >= 0).all(1)  # noqa: E731
+        positive = lambda value: (value[:, int(free_intercept) :] >= 0).all(1)
         theta = scoring_step(theta, evaluate, self.generator, inside=positive)
         if free_intercept:
             state["edge_logit"] = theta[:, 0]
@@ -189,7 +189,7 @@ class HyperUpdates:
         """Every hub effect by its own Fisher-scoring proposal: they are independent given the coefficients."""
         hub, scale = state["hub"][..., 0], state["hub_scale"][:, None]  # (chain, tf), (chain, 1)
         offset, count, tf = self._class_offset(state), self.classes.count, self.classes.tf
-        gather = lambda v: v.new_zeros(len(v), self.num_tfs).index_add_(1, tf, v)  # noqa: E731
+        gather = lambda v: v.new_zeros(len(v), self.num_tfs).index_add_(1, tf, v)
 
         def evaluate(value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             linear = offset + value[:, tf]
@@ -318,7 +318,7 @@ class HyperUpdates:
             )
             feature = self.classes.feature
         else:
-            total = lambda v: v.sum((1, 2))[:, None]  # noqa: E731
+            total = lambda v: v.sum((1, 2))[:, None]
             sums = {"count": total(gate), "square": total(gate * square)}
             sums |= {} if loc is None else {"mean": total(gated * loc), "loc": total(gate * loc * loc)}
             feature = W.new_zeros(1, 0)

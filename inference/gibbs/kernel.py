@@ -84,8 +84,8 @@ class RegressionKernel(MCMCKernel):
         drawn around their priors."""
         chains, data = self.num_chains, self.regressions
         like = self.probability
-        gaussian = lambda *shape: normal(shape, self.generator, like)  # noqa: E731
-        flat = lambda *shape: uniform(shape, self.generator, like)  # noqa: E731
+        gaussian = lambda *shape: normal(shape, self.generator, like)
+        flat = lambda *shape: uniform(shape, self.generator, like)
         W = 0.05 * gaussian(*like.shape) * self.allowed
 
         constant = self.first_value

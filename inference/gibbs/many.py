@@ -116,7 +116,7 @@ class ManyCollector(Collector):
 
     def _accumulate(self, name: str, W: Tensor, inclusion: Tensor, present: Tensor) -> None:
         gate, present = ((v if v.dim() == W.dim() else v[:, None]).expand_as(W) for v in (inclusion, present))
-        by_fit = lambda term: term.unflatten(0, (len(self.models), self.each)).sum(1)  # noqa: E731
+        by_fit = lambda term: term.unflatten(0, (len(self.models), self.each)).sum(1)
         terms = [by_fit(term) for term in (W, W * W, gate, present * (W > 0), present * (W < 0))]
         if name not in self.sums:
             kind = torch.float64 if W.device.type == "cpu" else torch.float32

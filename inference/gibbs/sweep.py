@@ -106,8 +106,8 @@ def sweep(
     """
     chains, num_tfs, num_targets = W.shape
     # a term that is the same for all regulators is not copied for each: its tf dimension stays 1
-    expand = lambda v: group.pack(v.expand(chains, v.shape[-2], num_targets))  # noqa: E731
-    take = lambda v, rows: v if v.shape[-2] == 1 else v[..., rows, :]  # noqa: E731
+    expand = lambda v: group.pack(v.expand(chains, v.shape[-2], num_targets))
+    take = lambda v, rows: v if v.shape[-2] == 1 else v[..., rows, :]
     precision = group.pack(1.0 / noise[..., None, :])[..., 0, :]  # (k, b, n)
     # copies: with a single regulator, packing is only a view, and these are written to
     w, common = group.pack(W_context).clone(), group.pack(W).clone()  # (k, b, t, n), (b, t, n)

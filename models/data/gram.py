@@ -194,7 +194,7 @@ def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
         ):
             rows[name].append(entry)
     device = tf.device
-    stack = lambda name: torch.stack(rows[name])  # noqa: E731
+    stack = lambda name: torch.stack(rows[name])
     return Clamped(
         torch.tensor(rows["context"], device=device),
         torch.tensor(rows["target"], device=device),

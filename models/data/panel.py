@@ -229,7 +229,7 @@ class PanelStatistics:
         total = torch.stack([y.square().sum(0) for y in responses]).sum(0)
         unit = (total / torch.stack([d.dof for d in designs]).sum(0)).sqrt()
         responses = [y / unit for y in responses]
-        stack = lambda values: torch.stack(list(values))  # noqa: E731
+        stack = lambda values: torch.stack(list(values))
         changes = [
             d.changes(h, nodes, unit) if curves else y.new_zeros(0, *y.shape)
             for d, h, y in zip(designs, log_headroom, responses, strict=True)

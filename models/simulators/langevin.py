@@ -229,7 +229,7 @@ class ChemicalLangevin(TorchDistribution):
         cells = new(networks * types * self.num_cells, genes - tfs)
         when, order = times.flatten().sort()
         row, bounds = order // self.num_cells, when.tolist()  # row: network x type
-        of_rest = lambda first, last: edges.production(x_tf[:, first:last], half)  # noqa: E731
+        of_rest = lambda first, last: edges.production(x_tf[:, first:last], half)
         for first, states in self._integrate(of_rest, start, rate, noise[:, None]):
             here = slice(bisect_left(bounds, first), bisect_left(bounds, first + len(states)))
             cells[order[here]] = states.flatten(1, 2)[when[here] - first, row[here]]
@@ -239,7 +239,7 @@ class ChemicalLangevin(TorchDistribution):
     def _equations(self, of: Tensor) -> tuple["_Edges", Tensor, Tensor]:
         """Productions, decay and noise of the genes at ``of`` ``(network, gene)``."""
         k = self.kinetics
-        at = lambda v: v.gather(-1, of[:, None].expand(*v.shape[:-1], -1))  # noqa: E731
+        at = lambda v: v.gather(-1, of[:, None].expand(*v.shape[:-1], -1))
         edges = _Edges(at(k.strength), at(k.hill), at(k.production.transpose(1, 2)), self.dt)
         return edges, k.decay.gather(1, of), k.noise.gather(1, of)
 

@@ -53,7 +53,7 @@ class TechnicalNoise:
     def __call__(self, clean: Tensor) -> Tensor:
         """Counts of expression ``(network, type, cell, gene)``."""
         n, _, _, genes = clean.shape
-        event = lambda d: d.to_event(len(d.batch_shape))  # noqa: E731
+        event = lambda d: d.to_event(len(d.batch_shape))
         flat = clean.new_zeros
         y = clean
         if self.outlier_probability:
