@@ -13,15 +13,15 @@ class Matching:
 
     Attributes
     ----------
-    num_tfs, num_targets, num_pairs : int
+    num_tfs, num_targets, num_pairs
         Size of the universe, TFs × targets without self-pairs.
-    num_true : int
+    num_true
         True edges inside it.
-    truth_duplicates, truth_self, truth_outside : int
+    truth_duplicates, truth_self, truth_outside
         Truth rows dropped: repeated, self-loops, distinct edges with an end outside the universe.
-    edges_self, edges_outside : int
+    edges_self, edges_outside
         Rows of the edge table dropped: self-pairs, and rows whose source is not among the regulators scored.
-    tfs_absent : int
+    tfs_absent
         Regulators scored for which the edge table has no row: all their pairs rank last.
     """
 
@@ -49,14 +49,14 @@ class ScoredPairs:
 
     Attributes
     ----------
-    target : int array
+    target
         Code of the pair's target, 0 … number of targets − 1.
-    score : int array
+    score
         Dense rank of the evidence, 0 for none (:func:`evidence_rank`).
     true : bool array
-    true_sign : float array
+    true_sign
         +1, −1, or 0 where there is no edge or its sign is unknown.
-    weight, inclusion : float arrays or None
+    weight, inclusion
         Of the edge table, 0 for pairs it does not list.
     true_weight : float array or None
     matching : Matching
@@ -107,7 +107,7 @@ def evidence_rank(edges: pd.DataFrame, *, score: str | None = None) -> np.ndarra
     Parameters
     ----------
     edges : DataFrame
-    score : str, optional
+    score
         Column to rank by, non-negative, larger meaning more evidence; ``"weight"`` ranks by its magnitude. Default:
         ``inclusion`` with ties broken by \|weight\| where the table has it, else \|weight\|.
 
@@ -149,15 +149,15 @@ def align(
 
     Parameters
     ----------
-    edges : DataFrame
+    edges
         ``source, target`` and evidence (:func:`evidence_rank`), one row per pair; pairs not listed rank last.
-    truth : DataFrame
+    truth
         ``source, target`` [, ``sign``, ``weight``], the edges that exist; of repeated rows the first stands.
-    tfs : sequence of str, optional
+    tfs
         Regulators of the universe; default the sources of `edges`.
-    restrict_to_truth_regulators : bool
+    restrict_to_truth_regulators
         Keep only regulators with an edge in the truth.
-    score : str, optional
+    score
         See :func:`evidence_rank`.
 
     Raises

@@ -15,7 +15,7 @@ import pandas as pd
 from ..inference.calibration import brier, expected_calibration_error, log_score, reliability_table
 from .matching import Matching, align, evidence_rank, named_pairs
 
-# ---------------------------------------------------------------- ranking
+# -- ranking ----
 
 
 def ranking_curve(score: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,9 +74,9 @@ def bootstrap_standard_errors(
     Parameters
     ----------
     score, true : (pair,) arrays
-    target : (pair,) int array
-        Code of the pair's target, from 0.
-    num_bootstrap : int
+    target
+        (pair,) Code of the pair's target, from 0.
+    num_bootstrap
         200 resamples give a standard error to about 5%.
     seed : int
     """
@@ -118,7 +118,7 @@ def _auroc(true_positives: np.ndarray, selected: np.ndarray) -> float:
     return _trapezoid(np.append(0.0, false_positives), np.append(0.0, true_positives)) / norm if norm else float("nan")
 
 
-# ---------------------------------------------------------------- decisions
+# -- decisions ----
 
 
 def balanced_accuracy(called: np.ndarray, true: np.ndarray) -> float:
@@ -142,7 +142,7 @@ def signed_accuracy(weight: np.ndarray, called: np.ndarray, true_sign: np.ndarra
     return float((np.sign(weight[judged]) == true_sign[judged]).mean()) if judged.any() else float("nan")
 
 
-# ---------------------------------------------------------------- tables
+# -- tables ----
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ class EdgeScores:
     Attributes
     ----------
     values : dict of str to float
-    matching : Matching
+    matching
         Size of the universe, and what of either table was not used; ``str()`` says it in one line.
-    reliability : DataFrame or None
+    reliability
         :func:`~pyrogrn.inference.calibration.reliability_table`, if the edge table has an ``inclusion`` column.
     """
 
@@ -181,26 +181,26 @@ def score_edges(
 
     Parameters
     ----------
-    edges : DataFrame
+    edges
         ``source, target`` and ``inclusion`` and/or ``weight``, or the column named by `score`; one row per pair. Pairs
         it does not list rank last, with inclusion and weight 0.
-    truth : DataFrame
+    truth
         ``source, target`` [, ``sign`` (±1, 0 unknown), ``weight``], the edges that exist. Repeated rows are dropped and
         counted, since published truths hold some; the first stands.
-    tfs : sequence of str, optional
+    tfs
         Regulators of the universe; default the sources of `edges`.
-    restrict_to_truth_regulators : bool
+    restrict_to_truth_regulators
         Keep only regulators with an edge in the truth. Right where few factors were assayed (ChIP-seq): pairs of the
         others are unknown rather than absent.
-    score : str, optional
+    score
         Column to rank by, larger meaning more evidence. Default ``inclusion`` with ties broken by \|weight\|, else
         \|weight\|.
-    threshold : float, optional
+    threshold
         An edge is called where ``inclusion``, else \|weight\|, reaches it. Default: inclusion ≥ 0.5; without that
         column weight ≠ 0, as DASH (a method that leaves no zeros then has sparsity 0 and balanced accuracy ½).
-    num_bootstrap : int
+    num_bootstrap
         Resamples of targets for standard errors; 0 leaves them out, as they cost about 15 ms each per million pairs.
-    seed : int
+    seed
         Of the bootstrap.
 
     Returns

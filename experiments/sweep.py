@@ -180,7 +180,7 @@ def label(configuration: Mapping[str, Any]) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-# -- running ----------------------------------------
+# -- running ----
 Record = dict[str, Any]
 
 
@@ -355,7 +355,7 @@ def _run_dask(tasks: Tasks, client: "Client") -> Iterator[Record]:
         client.cancel(list(futures))
 
 
-# -- results on disk ----------------------------------------
+# -- results on disk ----
 def _finished(out: Path, plain: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Records of the configurations that have a file, written by this version."""
     from ..inference.draws.description import package_version  # here: workers start faster without Pyro

@@ -70,7 +70,7 @@ def expected_calibration_error(probability: np.ndarray, true: np.ndarray, *, num
     return float((gap * table["count"]).sum() / table["count"].sum())
 
 
-# ---------------------------------------------------------------- of a posterior with known truth
+# -- of a posterior with known truth ----
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _matched(found: np.ndarray, truth: np.ndarray, name: str) -> tuple[np.ndarra
     return found, truth
 
 
-# ---------------------------------------------------------------- recalibration
+# -- recalibration ----
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class EngineRow:
     doubt: str | None = None
 
 
-# -- the rows ----------------------------------------
+# -- the rows ----
 def _of_regressions(model: RegressionNetwork) -> Engine:
     """Exact where edges have an inclusion variable, in closed form where W is Gaussian given the rest."""
     if "inclusion" in model.dims and "headroom" not in model.dims:  # the sampler holds the gains
@@ -272,7 +272,7 @@ ENGINES: list[EngineRow] = [
 ]
 
 
-# -- looking them up ----------------------------------------
+# -- looking them up ----
 def _nearest(kind: type, rows: dict[type, Any], root: type) -> Any:
     found = along_bases(rows, kind)
     return rows[root] if found is None else found
@@ -305,7 +305,7 @@ def known_models() -> dict[str, type[Model]]:
     return {model.name: model for model in models}
 
 
-# -- what they say ----------------------------------------
+# -- what they say ----
 def default_guide(model: Model) -> "Sampler | GuideFactory":
     """The most trustworthy engine that applies and is quick: Gibbs for spike-and-slab networks, Blocked where W is
     conditionally Gaussian, else MeanField; a model may have one of its own (`CHOICES`)."""

@@ -162,7 +162,7 @@ def is_sampler(posterior: PosteriorLike[Model]) -> bool:
     return engine_of(posterior.guide).draws_chains
 
 
-# -- groups ----------------------------------------
+# -- groups ----
 def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
     edge_sites = [name for name in draws if is_edge_site(model, name)]
@@ -209,7 +209,7 @@ def _history_group(build: _Builder, posterior: PosteriorLike[Model]) -> dict[str
     return {"trace": build({"log_likelihood": history.elbo}, dims=("chain", "step"))}
 
 
-# -- densities and prior ----------------------------------------
+# -- densities and prior ----
 
 
 def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) -> dict[str, np.ndarray]:

@@ -148,7 +148,7 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{name: plain(row[name]) for name in COLUMNS} for row in table.to_dict("records")]
 
 
-# -- how the fit went ----------------------------------------
+# -- how the fit went ----
 def _ended(posterior: PosteriorLike[Model]) -> Check:
     reason = posterior.history.reason
     good = not reason.startswith("diverged")
@@ -269,7 +269,7 @@ def _target_khat(name: str, khat: np.ndarray) -> Check:
     return Check(name, float(np.median(known)), KHAT, share <= MAX_SHARE_ROUGH, meaning)
 
 
-# -- chains and restarts ----------------------------------------
+# -- chains and restarts ----
 def _small(posterior: PosteriorLike[Model]) -> Mapping[str, np.ndarray]:
     """Draws of sites that are no edges, unthinned."""
     return {name: value for name, value in posterior.draws.items() if not is_edge_site(posterior.model, name)}
@@ -376,7 +376,7 @@ def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     yield Check(names[1], found.correlation, MIN_CORRELATION, good, meaning)
 
 
-# -- against the data and the prior ----------------------------------------
+# -- against the data and the prior ----
 def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, seed: int) -> Iterator[Check]:
     model, answers = posterior.model, answers_of(posterior.model)
     if data is None:

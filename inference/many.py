@@ -133,10 +133,7 @@ def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int],
     return posteriors
 
 
-# -- the kernel ----------------------------------------
-
-
-# -- the draws ----------------------------------------
+# -- the draws ----
 
 
 KERNELS: dict[type, type[ManyKernel]] = {LinearNetwork: ManyKernel}

@@ -86,7 +86,7 @@ class Posterior:
     def dims(self) -> Mapping[str, tuple[str, ...]]:
         return self.model.dims
 
-    # -- edges ----------------------------------------
+    # -- edges ----
     def edges(
         self, *, level: float = LEVEL, fdr: float | None = None, context: str | None = None, top: int | None = None
     ) -> pd.DataFrame:
@@ -168,7 +168,7 @@ class Posterior:
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
 
-    # -- gene programs ----------------------------------------
+    # -- gene programs ----
     def programs(self, *, level: float = LEVEL, program: str | None = None, top: int | None = None) -> pd.DataFrame:
         """Loadings of gene programs. See `answers.programs.programs`."""
         return answers_of(self.model).programs(self, level=level, program=program, top=top)
@@ -193,12 +193,12 @@ class Posterior:
         """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""
         answers_of(self.model).annotate(self, adata, data)
 
-    # -- activities ----------------------------------------
+    # -- activities ----
     def activities(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Activities of regulators in cells. See `answers.activities.activities`."""
         return answers_of(self.model).activities(self, level=level)
 
-    # -- draws and predictions ----------------------------------------
+    # -- draws and predictions ----
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
         """``num_draws`` joint draws ``(draw, *dims)``, chains pooled, without replacement where there are enough."""
         pool = self.draws["W"].shape[0] * self.draws["W"].shape[1]
@@ -321,7 +321,7 @@ class Posterior:
             parts.append(table)
         return pd.concat(parts, ignore_index=True)
 
-    # -- elsewhere ----------------------------------------
+    # -- elsewhere ----
     def to_datatree(self, data: ExpressionData | None = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
         `datatree.to_datatree`."""

@@ -28,7 +28,7 @@ VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes
 MANIFEST, DRAWS, MODEL = "manifest.json", "draws.npz", "model.npz"
 
 
-# -- saving ----------------------------------------
+# -- saving ----
 def save(posterior: PosteriorLike[Model], folder: Path) -> None:
     """Write ``posterior`` into ``folder``.
 
@@ -145,7 +145,7 @@ def _as_plain(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} has no place in the manifest")
 
 
-# -- loading ----------------------------------------
+# -- loading ----
 def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Read what `save` has written: the fields of a `Posterior`, by name.
 

@@ -209,7 +209,7 @@ class CellBox(Model):
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         self._describe(state.names("genes"), knowledge, edge_prior, state.name("solver"))
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def coords(self) -> dict[str, list[str]]:
         return {
@@ -245,7 +245,7 @@ class CellBox(Model):
             "noise": 2 * self.noise_center,
         }
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         if torch.jit.is_tracing():
             raise ValueError(

@@ -155,7 +155,7 @@ class FactorModel(Model):
     def has_dispersion(self) -> bool:
         return NEGATIVE_BINOMIAL in self.views.values()
 
-    # -- storage ----------------------------------------
+    # -- storage ----
     def to_state(self) -> dict[str, list[str]]:
         return {
             "genes": list(self.genes),
@@ -184,7 +184,7 @@ class FactorModel(Model):
         )
         self.cells = None
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def coords(self) -> dict[str, list[str]]:
         coords = {
@@ -224,7 +224,7 @@ class FactorModel(Model):
             return {"cell": -2, "covariate": -2}
         return {"context": -2, "factor": -2, "covariate": -2, "gene": -1, "view": -1}
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         factor = pyro.plate("factor", len(self.factors), dim=-2)
         gene = pyro.plate("gene", len(self.genes), dim=-1)

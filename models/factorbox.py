@@ -216,7 +216,7 @@ class FactorBox(RegressionNetwork):
         self.levels, self.hidden = state.name("levels"), state.integer("hidden")
         self.knockdown = state.optional("knockdown")
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def samples_gain(self) -> bool:
         return len(self.curve) > 0
@@ -249,7 +249,7 @@ class FactorBox(RegressionNetwork):
             return super().dims
         return {**super().dims, "headroom": ("context", "target") if self.has_contexts else ("target",)}
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
         log_headroom = None
         if self.samples_gain:
@@ -261,7 +261,7 @@ class FactorBox(RegressionNetwork):
                 with context, target:
                     log_headroom = pyro.sample("headroom", prior).log()
         wide = self.has_contexts
-        by = lambda v: v[:, None] if wide else v  # noqa: E731  # (context, 1, target) or (1, target)
+        by = lambda v: v[:, None] if wide else v  # (context, 1, target) or (1, target)
         log_jacobian = by(self.log_jacobian)
         if log_headroom is not None:
             log_headroom = (
@@ -389,7 +389,7 @@ class FactorBox(RegressionNetwork):
             parts.append(FittedDesign(design, drive, design.project(drive)))
         return parts
 
-    # -- the network as a dynamical system ----------------------------------------
+    # -- the network as a dynamical system ----
     def system(self, W: Tensor, log_headroom: Tensor | None, context: int) -> "System":
         """The dynamical system of draws ``W`` ``(draw, tf, target)`` in a context, on the CPU in float64.
 

@@ -282,7 +282,7 @@ class NetREXCF(Model):
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         self._describe(state.names("genes"), state.name("presence"), knowledge, edge_prior)
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def coords(self) -> dict[str, list[str]]:
         return {
@@ -308,7 +308,7 @@ class NetREXCF(Model):
     def initial(self) -> dict[str, Tensor]:
         return {"A": self.start[:, None], "U": self.X.new_tensor(0.3), "V": self.X.new_tensor(0.3)}
 
-    # -- the filter ----------------------------------------
+    # -- the filter ----
     @property
     def listed(self) -> Tensor:
         """``(tf, target)`` B: edges that some source lists, as 0 or 1."""
@@ -330,7 +330,7 @@ class NetREXCF(Model):
         M = size + (1 - size) * B
         return omega * (M - recommended).square() * self.edge_prior.allowed
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         if batch is not None:
             raise ValueError("NetREX-CF conditions on all cells at once: fit it without `batch_size`")
@@ -351,7 +351,7 @@ class NetREXCF(Model):
         with tf, target:
             pyro.factor("prior_network", -self.filter_cost(W, (U * V).sum(-1)))
 
-    # -- cells ----------------------------------------
+    # -- cells ----
     def standardize(self, data: ExpressionData) -> Tensor:
         """``(cell, target)`` values in units of the fit, off their mean.
 

@@ -274,7 +274,7 @@ class Phoenix(Model):
                 other.register_buffer(f"{name}_{kind}", self.get_buffer(f"{name}_{kind}").clone())
         return other
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def coords(self) -> dict[str, list[str]]:
         return {
@@ -317,7 +317,7 @@ class Phoenix(Model):
         """``(trajectory,)`` from first to last measurement, in units of the fit."""
         return torch.zeros_like(self.data_dt[: len(self.names)]).index_add(0, self.data_trajectory, self.data_dt)
 
-    # -- prior knowledge of weights ----------------------------------------
+    # -- prior knowledge of weights ----
     def with_reference(self, network: PhoenixParameters, masks: Mapping[str, Tensor]) -> None:
         r"""Take masks, and from the sizes of a trained network's weights how much each source speaks for each of them.
 
@@ -344,7 +344,7 @@ class Phoenix(Model):
                 confidence = torch.where(largest > 0, score / largest.clamp_min(1e-30), 0.0)
                 self.get_buffer(f"{name}_confidence").copy_(confidence)
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def hyper(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
         """Sample what is neither a weight nor data: trust, scales of the weights, rates and noise."""
         scales = self.weight_scale.distribution().expand([len(WEIGHTS)]).to_event(1)
@@ -389,7 +389,7 @@ class Phoenix(Model):
             return self.zero.new_ones(self.shape_of(name))
         return (0.5 * torch.einsum("...k,koi->...oi", trust, confidence)).exp()
 
-    # -- what draws say ----------------------------------------
+    # -- what draws say ----
     def solve(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor) -> Tensor:
         """``(*draw, pair, gene)`` after ``dt`` (pair,), in one solve."""
         return self.solver(parameters, _for_draws(parameters, start), dt)

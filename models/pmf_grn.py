@@ -212,7 +212,7 @@ class PMFGRN(Model):
         number = torch.arange(self.num_cells, device=self.X.device)
         return NumberedCells(self.X, self.targets, device=self.X.device, dtype=self.X.dtype, number=number)
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def coords(self) -> dict[str, list[str]]:
         return {
@@ -257,7 +257,7 @@ class PMFGRN(Model):
             {"dispersion": self.start.new_tensor(DISPERSION_MEAN).exp()} if "dispersion" in self.dims else {}
         )
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
@@ -359,7 +359,7 @@ class NumberedCells(ExpressionData):
         return replace(kept, number=number)  # type: ignore[call-arg, return-value]
 
 
-# -- what the data say at first sight ----------------------------------------
+# -- what the data say at first sight ----
 def depths_of(data: ExpressionData, X: Tensor, seen: Tensor) -> Tensor:
     """``(cell,)`` depths with mean one, of counts ``X`` that are checked here."""
     filled = torch.where(X.isnan(), 0.0, X)

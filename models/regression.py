@@ -69,7 +69,7 @@ class RegressionNetwork(Model):
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         self._describe(state.names("genes"), state.names("contexts"), knowledge, edge_prior)
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def has_contexts(self) -> bool:
         return len(self.contexts) > 1
@@ -97,7 +97,7 @@ class RegressionNetwork(Model):
     def max_plate_nesting(self) -> int:
         return 3 if self.has_contexts else 2
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
@@ -153,7 +153,7 @@ class RegressionNetwork(Model):
     def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
         """Observe a batch cell by cell."""
 
-    # -- conjugacy ----------------------------------------
+    # -- conjugacy ----
     def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
         r"""W given the scales and the noise: for each target :math:`N(\Lambda^{-1}\eta, \Lambda^{-1})`, :math:`\Lambda
         = G/\sigma^2 + S^{-2}`.

@@ -152,7 +152,7 @@ class Symphony(RegressionNetwork):
         super()._restore(state, knowledge, edge_prior)
         self._name_evidence(state.names("profiles"), state.names("lists"), state.names("notes"))
 
-    # -- axes ----------------------------------------
+    # -- axes ----
     @property
     def has_evidence(self) -> bool:
         return bool(self.profiles or self.lists)
@@ -177,7 +177,7 @@ class Symphony(RegressionNetwork):
             own |= {"list_logit": ("list",), "list_shift": ("list",)}
         return {**super().dims, **own}
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def edges(self, tf: pyro.plate, target: pyro.plate) -> Tensor:
         if not self.has_evidence:
             return self.edge_prior(tf, target)

@@ -122,7 +122,7 @@ class TrajectoryNetwork(RegressionNetwork):
         statistics = TrajectoryStatistics.from_data(data, targets=targets, rate=rate)
         return cls(statistics, edge_prior=edge_prior, networks=networks).to(data.device)
 
-    # -- targets with their own level cut out ----------------------------------------
+    # -- targets with their own level cut out ----
     @property
     def cuts(self) -> Cuts:
         target = torch.arange(len(self.targets), device=self.cut.device)
@@ -139,7 +139,7 @@ class TrajectoryNetwork(RegressionNetwork):
     def _moved_anchor(self) -> Tensor:
         return self.gram_product(torch.where(self.edge_prior.allowed, 0.0, self.anchor[0]))
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     def squared_error(self, W: Tensor) -> Tensor:
         """``(*batch, 1, target)`` residual sum of squares of ``W`` ``(*batch, tf, target)``."""
         step = W - self.anchor[0]
@@ -153,7 +153,7 @@ class TrajectoryNetwork(RegressionNetwork):
     def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
         raise ValueError("TrajectoryNetwork conditions on the whole time course: fit it without `batch_size`")
 
-    # -- the regression of given data ----------------------------------------
+    # -- the regression of given data ----
     def designs(self, data: ExpressionData) -> list[TrajectoryDesign]:
         """The regression of a time course, in standardised units; one, for the one context.
 

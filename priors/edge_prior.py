@@ -65,7 +65,7 @@ class EdgePrior(nn.Module, ABC):
         self.trust_prior = Hyper(dist.HalfNormal, TRUST_SCALE)
         self.sign_trust_prior = Hyper(dist.HalfNormal, SIGN_TRUST_SCALE)
 
-    # -- binding ----------------------------------------
+    # -- binding ----
     def bind(self, knowledge: EdgeKnowledge) -> Self:
         """A copy that knows the axes and the prior networks."""
         bound = copy.deepcopy(self)
@@ -120,7 +120,7 @@ class EdgePrior(nn.Module, ABC):
         """Names of the dimensions of the sites of this family (without W and the trust coefficients)."""
         return {}
 
-    # -- the knowledge as tensors ----------------------------------------
+    # -- the knowledge as tensors ----
     def sample_trust(self) -> tuple[Tensor | None, Tensor | None]:
         """Draw the sites ``trust`` and ``sign_trust`` (``None`` where no source has the information)."""
         trust = self._sample_sources("trust", self.trust_prior, len(self.sources))
@@ -138,7 +138,7 @@ class EdgePrior(nn.Module, ABC):
         """``(*batch, tf, target)``: Σ_k ψ_k S^k, in units of the edge's scale."""
         return weighted_sum(sign_trust, self.sign)
 
-    # -- the generative story ----------------------------------------
+    # -- the generative story ----
     @abstractmethod
     def forward(self, tf: Any, target: Any) -> Tensor:
         """Sample the hyperparameters and ``W`` inside the given plates; return W ``(*batch, tf, target)``, zero where

@@ -154,7 +154,7 @@ def read_scores(path: str | os.PathLike) -> pd.DataFrame:
     return wide.rename_axis(index=None, columns=None).astype(float).rename(index=str, columns=str)
 
 
-# -- densities ----------------------------------------
+# -- densities ----
 def score_log_prob(
     existence: Tensor,
     score: Tensor,

@@ -117,7 +117,7 @@ class PriorNetwork:
         """Edges as a table with columns ``source, target, probability, sign, evidence``."""
         return pd.DataFrame({column: getattr(self, column).copy() for column in COLUMNS})
 
-    # -- in and out ----------------------------------------
+    # -- in and out ----
     @classmethod
     def from_edges(
         cls,
@@ -281,7 +281,7 @@ class PriorNetwork:
         """
         write_edge_table(self.to_frame(), path, format)
 
-    # -- meeting the data ----------------------------------------
+    # -- meeting the data ----
     def align(
         self, tfs: Sequence[str], targets: Sequence[str], *, check_orientation: bool = True
     ) -> tuple["PriorNetwork", AlignmentReport]:
@@ -363,7 +363,7 @@ class PriorNetwork:
         sign[cell] = self.sign[inside]
         return probability.reshape(len(tfs), len(targets)), sign.reshape(len(tfs), len(targets))
 
-    # -- corruption ----------------------------------------
+    # -- corruption ----
     def corrupted(
         self,
         fraction: float,
@@ -454,7 +454,7 @@ class PriorNetwork:
         names = tuple(self.targets[i] for i in np.sort(chosen))
         return self.held_out(names), names
 
-    # -- inside ----------------------------------------
+    # -- inside ----
     def _with(self, **changed: np.ndarray) -> "PriorNetwork":
         columns = {key: getattr(self, key) for key in COLUMNS}
         return PriorNetwork(**(columns | changed), name=self.name)

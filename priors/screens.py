@@ -290,7 +290,7 @@ def screen_effects(
     )
 
 
-# -- groups of cells ----------------------------------------
+# -- groups of cells ----
 def _groups(
     data: Screen, labels: Sequence[str] | None, controls: Collection[str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
@@ -343,7 +343,7 @@ def _moments(data: Screen, code: np.ndarray, groups: int) -> tuple[np.ndarray, n
     return found[0].numpy(), found[1].numpy(), found[2].numpy()
 
 
-# -- tests ----------------------------------------
+# -- tests ----
 def _welch(count: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Changes, standard errors and degrees of freedom, each ``(perturbation, gene)``."""
     degrees = np.maximum(count - 1, 0).sum(0)  # (group,)
@@ -436,7 +436,7 @@ def _empirical_null(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return share * middle + (1 - share) * pooled_middle, np.maximum(width, 1.0)
 
 
-# -- two groups ----------------------------------------
+# -- two groups ----
 def _two_groups(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probability that a change is real, the share of it that shrinkage leaves, and the probability that it is positive
     given that it is real; 0, 0 and ½ where nothing was tested. ``z`` (perturbation, gene), NaN where not."""

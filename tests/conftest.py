@@ -87,7 +87,7 @@ def rich():
     )
 
 
-# ---------------------------------------------------------------- exact references
+# -- exact references ----
 
 NOISE_GRID = np.exp(np.linspace(np.log(0.02), np.log(30.0), 600))  # quadrature over σ², in its logarithm
 

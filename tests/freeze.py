@@ -107,7 +107,7 @@ def find(package: str, name: str) -> Any:
     raise AttributeError(f"no file of {package} defines {name}")
 
 
-# -- hashes ----------------------------------------
+# -- hashes ----
 
 
 def of_array(value: Any) -> str:
@@ -282,7 +282,7 @@ def of_views(posterior: Posterior, data: ExpressionData) -> Hashes:
     return dict(answers(questions))
 
 
-# -- data ----------------------------------------
+# -- data ----
 
 
 def linear_data(**options: Any) -> ExpressionData:
@@ -356,7 +356,7 @@ def programs_with_everything() -> Any:
     return program_simulation(num_covariates=2, correlation=0.4, num_groups=2)
 
 
-# -- cases ----------------------------------------
+# -- cases ----
 
 Case = Callable[[], Hashes]
 CASES: dict[str, Case] = {}
@@ -735,7 +735,7 @@ add_engines()
 add_others()
 
 
-# -- command ----------------------------------------
+# -- command ----
 
 
 def run(only: str = "", *, progress: Callable[[str], None] = lambda text: None) -> dict[str, str]:

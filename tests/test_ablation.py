@@ -65,7 +65,7 @@ def other(toy, known):
     return known.corrupted(1.0, np.random.default_rng(0), sources=toy.data.tfs, targets=toy.data.genes)
 
 
-# ---------------------------------------------------------------- information
+# -- information ----
 
 
 def test_bits_are_those_of_bernoulli_variables():
@@ -163,7 +163,7 @@ def test_noise_of_chains_is_that_of_their_mean(count):
     assert np.isnan(chain_noise(one))
 
 
-# ---------------------------------------------------------------- changes
+# -- changes ----
 
 
 def test_standard_changes_are_alone_left_out_all_and_damaged():
@@ -227,7 +227,7 @@ def test_impossible_changes_are_refused():
         standard_changes(["a"], corrupt=[0.1], damage_of=["q"])
 
 
-# ---------------------------------------------------------------- sources
+# -- sources ----
 
 
 def test_contradicting_sources_are_reported_by_name(toy):
@@ -257,7 +257,7 @@ def test_bad_sources_are_refused_by_name(toy, known):
         ablate(toy.data, {}, progress=False)
 
 
-# ---------------------------------------------------------------- inputs
+# -- inputs ----
 
 
 def test_inputs_survive_the_file(tmp_path, rich, known):
@@ -314,7 +314,7 @@ def test_no_context_is_held_out_whole_and_genes_vary_in_training():
         varying_in_training(ExpressionData.from_frame(X[["B", "C"]], tfs=["C"]), 0.1, (3,))
 
 
-# ---------------------------------------------------------------- trust held
+# -- trust held ----
 
 
 @pytest.mark.parametrize("strategy", ["inclusion", "scale"])
@@ -359,7 +359,7 @@ def test_a_learned_base_rate_follows_held_trust(toy, known):
         fit_held(plain, 1.0, guide=Gibbs(), seed=0)
 
 
-# ---------------------------------------------------------------- the whole
+# -- the whole ----
 
 
 @pytest.fixture(scope="module")
@@ -598,7 +598,7 @@ def test_ways_without_sources_are_one():
     assert strategies_of("symphony") == ("evidence",)
 
 
-# ---------------------------------------------------------------- break-even
+# -- break-even ----
 
 
 def test_crossing_is_where_lines_meet_zero():
@@ -670,7 +670,7 @@ def test_the_badge_is_earned(change, words, passed):
     assert found is passed
 
 
-# ---------------------------------------------------------------- without refitting
+# -- without refitting ----
 
 
 def test_a_source_left_out_of_one_target_equals_a_refit():

@@ -48,7 +48,7 @@ QUICK = Schedule(
 )
 
 
-# ---------------------------------------------------------------- fixtures
+# -- fixtures ----
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def plain(model, cells, file):
     return fit(model, cells, guide=guide(file), seed=2)
 
 
-# ---------------------------------------------------------------- given the graph: dense references
+# -- given the graph: dense references ----
 
 
 def knowledge_of(names):
@@ -254,7 +254,7 @@ def test_weights_and_noise_given_the_graph_have_the_posterior_of_quadrature(exac
         np.testing.assert_array_less(np.abs(found - np.diag(covariance)), 4.5 * error_square[:, gene] + 1e-6)
 
 
-# ---------------------------------------------------------------- corrections
+# -- corrections ----
 
 
 def test_smoothed_weights_give_the_posterior_of_brute_force():
@@ -335,7 +335,7 @@ def test_only_the_guide_as_trained_claims_calibration(file, monkeypatch):
     assert not guide(file, fine_tune=1).calibrated
 
 
-# ---------------------------------------------------------------- the posterior
+# -- the posterior ----
 
 
 def test_inclusion_is_what_the_network_says(plain, model, cells, trained):
@@ -431,7 +431,7 @@ def test_more_regulators_than_one_joint_draw_takes(model, cells, file, monkeypat
     np.testing.assert_allclose(a.sd[kept], b.sd[kept], rtol=5 * math.sqrt(1 / 400) * 1.5)
 
 
-# ---------------------------------------------------------------- hard data
+# -- hard data ----
 
 
 def hard(name):
@@ -470,7 +470,7 @@ def test_constant_genes(file, trained):
     assert torch.isfinite(trained[0](data.X, torch.arange(4))).all()
 
 
-# ---------------------------------------------------------------- bad input
+# -- bad input ----
 
 
 @pytest.mark.parametrize(
@@ -577,7 +577,7 @@ def test_weights_of_another_version_are_refused(trained, tmp_path, monkeypatch):
         refused(tmp_path / f"{name}.npz", "another version.*train them again")
 
 
-# ---------------------------------------------------------------- weights on disk
+# -- weights on disk ----
 
 
 def test_saved_weights_are_the_same_network(trained, file, cells):
@@ -633,7 +633,7 @@ def test_changed_shipped_weights_are_refused(monkeypatch):
     refused("grnular", "shipped weights 'grnular' were changed .*: reinstall")
 
 
-# ---------------------------------------------------------------- symmetries of the networks
+# -- symmetries of the networks ----
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("seeded")
 FEW = {"num_draws": 4}
 
 
-# ---------------------------------------------------------------- questions
+# -- questions ----
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def test_predictions_name_their_cell(asked):
     assert cells.mean.shape == cells.sd.shape == (*asked.posterior.draws["W"].shape[:2], len(cells.observed))
 
 
-# ---------------------------------------------------------------- a model from outside
+# -- a model from outside ----
 
 
 class Toy(Model):

@@ -57,7 +57,7 @@ def matrix(edges, data):
     return wide.reindex(pd.MultiIndex.from_product([data.tfs, data.genes])).to_numpy().reshape(len(data.tfs), -1)
 
 
-# ---------------------------------------------------------------- the contract
+# -- the contract ----
 
 
 @pytest.mark.parametrize("baseline", CASES)
@@ -153,7 +153,7 @@ def test_bad_settings_are_refused(kind, options):
         kind(**options)
 
 
-# ---------------------------------------------------------------- exact references
+# -- exact references ----
 
 
 def test_correlation_equals_numpy_and_scipy(data):
@@ -252,7 +252,7 @@ def test_graphical_lasso_default_penalty_is_the_documented_rule(data):
     pd.testing.assert_frame_equal(GraphicalLasso()(data), GraphicalLasso(alpha=rule)(data))
 
 
-# ---------------------------------------------------------------- what the importances mean
+# -- what the importances mean ----
 
 
 def test_tigress_area_scores(data):
@@ -319,7 +319,7 @@ def test_prior_only_returns_signed_probabilities(data):
         PriorOnly(PriorNetwork.from_edges(listed.assign(source="x"), name="motif"))(data)
 
 
-# ---------------------------------------------------------------- figures on shared files
+# -- figures on shared files ----
 
 
 def load(dataset, layer=None, network="network.csv", transform=None):

@@ -19,7 +19,7 @@ from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Normal, PriorNetwork, SpikeSlab
 from scipy import stats
 
-# ---------------------------------------------------------------- measures
+# -- measures ----
 
 
 def test_scores_of_edge_tables_use_the_measures_of_inference():
@@ -85,7 +85,7 @@ def test_edge_calibration_is_over_edges_that_may_exist(fitted):
         edge_calibration(posterior, present.T)
 
 
-# ---------------------------------------------------------------- recalibration
+# -- recalibration ----
 
 
 def overconfident(seed, count=20_000):
@@ -151,7 +151,7 @@ def test_recalibration_refuses_what_it_cannot_learn_from(probability, truth, mes
         Recalibration.fit(np.array(probability), np.array(truth))
 
 
-# ---------------------------------------------------------------- the machinery of SBC
+# -- the machinery of SBC ----
 
 
 def test_pit_is_uniform_with_ties_and_without():
@@ -200,7 +200,7 @@ def test_bad_designs_are_refused():
         simulation_based_calibration(lambda s: LinearNetwork(s), Gibbs(), num_simulations=3)
 
 
-# ---------------------------------------------------------------- guides that claim calibration
+# -- guides that claim calibration ----
 
 LEARNED = Hyper(dist.HalfNormal, 1.0)  # hubs, which are off by default
 FAILURE_RATE = 1e-3  # of each of the tests below, for a guide that is right
@@ -271,7 +271,7 @@ def test_blocked_is_calibrated_in_every_setting(prior, design, informed):
     assert result.pvalue > FAILURE_RATE, result.table.to_string()
 
 
-# ---------------------------------------------------------------- and guides that are wrong
+# -- and guides that are wrong ----
 
 
 @dataclass(frozen=True)

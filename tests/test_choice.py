@@ -125,7 +125,7 @@ def build(model, prior, **options):
     return model.from_data(data_for(model), edge_prior=prior, networks=networks, **options)
 
 
-# -- the rows ----------------------------------------
+# -- the rows ----
 
 
 def test_every_model_prior_and_engine_has_a_row():
@@ -204,7 +204,7 @@ def test_default_guide_of_contexts_and_gains():
     assert default_guide(build(FactorBox, Normal(), gain="sampled")).name == "blocked"
 
 
-# -- badges ----------------------------------------
+# -- badges ----
 
 
 def test_the_table_prints_the_reason():
@@ -249,7 +249,7 @@ def test_a_badge_is_a_reason_that_is_missing():
     assert not earns_badge(build(LinearNetwork, SpikeSlab()), MeanField(), None)  # the engine's own claim
 
 
-# -- engines ----------------------------------------
+# -- engines ----
 
 
 def test_what_engines_say_of_themselves():
@@ -294,7 +294,7 @@ def test_models_without_minibatches(model):
         fit(made, data_for(model), batch_size=5)
 
 
-# -- from outside the package ----------------------------------------
+# -- from outside the package ----
 
 
 class Ridge(Model):

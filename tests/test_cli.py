@@ -161,7 +161,7 @@ def test_other_priors_and_guides(simulated, tmp_path, options):
     assert code == 0, err
 
 
-# -- bad input ----------------------------------------
+# -- bad input ----
 
 
 def broken_files(folder, simulated):

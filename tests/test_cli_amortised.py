@@ -53,7 +53,7 @@ def infer(folder, out, *options, method="glad-tf"):
     return call("infer", folder / "expression.h5ad", "--method", method, *names, *options)
 
 
-# ---------------------------------------------------------------- train
+# -- train ----
 
 
 def test_train_writes_weights_that_say_how_they_were_made(weights):
@@ -137,7 +137,7 @@ def test_weights_are_not_overwritten_unasked(weights):
     assert path.read_bytes() == before
 
 
-# ---------------------------------------------------------------- infer
+# -- infer ----
 
 
 def test_infer_with_trained_weights(weights, folder, tmp_path):
@@ -218,7 +218,7 @@ def test_constant_genes_are_refused_by_name(folder, tmp_path):
     assert adata.var_names[5] in err.splitlines()[-1]
 
 
-# ---------------------------------------------------------------- methods
+# -- methods ----
 
 
 def test_methods_lists_all_three():

@@ -83,7 +83,7 @@ def files(tiny, grn, tmp_path_factory):
     return folder
 
 
-# -- the list of methods ----------------------------------------
+# -- the list of methods ----
 
 
 @pytest.mark.parametrize("model", [LinearNetwork, PMFGRN, NetREXCF, Symphony], ids=lambda m: m.name)
@@ -145,7 +145,7 @@ def test_models_are_found_in_the_package():
         assert getattr(pyrogrn, name).__name__ == name
 
 
-# -- options ----------------------------------------
+# -- options ----
 
 
 @pytest.mark.parametrize("option", ["--evidence", "--evidence-list"])
@@ -238,7 +238,7 @@ def test_netrex_says_when_it_did_not_settle(tiny, grn):
     assert "ELBO settled" in verdict(posterior.diagnose())
 
 
-# -- cell types of CellOracle ----------------------------------------
+# -- cell types of CellOracle ----
 
 
 def typed(files, tmp_path, names):
@@ -288,7 +288,7 @@ def test_a_cell_type_that_diverged_is_refused(files, tmp_path, monkeypatch):
     assert "cell type 'a': the fit diverged at step 3" in told
 
 
-# -- screens ----------------------------------------
+# -- screens ----
 
 
 @pytest.fixture(scope="module")

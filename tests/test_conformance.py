@@ -135,7 +135,7 @@ def prior_values(model, num_draws=1):
     return {n: nodes[n]["value"] for n in model.dims if not nodes[n]["fn"].has_enumerate_support}
 
 
-# ---------------------------------------------------------------- the lists are complete
+# -- the lists are complete ----
 
 
 # what PPCA and MuVI have in common: not abstract, and not a model to fit
@@ -185,7 +185,7 @@ def test_engines_have_names_and_claims():
     assert {e.name for e in (*GUIDES, *SAMPLERS) if e.calibrated} == {"blocked", "gibbs", "nuts"}
 
 
-# ---------------------------------------------------------------- sites and draws
+# -- sites and draws ----
 
 
 @every_case
@@ -269,7 +269,7 @@ def test_single_and_double_agree(model_class, edge_prior, rich):
     assert float(single) == pytest.approx(float(double), rel=2e-4)
 
 
-# ---------------------------------------------------------------- data
+# -- data ----
 
 
 @cases_of(LinearNetwork, CellBox)  # FactorBox refuses batches: its headroom and hidden inputs are of the whole panel
@@ -401,7 +401,7 @@ def test_a_strong_edge_is_found(model_class, edge_prior):
     assert first["lfsr"] < 0.01
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 @every_case
@@ -421,7 +421,7 @@ def test_bad_input_is_refused_by_name(model_class, edge_prior, tiny_data):
         model_class.from_data(data, edge_prior=SpikeSlab(), targets=["G0004", "QQ"])
 
 
-# ---------------------------------------------------------------- gene programs
+# -- gene programs ----
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def one_line(match, function, *arguments, **options):
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- coding
+# -- coding ----
 
 
 def test_numbers_are_scaled_and_levels_become_columns(table):
@@ -99,7 +99,7 @@ def test_bad_covariates_are_refused(table):
     one_line("same name as a level of another", encode_covariates, clash)
 
 
-# ---------------------------------------------------------------- what is carried along
+# -- what is carried along ----
 
 
 def test_fields_are_checked(frame):
@@ -164,7 +164,7 @@ def test_anndata_columns(frame, table):
     one_line("no column 'sex' in .obs", ExpressionData.from_anndata, adata, covariate_keys=["sex"])
 
 
-# ---------------------------------------------------------------- missing values
+# -- missing values ----
 
 
 def test_missing_values_pass_only_when_asked_for(frame):
@@ -219,7 +219,7 @@ def test_genes_and_views_without_a_value(frame):
     assert data.observed().notes[-1] == "4 of 24 cells have no value of view 'protein' at all"
 
 
-# ---------------------------------------------------------------- several views
+# -- several views ----
 
 
 class Modalities:

@@ -23,7 +23,7 @@ def data(counts):
     return ExpressionData(torch.as_tensor(counts), GENES, ("B", "D"))
 
 
-# ---------------------------------------------------------------- where cells come from
+# -- where cells come from ----
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr", "csc", "layer", "backed-dense", "backed-csr", "backed-csc", "zarr"])
@@ -83,7 +83,7 @@ def test_tfs_that_are_not_measured_are_counted_and_none_measured_is_an_error(dat
         data.match_tfs(["a", "z"])
 
 
-# ---------------------------------------------------------------- derived data
+# -- derived data ----
 
 
 def test_minibatches_pass_over_every_cell_once_and_stand_for_all(data, counts):
@@ -177,7 +177,7 @@ def test_to_moves_dtype(data):
     assert double.perturbed.dtype == torch.long
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 @pytest.mark.parametrize(

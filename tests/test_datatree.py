@@ -65,7 +65,7 @@ def same_names(tree):
     return {n for group in tree.children.values() for n in group.data_vars if n in group.dims}
 
 
-# -- groups ------------------------------------------------------------------------------------------------------------
+# -- groups ----
 def test_groups_of_a_sampler(tree, posterior):
     assert set(tree.children) == {
         *("posterior", "edges", "prior", "sample_stats", "log_prior", "trace"),
@@ -164,7 +164,7 @@ def test_a_fit_without_draws_is_refused(posterior):
         empty.to_datatree()
 
 
-# -- prior and densities -----------------------------------------------------------------------------------------------
+# -- prior and densities ----
 def test_prior_draws_have_the_prior_distribution(tree, posterior):
     prior = tree["prior"]
     sites = {name for name in posterior.draws if name not in ("W", "inclusion")}
@@ -309,7 +309,7 @@ def test_nuts_has_a_log_joint_but_no_trace():
     assert np.isfinite(tree["sample_stats"]["lp"]).all()
 
 
-# -- single cells ------------------------------------------------------------------------------------------------------
+# -- single cells ----
 def test_predictions_are_the_regression_line(posterior, simulation):
     cells = predict_cells(posterior, simulation.data, num_observations=10**6)
     model, data = posterior.model, simulation.data
@@ -406,7 +406,7 @@ def test_other_data_are_refused(posterior, several, simulation):
         one.to_datatree(clamped)
 
 
-# -- ArviZ -------------------------------------------------------------------------------------------------------------
+# -- ArviZ ----
 HYPER = ["trust", "slab_scale", "edge_logit"]
 
 

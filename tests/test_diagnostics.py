@@ -59,7 +59,7 @@ def with_history(posterior: Posterior, **changed) -> Posterior:
     return replace(posterior, history=replace(posterior.history, **changed))
 
 
-# -- good fits ---------------------------------------------------------------------------------------------------------
+# -- good fits ----
 def test_a_good_fit_passes(good, simulation):
     table = diagnose(good, simulation.data)
     assert tuple(table.columns) == COLUMNS
@@ -105,7 +105,7 @@ def test_the_verdict_names_what_failed(good):
     assert verdict(table) == "1 of 10 checks failed: fit ended in order"
 
 
-# -- bad fits ----------------------------------------------------------------------------------------------------------
+# -- bad fits ----
 def test_a_diverged_fit_is_objected_to(good):
     found = row(with_history(good, reason="diverged at step 7: ELBO is nan"), "fit ended in order")
     assert (found["value"], found["passed"]) == ("diverged at step 7: ELBO is nan", False)
@@ -248,7 +248,7 @@ def test_regulators_without_edges_are_counted(good):
     assert (found["value"], found["passed"]) == (1.0, False)
 
 
-# -- what does not apply -----------------------------------------------------------------------------------------------
+# -- what does not apply ----
 def test_one_chain_cannot_disagree(simulation):
     model = LinearNetwork.from_data(simulation.data)
     table = diagnose(fit(model, guide=Gibbs(num_chains=1, num_warmup=20, num_samples=30))).set_index("check")
@@ -314,7 +314,7 @@ def test_the_documented_limits_are_those_of_the_code():
     assert set(named) == numbers, "name every limit in the docstring"
 
 
-# -- the numbers -------------------------------------------------------------------------------------------------------
+# -- the numbers ----
 def test_rhats():
     rng = np.random.default_rng(0)
     draws = rng.standard_normal((4, 200, 3, 2))

@@ -83,7 +83,7 @@ FAMILIES = [
 ]
 
 
-# ---------------------------------------------------------------- sites, shapes, binding
+# -- sites, shapes, binding ----
 
 
 # HardMask is refused without prior networks: tested below
@@ -160,7 +160,7 @@ def test_a_hyperparameter_is_fixed_or_sampled():
     torch.testing.assert_close(free.log_prob(value), dist.LogNormal(-1.0, 0.5).log_prob(value))
 
 
-# ---------------------------------------------------------------- claims against draws
+# -- claims against draws ----
 
 
 def test_the_claimed_inclusion_is_that_of_the_draws():
@@ -269,7 +269,7 @@ def test_a_hard_mask_keeps_the_listed_edges_only():
     assert float(prior.inclusion({"W": torch.ones(2, 3)}, threshold=0.1).sum()) == int(knowledge().listed.sum())
 
 
-# ---------------------------------------------------------------- MAP against closed forms
+# -- MAP against closed forms ----
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_the_map_of_laplace_edges_is_the_lasso(regression):
     assert dropped >= 3, "the penalty must bite for this to be a test of the LASSO"
 
 
-# ---------------------------------------------------------------- the Gaussian conditional
+# -- the Gaussian conditional ----
 
 
 @pytest.mark.parametrize(

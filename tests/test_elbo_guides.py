@@ -54,7 +54,7 @@ def model_of(data, prior):
     return LinearNetwork(data.statistics(), edge_prior=prior, targets=data.genes[2:]).double()
 
 
-# ---------------------------------------------------------------- enumeration
+# -- enumeration ----
 
 
 @pytest.mark.parametrize("strategy", ["inclusion", "scale"])
@@ -143,7 +143,7 @@ def test_two_enumerated_variables_are_refused():
         sum_sites(trace, 2, 1)
 
 
-# ---------------------------------------------------------------- the density of a guide's draws
+# -- the density of a guide's draws ----
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda g: g.name)
@@ -243,7 +243,7 @@ def test_the_traced_objective_is_the_python_objective(guide, prior, tiny_data):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
 
 
-# ---------------------------------------------------------------- fits against exact posteriors
+# -- fits against exact posteriors ----
 
 STEADY = {"optimizer": Adam(lr=0.03, final=1e-3), "stop": NeverStop(), "restarts": 1}
 
@@ -313,7 +313,7 @@ def test_nuts_sums_inclusion_out(exact):
     np.testing.assert_array_less(np.abs(posterior.moments["W"].inclusion[:, 0] - expected), 4.5 * 0.3 / math.sqrt(200))
 
 
-# ---------------------------------------------------------------- how a fit runs
+# -- how a fit runs ----
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda g: g.name)

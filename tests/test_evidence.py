@@ -49,7 +49,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# ---------------------------------------------------------------- channels
+# -- channels ----
 
 
 def test_every_channel_has_a_name_of_its_own():
@@ -161,7 +161,7 @@ def test_plain_channels_by_hand():
     np.testing.assert_allclose(found[kept], np.corrcoef(detected.T)[TFS[kept]][:, varied], atol=1e-4)
 
 
-# ---------------------------------------------------------------- symmetries
+# -- symmetries ----
 
 
 def test_permuted_genes_and_regulators_give_permuted_channels():
@@ -201,7 +201,7 @@ def test_negative_values_shift_the_matrix_up():
     torch.testing.assert_close(pair_evidence(X - 2.0, TFS, groups=code), pair_evidence(X, TFS, groups=code))
 
 
-# ---------------------------------------------------------------- hard inputs
+# -- hard inputs ----
 
 
 def hard_inputs():
@@ -245,7 +245,7 @@ def test_many_cells_are_thinned_evenly():
     torch.testing.assert_close(pair_evidence(X, TFS, groups=code), pair_evidence(X[kept], TFS, groups=code[kept]))
 
 
-# ---------------------------------------------------------------- groups
+# -- groups ----
 
 
 @pytest.mark.parametrize("types", [2, 4, 7])
@@ -277,7 +277,7 @@ def test_found_groups_are_used_when_none_are_given():
     torch.testing.assert_close(found, given, rtol=1e-4, atol=1e-4)
 
 
-# ---------------------------------------------------------------- head
+# -- head ----
 
 
 def example(graphs=2, tfs=3, genes=9, seed=0):

@@ -49,7 +49,7 @@ def with_values(data, X, **changes):
     return replace(data, matrix=X, **changes)
 
 
-# ---------------------------------------------------------------- complete Gaussian data
+# -- complete Gaussian data ----
 
 
 @pytest.mark.parametrize(("kind", "prior"), [(MuVI, "horseshoe"), (MuVI, "spike-slab"), (PPCA, "normal")])
@@ -92,7 +92,7 @@ def test_gibbs_cell_by_cell_agrees_with_gibbs_on_statistics():
     assert np.abs((a - b) / error).max() < 5
 
 
-# ---------------------------------------------------------------- missing values
+# -- missing values ----
 
 
 @pytest.mark.parametrize("prior", list(PRIORS))
@@ -157,7 +157,7 @@ def test_noise_is_as_uncertain_as_the_observed_values_leave_it(kind):
     torch.testing.assert_close(relative, (1 / shape).expand(12), rtol=0.15, atol=0)
 
 
-# ---------------------------------------------------------------- the bound
+# -- the bound ----
 
 
 BOUND = {
@@ -203,7 +203,7 @@ def test_the_bound_of_complete_data_is_near_that_of_statistics():
     assert abs(gap) < 0.5 * 12 * 0.5  # a product q(μ) q(x) loses a part of a nat a gene
 
 
-# ---------------------------------------------------------------- Pólya-Gamma
+# -- Pólya-Gamma ----
 
 
 def state_with(engine, W, mu, m, x_free=True):
@@ -284,7 +284,7 @@ def test_depth_does_not_matter_to_binary_genes():
     torch.testing.assert_close(*found)
 
 
-# ---------------------------------------------------------------- recovery, minibatches
+# -- recovery, minibatches ----
 
 
 def correlation(model, posterior, simulation):

@@ -48,7 +48,7 @@ def same_draws(one, other):
         np.testing.assert_array_equal(one.draws[name], other.draws[name], err_msg=name)
 
 
-# ---------------------------------------------------------------- seeds, checkpoints, files
+# -- seeds, checkpoints, files ----
 
 
 @pytest.mark.usefixtures("short_ascent")
@@ -171,7 +171,7 @@ def test_statistics_are_fitted_as_cells_are():
     same_draws(*found)
 
 
-# ---------------------------------------------------------------- intervals
+# -- intervals ----
 
 
 def test_intervals_of_effects_are_those_of_the_exact_sampler():
@@ -192,7 +192,7 @@ def test_intervals_of_effects_are_those_of_the_exact_sampler():
     assert sd["product"] < 0.7 * sd["exact"]
 
 
-# ---------------------------------------------------------------- simulation-based calibration
+# -- simulation-based calibration ----
 # Truth from the prior, cells from the model, a fit, and the rank of the truth among the draws: quantities that no sign
 # or rotation of factors changes.
 

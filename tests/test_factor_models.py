@@ -64,7 +64,7 @@ def flat(data, *parameters):
     return dense(data, *parameters, s) + data.num_contexts * data.num_genes * math.log(s * math.sqrt(2 * math.pi))
 
 
-# ---------------------------------------------------------------- likelihood
+# -- likelihood ----
 
 
 @pytest.mark.parametrize("num_contexts", [1, 2])
@@ -181,7 +181,7 @@ def test_factors_that_are_sampled_have_the_same_marginal(kind, num_contexts, num
     assert float(found - fixed) == pytest.approx(expected, rel=1e-6)
 
 
-# ---------------------------------------------------------------- closed form
+# -- closed form ----
 
 
 def test_maximum_likelihood_equals_scikit_learn():
@@ -208,7 +208,7 @@ def test_maximum_likelihood_needs_complete_data():
     refused("needs complete data", model.maximum_likelihood)
 
 
-# ---------------------------------------------------------------- symmetries
+# -- symmetries ----
 
 PRIORS = [NormalLoading, HorseshoeLoading, SpikeSlabLoading]
 SETS = {"library": {"one": ["A", "B", "C"], "two": ["D", "E"]}}
@@ -270,7 +270,7 @@ def test_labelled_factors_come_first_and_small_sets_are_left_out():
     assert not bool((confidence[1:] > 0).any())
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 def refused(match, function, *arguments, **options):

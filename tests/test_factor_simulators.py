@@ -23,7 +23,7 @@ def refused(match, simulate, **options):
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- PPCA
+# -- PPCA ----
 
 
 def test_ppca_has_the_poster_s_distribution():
@@ -66,7 +66,7 @@ def test_two_clusters_and_what_is_told_of_them(label):
         torch.testing.assert_close(data.covariates.double(), simulation.z)
 
 
-# ---------------------------------------------------------------- MuVI
+# -- MuVI ----
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
@@ -241,7 +241,7 @@ def test_bad_options_of_ppca():
     refused("two clusters need two cells", simulate_ppca, num_cells=1, shift=1.0)
 
 
-# ---------------------------------------------------------------- files
+# -- files ----
 
 
 def test_files_say_what_was_simulated(tmp_path):

@@ -46,7 +46,7 @@ def climbed(model, num_rounds, num_chains=2):
     return np.array(bounds), rounds, state
 
 
-# ---------------------------------------------------------------- coordinate ascent
+# -- coordinate ascent ----
 
 
 def assert_never_falls(bounds):
@@ -163,7 +163,7 @@ def test_the_evidence_by_importance_sampling_equals_quadrature():
     assert 0 < exact - float(bounds[-1, 0]) < 2
 
 
-# ---------------------------------------------------------------- blocks against exact references
+# -- blocks against exact references ----
 
 
 @pytest.mark.parametrize("factor_effects", [True, False])
@@ -239,7 +239,7 @@ def test_wishart_has_its_mean_and_variance(dof):
         assert int(torch.linalg.matrix_rank(S[0])) == dof
 
 
-# ---------------------------------------------------------------- joint distribution (Geweke 2004)
+# -- joint distribution (Geweke 2004) ----
 # Chains of (parameters, Y), each begun at an exact draw from the joint distribution: a Gibbs round given Y, then Y
 # anew given the parameters. If the round is right every state of every chain has the prior's distribution, and means
 # over whole chains are independent: their spread is a standard error that knows of the autocorrelation.

@@ -33,7 +33,7 @@ def panel():
     return replace(data, perturbed=pairs)
 
 
-# ---------------------------------------------------------------- the likelihood
+# -- the likelihood ----
 
 
 def test_residuals_are_those_of_the_free_conditions(panel):
@@ -141,7 +141,7 @@ def test_dynamics_are_those_of_the_regression(panel):
             torch.testing.assert_close(drive[:, rows, t].mean(1), y[rows, t].mean().expand(3), rtol=1e-3, atol=2e-3)
 
 
-# ---------------------------------------------------------------- posteriors
+# -- posteriors ----
 
 EDGE, SLAB, RATIO = 0.3, 0.6, 0.15
 
@@ -263,7 +263,7 @@ def test_nuts_and_mean_field_with_the_headroom_sampled():
     assert np.abs(np.log(quick.draws["headroom"]).mean((0, 1)) - expected[:, 0]).max() < expected[:, 1].max()
 
 
-# ---------------------------------------------------------------- storage, predictions
+# -- storage, predictions ----
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_predict_refuses_what_it_cannot_do(fitted):
             posterior.predict(**options)
 
 
-# ---------------------------------------------------------------- what is refused
+# -- what is refused ----
 
 
 def refused(match, call):

@@ -89,7 +89,7 @@ def one_line(error):
     return str(error.value)
 
 
-# ----------------------------------------------------------------------------------------------------- there and back
+# -- there and back ----
 
 
 def test_every_writable_format_is_tested():
@@ -161,7 +161,7 @@ def test_parquet_needs_pyarrow(tmp_path):
     one_line(error)
 
 
-# ------------------------------------------------------------------------------------------ other programs' own files
+# -- other programs' own files ----
 
 SAMPLES = {
     "arboreto": ("adjacencies.tsv", "TF\ttarget\timportance\nA\tX\t12.5\nA\tY\t2.5\nB\tX\t1.25\n"),
@@ -332,7 +332,7 @@ def test_rows_are_chosen_by_value(tmp_path):
         PriorNetwork.read(path, where={"noise": "low"})
 
 
-# ---------------------------------------------------------------------------------------------------------- detection
+# -- detection ----
 
 AMBIGUOUS = {
     "interactions.txt": ("A\tB\t0.4\nB\tC\t0.3\n", "could be 'panda-motif' .* or 'panda-ppi'"),
@@ -363,7 +363,7 @@ def test_forcing_a_format_settles_it(tmp_path):
     assert len(PriorNetwork.read(path, format="panda-motif")) == 1
 
 
-# ---------------------------------------------------------------------------------------------------------- bad files
+# -- bad files ----
 
 GOOD = "source,target,weight\nA,X,1\nB,Y,1\n"
 BAD = {
@@ -492,7 +492,7 @@ def test_any_content_is_read_or_refused_in_one_line(tmp_path, content, name, com
     assert "\n" not in message
 
 
-# ---------------------------------------------------------------------------------------------------------- gene sets
+# -- gene sets ----
 
 
 def test_gmt_there_and_back(tmp_path):
@@ -538,7 +538,7 @@ def test_gene_sets_become_a_network(tmp_path):
         write_gmt({"S": ("A\tB",)}, tmp_path / "x.gmt")
 
 
-# --------------------------------------------------------------------------------------------------------- real files
+# -- real files ----
 
 REAL = [  # file, edges, regulators (None: not stated), known signs
     ("priors/collectri_human.csv.gz", 43178, 1186, 43178),

@@ -58,7 +58,7 @@ def classical(penalty, threshold, iterations):
     return model.requires_grad_(False)
 
 
-# ---------------------------------------------------------------- spectral step
+# -- spectral step ----
 
 
 @pytest.mark.parametrize("offset", [0.04, 1.0, 400.0])
@@ -148,7 +148,7 @@ def test_an_unknown_root_is_refused():
         spectral_step(torch.eye(2), torch.tensor(1.0), root="cholesky")
 
 
-# ---------------------------------------------------------------- tiny networks
+# -- tiny networks ----
 
 
 def test_soft_threshold_by_hand():
@@ -187,7 +187,7 @@ def test_no_prior_knowledge_is_zero_prior_knowledge():
     assert not torch.allclose(model(covariance).z, model(covariance, extra=zeros + 1).z)
 
 
-# ---------------------------------------------------------------- what it converges to
+# -- what it converges to ----
 
 
 @pytest.mark.parametrize(("penalty", "threshold"), [(0.5, 0.4), (1.0, 0.1), (4.0, 0.05)])
@@ -259,7 +259,7 @@ def test_the_start_does_not_matter_in_the_end():
     torch.testing.assert_close(model(covariance).theta, first, rtol=1e-9, atol=1e-10)
 
 
-# ---------------------------------------------------------------- symmetries
+# -- symmetries ----
 
 
 @pytest.mark.parametrize("root", ["eigh", "newton-schulz"])
@@ -323,7 +323,7 @@ def test_weights_of_twenty_genes_serve_sixty():
     assert all(part.isfinite().all() for part in state)
 
 
-# ---------------------------------------------------------------- hard inputs
+# -- hard inputs ----
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -65,7 +65,7 @@ def equal(a: GramStatistics, b: GramStatistics, rtol=1e-10):
             torch.testing.assert_close(one, other, rtol=rtol, atol=rtol * scale)
 
 
-# ---------------------------------------------------------------- statistics
+# -- statistics ----
 
 
 @pytest.mark.parametrize("num_contexts", [1, 2])
@@ -155,7 +155,7 @@ def test_too_few_free_cells_are_refused_by_name():
         LinearNetwork.from_data(data)
 
 
-# ---------------------------------------------------------------- regressions on statistics
+# -- regressions on statistics ----
 
 
 def test_interventions_cut_exactly_the_clamped_cells_of_that_target():
@@ -239,7 +239,7 @@ def test_a_million_cells_keep_their_digits_in_float32():
     np.testing.assert_allclose(model.squared_error(full)[0, 3:], expected, rtol=1e-4)
 
 
-# ---------------------------------------------------------------- the likelihood
+# -- the likelihood ----
 
 
 @pytest.mark.usefixtures("seeded")

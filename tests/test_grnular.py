@@ -41,7 +41,7 @@ def loss_of(model, X, tf_index, weights):
     return float(model._loss(weights, x, y, zero, one))
 
 
-# ---------------------------------------------------------------- losses
+# -- losses ----
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 5.0])
@@ -93,7 +93,7 @@ def test_log_loss_is_the_mean_binary_cross_entropy_of_unmasked_pairs():
     assert float(far) == pytest.approx(400.0)
 
 
-# ---------------------------------------------------------------- parts
+# -- parts ----
 
 
 def test_adam_equals_that_of_torch():
@@ -148,7 +148,7 @@ def test_objective_against_a_network_of_torch(layers, seeded):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.0)  # 1e-6 in the standard deviation
 
 
-# ---------------------------------------------------------------- what it finds
+# -- what it finds ----
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -197,7 +197,7 @@ def test_base_learns_thresholds_only():
     assert all(p.grad is None for p in model.penalty.parameters())  # λ and Z are constants of fitDNN
 
 
-# ---------------------------------------------------------------- gradients
+# -- gradients ----
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -265,7 +265,7 @@ def test_unrolling_is_adam_on_the_objective_with_z_and_penalty_held():
     torch.testing.assert_close(found.penalty.detach(), penalty, rtol=1e-6, atol=1e-7)
 
 
-# ---------------------------------------------------------------- symmetries
+# -- symmetries ----
 
 
 def test_permuted_genes_give_the_permuted_answer():
@@ -313,7 +313,7 @@ def test_units_of_genes_do_not_matter():
     torch.testing.assert_close(found.theta, expected.theta, rtol=1e-3, atol=1e-4)
 
 
-# ---------------------------------------------------------------- hard inputs
+# -- hard inputs ----
 
 
 @pytest.mark.parametrize("layers", [2, 3])

@@ -29,7 +29,7 @@ def hidden(responses, genes, contexts):
     return Responses(logs, seen)
 
 
-# ---------------------------------------------------------------- against dense algebra
+# -- against dense algebra ----
 
 
 def features(responses, contexts, sources):
@@ -98,7 +98,7 @@ def test_scales_are_at_their_posterior_mode():
     assert cost(found) - best.fun < 0.02 * (start - best.fun)
 
 
-# ---------------------------------------------------------------- is it any good?
+# -- is it any good? ----
 
 
 def correlation(a, b):
@@ -155,7 +155,7 @@ def test_what_a_knockdown_does_of_its_own_is_copied(seed):
     assert error == pytest.approx(0.8**2 + 0.06**2, rel=0.2)
 
 
-# ---------------------------------------------------------------- which contexts, which conditions
+# -- which contexts, which conditions ----
 
 
 def test_each_gene_is_carried_from_the_contexts_that_saw_it():

@@ -205,7 +205,7 @@ def test_prior_matrix_has_sources_in_rows():
     assert torch.nonzero(M).tolist() == [[0, 1], [2, 0]]
 
 
-# ---------------------------------------------------------------- the Pyro model
+# -- the Pyro model ----
 
 
 WEIGHT_NAMES = ("W_sigma", "W_pi", "U_sigma", "U_pi", "b_sigma", "b_pi", "upsilon")

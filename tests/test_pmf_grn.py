@@ -57,7 +57,7 @@ def stacked(values, model):
     return padded
 
 
-# ---------------------------------------------------------------- the edge prior
+# -- the edge prior ----
 
 
 def draw(prior, num_draws, **fixed):
@@ -168,7 +168,7 @@ def test_existence_works_in_a_linear_network():
     assert posterior.trust()["lower"][0] > 0.5
 
 
-# ---------------------------------------------------------------- densities
+# -- densities ----
 
 
 @every_likelihood
@@ -306,7 +306,7 @@ def test_tiny_rates_have_finite_logarithms():
     assert torch.isfinite(eta.grad).all()
 
 
-# ---------------------------------------------------------------- minibatches
+# -- minibatches ----
 
 
 @every_likelihood
@@ -333,7 +333,7 @@ def test_cells_without_numbers_are_refused():
         fit(PMFGRN.from_data(data), data, guide=MeanField(), batch_size=5, num_steps=3)
 
 
-# ---------------------------------------------------------------- fits
+# -- fits ----
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +456,7 @@ def test_probabilities_of_edges_are_calibrated_on_data_from_the_model():
     assert 0.7 < most < 0.95
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ networks = st.builds(
 seeds = st.integers(0, 2**32 - 1)
 fractions = st.floats(0.0, 1.0)
 
-# -------------------------------------------------------------------------------------------------------- construction
+# -- construction ----
 
 
 def test_fields_are_frozen_copies():
@@ -103,7 +103,7 @@ def test_invalid_columns_are_refused_in_one_line(changes, message):
     assert "\n" not in str(error.value)
 
 
-# ---------------------------------------------------------------------------------------------------------- from_edges
+# -- from_edges ----
 
 
 def edges(**columns):
@@ -242,7 +242,7 @@ def test_numeric_names_become_text():
     assert pairs(network) == {("1", "2"), ("2", "3")}
 
 
-# --------------------------------------------------------------------------------------------------------- from_matrix
+# -- from_matrix ----
 
 
 def test_matrix_in_both_orientations():
@@ -265,7 +265,7 @@ def test_matrix_in_both_orientations():
         PriorNetwork.from_matrix(frame * 0, name="m")
 
 
-# --------------------------------------------------------------------------------------------------------------- align
+# -- align ----
 
 
 def test_align_counts_add_up():
@@ -359,7 +359,7 @@ def test_swapped_columns_are_noticed_where_tfs_regulate_tfs():
     assert len(kept) == 2
 
 
-# -------------------------------------------------------------------------------------------------------------- matrix
+# -- matrix ----
 
 
 @given(networks)
@@ -393,7 +393,7 @@ def test_a_million_edges_take_well_under_a_second():
     assert np.count_nonzero(probability) == len(network)
 
 
-# ---------------------------------------------------------------------------------------------------------- corruption
+# -- corruption ----
 
 
 @given(networks, fractions, seeds)

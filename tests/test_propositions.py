@@ -45,7 +45,7 @@ def joint(model, values):
     return log_joint(model, tensors, None, len(next(iter(values.values()))))[0].numpy()
 
 
-# ---------------------------------------------------------------- Proposition 1: CellOracle
+# -- Proposition 1: CellOracle ----
 
 
 def celloracle(data, kappa, pairs):
@@ -124,7 +124,7 @@ def test_proposition_1_the_map_is_scikit_learns_lasso(regulated):
         np.testing.assert_allclose(W[mask[:, g], g], lasso.coef_, atol=2e-3)
 
 
-# ---------------------------------------------------------------- Proposition 2: NetREX-CF
+# -- Proposition 2: NetREX-CF ----
 
 
 def stated_loss(X, theta, A, U, V, P, *, kappa, ridge, lasso, a, alpha1, alpha2, indicator, exists):

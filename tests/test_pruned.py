@@ -39,7 +39,7 @@ def posterior(courses, network):
     return fit(Phoenix.from_data(courses.data, networks=network, hidden=3), guide=QUICK, seed=4)
 
 
-# ---------------------------------------------------------------- the guide
+# -- the guide ----
 
 
 def fixed(model, seed=0):
@@ -97,7 +97,7 @@ def test_one_free_weight_has_its_exact_posterior(courses, seeded):
     assert float(spread[2, 1].detach().exp()) == pytest.approx(sd, rel=0.12)
 
 
-# ---------------------------------------------------------------- the fit
+# -- the fit ----
 
 
 def test_a_fit_has_edges_chains_and_a_tree(courses, posterior):
@@ -294,7 +294,7 @@ def test_a_model_in_double_is_fitted_in_double(courses):
     assert weight_draws(posterior)[1].dtype == torch.float64
 
 
-# ---------------------------------------------------------------- predictions
+# -- predictions ----
 
 
 def test_predictions_follow_the_units_of_the_data(courses):

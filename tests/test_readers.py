@@ -64,7 +64,7 @@ def frame():
     return counts()
 
 
-# ---------------------------------------------------------------- every format
+# -- every format ----
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -248,7 +248,7 @@ def test_depth_is_taken_over_all_genes_of_the_file(frame, tmp_path):
     np.testing.assert_allclose(data.X[:, 0], expected[:, 0], rtol=1e-5)
 
 
-# ---------------------------------------------------------------- several files
+# -- several files ----
 
 
 @pytest.mark.parametrize("kinds", [("h5ad_dense", "csv"), ("h5ad_csr", "zarr_dense"), ("tsv_genes", "h5ad_csc")])
@@ -319,7 +319,7 @@ def test_files_without_common_genes_or_named_alike(frame, tmp_path):
         read_expression([], tfs=None)
 
 
-# ---------------------------------------------------------------- bad input
+# -- bad input ----
 
 
 def refused(match, path, error=ValueError, **options):
@@ -509,7 +509,7 @@ def test_log1p_cpm_of_a_streamed_file_refuses_negative_values(frame, tmp_path):
         data.statistics()
 
 
-# ---------------------------------------------------------------- covariates and missing values
+# -- covariates and missing values ----
 
 
 def with_covariates(frame, path, seed=0):
@@ -637,7 +637,7 @@ def test_h5mu(frame, tmp_path):
     refused("damaged, truncated or not an h5mu", path, tfs=None)
 
 
-# ---------------------------------------------------------------- lists of names
+# -- lists of names ----
 
 
 @pytest.mark.parametrize(
@@ -678,7 +678,7 @@ def test_bad_lists_of_names(tmp_path):
         read_names(path)
 
 
-# ---------------------------------------------------------------- real files
+# -- real files ----
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data sets are not on this machine")

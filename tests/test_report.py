@@ -108,7 +108,7 @@ def posterior(sim):
     return fit(model, guide=SHORT).with_notes(["2 constant genes dropped: ['A', 'B']", "normalisation: log1p-cpm"])
 
 
-# ---------------------------------------------------------------- the report
+# -- the report ----
 
 
 def test_report_has_everything(sim, posterior, tmp_path):
@@ -304,7 +304,7 @@ def test_tables_escape_texts_but_not_cells():
     assert '<td class="gene"><b>y</b></td><td class="number">2</td>' in html
 
 
-# ---------------------------------------------------------------- figures
+# -- figures ----
 
 
 def edge_table(count, seed=0, num_tfs=6, weight=None):

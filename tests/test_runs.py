@@ -29,7 +29,7 @@ class Listener:
         self.closed += 1
 
 
-# ---------------------------------------------------------------- steps
+# -- steps ----
 
 
 def test_callbacks_are_told_of_every_step():
@@ -86,7 +86,7 @@ def test_a_record_of_every_step_is_numbered_from_one():
     assert history.rate.tolist() == [0.0, 0.0, 0.0]
 
 
-# ---------------------------------------------------------------- machinery
+# -- machinery ----
 
 
 def test_the_nearest_base_with_a_row_counts():
@@ -118,7 +118,7 @@ def test_minibatches_are_refused_by_what_the_engine_says_of_itself(tiny_data):
         fit(LinearNetwork.from_data(tiny_data), tiny_data, guide=Gibbs(1, 1, 1), batch_size=10)
 
 
-# ---------------------------------------------------------------- files
+# -- files ----
 
 
 def test_checkpoints_of_programs_have_the_dispersion_beside_the_state(tmp_path):

@@ -35,7 +35,7 @@ def scored():
     return generator.integers(0, 12, 400) / 4.0, generator.random(400) < 0.2
 
 
-# ---------------------------------------------------------------- ranking
+# -- ranking ----
 
 
 def test_ranking_scores_equal_scikit_learn_with_ties(scored):
@@ -128,7 +128,7 @@ def test_bootstrap_survives_resamples_of_one_class_and_refuses_one_draw():
         S.bootstrap_standard_errors(np.arange(3.0), true, np.arange(3), num_bootstrap=1)
 
 
-# ---------------------------------------------------------------- decisions and probabilities
+# -- decisions and probabilities ----
 
 
 def test_decisions_by_hand():
@@ -189,7 +189,7 @@ def test_calibrated_probabilities_pass_and_others_are_detected():
         assert S.auroc(q, true) == pytest.approx(S.auroc(p, true), abs=1e-3)  # ranking cannot see it
 
 
-# ---------------------------------------------------------------- tables
+# -- tables ----
 
 
 def test_score_edges_equals_scikit_learn_on_the_full_grid():

@@ -80,7 +80,7 @@ def without_noise(five=FIVE, decay=DECAY):
     return x
 
 
-# ---------------------------------------------------------------- the Langevin equation
+# -- the Langevin equation ----
 
 
 @pytest.mark.parametrize(("noise_type", "production", "decay"), [("dpd", 1, 1), ("sp", 1, 0), ("sd", 0, 1)])
@@ -273,7 +273,7 @@ def test_sizes_types_and_seeds(dtype):
     }
 
 
-# ---------------------------------------------------------------- technical noise
+# -- technical noise ----
 
 
 def test_dropout_keeps_with_the_stated_probability(seeded):
@@ -332,7 +332,7 @@ def test_wrong_technical_noise_is_refused(options, message):
         TechnicalNoise(**options)
 
 
-# ---------------------------------------------------------------- a Pyro program
+# -- a Pyro program ----
 
 
 def test_sites_of_the_program_and_conditioning(seeded):
@@ -356,7 +356,7 @@ def test_sites_of_the_program_and_conditioning(seeded):
     assert ChemicalLangevin(family(1), num_cells=3).sample(torch.Size([2])).shape == (2, 1, 2, 3, 8)
 
 
-# ---------------------------------------------------------------- random networks
+# -- random networks ----
 
 
 def within_binomial_error(count, number, probability):
@@ -430,7 +430,7 @@ def test_a_batch_has_at_least_one_network():
         simulate_sergio(num_networks=0)
 
 
-# ---------------------------------------------------------------- SERGIO's files
+# -- SERGIO's files ----
 
 
 def test_what_is_written_is_read_back(tmp_path, seeded):
@@ -539,7 +539,7 @@ def test_other_refusals_of_the_files(tmp_path):
         write_sergio(network, paths[1])
 
 
-# ---------------------------------------------------------------- files and the command
+# -- files and the command ----
 
 
 def call(*arguments) -> tuple[int, str]:

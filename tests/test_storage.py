@@ -139,7 +139,7 @@ def test_attributes_that_json_cannot_hold_are_refused(posterior, tmp_path, value
     assert list(tmp_path.iterdir()) == []
 
 
-# -- places ------------------------------------------------------------------------------------------------------------
+# -- places ----
 def test_a_saved_posterior_is_replaced(posterior, folder):
     replace(posterior, seed=99).save(folder)
     assert Posterior.load(folder).seed == 99
@@ -203,7 +203,7 @@ def test_the_old_one_comes_back_when_the_last_rename_fails(posterior, folder, mo
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 
 
-# -- damage ------------------------------------------------------------------------------------------------------------
+# -- damage ----
 def edit(folder, change) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())

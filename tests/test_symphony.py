@@ -62,7 +62,7 @@ def parameters(model, seed=0, draws=()):
     } | ({"score_correlation": tensor(0.1 + 0.8 * rng.random(draws))} if number > 1 else {})
 
 
-# ---------------------------------------------------------------- densities
+# -- densities ----
 
 
 def test_the_density_of_scores_is_the_multivariate_normal():
@@ -98,7 +98,7 @@ def test_the_density_of_lists_is_bernoulli_where_they_cover():
     np.testing.assert_allclose(found[0].numpy(), [math.log(p[0]), math.log(1 - p[1]), 0.0], atol=1e-6)
 
 
-# ---------------------------------------------------------------- evidence or prior
+# -- evidence or prior ----
 
 
 def test_two_normals_make_the_odds_linear_in_the_score(tiny):
@@ -159,7 +159,7 @@ def test_without_evidence_it_is_the_linear_network(rich):
     assert float(log_joint(one, values, None, 1)[0]) == pytest.approx(float(log_joint(other, values, None, 1)[0]))
 
 
-# ---------------------------------------------------------------- the joint density
+# -- the joint density ----
 
 
 def test_summing_out_the_edges_is_the_sum_over_all_graphs():
@@ -231,7 +231,7 @@ def test_gibbs_recovers_the_parameters_of_the_evidence():
     assert found[~present].mean() < 0.1
 
 
-# ---------------------------------------------------------------- engines, storage, predictions
+# -- engines, storage, predictions ----
 
 
 @pytest.mark.parametrize("contexts", [1, 2])
@@ -312,7 +312,7 @@ def test_evidence_helps(tiny):
     assert found["scores"] > found["none"] + 0.2
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 def test_bad_evidence_is_refused_by_name(everything, tiny):

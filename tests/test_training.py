@@ -52,7 +52,7 @@ def straight():
     return *learn(say=lines.append), lines
 
 
-# ---------------------------------------------------------------- simulations
+# -- simulations ----
 
 
 def test_knowledge_says_nothing_of_the_network_but_what_it_lists():
@@ -188,7 +188,7 @@ def test_every_family_draws_what_it_says(name):
         assert torch.equal(simulation.X, family.simulate(2, seed).X)
 
 
-# ---------------------------------------------------------------- learning
+# -- learning ----
 
 
 def validation_scores(lines):
@@ -268,7 +268,7 @@ def test_the_papers_loss_is_what_is_minimised():
     assert float(lines[0].split("loss ")[1].split()[0]) == pytest.approx(np.mean(expected), abs=1e-4)
 
 
-# ---------------------------------------------------------------- interrupts
+# -- interrupts ----
 
 
 class Interrupt:
@@ -325,7 +325,7 @@ def test_cached_batches_are_used_again(straight, tmp_path, monkeypatch):
     assert same(network, straight[0])
 
 
-# ---------------------------------------------------------------- scores
+# -- scores ----
 
 
 class Stated:
@@ -399,7 +399,7 @@ def test_a_trained_head_that_is_turned_up_is_found_out():
     assert wrong["auroc"] == pytest.approx(right["auroc"])
 
 
-# ---------------------------------------------------------------- bad input
+# -- bad input ----
 
 
 @pytest.mark.parametrize(

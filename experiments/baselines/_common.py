@@ -55,12 +55,13 @@ def regress_each_target(
 
     Parameters
     ----------
-    regress : callable
+    regress
         Takes inputs (cell, tf), a target (cell,) float64 of mean 0 and variance 1, and a seed; returns (tf,).
-    data : ExpressionData
-    num_jobs : int
+    data
+        The cells; candidate regulators are ``data.tfs``.
+    num_jobs
         Processes (joblib); results do not depend on it.
-    seed : int
+    seed
         Each gene gets its own stream from it.
     """
     X, tf = expression(data), tf_columns(data)

@@ -29,16 +29,17 @@ class GRNBoost2:
 
     Parameters
     ----------
-    learning_rate, max_features, subsample : float
+    learning_rate, max_features, subsample
         :math:`\nu` = 0.01; 0.1 of the TFs tried at a split; 0.9 of the cells per tree. All of the paper, as are 5000
         and 25.
-    num_trees : int
+    num_trees
         At most.
-    window : int
+    window
         Stop when the out-of-bag improvement, averaged over this many trees, is negative.
-    num_jobs : int
+    num_jobs
         Processes over genes; results do not depend on it.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     learning_rate: float = 0.01

@@ -19,7 +19,8 @@ class RandomControl:
 
     Parameters
     ----------
-    name : str
+    name
+        How the method is called in tables.
     """
 
     name: str = "random"
@@ -39,7 +40,8 @@ class PriorOnly:
     Parameters
     ----------
     prior : PriorNetwork
-    name : str
+    name
+        How the method is called in tables.
     """
 
     prior: PriorNetwork

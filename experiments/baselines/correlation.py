@@ -18,9 +18,10 @@ class Correlation:
 
     Parameters
     ----------
-    spearman : bool
+    spearman
         Correlate ranks (ties averaged) instead of values. Default False, as in most benchmarks.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     spearman: bool = False

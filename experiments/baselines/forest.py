@@ -20,15 +20,16 @@ class GENIE3:
 
     Parameters
     ----------
-    num_trees : int
+    num_trees
         Default 1000, as in the paper. The time is proportional to it; 100 lose little.
-    max_features : str or int
+    max_features
         TFs tried at a split: ``"sqrt"`` of their number (default of the paper and its code), or as scikit-learn.
-    extra_trees : bool
+    extra_trees
         Extra-Trees (random cuts, no bootstrap) instead of a random forest. Default False.
-    num_jobs : int
+    num_jobs
         Processes over genes; results do not depend on it.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     num_trees: int = 1000

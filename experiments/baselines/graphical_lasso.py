@@ -24,11 +24,12 @@ class GraphicalLasso:
 
     Parameters
     ----------
-    alpha : float, optional
+    alpha
         Penalty. Default :math:`\sqrt{\log(\mathrm{genes}) / \mathrm{cells}}`, the rate at which the estimate is
         consistent (Ravikumar et al. 2011), with constant 1 and without cross-validation, which would fit dozens of
         times.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     alpha: float | None = None
@@ -63,14 +64,14 @@ def sparse_precision(S: np.ndarray, alpha: float, *, tolerance: float = 1e-4, ma
 
     Parameters
     ----------
-    S : (gene, gene) array
-        Covariance or correlation matrix.
-    alpha : float
+    S
+        (gene, gene) Covariance or correlation matrix.
+    alpha
         Penalty, positive.
-    tolerance : float
+    tolerance
         Of primal and dual residual, relative to the norms of the estimate and of the multiplier. Default 1e-4: partial
         correlations then agree with a tight solution to about 0.002.
-    max_iter : int
+    max_iter
         A ConvergenceWarning says if they do not suffice.
 
     Returns

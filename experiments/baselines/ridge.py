@@ -29,9 +29,10 @@ class Ridge:
 
     Parameters
     ----------
-    penalties : tuple of float
+    penalties
         Candidate :math:`\lambda`, positive; the scale is that of a correlation matrix. Default 25 from 1e-4 to 100.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     penalties: tuple[float, ...] = PENALTIES

@@ -28,15 +28,16 @@ class TIGRESS:
 
     Parameters
     ----------
-    num_steps : int
+    num_steps
         LARS steps L. Default 5, as are 0.2 and 100 below, from the authors' R package.
-    alpha : float
+    alpha
         Lower end of the random weights, in (0, 1].
-    num_splits : int
+    num_splits
         Splits in halves; there are twice as many regressions per gene.
-    num_jobs : int
+    num_jobs
         Processes over splits; results do not depend on it.
-    name : str
+    name
+        How the method is called in tables.
     """
 
     num_steps: int = 5

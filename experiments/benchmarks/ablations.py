@@ -184,7 +184,7 @@ def label(row: dict) -> str:
     return f"{row['method']}{way}" + ("" if row["trust"] == "sampled" else f", trust {row['trust']}")
 
 
-# -- the data sets ----------------------------------------
+# -- the data sets ----
 def parts() -> list[Part]:
     """Which source helps how much; at which damage it starts to hurt, by method and strategy."""
     none = Change("no source", ())

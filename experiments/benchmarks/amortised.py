@@ -103,7 +103,7 @@ def _weights(method: Callable[..., pd.DataFrame], data: ExpressionData) -> np.nd
     return result
 
 
-# -- given simulations ----------------------------------------
+# -- given simulations ----
 def run_random(folder: Path, results: Results) -> None:
     """The validation graphs of ``random_grns``, clean and with dropout."""
     networks = pd.read_csv(folder / "random_grns" / "networks.csv.gz")
@@ -191,7 +191,7 @@ def _jackknife(parts: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(np.sqrt((n - 1) / n * np.square(np.array(left) - np.mean(left)).sum()))
 
 
-# -- the paper's protocol ----------------------------------------
+# -- the paper's protocol ----
 def run_protocol(folder: Path, results: Results, *, graphs: int = 20) -> None:
     """GRNULar's synthetic protocol (section 3.2), fresh test graphs: cell types, numbers of cells, dropout; mean and
     standard error, and (as the paper's figures) the sd over graphs. Trees take a minute a graph: of some conditions, on
@@ -227,7 +227,7 @@ def run_protocol(folder: Path, results: Results, *, graphs: int = 20) -> None:
                 results.add(task, name, seed, f"{key}_sd", float(np.std(each, ddof=1)))
 
 
-# -- calibration ----------------------------------------
+# -- calibration ----
 def shifts() -> Iterator[tuple[str, Family]]:
     """Fresh simulations of the family of training, then worlds outside it."""
     yield "fresh simulations", BROAD
@@ -295,7 +295,7 @@ def run_log_score(folder: Path, results: Results, *, graphs: int = 16) -> None:
             found.setdefault(method, []).append(scored(probabilities(network, data), data, true))
     half = graphs // 2
     score, true = (np.concatenate([part[i] for part in found["genie3"][:half]]) for i in (0, 1))
-    bounded = lambda v: v / (v + np.median(score[score > 0]))  # noqa: E731  into (0, 1), as Recalibration expects
+    bounded = lambda v: v / (v + np.median(score[score > 0]))
     map_ = Recalibration.fit(np.clip(bounded(score), 1e-6, 1 - 1e-6), true)
     found["genie3, recalibrated"] = [(map_(np.clip(bounded(p), 1e-6, 1 - 1e-6)), t) for p, t in found.pop("genie3")]
     for name, parts in found.items():
@@ -303,7 +303,7 @@ def run_log_score(folder: Path, results: Results, *, graphs: int = 16) -> None:
         results.add("fresh small simulations", name, "89000000", "log_score", *mean_se(scores))
 
 
-# -- real cells ----------------------------------------
+# -- real cells ----
 def run_real(folder: Path, results: Results) -> None:
     """The BEELINE sets; trees on the smallest, elsewhere their rows are in section ``baselines`` (same tasks, same
     scores)."""
@@ -320,7 +320,7 @@ def run_real(folder: Path, results: Results) -> None:
             add_scores(results, task, baseline.name, baseline(task.data, seed=0))
 
 
-# -- speed ----------------------------------------
+# -- speed ----
 def run_speed(folder: Path, results: Results) -> None:
     """1,200 genes, 127 regulators, 2,700 cells (DS3, clean): unrolled algorithm alone and whole guide, beside
     scikit-learn's graphical lasso; on a GPU as well when there is one."""

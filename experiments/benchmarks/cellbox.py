@@ -81,7 +81,7 @@ def splits(study: Study) -> list[tuple[str, str, np.ndarray]]:
     return found
 
 
-# -- simple predictors: (study, train) -> (condition, node) ----------------------------------------
+# -- simple predictors: (study, train) -> (condition, node) ----
 def zero(study: Study, train: np.ndarray) -> np.ndarray:
     """No response."""
     return np.zeros(study.X.shape)
@@ -141,7 +141,7 @@ SIMPLE: dict[str, Callable[[Study, np.ndarray], np.ndarray]] = {
 }
 
 
-# -- CellBox ----------------------------------------
+# -- CellBox ----
 @dataclass(frozen=True)
 class CellBoxFit:
     """One way to fit: ``classes`` of drugs that share, and either mean-field or MAP."""
@@ -181,7 +181,7 @@ CELLBOX = {
 }
 
 
-# -- scores ----------------------------------------
+# -- scores ----
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """Over all entries; NaN where one is constant."""
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if a.std() > 0 else float("nan")

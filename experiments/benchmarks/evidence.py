@@ -79,7 +79,7 @@ def edge_scores(probability: np.ndarray, present: np.ndarray, allowed: np.ndarra
     }
 
 
-# ---------------------------------------------------------------- which modality, on simulated cells
+# -- which modality, on simulated cells ----
 
 
 def simulated(kind: str, seed: int, knocked: bool) -> tuple[ExpressionData, np.ndarray]:
@@ -152,7 +152,7 @@ def modalities(results: Results, kind: str) -> None:
         repeat(results, task, method, SEEDS, once(knocked, use))
 
 
-# ---------------------------------------------------------------- data or prior
+# -- data or prior ----
 
 
 def gaussian(present: np.ndarray, rng: np.random.Generator, shift: float = 1.5) -> np.ndarray:
@@ -228,7 +228,7 @@ def as_data_or_prior(results: Results, kind: str) -> None:
         repeat(results, task, method, SEEDS, once(use))
 
 
-# ---------------------------------------------------------------- real screens
+# -- real screens ----
 
 
 def gained_bits(

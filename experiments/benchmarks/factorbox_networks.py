@@ -44,7 +44,7 @@ NETWORKS = (1, 2, 3, 4)
 Scores = dict[str, float]
 
 
-# ---------------------------------------------------------------- scores of a table
+# -- scores of a table ----
 
 
 def network_scores(table: pd.DataFrame, truth: pd.DataFrame) -> Scores:
@@ -99,7 +99,7 @@ def table_of(W: np.ndarray, genes: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame({"source": names[source], "target": names[target], "weight": W[source, target]})
 
 
-# ---------------------------------------------------------------- methods
+# -- methods ----
 
 
 def factorbox(data: ExpressionData) -> pd.DataFrame:
@@ -160,7 +160,7 @@ METHODS: dict[str, Callable[[ExpressionData], pd.DataFrame]] = {
 }
 
 
-# ---------------------------------------------------------------- known networks
+# -- known networks ----
 
 
 def standardised_truth(simulation: PanelSimulation, model: FactorBox) -> np.ndarray:
@@ -291,7 +291,7 @@ def add(results: Results, task: str, by_method: dict[str, list[Scores]], seed: s
             results.add(task, method, seed, key, *mean_se([s.get(key, float("nan")) for s in scores]))
 
 
-# ---------------------------------------------------------------- DREAM4
+# -- DREAM4 ----
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ DRAWS = 4  # of the network; the mean over more moves a correlation by less than
 Scores = dict[tuple[str, str], np.ndarray]  # (method, score) -> one value a held-out condition
 
 
-# ---------------------------------------------------------------- splits and scores
+# -- splits and scores ----
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +193,7 @@ def add_bootstrap(results: Results, task: str, splits: Sequence[Scores], *, draw
             results.add(task, method, seed, f"{score}_{end}", float(value))
 
 
-# ---------------------------------------------------------------- unseen knock-downs
+# -- unseen knock-downs ----
 
 
 def run_unseen(folder: Path, results: Results) -> None:
@@ -308,7 +308,7 @@ def answer_of(
     return found
 
 
-# ---------------------------------------------------------------- what the lines share
+# -- what the lines share ----
 
 
 def run_context(folder: Path, results: Results) -> None:

@@ -179,7 +179,7 @@ def scores(courses: Courses, fitted: Trained[PhoenixNetwork], seconds: float, ep
     }
 
 
-# -- resumable rows ----------------------------------------
+# -- resumable rows ----
 def record(results: Results, task: str, method: str, seed: int, found: dict[str, float]) -> None:
     """Add all scores of one run, in place of those of an unfinished one."""
     results.rows = [r for r in results.rows if (r["task"], r["method"], str(r["seed"])) != (task, method, str(seed))]
@@ -220,7 +220,7 @@ def add_paper(results: Results, task: str) -> None:
                     results.add(task, method, "paper", f"{score}: sd", cell[1] * unit)
 
 
-# -- λ ----------------------------------------
+# -- λ ----
 @dataclass(frozen=True)
 class Stored:
     """What `choose_strength` needs of a fit, from the results."""
@@ -269,7 +269,7 @@ def chosen_strength(folder: Path, results: Results) -> float:
     return choice.strength[0]
 
 
-# -- the table ----------------------------------------
+# -- the table ----
 def strategies(prior: Tensor, strength: float) -> dict[str, Callable[[], Sparsifier]]:
     """The paper's, all but the post-hoc one, with the package's defaults, which are those of the authors' programs."""
     return {

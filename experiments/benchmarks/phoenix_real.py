@@ -115,7 +115,7 @@ class Study:
         )
 
 
-# -- data ----------------------------------------
+# -- data ----
 def segments(number: int, *cuts: int) -> np.ndarray:
     """``(number,)`` a label for each point, another one from every cut on."""
     return np.searchsorted(np.unique(cuts), np.arange(number), side="right").astype(str)
@@ -248,7 +248,7 @@ def libraries(folder: Path) -> dict[str, Mapping[str, Sequence[str]]]:
     return {name: read_gmt(folder / "priors" / f"msigdb_{name}_v7.5.1.gmt.gz") for name in LIBRARIES}
 
 
-# -- scores ----------------------------------------
+# -- scores ----
 def edge_scores(study: Study, strength: np.ndarray) -> dict[str, float]:
     """Non-zeros against the network over all ordered pairs of different genes (the paper's B.5), and among the pairs
     that the network speaks of, where also the ranking by strength is scored."""
@@ -344,7 +344,7 @@ def reference(study: Study) -> dict[str, float]:
     return found | {"sparsity of the prior": float((study.prior == 0).float().mean()), LAST: 0.0}
 
 
-# -- tables ----------------------------------------
+# -- tables ----
 def add_paper(results: Results) -> None:
     """The paper's numbers, in our units."""
     for task, methods in PAPER.items():

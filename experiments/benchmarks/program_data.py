@@ -33,7 +33,7 @@ SPLITS = (0, 1, 2)
 CELLS, GENES, PROGRAMS = 100_000, 2000, 20
 
 
-# -- held-out cells ----------------------------------------
+# -- held-out cells ----
 def bone_marrow(folder: Path) -> ExpressionData:
     """Cells of three lineages, log1p, each once: cells listed under a second lineage are left out of that."""
     adata = anndata.read_h5ad(folder / "bone_marrow" / "trajectories.h5ad")
@@ -103,7 +103,7 @@ def heldout_scores(
     return found
 
 
-# -- speed ----------------------------------------
+# -- speed ----
 def loading_correlation(W: np.ndarray, truth: np.ndarray, *, free: bool) -> float:
     """Mean over programs of the correlation of estimated and true loadings; unlabelled factors are matched first."""
     order, sign = matching(W, truth, np.full(len(W), free))
@@ -162,7 +162,7 @@ def muvi_package(simulation: FactorSimulation) -> np.ndarray:
     return np.asarray(model.get_factor_loadings()["rna"]) * data.std(0)
 
 
-# -- from disk ----------------------------------------
+# -- from disk ----
 def run_large(folder: Path, results: Results) -> None:
     """100,000 cells × 2,000 genes × 20 programs, streamed from disk in a process of its own; ``folder`` is not read."""
     task = f"{CELLS:,} x {GENES:,} x {PROGRAMS}, from disk"

@@ -43,7 +43,7 @@ class Table:
             results.add(task, method, f"0-{len(values) - 1}", score, *mean_se(values))
 
 
-# -- finding 1 ----------------------------------------
+# -- finding 1 ----
 def estimate(posterior: Posterior, data: ExpressionData) -> Estimate:
     """Posterior means of the factors of all cells and of the loadings."""
     model: Any = posterior.model
@@ -163,7 +163,7 @@ def separation(toy: FactorSimulation) -> dict[str, dict[str, float]]:
     return scores
 
 
-# -- finding 2 ----------------------------------------
+# -- finding 2 ----
 def confounded(correlation: float, seed: int, *, num_cells: int = 200, num_genes: int = 50) -> FactorSimulation:
     """Two factors, the first of them correlated with the one covariate, such that W and β are N(0, 1) in the model's
     own units (x given z has variance 1)."""
@@ -227,7 +227,7 @@ def run_finding2(folder: Path, results: Results) -> None:
         table.write(results)
 
 
-# -- closed form ----------------------------------------
+# -- closed form ----
 def run_closed(folder: Path, results: Results) -> None:
     """PPCA against its closed form on 500 cells, and both on 500 others; ``folder`` is not read."""
     table = Table()
@@ -250,7 +250,7 @@ def run_closed(folder: Path, results: Results) -> None:
     table.write(results)
 
 
-# -- gene-set repair ----------------------------------------
+# -- gene-set repair ----
 def run_repair(folder: Path, results: Results) -> None:
     """Gene sets with genes hidden and false ones put in: are they found? ``folder`` is not read."""
     table = Table()

@@ -99,7 +99,7 @@ def _dense(x: object) -> np.ndarray:
     return x.toarray() if hasattr(x, "toarray") else np.asarray(x)
 
 
-# -- rates ----------------------------------------
+# -- rates ----
 def mean_times_decay(means: np.ndarray) -> np.ndarray:
     """b = λ · mean."""
     return DECAY * means
@@ -134,7 +134,7 @@ def unclamped(means: np.ndarray) -> np.ndarray:
 RATES = {"mean x decay": mean_times_decay, "unclamped": unclamped}
 
 
-# -- fidelity ----------------------------------------
+# -- fidelity ----
 Summary = dict[str, np.ndarray]
 
 
@@ -260,7 +260,7 @@ def _with(noise: TechnicalNoise, clean: Tensor, seed: int) -> Tensor:
         return noise(clean[None])[0]
 
 
-# -- speed ----------------------------------------
+# -- speed ----
 def add_seconds(results: Results, name: str, kinetics: Kinetics) -> None:
     """Seconds for a set of a batch, median of three: of the clock, and of the processor (which other work on the
     machine does not lengthen as much), on one thread; and on a GPU where there is one."""

@@ -57,7 +57,7 @@ def run(folder: Path, results: Results) -> None:
     simulated(results)
 
 
-# -- real data ----------------------------------------
+# -- real data ----
 def read(place: Path) -> Yeast:
     """Two series of a cell cycle, within the regulators and targets of the gold standard."""
     gold, cells = pd.read_csv(place / "gold_standard.csv"), pd.read_csv(place / "expression.csv.gz")
@@ -151,7 +151,7 @@ def summarise(results: Results, task: str, method: str) -> None:
             results.add(task, method, label, score, float(np.mean(values)), error)
 
 
-# -- methods ----------------------------------------
+# -- methods ----
 def _variational(model: Model, seed: int, guide: MeanField | Blocked) -> Posterior:
     return fit(model, guide=guide, num_steps=STEPS, num_draws=DRAWS, restarts=RESTARTS, seed=seed)
 
@@ -210,7 +210,7 @@ METHODS: dict[str, Callable[[int], Build]] = {
 ONLY_BOTH = {"pmf-grn, hidden activities", "trajectory"}  # to save time
 
 
-# -- data from the model ----------------------------------------
+# -- data from the model ----
 def own_story(
     seed: int,
     *,

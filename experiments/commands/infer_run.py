@@ -122,7 +122,7 @@ def infer(options: InferOptions) -> None:
     say(f"{options.out}/report.html")
 
 
-# -- before anything is computed ----------------------------------------
+# -- before anything is computed ----
 def check(options: InferOptions) -> None:
     """Refuse options of other methods, and numbers out of range."""
     if options.method not in METHODS:
@@ -143,7 +143,7 @@ def check(options: InferOptions) -> None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
 
 
-# -- data ----------------------------------------
+# -- data ----
 def read(options: InferOptions) -> ExpressionData:
     """The cells, with what is worth saying about them; says how many there are."""
     data = read_expression(
@@ -177,7 +177,7 @@ def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
     return data.with_missing(data.missing, *model.evidence_notes)
 
 
-# -- results ----------------------------------------
+# -- results ----
 def write(
     options: InferOptions,
     folder: Path,

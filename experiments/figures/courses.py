@@ -26,7 +26,7 @@ COLUMNS = 3  # heat maps or courses side by side
 NAME = 44  # letters of a pathway's name
 
 
-# -- matrices ----------------------------------------------------------------------------------------------------------
+# -- matrices ----
 
 
 def pooled(matrix: np.ndarray, cells: int = CELLS) -> np.ndarray:
@@ -218,7 +218,7 @@ def _heat_maps(
     return figure
 
 
-# -- what pruning buys -------------------------------------------------------------------------------------------------
+# -- what pruning buys ----
 
 
 @styled
@@ -278,7 +278,7 @@ def sparsity_and_accuracy(runs: pd.DataFrame, *, published: pd.DataFrame | None 
     return figure
 
 
-# -- pathways ----------------------------------------------------------------------------------------------------------
+# -- pathways ----
 
 
 @styled
@@ -346,7 +346,7 @@ def _readable(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-# -- genes -------------------------------------------------------------------------------------------------------------
+# -- genes ----
 
 
 @styled

@@ -202,7 +202,7 @@ def read_names(path: Path | str) -> list[str]:
         return names
 
 
-# -- one file ----------------------------------------------------------------------------------------------------------
+# -- one file ----
 
 
 def _as_cells(stored: Stored, tfs: Sequence[str] | None, backed: bool | None) -> Stored:
@@ -316,7 +316,7 @@ def _normalized(data: ExpressionData, how: str, drop_constant: bool) -> Expressi
     return replace(data, notes=(*data.notes, f"normalisation: {how}"))
 
 
-# -- several files -----------------------------------------------------------------------------------------------------
+# -- several files ----
 
 
 class StackedRows:

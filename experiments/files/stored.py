@@ -186,7 +186,7 @@ def read_stored(
     return _read_table(path, text, missing)
 
 
-# -- AnnData -----------------------------------------------------------------------------------------------------------
+# -- AnnData ----
 
 
 def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
@@ -225,7 +225,7 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk))
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
+# -- text ----
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def _size(posterior: Posterior) -> str:
     return text + (f", {len(coords['context'])} contexts" if len(coords["context"]) > 1 else "")
 
 
-# -- what was found ----------------------------------------------------------------------------------------------------
+# -- what was found ----
 
 
 def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.DataFrame | None) -> list[str]:
@@ -332,10 +332,7 @@ def _contexts(posterior: Posterior) -> list[str]:
     return [paragraph(intro), table(header, rows, numeric=("shared", *names)) if rows else none]
 
 
-# -- what went in ------------------------------------------------------------------------------------------------------
-
-
-# -- whether to believe it ---------------------------------------------------------------------------------------------
+# -- whether to believe it ----
 
 
 def _against(results: Results, truth: pd.DataFrame) -> list[str]:
@@ -370,7 +367,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
     ]
 
 
-# -- the small print ---------------------------------------------------------------------------------------------------
+# -- the small print ----
 
 
 def _references(posterior: Posterior) -> list[str]:

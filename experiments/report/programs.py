@@ -144,7 +144,7 @@ class ProgramReport(ReportKind):
         )
 
 
-# -- what was found ----------------------------------------------------------------------------------------------------
+# -- what was found ----
 
 
 def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd.DataFrame | None) -> list[str]:
@@ -404,7 +404,7 @@ def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | 
     return content
 
 
-# -- what went in ------------------------------------------------------------------------------------------------------
+# -- what went in ----
 
 
 def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
@@ -440,7 +440,7 @@ def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping
     return content
 
 
-# -- the small print ---------------------------------------------------------------------------------------------------
+# -- the small print ----
 
 
 def _columns(level: float) -> dict[str, str]:

@@ -87,7 +87,7 @@ class GRNULar(nn.Module):
         tf)``; ``extra`` ``(*graph, tf, gene, num_extra)``."""
         return self.unroll(X, tf_index, self.initialise(X, tf_index, seed=seed), extra=extra, seed=seed)
 
-    # -- goodINIT ----------------------------------------
+    # -- goodINIT ----
     def initialise(self, X: Tensor, tf_index: Tensor, *, seed: int = 0) -> Weights:
         """goodINIT; nothing learned enters, so it can be kept for training."""
         x, y = self._inputs(X, tf_index)

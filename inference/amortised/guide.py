@@ -143,7 +143,7 @@ class Amortised(Sampler):
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)
         return collector, History.every_step("budget", np.stack(trace, axis=1), time.monotonic() - started)
 
-    # -- pieces ----------------------------------------
+    # -- pieces ----
     def _logit(self, network: AmortisedNetwork, inputs: tuple[Tensor, Tensor, Tensor], model: LinearNetwork) -> Tensor:
         """``(tf, target)``."""
         return network.of_inputs(inputs, model.tf_index)[:, model.target_index].to(model.constant)

@@ -47,7 +47,7 @@ class Answers(Generic[M]):
     It has no state: what it is asked about comes with each question.
     """
 
-    # -- what the checks of a fit ask ----------------------------------------
+    # -- what the checks of a fit ask ----
     coverage_range: ClassVar[tuple[float, float]] = COVERAGE_RANGE
     """Share of values in their 90% interval between which the noise of the model fits the data."""
     directed: ClassVar[bool] = False
@@ -77,7 +77,7 @@ class Answers(Generic[M]):
         """Whether the reported edges have a prior probability that the sources are in (`ablation.prior_inclusion`)."""
         return True
 
-    # -- single values ----------------------------------------
+    # -- single values ----
     def cells(
         self, posterior: PosteriorLike[M], data: ExpressionData, number: int, rng: np.random.Generator
     ) -> CellPredictions:
@@ -90,7 +90,7 @@ class Answers(Generic[M]):
         """``(cell, target)``; see `cells.squared_residuals`."""
         self._refuse(posterior.model, "has no predictions of single cells: they are for LinearNetwork")
 
-    # -- interventions ----------------------------------------
+    # -- interventions ----
     def predict(self, posterior: PosteriorLike[M], intervention: Intervention, request: Request) -> pd.DataFrame:
         """Levels after an intervention; see `Posterior.predict`, which has checked that genes are named once."""
         levels_only(intervention)
@@ -105,7 +105,7 @@ class Answers(Generic[M]):
         """From one joint draw, ``(1, *dims)`` by site, to its dynamics in a context and what disturbs them."""
         self._refuse(model, "is no dynamical system: variance flux is for FactorBox and CellBox")
 
-    # -- time courses ----------------------------------------
+    # -- time courses ----
     def course(
         self,
         posterior: PosteriorLike[M],
@@ -124,12 +124,12 @@ class Answers(Generic[M]):
         """Derivatives at cells; see `courses.velocity`."""
         self._refuse(posterior.model, "has no velocities of time courses: they are for PHOENIX")
 
-    # -- activities ----------------------------------------
+    # -- activities ----
     def activities(self, posterior: PosteriorLike[M], *, level: float) -> pd.DataFrame:
         """Activities of regulators in cells; see `activities.activities`."""
         self._refuse(posterior.model, "has no activities of regulators: they are of pmf-grn fits")
 
-    # -- gene programs ----------------------------------------
+    # -- gene programs ----
     def programs(
         self, posterior: PosteriorLike[M], *, level: float, program: str | None, top: int | None
     ) -> pd.DataFrame:
@@ -160,7 +160,7 @@ class Answers(Generic[M]):
         """Scores and loadings into an AnnData; see `programs.annotate`."""
         self._no_programs(posterior.model)
 
-    # -- refusals ----------------------------------------
+    # -- refusals ----
     def _no_programs(self, model: Model) -> NoReturn:
         self._refuse(model, "has edges and no programs: use posterior.edges()")
 

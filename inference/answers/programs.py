@@ -113,7 +113,7 @@ def _signs(draws: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.n
     return positive, np.maximum(positive, 1 - positive)
 
 
-# -- variance explained ----------------------------------------
+# -- variance explained ----
 def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
     r"""``(draw, factor, view, group)`` share of the variance within groups that a program alone explains.
 
@@ -250,7 +250,7 @@ def covariate_effects(posterior: PosteriorLike[FactorModel], *, level: float = L
     return pd.concat(parts, ignore_index=True)
 
 
-# -- elsewhere ----------------------------------------
+# -- elsewhere ----
 def annotate(posterior: PosteriorLike[FactorModel], adata: Any, data: ExpressionData) -> None:
     """Write scores to ``adata.obsm["X_<model>"]`` (and ``_sd``), loadings to ``varm["<model>_loadings"]`` (NaN for
     genes

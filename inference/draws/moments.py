@@ -133,7 +133,7 @@ class Collector:
             extras["chain_inclusion"] = (self.chain_inclusion / self.count).cpu().numpy()
         return extras | {name: torch.cat(values, dim=1).cpu().numpy() for name, values in self.densities.items()}
 
-    # -- checkpoints ----------------------------------------
+    # -- checkpoints ----
     def snapshot(self) -> dict:
         """State for a checkpoint."""
         return {

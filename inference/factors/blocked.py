@@ -143,7 +143,7 @@ def _settled(
     return bool((np.abs(np.diff(np.array(record[-4:]), axis=0)) < gain).all())
 
 
-# -- draws ----------------------------------------
+# -- draws ----
 def draw(
     model: FactorModel,
     engine: Round,

@@ -102,7 +102,7 @@ class CellRound:
         covariance = tiny.expand(chains, self.G, p, p)
         return replace(state, loadings=loadings, covariance=covariance, log_det=None, dispersion=dispersion)
 
-    # -- cells ----------------------------------------
+    # -- cells ----
     def block(self, state: FactorState, rows: slice | Tensor, take: Take) -> CellStatistics:
         """Statistics of some cells, their factors taken given everything else."""
         cells = self.data.subset(rows.numpy() if isinstance(rows, Tensor) else _positions(rows, self.data.num_cells))
@@ -220,7 +220,7 @@ class CellRound:
         assert total is not None, "there is at least one cell"
         return total
 
-    # -- genes ----------------------------------------
+    # -- genes ----
     def update(self, state: FactorState, sums: CellStatistics, take: Take) -> FactorState:
         """Γ, (w, β, μ), noise, dispersion and scales given sums over cells."""
         m, v, K, G = self.m, self.v, self.K, self.G

@@ -135,7 +135,7 @@ class GramRound:
                 self._root = vectors[:, -rank:] * values[-rank:].sqrt()
         return self._root
 
-    # -- blocks ----------------------------------------
+    # -- blocks ----
     def factors(self, state: FactorState, take: Take) -> Moments:
         """Moments of the factors given everything else."""
         m = self.num_factors
@@ -226,7 +226,7 @@ class GramRound:
     def _gamma_factor(self) -> Tensor:
         return effects_factor(self.zz)
 
-    # -- covariates, with the factors integrated out ----------------------------------------
+    # -- covariates, with the factors integrated out ----
     def covariate_effects(self, W: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
         r"""An exact draw of (β, Γ) given (W, Ψ), factors integrated out.
 
@@ -258,7 +258,7 @@ class GramRound:
             gamma = share * g + (share / d[:, None]).sqrt() * torch.randn_like(g)
         return axes @ beta, axes @ gamma
 
-    # -- moves along the orbit of the likelihood ----------------------------------------
+    # -- moves along the orbit of the likelihood ----
     def rescale(self, state: FactorState, moments: Moments, take: Take) -> tuple[FactorState, Moments]:
         r"""x_k → a x_k, Γ_k → a Γ_k, w_k → w_k / a, for each factor; the likelihood does not change.
 
@@ -316,7 +316,7 @@ class GramRound:
         covariance = eye[:, None] @ state.covariance @ eye.mT[:, None]
         return replace(state, loadings=theta @ eye.mT, covariance=covariance, gamma=state.gamma + delta)
 
-    # -- a round ----------------------------------------
+    # -- a round ----
     def __call__(self, state: FactorState, take: Take) -> FactorState:
         """One round; in coordinate ascent ``bound`` is the evidence lower bound at its end, which never falls."""
         m = self.num_factors

@@ -170,7 +170,7 @@ class EvidenceKernel(GibbsKernel):
         self._move_collapsed(state, MixtureDensity(*parts))
         update_collapsed(self.hyper, ObservedMixture(*parts, self.evidence_odds(state)), state)
 
-    # -- parameters of the evidence ----------------------------------------
+    # -- parameters of the evidence ----
     def _update_evidence(self, state: State) -> None:
         """Every parameter in turn, given the inclusion variables; in place."""
         if self.model.profiles:

@@ -102,7 +102,7 @@ class FilterKernel(GibbsKernel):
         state["feature_scale"] = scale
         super()._update_collapsed(state)
 
-    # -- the moves ----------------------------------------
+    # -- the moves ----
     def _move_coefficients(self, state: State, ratio: Tensor) -> None:
         """Intercept a and trust b by one scoring proposal, then each trust by a random walk (far from the mode the
         way back is never proposed); in place."""
@@ -201,7 +201,7 @@ class FilterKernel(GibbsKernel):
         return v * factor[:, None, None], scale * factor
 
 
-# -- densities of the weights given the log-odds, inclusion summed out ----------------------------------------
+# -- densities of the weights given the log-odds, inclusion summed out ----
 def collapsed(eta: Tensor, ratio: Tensor, allowed: Tensor) -> Tensor:
     """``(chain, row, column)`` log p(w | η) of each edge up to a constant; zero where it may not exist."""
     return (softplus(eta + ratio) - softplus(eta)) * allowed

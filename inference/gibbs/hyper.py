@@ -88,7 +88,7 @@ class HyperUpdates:
         inside = density.support.check(value)  # not every family says −∞ by itself
         return torch.where(inside, density.log_prob(value) + value.log(), -math.inf)
 
-    # -- random numbers ----------------------------------------
+    # -- random numbers ----
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal noise in the shape of ``like``."""
         return normal(like.shape, self.generator, like)
@@ -107,7 +107,7 @@ class HyperUpdates:
             self.log_step[name] = torch.full_like(like, math.log(0.2))
         return self.log_step[name].exp()
 
-    # -- inclusion ----------------------------------------
+    # -- inclusion ----
     def update_inclusion(self, state: State) -> None:
         """The intercept a and the trust b by one Fisher-scoring proposal, hubs h likewise, then their spread; in
         place."""
@@ -254,7 +254,7 @@ class HyperUpdates:
             accepted = self.accept("hub_scale", density(new) - density(log), 0.44)
             state["hub_scale"] = torch.where(accepted, new, log).exp()
 
-    # -- scales ----------------------------------------
+    # -- scales ----
     def stretch(self, state: State, name: str, linear: Tensor, quadratic: Tensor) -> Tensor:
         r"""Multiply a scale and everything drawn with it by a common factor; return the factor, ``(chain,)``.
 

@@ -72,7 +72,7 @@ class RegressionKernel(MCMCKernel):
 
         return EdgeGroup(gram, place(self.regressions.anchor), place(self.regressions.residual), columns, shared)
 
-    # -- the Pyro kernel interface ----------------------------------------
+    # -- the Pyro kernel interface ----
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self.warmup_steps = warmup_steps
         self.count = 0
@@ -176,7 +176,7 @@ class RegressionKernel(MCMCKernel):
         self.generator.set_state(snapshot["generator"].cpu())
         return {name: value.to(device) for name, value in snapshot["state"].items()}
 
-    # -- the moves ----------------------------------------
+    # -- the moves ----
     def _location(self, state: State) -> Tensor | None:
         if "sign_trust" not in state:
             return None
@@ -268,7 +268,7 @@ class RegressionKernel(MCMCKernel):
         if several:
             state["W_context"] = state["W_context"] + act("context_scale", state["W_context"] - state["W"])
 
-    # -- matrix products over groups ----------------------------------------
+    # -- matrix products over groups ----
     def _by_chain(self, value: Tensor) -> Tensor:
         return self.regressions.by_chain(value, self.num_chains)
 
@@ -287,7 +287,7 @@ class RegressionKernel(MCMCKernel):
             return self._by_chain(self.regressions.residual)
         return self._completed().movedim(2, 1)
 
-    # -- conditions that are cut ----------------------------------------
+    # -- conditions that are cut ----
     def _completed(self) -> Tensor:
         """``(context, tf, chain, target)`` view of the residuals that the sweep reads."""
         residual = self.groups[0].residual

@@ -128,7 +128,7 @@ class Pruned(Sampler):
             return empty, History(reason, *nothing, time.monotonic() - started)
         return self._collect(model, report.chains, run.seed, run.threshold, time.monotonic() - started)
 
-    # -- training ----------------------------------------
+    # -- training ----
     def _sparsifier(self, model: Phoenix, strength: float) -> Sparsifier:
         kind = self.sparsifier or ("dash" if model.knowledge.sources else "imp")
         plain = {"imp": IMP, "none": NoPruning, "l0": HardConcrete, "c-node": CNODE, "pathreg": PathReg}
@@ -217,7 +217,7 @@ class Pruned(Sampler):
             resume=report.stage,
         )
 
-    # -- the posterior of what survives ----------------------------------------
+    # -- the posterior of what survives ----
     def _refine(
         self, shared: Phoenix, trained: Trained[PhoenixNetwork], seed: int, report: "_Report"
     ) -> dict[str, Any]:

@@ -239,7 +239,7 @@ class _Training:
             digest.update(value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    # -- one epoch ----------------------------------------
+    # -- one epoch ----
     def one_epoch(self) -> None:
         """Prune, learn, validate; on `BlowUp` nothing of it is kept (`last`)."""
         self.last = self.snapshot(deep=True)
@@ -311,7 +311,7 @@ class _Training:
         if self.plateau > rule.patience:
             self.rate, self.plateau = max(rule.least, self.rate * rule.factor), 0
 
-    # -- states ----------------------------------------
+    # -- states ----
     def snapshot(self, *, deep: bool = False) -> dict[str, Any]:
         """What a checkpoint holds; ``deep`` copies it, to come back to."""
         state = {

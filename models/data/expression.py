@@ -138,7 +138,7 @@ class ExpressionData:
         elif sp.issparse(self.matrix):
             check_finite(torch.as_tensor(self.matrix.data), None, missing=self.missing)
 
-    # -- sizes and names ----------------------------------------
+    # -- sizes and names ----
     @property
     def num_cells(self) -> int:
         return int(self.matrix.shape[0])
@@ -165,7 +165,7 @@ class ExpressionData:
         position = {gene: i for i, gene in enumerate(self.genes)}
         return torch.tensor([position[tf] for tf in self.tfs], device=self.device)
 
-    # -- values ----------------------------------------
+    # -- values ----
     def rows(self, rows: slice | np.ndarray) -> Tensor:
         """``(row, gene)`` dense block, normalised, checked to be finite (NaN pass where ``missing``)."""
         block = read_rows(self.matrix, rows, self.dtype).to(self.device)
@@ -215,7 +215,7 @@ class ExpressionData:
             return self
         return replace(self, missing=missing, notes=(*self.notes, *notes))
 
-    # -- derived data ----------------------------------------
+    # -- derived data ----
     def subset(self, cells: np.ndarray) -> "ExpressionData":
         """The given cells (integer positions or a boolean mask), in memory."""
         cells = np.asarray(cells)
@@ -288,7 +288,7 @@ class ExpressionData:
         matrix = self.matrix.to(device=device, dtype=dtype) if isinstance(self.matrix, Tensor) else self.matrix
         return replace(self, matrix=matrix, device=device, dtype=dtype, **moved)
 
-    # -- constructors ----------------------------------------
+    # -- constructors ----
     @classmethod
     def from_frame(
         cls,

@@ -169,7 +169,7 @@ class Transitions:
         names = [data.trajectory_names[code] for code in data.trajectory.tolist()]
         return cls.from_arrays(data.X, data.time.cpu().numpy(), names, genes=data.genes)
 
-    # -- sizes ----------------------------------------
+    # -- sizes ----
     @property
     def num_pairs(self) -> int:
         return len(self.dt)
@@ -178,7 +178,7 @@ class Transitions:
     def num_genes(self) -> int:
         return len(self.genes)
 
-    # -- parts ----------------------------------------
+    # -- parts ----
     def rows(self, chosen: Tensor) -> "Transitions":
         """The pairs at these positions (or of this mask)."""
         return replace(

@@ -80,7 +80,7 @@ class PhoenixNetwork(nn.Module):
         for name in WEIGHTS:
             self.register_buffer(f"{name}_mask", torch.ones_like(getattr(start, name)))
 
-    # -- as a layered network ----------------------------------------
+    # -- as a layered network ----
     def weights(self) -> dict[str, nn.Parameter]:
         return {name: getattr(self, name) for name in WEIGHTS}
 
@@ -96,7 +96,7 @@ class PhoenixNetwork(nn.Module):
         others = [p for name, p in self.named_parameters() if name != "upsilon"]
         return [{"params": others, "lr": rate}, {"params": [self.get_parameter("upsilon")], "lr": 5 * rate}]
 
-    # -- dynamics ----------------------------------------
+    # -- dynamics ----
     def current(self, gates: Mapping[str, Tensor] | None = None) -> PhoenixParameters:
         """Weights with masks (and stochastic gates) applied."""
         masks = self.masks()

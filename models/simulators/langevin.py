@@ -186,7 +186,7 @@ class ChemicalLangevin(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError("the stationary density of the Langevin equation has no closed form")
 
-    # -- the program ----------------------------------------
+    # -- the program ----
     def _simulate(self) -> Tensor:
         k = self.kinetics
         networks, tfs, genes = k.strength.shape

@@ -166,7 +166,7 @@ def write_sergio(kinetics: Kinetics, folder: Path | str) -> None:
         raise ValueError(f"cannot write to {folder}: {error.strerror}. Choose another folder") from error
 
 
-# -- rows ----------------------------------------
+# -- rows ----
 def _read_edges(file: Path, hill: float | None) -> dict[int, list[Edge]]:
     """Target → its edges."""
     edges: dict[int, list[Edge]] = {}

@@ -69,7 +69,7 @@ def read_table(raw: RawFile, names: dict[str, str]) -> pd.DataFrame:
     return table
 
 
-# -- plain tables ----------------------------------------
+# -- plain tables ----
 
 
 def read_edges(raw: RawFile) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def read_posterior(raw: RawFile) -> pd.DataFrame:
     return table[["source", "target"]].assign(probability=np.clip(inclusion, TINY, 1.0 - TINY), sign=sign)
 
 
-# -- tables of other inference programs ----------------------------------------
+# -- tables of other inference programs ----
 
 
 def is_arboreto(raw: RawFile) -> bool:

@@ -21,7 +21,7 @@ from .files import (
     write_text,
 )
 
-# -- labelled matrices ----------------------------------------
+# -- labelled matrices ----
 
 
 def is_labelled_matrix(raw: RawFile, least: int = 2) -> bool:
@@ -154,7 +154,7 @@ def write_inferelator_prior(frame: pd.DataFrame, path: Path) -> None:
     write_table(path, edges_to_matrix(frame).T.rename_axis(index=None, columns=None), separator="\t", index=True)
 
 
-# -- PHOENIX ----------------------------------------
+# -- PHOENIX ----
 
 
 def is_phoenix(raw: RawFile) -> bool:
@@ -206,7 +206,7 @@ def write_phoenix(frame: pd.DataFrame, path: Path) -> None:
     write_table(path, matrix, header=False)
 
 
-# -- CellOracle base GRN ----------------------------------------
+# -- CellOracle base GRN ----
 
 
 BASE_COLUMNS = ("peak_id", "gene_short_name")

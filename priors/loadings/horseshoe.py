@@ -89,7 +89,7 @@ class HorseshoeLoading(LoadingPrior):
             pyro.factor("slab_factor", -0.5 * W**2 * self.slab_precision())
         return W
 
-    # -- conjugacy ----------------------------------------
+    # -- conjugacy ----
     def start(self, num_chains: int, like: Tensor) -> State:
         state = super().start(num_chains, like)
         return state if self.has_trust else {name: v for name, v in state.items() if name != "trust"}
@@ -130,7 +130,7 @@ class HorseshoeLoading(LoadingPrior):
         Only the product is known from W: without these moves each scale drifts by itself, a little at every sweep.
         """
         new = dict(state)
-        unit = lambda scale: -torch.log1p(scale)  # noqa: E731  log C⁺ of the squared scale, up to a constant
+        unit = lambda scale: -torch.log1p(scale)
         tau, delta = 1 / new["tau"], 1 / new["delta"]  # squared scales: (chain, view), (chain, factor, view)
 
         def between_tau_and_delta(log: Tensor) -> tuple[Tensor]:

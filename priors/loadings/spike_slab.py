@@ -67,7 +67,7 @@ class SpikeSlabLoading(LoadingPrior):
         """Log Bayes factor of slab over spike at W² (or its expectation)."""
         return self.spike_ratio.log() + 0.5 * square * precision * (self.spike_ratio**-2 - 1)
 
-    # -- conjugacy ----------------------------------------
+    # -- conjugacy ----
     def start_family(self, num_chains: int, like: Tensor) -> State:
         _, factors, genes = self.probability.shape
         listed = (self.probability > 0).any(0)
