@@ -43,7 +43,7 @@ SMALLER = {
     "infer cellbox": "--steps 20 --restarts 1",
     "infer celloracle": "",
     "infer netrex-cf": "--steps 12 --restarts 2",
-    "infer pmf-grn": "--steps 20 --restarts 1",
+    "infer pmf-grn": "--steps 6 --restarts 1",
     "infer phoenix": "--steps 6 --restarts 1 --set guide.epochs=4 --set guide.svi_steps=5",
     "train": "--family clean --batches 2 --graphs 2 --steps 20 --iterations 2",
     "ablate": "--seeds 0 --chains 2 --steps 8 --backend serial",
