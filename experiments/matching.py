@@ -53,13 +53,16 @@ class ScoredPairs:
         Code of the pair's target, 0 … number of targets − 1.
     score
         Dense rank of the evidence, 0 for none (:func:`evidence_rank`).
-    true : bool array
+    true
+        Whether the edge exists.
     true_sign
         +1, −1, or 0 where there is no edge or its sign is unknown.
     weight, inclusion
         Of the edge table, 0 for pairs it does not list.
-    true_weight : float array or None
-    matching : Matching
+    true_weight
+        Of the known network, where it has weights.
+    matching
+        What was not used of either table.
     """
 
     target: np.ndarray
@@ -106,7 +109,8 @@ def evidence_rank(edges: pd.DataFrame, *, score: str | None = None) -> np.ndarra
 
     Parameters
     ----------
-    edges : DataFrame
+    edges
+        An edge table.
     score
         Column to rank by, non-negative, larger meaning more evidence; ``"weight"`` ranks by its magnitude. Default:
         ``inclusion`` with ties broken by \|weight\| where the table has it, else \|weight\|.

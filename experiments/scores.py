@@ -73,12 +73,14 @@ def bootstrap_standard_errors(
 
     Parameters
     ----------
-    score, true : (pair,) arrays
+    score, true
+        (pair,) evidence, and whether the edge exists.
     target
         (pair,) Code of the pair's target, from 0.
     num_bootstrap
         200 resamples give a standard error to about 5%.
-    seed : int
+    seed
+        Of the resamples.
     """
     if num_bootstrap < 2:
         raise ValueError(f"num_bootstrap is {num_bootstrap}; a standard error needs at least 2 resamples.")
@@ -151,7 +153,8 @@ class EdgeScores:
 
     Attributes
     ----------
-    values : dict of str to float
+    values
+        Scores by name.
     matching
         Size of the universe, and what of either table was not used; ``str()`` says it in one line.
     reliability

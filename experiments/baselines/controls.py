@@ -39,7 +39,8 @@ class PriorOnly:
 
     Parameters
     ----------
-    prior : PriorNetwork
+    prior
+        The prior network, alone.
     name
         How the method is called in tables.
     """
