@@ -235,7 +235,8 @@ plot_unseen(*unseen(panel, everywhere=True))
 # %% [markdown]
 # ## The LINCS panel
 # The same on real knock-downs, with the genes that three lines share (some of them, to be quick). Copying the change of
-# the same knock-down from another line reaches a correlation of 0.3 at best; see the README for all lines and splits.
+# the same knock-down from another line reaches a correlation of 0.3 at best; all lines and splits:
+# docs/results/knockdowns.md.
 
 # %%
 FOLDER = Path(os.environ.get("PYROGRN_DATA", "data")) / "lincs_rnai"

@@ -36,9 +36,9 @@ def grid(
 
 def cell(of: Rows, settled: dict[str, str | list[str]]) -> str:
     """The figures of one cell, absent where a run was not made."""
-    how, over = str(settled.pop("how")), settled.pop("over", "")
+    how, over = str(settled.pop("how")), str(settled.pop("over", ""))
     several = [value if isinstance(value, list) else [value] for value in settled.values()]
     wanted = [dict(zip(settled, values, strict=True)) for values in product(*several)]
-    look_up = {"seeds": of.mean, "sd": of.with_sd, "": of.maybe}[str(over)]
+    look_up = {"seeds": of.mean, "sd": of.with_sd, "": of.maybe}[over]
     figures: list[Figure] = [look_up(**w) for w in wanted]
     return " / ".join(format(figure, how) for figure in figures)

@@ -39,7 +39,7 @@ class Rows:
         found = self.all(**more).drop_duplicates(["value", "se"])
         if len(found) != 1:
             raise ValueError(f"{self.name} has {len(found)} different rows for {more}, not one")
-        return Figure(*map(float, found.iloc[0][["value", "se"]]))
+        return first(found)
 
     def maybe(self, **more: str) -> Figure:
         """The figure, or an absent one where the run was not made."""
@@ -49,7 +49,7 @@ class Rows:
         """Mean over single seeds with its standard error; absent where there is none."""
         found = self.all(**more)
         values = found[found["seed"].str.fullmatch(r"\d+")].groupby("seed")["value"].last()
-        return Figure(*map(float, values.agg(["mean", "sem"]))) if len(values) else Figure(float("nan"))
+        return Figure(float(values.mean()), float(pd.Series(values).sem())) if len(values) else Figure(float("nan"))
 
     def with_sd(self, *, score: str, **more: str) -> Figure:
         """The figure with the standard deviation that stands in a row of its own, ``NAME_sd`` or ``NAME: sd``."""
@@ -70,16 +70,20 @@ class Rows:
 
     def least(self, **more: str) -> Figure:
         """The row with the smallest value."""
-        found = self.all(**more)
-        return Figure(*map(float, found.nsmallest(1, "value").iloc[0][["value", "se"]]))
+        return first(self.all(**more).sort_values("value"))
 
     def most(self, **more: str) -> Figure:
         """The row with the largest value."""
-        found = self.all(**more)
-        return Figure(*map(float, found.nlargest(1, "value").iloc[0][["value", "se"]]))
+        return first(self.all(**more).sort_values("value", ascending=False))
 
     def above(self, other: Rows, tasks: list[str]) -> str:
         """On how many of the tasks that both have the value is larger: ``5 of 9``."""
         pairs = [(self.maybe(task=task).value, other.maybe(task=task).value) for task in tasks]
         both = [(first, second) for first, second in pairs if first == first and second == second]
         return f"{sum(first > second for first, second in both)} of {len(both)}"
+
+
+def first(table: pd.DataFrame) -> Figure:
+    """The figure of the first row."""
+    value, error = table[["value", "se"]].to_numpy(dtype=float)[0]
+    return Figure(float(value), float(error))
