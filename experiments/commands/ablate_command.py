@@ -2,13 +2,18 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .terminal import say
+
 if TYPE_CHECKING:  # Dask is an extra
     from distributed import Client
+
+    from ..ablation import AblationResult
 
 Expression = Annotated[
     list[Path],
@@ -107,25 +112,17 @@ def ablate_command(
     from ..ablation.page import write_page
     from ..files.readers import read_expression, read_names
     from .options import read_priors
-    from .terminal import read_edges, say
+    from .terminal import read_edges
 
     torch.set_num_threads(1)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file: choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not resume:
-        raise ValueError(f"--out {out} is not empty: pass --resume to go on there, or choose another folder")
-    if resume and not (out / "runs").is_dir():
-        raise ValueError(f"nothing to resume: {out / 'runs'} does not exist. Run without --resume")
-    if (scheduler is None) == (backend == "dask"):
-        raise ValueError("--backend dask and --scheduler ADDRESS go together: pass both or neither")
-    for option, value in {"--chains": chains, "--steps": steps, "--jobs": jobs}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{option} {value}: expected at least 1")
-    if normalize == "zscore" and hold_out_cells > 0:
-        raise ValueError(
-            "--normalize zscore would scale the cells to predict together with those fitted: leave it out (networks "
-            "standardise by themselves), or pass --hold-out-cells 0"
-        )
+    check_folder(out, resume=resume)
+    check_options(
+        normalize=normalize,
+        hold_out_cells=hold_out_cells,
+        backend=backend,
+        scheduler=scheduler,
+        sizes={"--chains": chains, "--steps": steps, "--jobs": jobs},
+    )
     chosen_seeds = whole_numbers("--seeds", seeds)
     levels = [level if level == "sampled" else number("--trust", level) for level in trust or ["sampled"]]
     networks = read_priors(prior)
@@ -171,14 +168,45 @@ def ablate_command(
         jobs=jobs,
         client=client,
     )
-    for row in result.sources.to_dict("records"):
-        say(f"{row['source']}: {row['edges_used']} of {row['edges_in']} edges used, {row['only_here']} only here")
-    for note in result.notes:
-        say(f"note: {note}")
+    tell(result)
     write_figures(result, out)
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
     write_page(result, out / "report.html", command=command, title=f"Ablation: {expression[0].name}")
     say(f"{len(result.rows)} runs: {out}")
+
+
+def tell(result: "AblationResult") -> None:
+    """Say how much of each source was used, and what was not run."""
+    for row in result.sources.to_dict("records"):
+        say(f"{row['source']}: {row['edges_used']} of {row['edges_in']} edges used, {row['only_here']} only here")
+    for note in result.notes:
+        say(f"note: {note}")
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a file, a folder with something else in it, and to go on where nothing was begun."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: choose another folder")
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise ValueError(f"--out {out} is not empty: pass --resume to go on there, or choose another folder")
+    if resume and not (out / "runs").is_dir():
+        raise ValueError(f"nothing to resume: {out / 'runs'} does not exist. Run without --resume")
+
+
+def check_options(
+    *, normalize: str, hold_out_cells: float, backend: str, scheduler: str | None, sizes: Mapping[str, int | None]
+) -> None:
+    """Refuse options that do not go together, and ``sizes`` below one."""
+    if (scheduler is None) == (backend == "dask"):
+        raise ValueError("--backend dask and --scheduler ADDRESS go together: pass both or neither")
+    for option, value in sizes.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{option} {value}: expected at least 1")
+    if normalize == "zscore" and hold_out_cells > 0:
+        raise ValueError(
+            "--normalize zscore would scale the cells to predict together with those fitted: leave it out (networks "
+            "standardise by themselves), or pass --hold-out-cells 0"
+        )
 
 
 def numbers(option: str, text: str) -> list[float]:
