@@ -106,7 +106,6 @@ def test_rows_are_found_by_what_they_say():
     rows = Rows(pd.DataFrame(made, columns=columns)).where(method="m")
     of = rows.where(score="s")
     assert of(task="a", seed="0-1") == (2.0, 1.0)
-    assert of.mean(task="a") == (2.0, 1.0)
     assert rows.with_sd(task="a", score="s", seed="0-1") == (2.0, 1.5)
     assert of.most(seed="0-1") == (2.0, 1.0)
     assert of.least(seed="0-1") == (1.0, 0.5)
@@ -114,9 +113,9 @@ def test_rows_are_found_by_what_they_say():
     with pytest.raises(ValueError, match="has 3 different rows"):
         of(task="a")
     table = grid(
-        of, {"A": {"task": "a"}, "C": {"task": "c"}}, {"S": {"seed": "0-1"}, "mean": {"over": "seeds"}}, how=".1f±"
+        of, {"A": {"task": "a"}, "C": {"task": "c"}}, {"S": {"seed": "0-1"}, "both": {"seed": ["0", "1"]}}, how=".1f±"
     )
-    assert table.splitlines()[2:] == ["| A | 2.0 ± 1.0 | 2.0 ± 1.0 |", "| C | – | – |"]
+    assert table.splitlines()[2:] == ["| A | 2.0 ± 1.0 | 1.0 / 3.0 |", "| C | – | – / – |"]
 
 
 def test_only_a_checkout_has_pages(tmp_path: Path):

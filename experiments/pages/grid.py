@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from itertools import product
 
-from .figure import Figure
 from .rows import Rows
 
 Columns = Mapping[str, str | list[str]]
@@ -20,8 +19,7 @@ def grid(
         Where the figures come from.
     lines, columns
         Heading and what it settles, ``{"no prior": {"method": "no prior"}}``. A list of texts gives several figures
-        in a cell. Beside columns of the file, ``how`` sets the format there, ``over="seeds"`` takes the mean of
-        the single seeds and ``over="sd"`` puts the standard deviation in place of the error.
+        in a cell. Beside columns of the file, ``how`` sets the format there.
     corner
         Heading of the lines.
     how
@@ -36,9 +34,7 @@ def grid(
 
 def cell(of: Rows, settled: dict[str, str | list[str]]) -> str:
     """The figures of one cell, absent where a run was not made."""
-    how, over = str(settled.pop("how")), str(settled.pop("over", ""))
+    how = str(settled.pop("how"))
     several = [value if isinstance(value, list) else [value] for value in settled.values()]
     wanted = [dict(zip(settled, values, strict=True)) for values in product(*several)]
-    look_up = {"seeds": of.mean, "sd": of.with_sd, "": of.maybe}[over]
-    figures: list[Figure] = [look_up(**w) for w in wanted]
-    return " / ".join(format(figure, how) for figure in figures)
+    return " / ".join(format(of.maybe(**w), how) for w in wanted)

@@ -45,12 +45,6 @@ class Rows:
         """The figure, or an absent one where the run was not made."""
         return self(**more) if len(self.all(**more)) else Figure(float("nan"))
 
-    def mean(self, **more: str) -> Figure:
-        """Mean over single seeds with its standard error; absent where there is none."""
-        found = self.all(**more)
-        values = found[found["seed"].str.fullmatch(r"\d+")].groupby("seed")["value"].last()
-        return Figure(float(values.mean()), float(pd.Series(values).sem())) if len(values) else Figure(float("nan"))
-
     def with_sd(self, *, score: str, **more: str) -> Figure:
         """The figure with the standard deviation that stands in a row of its own, ``NAME_sd`` or ``NAME: sd``."""
         figure = self.maybe(**more | {"score": score})
