@@ -229,19 +229,23 @@ def of_views(posterior: Posterior, data: ExpressionData) -> Hashes:
         return {"manifest": manifest} | of_posterior(again)
 
     def course() -> pd.DataFrame:
-        predict_course = find("pyrogrn.inference", "predict_course")
-        return predict_course(posterior, [0.0, 1.0, 2.0], knockout=[gene], num_draws=4).table(0.8)
+        return posterior.course([0.0, 1.0, 2.0], knockout=[gene], num_draws=4).table(0.8)
+
+    def activities() -> pd.DataFrame:
+        """In 0.1.0 a function."""
+        ask = getattr(posterior, "activities", None)
+        return ask() if ask is not None else find("pyrogrn.inference", "activities")(posterior)
+
+    def checks(with_data: ExpressionData | None) -> dict[str, Any]:
+        table = posterior.diagnose(with_data)
+        return {"values": table.drop(columns="meaning"), "words": table[["check", "meaning"]]}
 
     def scores() -> dict[str, Any]:
         return dict(zip(("mean", "sd"), posterior.scores(data), strict=True))
 
-    def joint() -> dict[str, Any]:
-        sampled = posterior.sample(5, seed=2)
-        return sampled
-
     questions: dict[str, Callable[[], Any]] = {
         "saved": come_back,
-        "sample": joint,
+        "sample": lambda: posterior.sample(5, seed=2),
         "edges of 0.5 at fdr 0.4": lambda: posterior.edges(level=0.5, fdr=0.4, top=6),
         "edges of a context": lambda: posterior.edges(context=last_context(posterior)),
         "programs of the first": lambda: posterior.programs(
@@ -251,7 +255,7 @@ def of_views(posterior: Posterior, data: ExpressionData) -> Hashes:
         "refined sets": posterior.refined_sets,
         "covariate effects": posterior.covariate_effects,
         "scores": scores,
-        "activities": lambda: find("pyrogrn.inference", "activities")(posterior),
+        "activities": activities,
         "predict": lambda: posterior.predict(knockout=[gene], seed=2, **few),
         "predict over-expression": lambda: posterior.predict(overexpress={gene: 1.5}, level=0.5, seed=2, **few),
         "predict steps": lambda: posterior.predict(knockout=[gene], steps=2, **few),
@@ -270,10 +274,10 @@ def of_views(posterior: Posterior, data: ExpressionData) -> Hashes:
         "flux": lambda: dict(zip(("table", "shares"), flux_table(posterior, num_draws=4), strict=True)),
         "flux of a context": lambda: flux_table(posterior, num_draws=4, context=last_context(posterior))[0],
         "course": course,
-        "velocity": lambda: find("pyrogrn.inference", "velocity")(posterior, data, num_draws=4),
+        "velocity": lambda: posterior.velocity(data, num_draws=4),
         "cells": cells,
-        "diagnose": posterior.diagnose,
-        "diagnose with data": lambda: posterior.diagnose(data),
+        "diagnose": lambda: checks(None),
+        "diagnose with data": lambda: checks(data),
         "datatree": lambda: datatree(None),
         "datatree with data": lambda: datatree(data),
     }
