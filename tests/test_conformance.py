@@ -67,7 +67,7 @@ NARROW = MeanField(spread=0.001, init_scale=0.003)
 CHEAP = {"num_chains": 2, "num_warmup": 10, "num_samples": 12}
 
 
-# ---------------------------------------------------------------- how each model is made small
+# -- how each model is made small ----
 
 
 def as_levels(data):
@@ -536,7 +536,7 @@ def test_a_strong_program_is_found(model_class, prior):
     assert (table.loc[list("ABCD"), "lfsr"] < 0.01).all()
 
 
-# ---------------------------------------------------------------- refusals
+# -- refusals ----
 
 
 @cases_of(*NETWORKS)

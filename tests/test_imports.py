@@ -81,7 +81,7 @@ def test_the_parser_sees_both_kinds_of_import(tmp_path, monkeypatch):
     assert imported_packages(file) == {"models", "inference", "experiments"}
 
 
-# ---------------------------------------------------------------- no circles
+# -- no circles ----
 
 
 class Package:
@@ -173,7 +173,7 @@ def test_circles_are_found_inside_functions_and_through_faces(tmp_path):
     assert circle(package.graph()) == []
 
 
-# ---------------------------------------------------------------- nobody asks "which kind are you?"
+# -- nobody asks "which kind are you?" ----
 
 ENGINES = (*GUIDES, *SAMPLERS, Amortised, Pruned)
 KINDS = {
@@ -257,7 +257,7 @@ def test_questions_are_seen():
     assert not any(list(engines_by_name(ast.parse(t))) for t in ("strategy == 'map'", "engines[posterior.guide]"))
 
 
-# ---------------------------------------------------------------- words and sizes
+# -- words and sizes ----
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 

@@ -21,7 +21,7 @@ from pyrogrn.priors import EdgeKnowledge, Normal, PriorNetwork
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
-# ---------------------------------------------------------------- the three objects
+# -- the three objects ----
 
 
 class Steps(Model):
@@ -128,7 +128,7 @@ def registered():
     del ANSWERS[Steps]
 
 
-# ---------------------------------------------------------------- through every task
+# -- through every task ----
 
 
 @pytest.fixture(scope="module")
