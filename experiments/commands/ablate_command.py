@@ -148,9 +148,7 @@ def ablate_command(
     )
     for note in data.notes:
         say(note)
-    client = None
-    if scheduler is not None:
-        client = dask_client(scheduler)
+    client = None if scheduler is None else dask_client(scheduler)
     result = ablate(
         data,
         networks,
