@@ -16,8 +16,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ..models import MODELS, Model
+from ..models import Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from .choice import known_models
 from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
@@ -255,7 +256,7 @@ def _build_model(manifest: Mapping[str, Any], tables: Mapping[str, np.ndarray]) 
         allowed=tables_of["allowed"],
         reports=reports,
     )
-    model = _class(described["class"], MODELS).from_state(
+    model = _class(described["class"], tuple(known_models().values())).from_state(
         described["state"],
         knowledge=knowledge,
         edge_prior=_build_prior(manifest["edge_prior"]),
