@@ -10,8 +10,10 @@ from ...inference.diagnostics import verdict
 from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..celloracle import celloracle, cells_of, links, unfit
-from ..files.network_tables import safe_name
-from .run import RunFolder, write_outputs
+from ..files.file_names import file_names
+from ..report.run import REPORTS
+from .run import write_reports, write_results
+from .run_folder import RunFolder
 
 
 def run_celloracle(
@@ -40,7 +42,7 @@ def run_celloracle(
     options
         ``estimator, ridge, lasso_scale, num_bags`` of `celloracle`.
     config, level, top, truth
-        As `write_outputs`.
+        As `write_results` and `write_reports`.
     seed
         Of every cell type.
     say
@@ -63,13 +65,7 @@ def run_celloracle(
     notes = [f"left out: {reason}" for reason in reasons.values()]
     for note in notes:
         say(note)
-    folders: dict[str, str] = {}
-    for name in kept:
-        other = folders.setdefault(safe_name(name), name)
-        if other != name:
-            raise ValueError(
-                f"cell types {other!r} and {name!r} would both be written to {safe_name(name)}: rename one of them"
-            )
+    folders = file_names(kept)
     data, alone = data.with_missing(data.missing, *notes), len(kept) == 1
     run.open()
     written = []
@@ -83,13 +79,16 @@ def run_celloracle(
                 )
             for report in posterior.model.knowledge.reports.values():
                 say(str(report) if alone else f"{name}: {report}")
-            folder = run.partial if alone else run.partial / safe_name(name)
+            folder = run.partial if alone else run.partial / folders[name]
             if not alone:
                 folder.mkdir()
             own = cells_of(data, name).select_genes(posterior.model.genes)
-            checks = write_outputs(folder, posterior, own, level=level, top=top, config=config, truth=truth)
+            tables = REPORTS[posterior.model.infers].tables(posterior, own, level=level)
+            write_results(folder, posterior, tables, top=top, config=config)
+            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth)
             links(posterior).to_csv(folder / "links.csv", index=False, float_format="%.6g")
             written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))
+        run.publish()
         run.close()
     except BaseException:
         run.discard()

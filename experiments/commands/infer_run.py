@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,17 +11,21 @@ import torch
 from ...inference import Amortised, Posterior, Progress, default_guide, fit
 from ...inference.amortised import KINDS
 from ...inference.diagnostics import verdict
+from ...inference.runs.interrupts import deferred_interrupts
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
 from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.readers import read_expression, read_names
+from ..report.kind import Tables
+from ..report.run import REPORTS
 from .celloracle_run import run_celloracle
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
-from .run import RunFolder, file_digest, versions, write_outputs
+from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
+from .run_folder import RunFolder
 from .terminal import read_edges, say
 
 METHODS: dict[str, Any] = {
@@ -93,27 +96,38 @@ def infer(options: InferOptions) -> None:
     cells = data.to(device) if engine.reads_cells else None
     checkpoint = run.open()
     try:
-        posterior = fit(
-            model,
-            cells,
-            guide=engine,
-            num_steps=3000 if options.steps is None else options.steps,
-            restarts=4 if options.restarts is None else options.restarts,
-            seed=options.seed,
-            callbacks=(Progress(), checkpoint),
-            resume=run.resumed,
-            **groups["fit"],
-        ).with_notes(data.notes)
-        if posterior.history.reason.startswith("diverged"):
-            raise ValueError(
-                f"the fit {posterior.history.reason}: try another --seed, a smaller step "
-                "(--guide mean-field), or check the data for extreme values"
-            )
-        config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
-        checks = write(options, run.partial, posterior, data, config, known, chosen.get("gene_sets"))
+        if run.finished:
+            config, posterior = same_run(run.place, config), Posterior.load(run.place / "model")
+            tables = tables_of(options, posterior, data, chosen)
+        else:
+            posterior = fit(
+                model,
+                cells,
+                guide=engine,
+                num_steps=3000 if options.steps is None else options.steps,
+                restarts=4 if options.restarts is None else options.restarts,
+                seed=options.seed,
+                callbacks=(Progress(), checkpoint),
+                resume=run.resumed,
+                **groups["fit"],
+            ).with_notes(data.notes)
+            if posterior.history.reason.startswith("diverged"):
+                raise ValueError(
+                    f"the fit {posterior.history.reason}: try another --seed, a smaller step "
+                    "(--guide mean-field), or check the data for extreme values"
+                )
+            config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
+            with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
+                tables = tables_of(options, posterior, data, chosen)
+                write_results(run.partial, posterior, tables, top=options.top, config=config)
+                run.publish(missing=REPORT_FILES)
+                check_interrupt()
+        checks = write_reports(run.place, posterior, data, tables, config=config, truth=known)
+        if options.annotate is not None:
+            write_annotated(posterior, data, options.expression[0], options.annotate)
         run.close()
     except KeyboardInterrupt:
-        say(f"interrupted; the state is in {run.partial}, continue with --resume")
+        say(run.after_interrupt)
         raise
     except BaseException:
         run.discard()
@@ -178,27 +192,12 @@ def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
 
 
 # -- results ----
-def write(
-    options: InferOptions,
-    folder: Path,
-    posterior: Posterior,
-    data: ExpressionData,
-    config: dict[str, Any],
-    known: pd.DataFrame | None,
-    libraries: Any,
-) -> pd.DataFrame:
-    """All files; the diagnostics table."""
-    checks = write_outputs(
-        folder,
+def tables_of(options: InferOptions, posterior: Posterior, data: ExpressionData, chosen: Mapping[str, Any]) -> Tables:
+    """The tables of networks, or of programs."""
+    return REPORTS[posterior.model.infers].tables(
         posterior,
         data,
         level=options.level,
-        top=options.top,
-        config=config,
-        truth=known,
-        gene_sets=libraries or None,
+        gene_sets=chosen.get("gene_sets") or None,
         min_overlap=5 if options.min_overlap is None else options.min_overlap,
     )
-    if options.annotate is not None:
-        write_annotated(posterior, data, options.expression[0], options.annotate)
-    return checks

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...inference import Posterior
+from .file_names import file_names
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,7 @@ class NetworkTables:
         edges.to_csv(folder / "edges.csv", index=False, float_format="%.6g")
         contexts = self.posterior.coords["context"]
         if len(contexts) > 1:
-            for name in contexts:
+            for name, file in file_names(contexts).items():
                 self.posterior.edges(level=self.level, context=name, top=top).to_csv(
-                    folder / f"edges_{safe_name(name)}.csv", index=False, float_format="%.6g"
+                    folder / f"edges_{file}.csv", index=False, float_format="%.6g"
                 )
-
-
-def safe_name(name: str) -> str:
-    """A context's name as a file or folder name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -1,0 +1,82 @@
+"""Files and folders that are written whole or not at all: made under another name beside their place, then moved there.
+
+Whatever the disk refuses (full, read-only, no permission, too large) ends in one ``ValueError`` that names the place.
+"""
+
+import ctypes
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
+
+
+@contextmanager
+def refused(place: Path, option: str = "--out") -> Iterator[None]:
+    """Turn what a disk refuses into one line; h5py and zipfile report it as RuntimeError or a bare OSError too."""
+    try:
+        yield
+    except (BlockingIOError, InterruptedError):
+        raise
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"cannot write {place}: {reason}. Choose another place with {option}, or make room") from error
+
+
+@contextmanager
+def whole_file(path: Path, option: str = "--out") -> Iterator[Path]:
+    """A place to write to, moved to ``path`` when all is written; removed when it is not. Its name has the same
+    endings."""
+    scratch = path.with_name(f".partial-{path.name}")
+    try:
+        with refused(path, option):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield scratch
+            os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path, option: str = "--out") -> Iterator[Path]:
+    """A folder to fill, of which all files are moved to ``folder`` when they are written; removed when they are not.
+
+    Files that ``folder`` has and the new ones do not replace stay.
+    """
+    scratch = folder.absolute().with_name(f".partial-{folder.absolute().name}")
+    try:
+        with refused(folder, option):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            yield scratch
+            if folder.exists():
+                pour(scratch, folder)
+            else:
+                os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def pour(source: Path, target: Path) -> None:
+    """Move what ``source`` holds into ``target``, replacing files of the same name."""
+    for path in sorted(source.iterdir()):
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            pour(path, place)
+        else:
+            os.replace(path, place)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step, so that neither name is ever without one; ``False`` where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # a libc before 2.28
+        return False
+    done = rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
+    return bool(done == 0)
