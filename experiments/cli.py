@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +16,10 @@ from .commands.course_commands import course_command, influence_command
 from .commands.infer_command import infer_command
 from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
-from .commands.terminal import LEVEL, read_edges, say, write_table
+from .commands.terminal import LEVEL, read_edges, say, write_figure, write_table
 from .commands.train_command import train_command
-from .commands.wording import in_options
+from .commands.wording import in_options, on_one_line
+from .files.whole import whole_file
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -116,7 +118,7 @@ def flux(
     table, shares = flux_table(posterior, context=context, level=level, num_draws=draws)
     write_table(table, out)
     figure = plot_flux(table, shares, posterior.model.genes, top=top)
-    figure.savefig(out.with_suffix(".png"), dpi=150, bbox_inches="tight")
+    write_figure(figure, out.with_suffix(".png"))
     if table["settled"].iloc[0] < 1:
         say(f"in {1 - table['settled'].iloc[0]:.0%} of the draws the network has no stable steady state; left out")
     say(f"{out}, {out.with_suffix('.png')}")
@@ -166,7 +168,8 @@ def convert(
     from ..priors import PriorNetwork
 
     network = PriorNetwork.read(source, format=read_as)
-    network.write(target, format=write_as)
+    with whole_file(target) as place:
+        network.write(place, format=write_as)
     say(f"{len(network)} edges: {target}")
 
 
@@ -204,8 +207,22 @@ def main() -> None:
         fail(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except ValueError as error:
         fail(str(error))
+    except MemoryError as error:
+        fail(f"out of memory ({error or 'nothing more could be had'}): use fewer cells, genes or regulators")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        fail(f"out of memory ({shown(error)}): use fewer cells, genes or regulators, or --restarts 1")
+    except OSError as error:  # a broken pipe of results, a full disk: what was being written is named
+        place = f"{error.filename}: " if error.filename and str(error.filename) not in str(error.strerror) else ""
+        fail(f"{place}{error.strerror}" if error.strerror else str(error))
+
+
+def shown(error: Exception) -> str:
+    """The first line of what another package says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _interrupt(*_: object) -> None:
@@ -214,7 +231,9 @@ def _interrupt(*_: object) -> None:
 
 def fail(message: str) -> None:
     """One line, exit code 2."""
-    say("pyrogrn: error: " + in_options(" ".join(message.split())))
+    say("pyrogrn: error: " + in_options(on_one_line(message)))
+    with suppress(OSError, ValueError, AttributeError):  # results that a full disk did not take are lost either way
+        sys.stdout.flush()
     sys.exit(2)
 
 

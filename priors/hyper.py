@@ -1,7 +1,7 @@
 """Hyperparameters that are either fixed numbers or sampled from a hyperprior."""
 
 import math
-from typing import Any
+from typing import Any, SupportsFloat
 
 import pyro
 import torch
@@ -55,5 +55,15 @@ class Hyper(nn.Module):
 
 
 def as_hyper(value: "float | Hyper") -> Hyper:
-    """A number becomes a fixed hyperparameter."""
-    return value if isinstance(value, Hyper) else Hyper(float(value))
+    """A number becomes a fixed hyperparameter.
+
+    Raises
+    ------
+    ValueError
+        Anything else, as text that only looks like a number.
+    """
+    if isinstance(value, Hyper):
+        return value
+    if isinstance(value, str) or not isinstance(value, SupportsFloat):
+        raise ValueError(f"a hyperparameter is {value!r}: expected a number, as 0.1, or a Hyper")
+    return Hyper(float(value))

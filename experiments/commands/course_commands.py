@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import LEVEL
+from .terminal import LARGEST_SEED, LEVEL
 
 COURSE_GENES = 12  # in the figure, where none are named
 
@@ -34,7 +34,7 @@ def course_command(
     from ...inference import Posterior
     from ..figures.courses import trajectories
     from .options import parse_levels
-    from .terminal import say, write_table
+    from .terminal import say, write_figure, write_table
 
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
@@ -67,7 +67,7 @@ def course_command(
     write_table(course.table(level), out)
     columns = [place[gene] for gene in shown]
     figure = trajectories(course.times, course.levels[:, :, columns], shown, level=level)
-    figure.savefig(out.with_suffix(".png"), dpi=150, bbox_inches="tight")
+    write_figure(figure, out.with_suffix(".png"))
     if course.lost:
         say(f"in {course.lost:.0%} of the draws the solution blows up; they are left out")
     say(f"{out}, {out.with_suffix('.png')}")
@@ -82,7 +82,7 @@ def influence_command(
     starts: Annotated[int, typer.Option(help="Random starts of the dynamics, for each draw")] = 50,
     draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 8,
     level: Annotated[float, typer.Option(help="Probability of the intervals")] = LEVEL,
-    seed: Annotated[int, typer.Option(help="Of starts and permutations")] = 0,
+    seed: Annotated[int, typer.Option(help="Of starts and permutations", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Which genes drive the dynamics, and which pathways: OUT/influence.csv, degrees.csv, pathways.csv and figures.
 
@@ -102,7 +102,7 @@ def influence_command(
     from ...models.dynamics.phoenix_network import effect_matrix
     from ..figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
     from .options import read_gene_sets
-    from .terminal import say, write_table
+    from .terminal import say, write_figure, write_table
 
     if min(starts, draws) < 1 or not 0 < level < 1:
         raise ValueError(f"--starts {starts}, --draws {draws}, --level {level}: expected at least 1, 1, and 0 to 1")
@@ -124,7 +124,6 @@ def influence_command(
     table = influence_table(found, model.genes, level=level)
     effects = effect_matrix(weights).cpu().numpy()
     degrees = degree_table(effects, model.genes, threshold=posterior.threshold or 0.0, level=level)
-    out.mkdir(parents=True, exist_ok=True)
     write_table(table, out / "influence.csv")
     write_table(degrees, out / "degrees.csv")
     mean = {"PHOENIX": np.asarray(effects).mean(0)}
@@ -139,5 +138,5 @@ def influence_command(
         write_table(pathways, out / "pathways.csv")
         pictures["pathways"] = pathway_scores({"PHOENIX": pathways})
     for name, figure in pictures.items():
-        figure.savefig(out / f"{name}.png", dpi=150, bbox_inches="tight")
+        write_figure(figure, out / f"{name}.png")
     say(f"{out}: {', '.join(['influence.csv', 'degrees.csv', *(['pathways.csv'] if libraries else [])])}, figures")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import LEVEL
+from .terminal import LARGEST_SEED, LEVEL
 
 # -- what is inferred, from what ----
 Expression = Annotated[
@@ -103,7 +103,7 @@ Steps = Annotated[
     int | None,
     typer.Option(help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000]"),
 ]
-Seed = Annotated[int, typer.Option(help="Same seed, same draws")]
+Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps from about 500 regulators on")]
 

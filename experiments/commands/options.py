@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pandas as pd
 import torch
@@ -73,13 +73,15 @@ def _value(text: str) -> Any:
 
 def make(kind: type, options: Mapping[str, Any], group: str) -> Any:
     """Build ``kind(**options)``; unknown names and values it refuses are one-line errors that list what it takes."""
-    known = [p for p in inspect.signature(kind).parameters if p not in ("self", "base")]
-    for name in options:
+    known = {n: p.annotation for n, p in inspect.signature(kind).parameters.items() if n not in ("self", "base")}
+    for name, value in options.items():
         if name not in known:
             raise ValueError(f"--set {group}.{name}: {kind.__name__} takes {', '.join(known) or 'no options'}")
+        if isinstance(value, str) and not _takes_text(known[name]):
+            raise ValueError(f"--set {group}.{name}={value[:40]}: expected a number (or true, false)")
     try:
         return kind(**options)
-    except TypeError as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"--set {group}.*: {kind.__name__} refused {dict(options)}: {error}") from error
 
 
@@ -89,6 +91,16 @@ def default_prior_name(model: type[Model]) -> str:
     kind = row_of(model).prior
     assert kind is not None, "every model of the package has one"
     return names[kind.__name__]
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether a parameter may be a word; one that says nothing of itself may be anything."""
+    if isinstance(annotation, str):
+        return "str" in annotation or "Literal" in annotation
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return any(isinstance(part, str) for part in parts)
+    return annotation in (str, Any, Path, inspect.Parameter.empty) or any(_takes_text(part) for part in parts)
 
 
 def make_edge_prior(name: str, options: Mapping[str, Any]) -> EdgePrior:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import say
+from .terminal import LARGEST_SEED, say
 
 simulate_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data with known truth.")
 
@@ -13,15 +13,15 @@ simulate_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Da
 @simulate_app.command("linear")
 def simulate_linear_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int, typer.Option(help="Genes, regulators included")] = 100,
-    tfs: Annotated[int, typer.Option(help="Regulators")] = 20,
-    cells: Annotated[int, typer.Option(help="Unperturbed cells")] = 1000,
+    genes: Annotated[int, typer.Option(help="Genes, regulators included", min=1)] = 100,
+    tfs: Annotated[int, typer.Option(help="Regulators", min=1)] = 20,
+    cells: Annotated[int, typer.Option(help="Unperturbed cells", min=1)] = 1000,
     edge_probability: Annotated[float, typer.Option(help="Of each edge")] = 0.1,
     tf_correlation: Annotated[float, typer.Option(help="Between regulators' own variation")] = 0.0,
-    contexts: Annotated[int, typer.Option(help="Contexts with related networks")] = 1,
-    perturbed: Annotated[int, typer.Option(help="Regulators knocked out, 50 cells each")] = 0,
+    contexts: Annotated[int, typer.Option(help="Contexts with related networks", min=1)] = 1,
+    perturbed: Annotated[int, typer.Option(help="Regulators knocked out, 50 cells each", min=0)] = 0,
     prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Cells from a random linear network: expression.h5ad, expression.csv.gz, tfs.csv, network.csv (the truth),
     prior.csv (the truth corrupted)."""
@@ -45,15 +45,15 @@ def simulate_linear_command(
 @simulate_app.command("panel")
 def simulate_panel_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other")] = 100,
+    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other", min=1)] = 100,
     in_degree: Annotated[float, typer.Option(help="Regulators of a gene, on average")] = 3.0,
     knocked_down: Annotated[float, typer.Option(help="Share of the genes that have a knock-down")] = 1.0,
-    replicates: Annotated[int, typer.Option(help="Conditions of each knock-down")] = 1,
-    contexts: Annotated[int, typer.Option(help="Contexts with related networks")] = 1,
-    hidden: Annotated[int, typer.Option(help="Hidden inputs that conditions share")] = 0,
+    replicates: Annotated[int, typer.Option(help="Conditions of each knock-down", min=1)] = 1,
+    contexts: Annotated[int, typer.Option(help="Contexts with related networks", min=1)] = 1,
+    hidden: Annotated[int, typer.Option(help="Hidden inputs that conditions share", min=0)] = 0,
     noise: Annotated[float, typer.Option(help="Sd of the noise in the drive")] = 0.1,
     prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Steady states of a knock-down panel (FactorBox): expression.h5ad and .csv.gz, tfs.csv, network.csv (the truth),
     prior.csv (the truth corrupted)."""
@@ -77,13 +77,13 @@ def simulate_panel_command(
 @simulate_app.command("ode")
 def simulate_ode_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other")] = 50,
+    genes: Annotated[int, typer.Option(help="Genes; each may regulate every other", min=1)] = 50,
     in_degree: Annotated[float, typer.Option(help="Regulators of a gene, on average")] = 2.0,
-    trajectories: Annotated[int, typer.Option(help="Time courses, each from a random start")] = 40,
+    trajectories: Annotated[int, typer.Option(help="Time courses, each from a random start", min=1)] = 40,
     times: Annotated[str, typer.Option(help="TIME[,TIME...] of the measurements")] = "0,1,2,4,7",
     noise: Annotated[float, typer.Option(help="Sd of the measurements; levels are between 0 and 1")] = 0.02,
     prior_noise: Annotated[float, typer.Option(help="Share of the true edges at random places in prior.csv")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Time courses of a network (--method trajectory): expression.h5ad (time and trajectory in .obs) and .csv.gz,
     tfs.csv, network.csv (the truth), prior.csv (the truth corrupted)."""
@@ -104,9 +104,9 @@ def simulate_ode_command(
 @simulate_app.command("ppca")
 def simulate_ppca_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int, typer.Option(help="Genes")] = 200,
-    cells: Annotated[int, typer.Option(help="Cells")] = 100,
-    factors: Annotated[int, typer.Option(help="Programs, each with a normal loading on every gene")] = 2,
+    genes: Annotated[int, typer.Option(help="Genes", min=1)] = 200,
+    cells: Annotated[int, typer.Option(help="Cells", min=1)] = 100,
+    factors: Annotated[int, typer.Option(help="Programs, each with a normal loading on every gene", min=0)] = 2,
     noise_variance: Annotated[float, typer.Option(help="Of every gene")] = 0.5,
     shift: Annotated[
         float | None, typer.Option(help="Mean of every gene in the second half of the cells [default: one cluster]")
@@ -114,7 +114,7 @@ def simulate_ppca_command(
     label: Annotated[
         str, typer.Option(help="How the cells of --shift are labelled in .obs: covariate, context or none")
     ] = "covariate",
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Cells from probabilistic PCA, perhaps in two clusters: expression.h5ad (covariate cluster or group in .obs), and
     the truth, loadings.csv, scores.csv, covariate_effects.csv."""
@@ -137,14 +137,14 @@ def simulate_ppca_command(
 @simulate_app.command("muvi")
 def simulate_muvi_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int, typer.Option(help="Genes")] = 500,
-    cells: Annotated[int, typer.Option(help="Cells")] = 1000,
-    sets: Annotated[int, typer.Option(help="Programs with a gene set")] = 10,
-    set_size: Annotated[int, typer.Option(help="Genes in each program")] = 50,
-    unlabelled: Annotated[int, typer.Option(help="Programs without a gene set")] = 0,
+    genes: Annotated[int, typer.Option(help="Genes", min=1)] = 500,
+    cells: Annotated[int, typer.Option(help="Cells", min=1)] = 1000,
+    sets: Annotated[int, typer.Option(help="Programs with a gene set", min=0)] = 10,
+    set_size: Annotated[int, typer.Option(help="Genes in each program", min=1)] = 50,
+    unlabelled: Annotated[int, typer.Option(help="Programs without a gene set", min=0)] = 0,
     hidden: Annotated[float, typer.Option(help="Share of each set's genes left out of gene_sets.gmt")] = 0.1,
     false: Annotated[float, typer.Option(help="Wrong genes added to each set, as a share of its size")] = 0.0,
-    covariates: Annotated[int, typer.Option(help="Normal covariates in .obs: covariate_1, ...")] = 0,
+    covariates: Annotated[int, typer.Option(help="Normal covariates in .obs: covariate_1, ...", min=0)] = 0,
     correlation: Annotated[float, typer.Option(help="Between program k and covariate k")] = 0.0,
     noise_variance: Annotated[float, typer.Option(help="Of Gaussian genes")] = 0.5,
     view: Annotated[
@@ -155,8 +155,8 @@ def simulate_muvi_command(
         ),
     ] = None,
     missing: Annotated[float, typer.Option(help="Share of values missing at random")] = 0.0,
-    groups: Annotated[int, typer.Option(help="Groups of cells with means of their own (group in .obs)")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    groups: Annotated[int, typer.Option(help="Groups of cells with means of their own (group in .obs)", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Cells from gene programs: expression.h5ad, gene_sets.gmt (with genes hidden and wrong ones added), and the truth,
     loadings.csv, scores.csv, true_sets.gmt, covariate_effects.csv."""
@@ -189,12 +189,12 @@ def simulate_muvi_command(
 @simulate_app.command("sergio")
 def simulate_sergio_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],
-    genes: Annotated[int | None, typer.Option(help="Genes, regulators included [default: 100]")] = None,
-    tfs: Annotated[int | None, typer.Option(help="Regulators [default: 10]")] = None,
-    types: Annotated[int | None, typer.Option(help="Cell types [default: 5]")] = None,
-    cells: Annotated[int, typer.Option(help="Cells of each type")] = 200,
+    genes: Annotated[int | None, typer.Option(help="Genes, regulators included [default: 100]", min=1)] = None,
+    tfs: Annotated[int | None, typer.Option(help="Regulators [default: 10]", min=1)] = None,
+    types: Annotated[int | None, typer.Option(help="Cell types [default: 5]", min=1)] = None,
+    cells: Annotated[int, typer.Option(help="Cells of each type", min=1)] = 200,
     networks: Annotated[
-        int | None, typer.Option(help="Networks, each in a subfolder when more than one [default: 1]")
+        int | None, typer.Option(help="Networks, each in a subfolder when more than one [default: 1]", min=1)
     ] = None,
     sparsity: Annotated[
         float | None, typer.Option(help="Probability of an edge from a regulator to another gene [default: 0.1]")
@@ -234,7 +234,7 @@ def simulate_sergio_command(
     hill: Annotated[
         float | None, typer.Option(help="Hill coefficient of every edge [default: 2, with --targets those of the file]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Single cells of several types from a regulatory network by SERGIO's stochastic equations: expression.h5ad
     (cell_type in .obs, layer clean), tfs.csv, network.csv (the truth) and SERGIO's input files. X are molecules, or

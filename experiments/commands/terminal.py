@@ -1,18 +1,28 @@
 """What commands share: a line for the person at the terminal, tables read and written."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from ..files.whole import whole_file
+
 if TYPE_CHECKING:  # not at run time: `--help` waits for no pandas
     import pandas as pd
+    from matplotlib.figure import Figure
+
 LEVEL = 0.89  # of intervals, as `inference.draws.intervals.LEVEL`, whose import takes seconds (a test holds them equal)
+LARGEST_SEED = 2**32 - 1  # of all generators in use
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal (results go to files, or to stdout with --json)."""
-    typer.echo(text, err=True)
+    """A line for the person at the terminal (results go to files, or to stdout with --json).
+
+    Where nobody listens (the stream is closed, or on a full disk) it is lost, and the work goes on.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        typer.echo(text, err=True)
 
 
 def read_edges(path: Path) -> "pd.DataFrame":
@@ -36,9 +46,11 @@ def read_edges(path: Path) -> "pd.DataFrame":
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:
     """A csv, written whole or not at all."""
-    scratch = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
-        scratch.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}. Choose another --out") from error
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """A picture, written whole or not at all."""
+    with whole_file(path) as scratch:
+        figure.savefig(scratch, dpi=150, bbox_inches="tight")

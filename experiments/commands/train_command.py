@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .terminal import LARGEST_SEED
+
 
 def train_command(
     kind: Annotated[str, typer.Argument(help="glad, glad-tf or grnular")],
@@ -27,7 +29,7 @@ def train_command(
         int | None, typer.Option(help="Cells that grnular's network is fitted to [default: 300]")
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="GRNULar-base: a new network in every cell")] = False,
-    seed: Annotated[int, typer.Option(help="Same seed, same weights")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same weights", min=0, max=LARGEST_SEED)] = 1,
     workers: Annotated[int, typer.Option(help="Processes that simulate")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a message of the library says to do, in words that can be typed at the command line.
+"""Messages as the command line says them: on one line, what to do in words that can be typed.
 
 The library speaks of Python: a remedy stands in backticks, as `` `tfs=` `` or `` `data.without_constant_genes()` ``.
 """
@@ -15,6 +15,7 @@ TYPED = {
     "`Normal(scale=0.316)`": "--set prior.scale=0.316",
 }
 """Remedies whose option is not that of the same name."""
+LONGEST_WORD = 160  # letters without a space; longer ones are names that nobody reads, or an attack
 OPTION = re.compile(r"`([a-z_]+)=`")
 
 
@@ -29,3 +30,9 @@ def in_options(message: str, typed: Mapping[str, str] = TYPED) -> str:
     for words, option in typed.items():
         message = message.replace(words, option)
     return OPTION.sub(lambda found: "--" + found[1].replace("_", "-"), message)
+
+
+def on_one_line(message: str) -> str:
+    """``message`` without line breaks; a name too long to be read is cut in its middle."""
+    long = re.compile(rf"\S{{{LONGEST_WORD},}}")
+    return long.sub(lambda word: f"{word[0][:40]}…{word[0][-12:]}", " ".join(message.split()))

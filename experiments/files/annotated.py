@@ -6,6 +6,7 @@ import anndata
 
 from ...inference import Posterior
 from ...models import ExpressionData
+from .whole import whole_file
 
 
 def check_annotate(out: Path, expression: list[Path], *, overwrite: bool) -> None:
@@ -24,10 +25,5 @@ def write_annotated(posterior: Posterior, data: ExpressionData, source: Path, ou
     """The AnnData of ``source`` with scores and loadings, written whole or not at all."""
     adata = anndata.read_h5ad(source)
     posterior.annotate(adata, data)
-    scratch = out.with_name(out.name + ".partial")
-    try:
+    with whole_file(out, "--annotate") as scratch:
         adata.write_h5ad(scratch)
-        scratch.replace(out)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise ValueError(f"cannot write {out}: {error.strerror}. Choose another --annotate") from error

@@ -170,12 +170,20 @@ def read_kinds(path: Path | str) -> dict[str, str]:
     """
     path = Path(path)
     with about(path):
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
-        if not {"node", "kind"} <= set(table.columns):
-            raise ValueError(f"has columns {list(table.columns)}: expected node and kind")
-        if table["node"].duplicated().any():
-            raise ValueError(f"lists {some(table['node'][table['node'].duplicated()].tolist(), 3)} twice")
-        return dict(zip(table["node"], table["kind"].fillna(""), strict=True))
+        rows = [[cell.strip() for cell in row] for row in text_rows(path, "a table of nodes")]
+        header = rows[0] if rows else []
+        if not {"node", "kind"} <= set(header):
+            raise ValueError(f"has columns {some(header)}: expected node and kind")
+        for number, row in enumerate(rows[1:], start=1):
+            if len(row) != len(header):
+                raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}")
+        nodes, kinds = ([row[header.index(name)] for row in rows[1:]] for name in ("node", "kind"))
+        if "" in nodes:
+            raise ValueError(f"row {nodes.index('') + 1} has no node: expected its name")
+        twice = list(dict.fromkeys(node for node in nodes if nodes.count(node) > 1))
+        if twice:
+            raise ValueError(f"lists {some(twice, 3)} twice")
+        return dict(zip(nodes, kinds, strict=True))
 
 
 def read_names(path: Path | str) -> list[str]:

@@ -19,6 +19,7 @@ from ...models.simulators import (
 )
 from ...priors import PriorNetwork, write_gmt
 from .stored import using_mudata
+from .whole import whole_folder
 
 
 def write_simulation(
@@ -35,7 +36,6 @@ def write_simulation(
     """
     if not 0 <= prior_noise <= 1:
         raise ValueError(f"prior_noise is {prior_noise}, expected a share in [0, 1]")
-    _make(folder)
     data = simulation.data
     names = _cell_names(data.num_cells)
     perturbation = np.full(data.num_cells, "control", dtype=object)
@@ -49,15 +49,16 @@ def write_simulation(
         obs = pd.DataFrame({"time": data.time.numpy()}, index=names)
         obs["trajectory"] = np.asarray(data.trajectory_names)[data.trajectory.numpy()]
     X = data.X.numpy()
-    anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(folder / "expression.h5ad")
-    pd.DataFrame(X, index=pd.Index(names, name="cell"), columns=list(data.genes)).to_csv(
-        folder / "expression.csv.gz", float_format="%.5g"
-    )
-    pd.DataFrame({"tf": data.tfs}).to_csv(folder / "tfs.csv", index=False)
-    simulation.network.to_csv(folder / "network.csv", index=False)
     truth = PriorNetwork.from_edges(simulation.network[["source", "target", "sign"]], name="truth")
     corrupted = truth.corrupted(prior_noise, np.random.default_rng(seed), sources=data.tfs, targets=data.genes)
-    corrupted.to_frame()[["source", "target", "sign"]].to_csv(folder / "prior.csv", index=False)
+    with whole_folder(folder) as place:
+        anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(place / "expression.h5ad")
+        pd.DataFrame(X, index=pd.Index(names, name="cell"), columns=list(data.genes)).to_csv(
+            place / "expression.csv.gz", float_format="%.5g"
+        )
+        pd.DataFrame({"tf": data.tfs}).to_csv(place / "tfs.csv", index=False)
+        simulation.network.to_csv(place / "network.csv", index=False)
+        corrupted.to_frame()[["source", "target", "sign"]].to_csv(place / "prior.csv", index=False)
 
 
 def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
@@ -77,34 +78,35 @@ def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
     names = _cell_names(data.num_cells)
     obs = simulation.annotations.set_index(pd.Index(names))
     X = data.X.numpy()
-    if data.view is None:
-        _make(folder)
-        anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(folder / "expression.h5ad")
-    else:
-        with using_mudata() as mudata:
-            _make(folder)
-            parts = {}
-            for code, view in enumerate(data.view_names):
-                own = (data.view == code).numpy()
-                kept = ~np.isnan(X[:, own]).all(1)
-                genes, cells = np.asarray(data.genes)[own], obs.index[kept]
-                parts[view] = anndata.AnnData(
-                    X[kept][:, own], obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes)
-                )
-            joined = mudata.MuData(parts)
-            joined = joined[[name for name in names if name in joined.obs_names]].copy()
-            joined.obs = joined.obs.join(obs)
-            joined.write_h5mu(folder / "expression.h5mu")
-    if simulation.gene_sets:
-        write_gmt(simulation.gene_sets, folder / "gene_sets.gmt")
-        write_gmt(simulation.true_sets, folder / "true_sets.gmt")
-    loadings = _long(simulation.W, ("program", simulation.factors), ("gene", data.genes), "loading")
-    loadings[loadings["loading"] != 0].to_csv(folder / "loadings.csv", index=False, float_format="%.6g")
-    scores = pd.DataFrame(simulation.x.numpy(), index=pd.Index(names, name="cell"), columns=list(simulation.factors))
-    scores.to_csv(folder / "scores.csv", float_format="%.6g")
-    if len(simulation.beta):
-        effects = _long(simulation.beta, ("covariate", simulation.covariates), ("gene", data.genes), "effect")
-        effects.to_csv(folder / "covariate_effects.csv", index=False, float_format="%.6g")
+    with whole_folder(folder) as place:
+        if data.view is None:
+            anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(place / "expression.h5ad")
+        else:
+            with using_mudata() as mudata:
+                parts = {}
+                for code, view in enumerate(data.view_names):
+                    own = (data.view == code).numpy()
+                    kept = ~np.isnan(X[:, own]).all(1)
+                    genes, cells = np.asarray(data.genes)[own], obs.index[kept]
+                    parts[view] = anndata.AnnData(
+                        X[kept][:, own], obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes)
+                    )
+                joined = mudata.MuData(parts)
+                joined = joined[[name for name in names if name in joined.obs_names]].copy()
+                joined.obs = joined.obs.join(obs)
+                joined.write_h5mu(place / "expression.h5mu")
+        if simulation.gene_sets:
+            write_gmt(simulation.gene_sets, place / "gene_sets.gmt")
+            write_gmt(simulation.true_sets, place / "true_sets.gmt")
+        loadings = _long(simulation.W, ("program", simulation.factors), ("gene", data.genes), "loading")
+        loadings[loadings["loading"] != 0].to_csv(place / "loadings.csv", index=False, float_format="%.6g")
+        scores = pd.DataFrame(
+            simulation.x.numpy(), index=pd.Index(names, name="cell"), columns=list(simulation.factors)
+        )
+        scores.to_csv(place / "scores.csv", float_format="%.6g")
+        if len(simulation.beta):
+            effects = _long(simulation.beta, ("covariate", simulation.covariates), ("gene", data.genes), "effect")
+            effects.to_csv(place / "covariate_effects.csv", index=False, float_format="%.6g")
 
 
 def write_sergio_simulation(simulation: SergioSimulation, folder: Path) -> None:
@@ -119,17 +121,20 @@ def write_sergio_simulation(simulation: SergioSimulation, folder: Path) -> None:
         The folder cannot be written; a network that SERGIO's files cannot hold (see `write_sergio`).
     """
     number = simulation.kinetics.num_networks
-    for i in range(number):
-        place = folder if number == 1 else folder / f"network_{i:03d}"
-        _make(place)
-        write_sergio(Kinetics(**{name: value[i : i + 1] for name, value in vars(simulation.kinetics).items()}), place)
-        data = simulation.data(i)
-        obs = pd.DataFrame({"cell_type": simulation.cell_types}, index=_cell_names(data.num_cells))
-        adata = anndata.AnnData(data.X.numpy(), obs=obs, var=pd.DataFrame(index=list(data.genes)))
-        adata.layers["clean"] = simulation.data(i, "clean").X.numpy()
-        adata.write_h5ad(place / "expression.h5ad")
-        pd.DataFrame({"tf": data.tfs}).to_csv(place / "tfs.csv", index=False)
-        simulation.network(i).to_csv(place / "network.csv", index=False, float_format="%.6g")
+    with whole_folder(folder) as whole:
+        for i in range(number):
+            place = whole if number == 1 else whole / f"network_{i:03d}"
+            place.mkdir(exist_ok=True)
+            write_sergio(
+                Kinetics(**{name: value[i : i + 1] for name, value in vars(simulation.kinetics).items()}), place
+            )
+            data = simulation.data(i)
+            obs = pd.DataFrame({"cell_type": simulation.cell_types}, index=_cell_names(data.num_cells))
+            adata = anndata.AnnData(data.X.numpy(), obs=obs, var=pd.DataFrame(index=list(data.genes)))
+            adata.layers["clean"] = simulation.data(i, "clean").X.numpy()
+            adata.write_h5ad(place / "expression.h5ad")
+            pd.DataFrame({"tf": data.tfs}).to_csv(place / "tfs.csv", index=False)
+            simulation.network(i).to_csv(place / "network.csv", index=False, float_format="%.6g")
 
 
 def _long(
@@ -147,10 +152,3 @@ def _long(
 
 def _cell_names(number: int) -> list[str]:
     return [f"cell{i:05d}" for i in range(number)]
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}. Choose another --out") from error

@@ -22,6 +22,7 @@ from anndata.io import read_elem, sparse_dataset
 
 from ...models.data.checks import some
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
+from .sound import check_claim, check_indices, check_pointers, element_at
 
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
@@ -86,7 +87,10 @@ class RowsOnDisk:
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
         source = self.stored.oindex if isinstance(self.stored, zarr.Array) else self.stored
         with about(self.path):
-            return guarded("a readable matrix", lambda: source[rows])
+            block = guarded("a readable matrix", lambda: source[rows])
+            if not isinstance(block, np.ndarray):
+                check_indices(block, "the matrix")
+            return block
 
 
 @contextmanager
@@ -192,19 +196,20 @@ def read_stored(
 def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
     """Names, annotations and one matrix of an AnnData on disk; nothing else of the file is read, however large."""
     kind, what = ("zarr", "a zarr store") if path.is_dir() else ("h5ad", "an h5ad")
-    missing = [name for name in ("obs", "var") if name not in store]
+    found = guarded(what, lambda: sorted(store))
+    missing = [name for name in ("obs", "var") if name not in found]
     if missing:
-        raise ValueError(f"is no AnnData: it has no {' and no '.join(missing)} (found {sorted(store) or 'nothing'})")
+        raise ValueError(f"is no AnnData: it has no {' and no '.join(missing)} (found {found or 'nothing'})")
     obs = guarded(what, lambda: read_elem(store["obs"]))
     var = guarded(what, lambda: read_elem(store["var"]))
     if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
         raise ValueError("was written by anndata before 0.7: read it and write it again with a current anndata")
-    layers = sorted(store["layers"]) if "layers" in store else []
+    layers = guarded(what, lambda: sorted(store["layers"])) if "layers" in found else []
     if layer is not None and layer not in layers:
         raise ValueError(f"no layer {layer!r}: the file has {layers or 'no layers'}")
     name = "X" if layer is None else f"layers/{layer}"
-    element = store.get(name)
-    encoding = "null" if element is None else str(element.attrs.get("encoding-type", "array"))
+    element = guarded(what, lambda: element_at(store, name))
+    encoding = "null" if element is None else guarded(what, lambda: str(element.attrs.get("encoding-type", "array")))
     if encoding == "null":
         raise ValueError(f"has no X: choose one of its layers, {layers}" if layers else "has neither X nor layers")
     sparse = encoding in ("csr_matrix", "csc_matrix")
@@ -213,12 +218,17 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         raise ValueError(f"{name} is not a matrix of numbers (it is stored as {encoding!r})")
     if backed and encoding == "csc_matrix":
         raise ValueError(f"{name} is CSC, which cannot be streamed by rows: write it as CSR, or leave out backed=True")
+    check_claim(element, name, sparse=sparse)
+    if sparse:
+        guarded(what, lambda: check_pointers(element, name, encoding))
     matrix: Any
     large = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,))) > BACKED_SIZE
     if (large if backed is None else backed) and encoding != "csc_matrix":
         matrix = RowsOnDisk(path, guarded(what, lambda: sparse_dataset(element)) if sparse else element)
     else:
         matrix = guarded(what, lambda: read_elem(element))
+        if sparse:
+            check_indices(matrix, name)
         matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
