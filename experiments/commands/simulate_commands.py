@@ -192,9 +192,9 @@ def simulate_sergio_command(
     genes: Annotated[int | None, typer.Option(help="Genes, regulators included [default: 100]", min=1)] = None,
     tfs: Annotated[int | None, typer.Option(help="Regulators [default: 10]", min=1)] = None,
     types: Annotated[int | None, typer.Option(help="Cell types [default: 5]", min=1)] = None,
-    cells: Annotated[int, typer.Option(help="Cells of each type", min=1)] = 200,
+    cells: Annotated[int, typer.Option(help="Cells of each type")] = 200,
     networks: Annotated[
-        int | None, typer.Option(help="Networks, each in a subfolder when more than one [default: 1]", min=1)
+        int | None, typer.Option(help="Networks, each in a subfolder when more than one [default: 1]")
     ] = None,
     sparsity: Annotated[
         float | None, typer.Option(help="Probability of an edge from a regulator to another gene [default: 0.1]")
