@@ -128,6 +128,7 @@ def infer(options: InferOptions) -> None:
         run.close()
     except KeyboardInterrupt:
         say(run.after_interrupt)
+        run.discard()
         raise
     except BaseException:
         run.discard()

@@ -23,7 +23,9 @@ def refused(place: Path, option: str = "--out") -> Iterator[None]:
         raise
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot write to {place}: {reason}. Choose another place with {option}, or make room") from error
+        raise ValueError(
+            f"cannot write to {place}: {reason}. Choose another place with {option}, or make room"
+        ) from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Progress bars and checkpoints: called by a fit, off unless asked for."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,9 @@ class Progress:
 
     def __call__(self, state: FitState) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False, disable=None)
+            nobody = sys.stderr is None or sys.stderr.closed  # of a process without one, tqdm would fail
+            disable = True if nobody else None
+            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False, disable=disable)
         self._bar.update(state.step - self._bar.n)
         if state.step % self.every == 0:
             self._bar.set_postfix_str(state.message, refresh=False)
