@@ -18,7 +18,7 @@ from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, read_edges, say, write_figure, write_table
 from .commands.train_command import train_command
-from .commands.wording import in_options, on_one_line
+from .commands.wording import CommandFormatter, for_command_line
 from .files.whole import whole_file
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
@@ -126,8 +126,8 @@ def flux(
 
 @app.command()
 def score(
-    edges: Annotated[Path, typer.Argument(help="Edge table (source, target, and a score)")],
-    truth: Annotated[Path, typer.Argument(help="Known network, any network format")],
+    edges: Annotated[Path, typer.Argument(help="Edge table (source, target, and a score), or FILE?format=NAME")],
+    truth: Annotated[Path, typer.Argument(help="Known network in any format, or FILE?format=NAME")],
     tfs: Annotated[
         Path | None, typer.Option(help="Regulators that were candidates; default the sources in EDGES")
     ] = None,
@@ -141,10 +141,11 @@ def score(
     from .files.readers import read_names
     from .scores import score_edges
 
+    table = read_edges(edges)
     result = score_edges(
-        read_edges(edges),
+        table,
         read_edges(truth),
-        tfs=read_names(tfs) if tfs is not None else None,
+        tfs=read_names(tfs, {*table["source"].astype(str), *table["target"].astype(str)}) if tfs is not None else None,
         restrict_to_truth_regulators=truth_regulators,
     )
     if as_json:
@@ -159,17 +160,19 @@ def score(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A network in any known format")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A network in any known format, or FILE?KEY=VALUE")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="File to write")],
     read_as: Annotated[str | None, typer.Option("--from", help="Format of IN [default: recognised]")] = None,
     write_as: Annotated[str, typer.Option("--to", help="Format of OUT")] = "edges",
 ) -> None:
     """Convert a network between the formats of the field."""
-    from ..priors import PriorNetwork
+    from .files.network_files import NetworkFile
 
-    network = PriorNetwork.read(source, format=read_as)
+    network = NetworkFile.parse(source).read(format=read_as)
     with whole_file(target) as place:
         network.write(place, format=write_as)
+    for note in network.notes:
+        say(note)
     say(f"{len(network)} edges: {target}")
 
 
@@ -192,7 +195,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout
 
 def main() -> None:
     """Entry point: a user's mistake ends in one line on stderr and exit code 2, never in a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     signal.signal(signal.SIGTERM, _interrupt)  # what a cluster sends when time is up: leave a checkpoint as on Ctrl-C
     try:
         code = app(standalone_mode=False)
@@ -225,13 +228,19 @@ def shown(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
+def _warnings() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(CommandFormatter())
+    return handler
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:
     """One line, exit code 2."""
-    say("pyrogrn: error: " + in_options(on_one_line(message)))
+    say("pyrogrn: error: " + for_command_line(message))
     with suppress(OSError, ValueError, AttributeError):  # results that a full disk did not take are lost either way
         sys.stdout.flush()
     sys.exit(2)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
+from ..priors.alignment import rename_hint
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -266,4 +268,8 @@ def _no_overlap(truth: pd.DataFrame, tfs: pd.Index, targets: pd.Index) -> str:
     source, target = truth["source"].str.upper(), truth["target"].str.upper()
     if (source.isin(tfs.str.upper()) & target.isin(targets.str.upper())).any():
         return f"{start}: gene names differ in upper and lower case ({example}); bring both to one case."
+    names = [*truth["source"], *truth["target"]]
+    renamed = rename_hint(list(dict.fromkeys(names)), [*tfs, *targets])
+    if renamed is not None:
+        return f"{start}. {renamed}"
     return f"{start}: different names or species, or the truth's regulators were not scored ({example})."

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..priors import EdgeKnowledge, HorseshoeLoading, LoadingPrior, PriorNetwork, gene_sets_to_network
+from ..priors.alignment import rename_hint
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
@@ -125,11 +126,12 @@ def _labelled(gene_sets: GeneSets, genes: Sequence[str], min_overlap: int) -> tu
         kept = [name for name, number in overlap.items() if number >= min_overlap]
         if not kept:
             best = max(overlap.values(), default=0)
+            hint = rename_hint(network.targets, genes) if best == 0 else None
             example = some(sorted(set(network.target))[:3]), some(list(genes)[:3])
             raise ValueError(
                 f"gene sets {library!r}: none of {len(overlap)} sets has {min_overlap} of the {len(measured)} measured "
-                f"genes (the largest overlap is {best}; sets name {example[0]}, the data {example[1]}). Use one kind "
-                "of gene names, or lower the smallest overlap, `min_overlap=`"
+                f"genes (the largest overlap is {best}; sets name {example[0]}, the data {example[1]}). "
+                + (hint or "Use one kind of gene names, or lower the smallest overlap, `min_overlap=`")
             )
         chosen = torch.tensor([s in set(kept) for s in network.source]).numpy()
         networks[library] = replace(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .formats.files import shorten
+from .formats.names import whole_number
 
 ENSEMBL = re.compile(r"^ENS[A-Z]{0,4}[GTP]\d{6,}(\.\d+)?$")
 
@@ -27,6 +28,7 @@ RENAMINGS: tuple[tuple[str, Callable[[str], str], Callable[[str], str]], ...] = 
     ("capitalising the prior's", str.capitalize, _same),
     ("ignoring upper and lower case", str.casefold, str.casefold),
     ("removing Ensembl version suffixes", _without_version, _without_version),
+    ("reading numbers such as 7157.0 as 7157", whole_number, whole_number),
 )
 
 
@@ -99,6 +101,8 @@ def explain_mismatch(
     tfs: Collection[str],
     genes: Collection[str],
     num_swapped: int,
+    *,
+    kind: str = "prior",
 ) -> str:
     """One line on why no edge of a network lies between the TFs and the targets of the data: likely cause and remedy.
 
@@ -112,20 +116,22 @@ def explain_mismatch(
         TFs and targets of the data.
     num_swapped
         Edges that would match with source and target exchanged.
+    kind
+        What the network is called in the message. Default ``"prior"``.
     """
-    start = f"prior '{name}' has no edge between the {len(tfs)} TFs and {len(genes)} targets of the data: "
+    start = f"{kind} '{name}' has no edge between the {len(tfs)} TFs and {len(genes)} targets of the data: "
     if not sources:
         return start + "it has no edges at all"
     if num_swapped:
         return start + (
-            f"looks like the prior's columns are swapped ({num_swapped} edges match with source and target exchanged); "
-            "exchange them"
+            f"looks like the {kind}'s columns are swapped ({num_swapped} edges match with source and target "
+            "exchanged); exchange them"
         )
     known_sources, known_targets = set(sources) & set(tfs), set(targets) & set(genes)
     if known_sources and known_targets:
         return start + (
             f"{len(known_sources)} sources and {len(known_targets)} targets are in the data, but no edge has both; "
-            "choose TFs and targets that the prior connects, or another prior"
+            f"choose TFs and targets that the {kind} connects, or another {kind}"
         )
     network, data = list(dict.fromkeys([*sources, *targets])), list(dict.fromkeys([*tfs, *genes]))
     for change, rename_prior, rename_data in RENAMINGS:
@@ -135,14 +141,25 @@ def explain_mismatch(
         if pairs:
             mine, theirs = pairs[0]
             return start + (
-                f"{len(pairs)} of its {len(network)} names match only after {change} (prior '{mine}', data "
-                f"'{theirs}'); rename one side, names are never changed silently"
+                f"{len(pairs)} of its {len(network)} names match only after {change.replace('prior', kind)} "
+                f"({kind} '{mine}', data '{theirs}'); rename one side, names are never changed silently"
             )
     kinds = [("Ensembl ids" if _mostly_ensembl(names) else "other names (symbols?)") for names in (network, data)]
-    examples = f"prior e.g. {shorten(network, 3)}, data e.g. {shorten(data, 3)}"
+    examples = f"{kind} e.g. {shorten(network, 3)}, data e.g. {shorten(data, 3)}"
     if kinds[0] != kinds[1]:
-        return start + f"the prior has {kinds[0]}, the data {kinds[1]} ({examples}); translate one side"
+        return start + f"the {kind} has {kinds[0]}, the data {kinds[1]} ({examples}); translate one side"
     return start + f"the names have nothing in common ({examples}); is it the right species and kind of identifier?"
+
+
+def rename_hint(names: Sequence[str], data: Sequence[str]) -> str | None:
+    """How names would match those of the data (version suffixes of Ensembl, 7157.0 for 7157), or None."""
+    for change, rename, rename_data in RENAMINGS:
+        found = {rename_data(name): name for name in data}
+        pair = next(((n, found[rename(n)]) for n in names if rename(n) in found), None)
+        if pair is not None:
+            how = change.replace("the prior's", "the listed names")
+            return f"They match after {how} ({pair[0]!r}, {pair[1]!r}): use one spelling in both files"
+    return None
 
 
 def _mostly_ensembl(names: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from .formats.files import shorten, show
 from .formats.weights import probability_from_confidence, probability_from_weight, sign_from_weight, sign_from_words
+from .repeated_edges import DUPLICATES, conflicts, merge_repeated, merged_note, splitting_column
 
 COLUMNS = ("source", "target", "probability", "sign", "evidence")
 
@@ -19,8 +20,10 @@ def interpret_edges(
 ) -> pd.DataFrame:
     """The five `COLUMNS` from a table in any of the forms that `PriorNetwork.from_edges` describes; errors as there."""
     check_default(default_probability)
-    if duplicates not in ("error", "mean"):
-        raise ValueError(f"`duplicates` is {duplicates!r}; expected 'error' or 'mean'")
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"`duplicates` is {duplicates!r}; expected 'error' or 'mean', 'conflict' or 'networks'")
+    notes = list(frame.attrs.get("notes", ()))
+    rows = len(frame)
     lacking = [c for c in ("source", "target") if c not in frame]
     if lacking:
         raise ValueError(f"edges of '{name}' lack column(s) {shorten(lacking)}; found {shorten(list(frame), 12)}")
@@ -28,6 +31,8 @@ def interpret_edges(
     frame = _drop_zero_weights(frame, name)
     if frame.empty:
         raise ValueError(f"edges of '{name}': the table holds no edges")
+    if len(frame) < rows:
+        notes.append(f"{rows - len(frame)} rows of weight 0 are no edges")
     probability, sign = _belief(frame, name, default_probability, signed)
     edges = pd.DataFrame(
         {
@@ -40,9 +45,13 @@ def interpret_edges(
     )
     repeated = edges.duplicated(["source", "target"]).to_numpy()
     if repeated.any():
-        if duplicates == "error":
+        others = frame[[c for c in frame if c not in MEANINGFUL]]
+        apart = duplicates == "networks" and splitting_column(others, edges) is not None
+        if duplicates == "error" or apart or (duplicates == "conflict" and bool(conflicts(edges).any())):
             raise ValueError(_repeated_message(frame, edges, repeated, name))
-        edges = _merge_repeated(edges)
+        notes.append(merged_note(edges, repeated))
+        edges = merge_repeated(edges)
+    edges.attrs["notes"] = notes
     return edges
 
 
@@ -100,18 +109,6 @@ def _repeated_message(frame: pd.DataFrame, edges: pd.DataFrame, repeated: np.nda
             )
     hint = f"the rows differ in {shorten(others)} (choose rows with where=), or " if others else ""
     return message + hint + "pass duplicates='mean' to merge them"
-
-
-def _merge_repeated(edges: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair: mean probability, the sign on which all signed rows agree, evidence joined by semicolons."""
-    groups = edges.groupby(["source", "target"], sort=False)
-    signs = groups["sign"]
-    merged = groups["probability"].mean().to_frame()
-    lowest, highest = signs.min(), signs.max()
-    merged["sign"] = np.where(lowest * highest < 0, 0, lowest + highest).clip(-1, 1).astype(np.int8)
-    tags = edges.drop_duplicates(["source", "target", "evidence"]).groupby(["source", "target"], sort=False)["evidence"]
-    merged["evidence"] = tags.agg(";".join)
-    return merged.reset_index()
 
 
 def clean_names(values: Iterable[object], column: str, network: str) -> np.ndarray:

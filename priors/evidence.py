@@ -1,5 +1,6 @@
 r"""Evidence on edges that is observed, tables of scores and lists of edges: its densities given the network."""
 
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .formats.files import read_text
 from .network import PriorNetwork
 
 
@@ -136,7 +138,7 @@ def read_scores(path: str | os.PathLike) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        table = pd.read_csv(path, sep="\t" if name.endswith((".tsv", ".txt")) else ",")
+        table = pd.read_csv(io.StringIO(read_text(path)), sep="\t" if name.endswith((".tsv", ".txt")) else ",")
     except (ValueError, UnicodeDecodeError, OSError) as error:  # pandas' errors of parsing are ValueErrors
         raise ValueError(f"{path}: not a table of scores ({str(error).splitlines()[0]})") from None
     long = {"source", "target", "score"} <= set(table.columns)

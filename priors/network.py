@@ -17,6 +17,7 @@ from .formats.files import shorten
 from .formats.matrices import finite_matrix, matrix_to_edges
 from .formats.registry import read_edge_table, write_edge_table
 
+Duplicates = Literal["error", "mean", "conflict", "networks"]
 SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet))?(\.gz)?$", re.IGNORECASE)
 
 
@@ -38,6 +39,8 @@ class PriorNetwork:
         A tag per edge, shape (edge,): where it comes from.
     name
         Name of the source of knowledge.
+    notes
+        What of a file was taken for what, merged, or not used. Default none.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class PriorNetwork:
     sign: np.ndarray
     evidence: np.ndarray
     name: str
+    notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = field(init=False)
     targets: tuple[str, ...] = field(init=False)
     _source_code: np.ndarray = field(init=False, repr=False)
@@ -125,7 +129,7 @@ class PriorNetwork:
         *,
         name: str,
         default_probability: float = 0.9,
-        duplicates: Literal["error", "mean"] = "error",
+        duplicates: Duplicates = "error",
         signed: bool | None = None,
     ) -> "PriorNetwork":
         """Network from a table of edges.
@@ -153,7 +157,9 @@ class PriorNetwork:
             a whole source is trusted is for the edge prior's coefficient to learn.
         duplicates
             ``"error"`` refuses repeated pairs; ``"mean"`` averages their probability, keeps the sign if all that have
-            one agree (else 0), and joins the evidence.
+            one agree (else 0), and joins the evidence. ``"conflict"`` does the same but refuses pairs of which rows
+            disagree in their sign, ``"networks"`` refuses a table of which a column tells repeated pairs apart
+            (several cell types, levels of noise), as it holds several networks.
         signed
             False ignores all signs, True also takes the sign of positive-only weights and of ``sign`` columns that hold
             other numbers than -1, 0, +1; the default takes neither of these two.
@@ -167,7 +173,8 @@ class PriorNetwork:
         edges = interpret_edges(
             frame, name=name, default_probability=default_probability, duplicates=duplicates, signed=signed
         )
-        return cls(**{column: edges[column].to_numpy() for column in COLUMNS}, name=name)
+        columns = {column: edges[column].to_numpy() for column in COLUMNS}
+        return cls(**columns, name=name, notes=tuple(edges.attrs["notes"]))
 
     @classmethod
     def from_matrix(
@@ -212,7 +219,7 @@ class PriorNetwork:
         genes: Sequence[str] | str | os.PathLike | None = None,
         where: Mapping[str, object] | None = None,
         default_probability: float = 0.9,
-        duplicates: Literal["error", "mean"] | None = None,
+        duplicates: Duplicates | None = None,
         signed: bool | None = None,
     ) -> "PriorNetwork":
         """Read a network or prior file; plain or gzip.
@@ -232,8 +239,8 @@ class PriorNetwork:
         default_probability, signed
             As in `from_edges`.
         duplicates
-            As in `from_edges`; by default ``"error"``, but ``"mean"`` for formats in which repeats are normal
-            (BEELINE's truths, geneRNIB).
+            As in `from_edges`; by default ``"networks"``, but ``"mean"`` for formats in which repeats are normal
+            (BEELINE's truths, geneRNIB, TRRUST).
 
         Raises
         ------
@@ -257,7 +264,7 @@ class PriorNetwork:
                 table,
                 name=name or stem,
                 default_probability=default_probability,
-                duplicates=duplicates or chosen.duplicates,
+                duplicates=duplicates or ("networks" if chosen.duplicates == "error" else chosen.duplicates),
                 signed=signed,
             )
         except ValueError as error:

@@ -87,7 +87,7 @@ def test_without_truth_there_are_bits(folder):
 BAD = {
     "no-overlap": (["--prior", "far={}/far.csv"], "prior 'far' has no edge"),
     "probability": (["--prior", "sure={}/sure.csv"], "row 1 has probability 1.5"),
-    "repeated": (["--prior", "twice={}/twice.csv"], "listed more than once"),
+    "repeated": (["--prior", "twice={}/twice.csv?duplicates=error"], "listed more than once"),
     "same-name": (["--prior", "chip={}/chip.csv"], "given twice"),
     "method": (["--method", "magic"], "unknown method 'magic'"),
     "strategy": (["--strategy", "magic"], "unknown strategy 'magic'"),

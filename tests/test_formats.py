@@ -189,6 +189,7 @@ SAMPLES = {
     ),
     "panda-motif": ("motif.txt", "A\tX\t1\nA\tY\t1\nB\tX\t1.0\nB\tY\t0\n"),
     "panda-output": ("panda.txt", "tf gene motif force\nA X 1.0 2.0\nA Y 0.0 0.0\nB X 1.0 -1.0\n"),
+    "headerless": ("trrust.tsv", "A\tX\tActivation\t1;2\nA\tY\tRepression\t3\nB\tX\tUnknown\t4\n"),
     "edges": ("network.tsv", "regulator\tGene\nA\tX\nA\tY\nB\tX\n"),
     "sergio": ("targets.txt", "2.0,2.0,0.0,1.0,3.5,1.5,2.0,2.0\n3.0,1.0,0.0,-2.5,2.0\n"),
     "posterior": (
@@ -236,6 +237,7 @@ def test_every_readable_format_has_a_sample_or_a_round_trip():
         ("inferelator-network", [0.99, 0.5, 0.1], [1, -1, 1]),
         ("panda-output", [1 / (1 + math.exp(-2)), 0.5, 1 / (1 + math.exp(1))], [0, 0, 0]),
         ("sergio", [0.9, 0.9, 0.9], [1, -1, 1]),
+        ("headerless", [0.9, 0.9, 0.9], [1, -1, 0]),
         ("posterior", [1 - 1e-6, 0.4, 1e-6], [1, -1, 1]),
     ],
 )
@@ -265,8 +267,8 @@ def test_protein_pairs_have_both_directions_once(tmp_path):
     }
     path.write_text("gene1,gene2,weight\nA,B,0.4\nB,A,0.7\n")
     with pytest.raises(ValueError, match="listed more than once"):
-        PriorNetwork.read(path)
-    merged = PriorNetwork.read(path, duplicates="mean")
+        PriorNetwork.read(path, duplicates="error")
+    merged = PriorNetwork.read(path)
     np.testing.assert_allclose(merged.probability, [0.55, 0.55])
 
 
@@ -384,8 +386,8 @@ BAD = {
     "word for number": (b"source,target,weight\nA,X,high\n", "'weight', row 1 holds 'high'"),
     "missing weight": (b"source,target,weight\nA,X,1\nB,Y,\n", "'weight', row 2 holds nan"),
     "probability": (b"source,target,probability\nA,X,0.5\nB,Y,1\n", "row 2 has probability 1"),
-    "duplicates": (b"source,target\nA,X\nA,X\n", "1 edges are listed more than once, e.g. A -> X"),
-    "sign": (b"source,target,sign\nA,X,both\n", "'sign', row 1 holds 'both'"),
+    "duplicates": (b"source,target,cell\nA,X,B\nA,X,T\n", "1 edges are listed more than once, e.g. A -> X"),
+    "sign": (b"source,target,sign\nA,X,high\n", "'sign', row 1 holds 'high'"),
     "level": (b"source,target,confidence\nA,X,Z\n", "'confidence', row 1 holds 'Z'"),
     "nothing": (b"source,target,weight\nA,X,0\n", "holds no edges"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + b"0" * 100, "not a readable .h5ad"),

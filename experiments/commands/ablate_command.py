@@ -4,15 +4,18 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import say
+from .terminal import read_edges, say
 
 if TYPE_CHECKING:  # Dask is an extra
+    import pandas as pd
     from distributed import Client
 
+    from ...models import ExpressionData
+    from ...priors import PriorNetwork
     from ..ablation import AblationResult
 
 Expression = Annotated[
@@ -20,10 +23,10 @@ Expression = Annotated[
     typer.Argument(help="h5ad, zarr, or csv/tsv[.gz]; several files are several contexts, as of `infer`"),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for runs, tables, figures and report.html")]
-Prior = Annotated[list[str], typer.Option(help="NAME=FILE, a source of prior knowledge; repeatable")]
+Prior = Annotated[list[str], typer.Option(help="NAME=FILE[?KEY=VALUE], a source of prior knowledge; repeatable")]
 Truth = Annotated[
     Path | None,
-    typer.Option(help="Known network (source,target): scores of edges; without it bits and predictions"),
+    typer.Option(help="Known network, FILE or FILE?format=NAME: scores of edges; without it bits and predictions"),
 ]
 Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators; default every gene")]
 Method = Annotated[list[str] | None, typer.Option(help="A network method, or prior-only; repeatable [default: linear]")]
@@ -54,8 +57,12 @@ AllRegulators = Annotated[
 Chains = Annotated[int, typer.Option(help="Chains of samplers, restarts of variational fits")]
 Steps = Annotated[int, typer.Option(help="Kept draws a chain; three quarters as many before them")]
 Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")]
+GenesIn = Annotated[
+    str | None, typer.Option(help="rows or columns of the expression file [default: where names of genes are]")
+]
 Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
 ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context")]
+MinCells = Annotated[int | None, typer.Option(help="Leave out contexts with fewer cells [default: none]")]
 PerturbationKey = Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene")]
 TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
 TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
@@ -87,8 +94,10 @@ def ablate_command(
     chains: Chains = 4,
     steps: Steps = 400,
     layer: Layer = None,
+    genes_in: GenesIn = None,
     normalize: Normalize = "none",
     context_key: ContextKey = None,
+    min_cells: MinCells = None,
     perturbation_key: PerturbationKey = None,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
@@ -104,15 +113,12 @@ def ablate_command(
     Writes OUT/rows.csv (every run), summary.csv, trust.csv, sources.csv, break_even.csv, settings.json, report.html and
     figures as .svg; finished runs are in OUT/runs.
     """
-    import pandas as pd
     import torch
 
     from ..ablation import Effort, ablate, standard_changes
     from ..ablation.output import write_figures
     from ..ablation.page import write_page
-    from ..files.readers import read_expression, read_names
     from .options import read_priors
-    from .terminal import read_edges
 
     torch.set_num_threads(1)
     check_folder(out, resume=resume)
@@ -135,9 +141,11 @@ def ablate_command(
         shuffle=shuffle,
         damage_of=damage,
     )
-    data = read_expression(
+    data, known = read(
         expression,
-        tfs=read_names(tfs) if tfs is not None else None,
+        networks,
+        truth,
+        tfs=tfs,
         layer=layer,
         normalize=normalize,
         context_key=context_key,
@@ -145,14 +153,14 @@ def ablate_command(
         drop_constant=drop_constant,
         time_key=time_key,
         trajectory_key=trajectory_key,
+        genes_in=genes_in,
+        min_cells=min_cells,
     )
-    for note in data.notes:
-        say(note)
     client = None if scheduler is None else dask_client(scheduler)
     result = ablate(
         data,
         networks,
-        truth=pd.DataFrame(read_edges(truth)) if truth is not None else None,
+        truth=known,
         methods=method or ["linear"],
         changes=changes,
         strategies=strategy or None,
@@ -171,6 +179,24 @@ def ablate_command(
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
     write_page(result, out / "report.html", command=command, title=f"Ablation: {expression[0].name}")
     say(f"{len(result.rows)} runs: {out}")
+
+
+def read(
+    expression: list[Path], networks: Mapping[str, "PriorNetwork"], truth: Path | None, **reading: Any
+) -> tuple["ExpressionData", "pd.DataFrame | None"]:
+    """The cells and the truth; says what there is to say of them. ``reading`` is handed to `read_expression`."""
+    import pandas as pd
+
+    from ..files.known_names import check_truth, known_names
+    from ..files.readers import read_expression
+
+    known = pd.DataFrame(read_edges(truth)) if truth is not None else None
+    data = read_expression(expression, known=known_names(networks, known), **reading)
+    if known is not None:
+        check_truth(known, data, str(truth))
+    for note in data.notes:
+        say(note)
+    return data, known
 
 
 def tell(result: "AblationResult") -> None:

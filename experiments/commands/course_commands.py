@@ -28,10 +28,13 @@ def course_command(
 ) -> None:
     """A trajectory from any start, with genes held where you like: level with its band, noise of a measurement, and
     velocity (the derivative, comparable to RNA velocity), for every gene and time."""
+    import io
+
     import numpy as np
     import pandas as pd
 
     from ...inference import Posterior
+    from ...priors.formats.files import read_text
     from ..figures.courses import trajectories
     from .options import parse_levels
     from .terminal import say, write_figure, write_table
@@ -45,7 +48,7 @@ def course_command(
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     first: dict[str, float] | str | None = start
     if start is not None and Path(start).is_file():
-        table = pd.read_csv(start)
+        table = pd.read_csv(io.StringIO(read_text(start)))
         if not {"gene", "level"} <= set(table.columns):
             raise ValueError(f"--start {start}: has columns {list(table.columns)}, expected gene,level")
         first = dict(zip(table["gene"].astype(str), table["level"].astype(float), strict=True))

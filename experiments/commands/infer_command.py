@@ -11,13 +11,13 @@ from .terminal import LARGEST_SEED, LEVEL
 Expression = Annotated[
     list[Path],
     typer.Argument(
-        help="h5ad, zarr, or csv/tsv[.gz] (cells x genes, or genes x cells "
-        "with --tfs); several files are several contexts"
+        help="h5ad, zarr, loom, 10x .h5, folder with matrix.mtx, gct, parquet, or csv/tsv/txt[.gz] (cells x genes, "
+        "or genes x cells: see --genes-in); several files are several contexts"
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to make")]
 Method = Annotated[str, typer.Option(help="See `pyrogrn methods`")]
-Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators, one name a line or a column; default every gene")]
+Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators, one name a line, or a table; default every gene")]
 
 # -- knowledge ----
 Evidence = Annotated[
@@ -27,7 +27,13 @@ Evidence = Annotated[
 EvidenceList = Annotated[
     list[str] | None, typer.Option(help="Of symphony: NAME=FILE, edges listed as observed; repeatable")
 ]
-Prior = Annotated[list[str] | None, typer.Option(help="NAME=FILE, a prior network in any known format; repeatable")]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=FILE, a prior network in any known format, or NAME=FILE?KEY=VALUE[&KEY=VALUE]: format=NAME, "
+        "signed=false, duplicates=mean|error|conflict, genes=FILE, or COLUMN=VALUE to choose rows; repeatable"
+    ),
+]
 EdgePrior = Annotated[
     str | None,
     typer.Option(
@@ -68,13 +74,20 @@ Annotate = Annotated[
 ]
 
 # -- the data ----
-Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X")]
+Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X; raw is its .raw")]
+GenesIn = Annotated[
+    str | None,
+    typer.Option(help="rows or columns of the expression file [default: where names of TFs, priors, truth, sets are]"),
+]
 Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
 ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context, sharing structure")]
+MinCells = Annotated[int | None, typer.Option(help="Leave out contexts with fewer cells [default: none]")]
 PerturbationKey = Annotated[
     str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")
 ]
-TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time of each cell")]
+TimeKey = Annotated[
+    str | None, typer.Option(help="Of trajectory: column of .obs with the time of each cell: 3, 24h, day 3, E8.5")
+]
 TrajectoryKey = Annotated[
     str | None, typer.Option(help="Of trajectory: column of .obs with the name of its time course [default: one]")
 ]
@@ -110,7 +123,10 @@ Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps fro
 # -- what is written ----
 Level = Annotated[float, typer.Option(help="Probability of the intervals")]
 Top = Annotated[int | None, typer.Option(help="Write only this many edges, or genes of each program [default: all]")]
-Truth = Annotated[Path | None, typer.Option(help="Known network (source,target): adds reliability to the report")]
+Truth = Annotated[
+    Path | None,
+    typer.Option(help="Known network, FILE or FILE?format=NAME as of --prior: adds reliability to the report"),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="model.NAME=VALUE, prior., guide. or fit.; repeatable")
 ]
@@ -136,8 +152,10 @@ def infer_command(
     min_overlap: MinOverlap = None,
     annotate: Annotate = None,
     layer: Layer = None,
+    genes_in: GenesIn = None,
     normalize: Normalize = "none",
     context_key: ContextKey = None,
+    min_cells: MinCells = None,
     perturbation_key: PerturbationKey = None,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,

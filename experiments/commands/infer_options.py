@@ -33,8 +33,10 @@ class InferOptions:
     min_overlap: int | None
     annotate: Path | None
     layer: str | None
+    genes_in: str | None
     normalize: str
     context_key: str | None
+    min_cells: int | None
     perturbation_key: str | None
     time_key: str | None
     trajectory_key: str | None

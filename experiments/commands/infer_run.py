@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,8 @@ from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
 from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
-from ..files.readers import read_expression, read_names
+from ..files.known_names import check_truth, known_names, network_notes
+from ..files.readers import read_expression
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from .celloracle_run import run_celloracle
@@ -55,7 +56,11 @@ def infer(options: InferOptions) -> None:
     kind = INFERS[model_class.infers]
     chosen = kind.model_options(options, model_class, groups)
     known = pd.DataFrame(read_edges(options.truth)) if options.truth is not None else None
-    data = read(options)
+    networks = chosen.get("networks", {})
+    data = read(options, known_names(networks | chosen.get("evidence", {}), known, chosen.get("gene_sets")))
+    data = data.with_missing(data.missing, *network_notes(networks))
+    if known is not None:
+        check_truth(known, data, str(options.truth))
     config: dict[str, Any] = {
         "method": options.method,
         "expression": {str(path): file_digest(path) for path in options.expression},
@@ -159,11 +164,11 @@ def check(options: InferOptions) -> None:
 
 
 # -- data ----
-def read(options: InferOptions) -> ExpressionData:
-    """The cells, with what is worth saying about them; says how many there are."""
+def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = None) -> ExpressionData:
+    """The cells, with what is worth saying about them; says how many there are. ``known`` as in `read_expression`."""
     data = read_expression(
         options.expression,
-        tfs=read_names(options.tfs) if options.tfs is not None else None,
+        tfs=options.tfs,
         layer=options.layer,
         normalize=options.normalize,
         context_key=options.context_key,
@@ -174,6 +179,9 @@ def read(options: InferOptions) -> ExpressionData:
         inputs=options.inputs,
         time_key=options.time_key,
         trajectory_key=options.trajectory_key,
+        genes_in=options.genes_in,
+        min_cells=options.min_cells,
+        known=known,
     )
     model = METHODS[options.method]
     for need in model.needs:

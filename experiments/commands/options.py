@@ -15,6 +15,8 @@ from ...inference.choice import row_of
 from ...models import LIKELIHOODS, Model
 from ...priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, HardMask, LoadingPrior, PriorNetwork, read_gmt
 from ...priors.evidence import read_scores
+from ..files.network_files import NetworkFile
+from .terminal import say
 
 EDGE_PRIOR_NAMES = {
     "normal": "Normal",
@@ -213,22 +215,21 @@ def check_kind(method: str, weights: str) -> None:
 def read_priors(entries: Sequence[str]) -> dict[str, PriorNetwork]:
     """``["motif=prior.csv", ...]`` → networks by name of the source.
 
-    A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs, any
-    other key picks the rows of a file that holds several networks (``sim=priors.csv.gz?noise=0.05``).
+    A file may carry ``?KEY=VALUE[&KEY=VALUE]``: ``format=NAME`` forces a format, ``signed=false`` ignores signs,
+    ``duplicates=error``, ``mean``, ``conflict`` or ``networks`` says what repeated edges mean, ``genes=FILE`` names the
+    genes of a matrix without names; any other key picks the rows of a file that holds several networks
+    (``sim=priors.csv.gz?noise=0.05``). What was not used of a file is said.
     """
     networks: dict[str, PriorNetwork] = {}
     for entry in entries:
         name, sep, path = entry.partition("=")
-        path, _, query = path.partition("?")
-        if not sep or not name or not path:
+        if not sep or not name or "?" in name or not path:
             raise ValueError(f"--prior {entry}: expected NAME=FILE, for example motif=prior.csv")
         if name in networks:
             raise ValueError(f"--prior {name}: given twice, each source needs its own name")
-        options = dict(part.partition("=")[::2] for part in query.split("&") if part)
-        signed = {"": None, "true": True, "false": False}.get(options.pop("signed", ""))
-        kind = options.pop("format", None)
-        where = {key: _value(value) for key, value in options.items()}
-        networks[name] = PriorNetwork.read(Path(path), name=name, format=kind, signed=signed, where=where or None)
+        networks[name] = NetworkFile.parse(path).read(name)
+        for note in networks[name].notes:
+            say(f"prior '{name}': {note}")
     return networks
 
 

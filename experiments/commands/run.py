@@ -16,7 +16,7 @@ from ..files.whole import refused, whole_file
 from ..report.kind import Tables
 from ..report.parts import checked_cells
 from ..report.run import REPORTS
-from .wording import in_options
+from .wording import for_command_line
 
 REPORT_FILES = ("posterior.nc", "diagnostics.json", "report.html")
 
@@ -45,7 +45,7 @@ def write_reports(
     with whole_file(folder / "posterior.nc") as path:
         tree.to_netcdf(path, engine="h5netcdf")
     checks = posterior.diagnose(data)
-    checks = checks.assign(meaning=checks["meaning"].map(in_options))  # whoever reads them has typed a command
+    checks = checks.assign(meaning=checks["meaning"].map(for_command_line))  # whoever reads them has typed a command
     report = {
         "verdict": verdict(checks),
         "checks": to_records(checks),

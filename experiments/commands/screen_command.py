@@ -18,6 +18,9 @@ def screen_command(
     perturbation_key: Annotated[str, typer.Option(help="Column with the perturbed gene, or control, of each row")],
     out: Annotated[Path, typer.Option(help="Prior network to write, csv: use it with --prior NAME=OUT")],
     layer: Annotated[str | None, typer.Option(help="Layer instead of X")] = None,
+    genes_in: Annotated[
+        str | None, typer.Option(help="rows or columns of the expression file [default: where names of genes are]")
+    ] = None,
     normalize: Annotated[str, typer.Option(help="none, log1p-cpm (of counts) or zscore")] = "none",
     context_key: Annotated[str | None, typer.Option(help="Column of batches within which cells are compared")] = None,
     direction: Annotated[str, typer.Option(help="down: knock-outs and knock-downs; up: over-expression")] = "down",
@@ -38,8 +41,9 @@ def screen_command(
     tells.
     """
     from ...priors.screens import screen_to_network
+    from ..files.file_formats import read_file
     from ..files.readers import read_expression, read_names
-    from ..files.stored import about, read_stored
+    from ..files.stored import about
     from .terminal import say
 
     if direction not in ("down", "up"):
@@ -49,6 +53,7 @@ def screen_command(
     if not out.name.removesuffix(".gz").endswith(".csv"):
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .csv.gz")
     check_file(out, overwrite=overwrite)
+    kept = read_names(sources) if sources is not None else None
     data = read_expression(
         expression,
         tfs=None,
@@ -57,7 +62,11 @@ def screen_command(
         context_key=context_key,
         perturbation_key=perturbation_key,
         drop_constant=True,
+        genes_in=genes_in,
+        known={"--sources": kept} if kept else {},
     )
+    for note in data.notes:
+        say(note)
     if normalize == "none" and looks_like_counts(data):
         raise ValueError(
             f"{expression}: whole numbers beyond {LARGEST_LEVEL} look like raw counts, and effects are compared on a "
@@ -65,13 +74,13 @@ def screen_command(
         )
     with about(expression):
         text = {key for key in (perturbation_key, context_key) if key is not None}
-        labels = read_stored(expression, layer=layer, text=text, backed=None).row_table[perturbation_key]
+        labels = read_file(expression, layer=layer, text=text, backed=None).row_table[perturbation_key]
     network = screen_to_network(
         data,
         name=out.name.removesuffix(".gz").removesuffix(".csv"),
         labels=labels.astype(str).tolist(),
         direction="down" if direction == "down" else "up",
-        sources=read_names(sources) if sources is not None else None,
+        sources=read_names(sources, data.genes) if sources is not None else None,
         hidden=hidden,
         min_probability=min_probability,
     )

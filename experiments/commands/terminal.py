@@ -26,22 +26,13 @@ def say(text: str) -> None:
 
 
 def read_edges(path: Path) -> "pd.DataFrame":
-    """Any network file as a table: an edge table of ours as it is, other formats through `PriorNetwork`."""
-    import pandas as pd
+    """Any network file, or FILE?KEY=VALUE, as a table of edges (`network_files.read_edges`); says what was not used."""
+    from ..files.network_files import read_edges as read
 
-    from ...priors import PriorNetwork
-
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    if path.suffix in (".csv", ".tsv", ".gz"):
-        try:
-            table = pd.read_csv(path, sep=None, engine="python", nrows=3)
-        except Exception:  # PriorNetwork.read says what is wrong with it
-            table = pd.DataFrame()
-        if {"source", "target"} <= set(table.columns):
-            sep = "\t" if ".tsv" in path.name else ","
-            return pd.read_csv(path, sep=sep, dtype={"source": str, "target": str})
-    return PriorNetwork.read(path).to_frame()
+    table, notes = read(path)
+    for note in notes:
+        say(f"{path}: {note}")
+    return table
 
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:

@@ -4,7 +4,7 @@ Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,20 +17,23 @@ import torch
 from ...models import NORMALIZATIONS, ExpressionData
 from ...models.data.checks import some
 from ...models.data.normalization import Affine
+from ...models.data.time_labels import read_times
 from ...models.data.views import annotations_of, join_modalities
-from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, read_stored, text_rows, using_mudata
+from .contexts import without_small_contexts
+from .file_formats import read_file
+from .name_lists import NameTable, read_name_table, read_names
+from .orientation import as_cells, check_axis
+from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, text_rows, using_mudata
+
+__all__ = ["combined", "context_names", "read_expression", "read_kinds", "read_names"]
 
 logger = logging.getLogger(__name__)
-
-NAME_HEADERS = frozenset(
-    "tf tfs gene genes gene_name gene_names gene_symbol symbol name names regulator regulators".split()  # noqa: SIM905
-)
 
 
 def read_expression(
     paths: Sequence[Path] | Path | str,
     *,
-    tfs: Sequence[str] | None,
+    tfs: Sequence[str] | Path | None,
     layer: str | None = None,
     normalize: str = "none",
     context_key: str | None = None,
@@ -42,13 +45,18 @@ def read_expression(
     inputs: Path | str | None = None,
     time_key: str | None = None,
     trajectory_key: str | None = None,
+    genes_in: str | None = None,
+    known: Mapping[str, Collection[str]] | None = None,
+    min_cells: int | None = None,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
     Formats by suffix: ``.h5ad`` and ``.zarr`` (dense, CSR, CSC); ``.h5mu``, each modality a view (needs the extra
     ``multi``, see `ExpressionData.from_mudata`); ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``, with names in the
-    first column and the first row. Genes × cells is recognised where more TF names are among the rows than among the
-    columns (not in h5mu). What was recognised, dropped or changed is in ``notes``.
+    first column and the first row, separated by tab, comma, semicolon or spaces; ``.loom``; ``.h5`` of 10x; ``.mtx`` or
+    a folder with ``matrix.mtx``, features and barcodes; ``.gct``; ``.parquet`` (needs the extra ``parquet``).
+    Genes × cells is recognised where more names of genes (of the TFs and in ``known``) are among the rows than among
+    the columns (not in h5mu). What was recognised, dropped or changed is in ``notes``.
 
     Parameters
     ----------
@@ -56,9 +64,11 @@ def read_expression(
         One file, or several. Several become contexts named by the file's stem (with its folder where stems repeat),
         over the genes that all of them have.
     tfs
-        Candidate regulators. ``None``: every gene, and rows are taken as cells.
+        Candidate regulators, or the path of a list of them: in a table, the column is taken of which most names are in
+        the expression file. ``None``: every gene, and rows are taken as cells unless ``known`` or the file's own header
+        say otherwise.
     layer
-        Layer of h5ad and zarr to read instead of ``X``.
+        Layer of h5ad and zarr to read instead of ``X``; ``raw`` is ``.raw`` where no layer is called so.
     normalize
         ``none``, ``log1p-cpm`` or ``zscore`` (see `ExpressionData.normalized`): each file by itself, over all its
         genes, before genes are dropped.
@@ -82,6 +92,13 @@ def read_expression(
     time_key, trajectory_key
         Columns as ``context_key``: the time of each cell, and the trajectory it is a point of (default: one for all).
         One expression file only.
+    genes_in
+        ``"rows"`` or ``"columns"``: where the genes of every file are, whatever the names say. Default: by the names.
+    known
+        Other names that are names of genes (of a prior, a truth, gene sets), by what they are. They take part in
+        finding out where the genes are, and nothing else. Default none.
+    min_cells
+        Contexts with fewer cells are left out. Default: all are kept.
 
     Returns
     -------
@@ -112,6 +129,10 @@ def read_expression(
         raise ValueError(f"several files are several contexts: leave out context key {context_key!r}, or pass one file")
     if isinstance(covariates, str):
         raise ValueError(f"`covariates` is the text {covariates!r}: pass a list of columns, [{covariates!r}]")
+    axis = check_axis(genes_in)
+    if axis == "rows" and any(path.suffix.lower() == ".h5mu" for path in files):
+        raise ValueError("an h5mu has its genes in columns: leave out genes in rows (--genes-in), or transpose it")
+    listed = read_name_table(tfs) if isinstance(tfs, Path) else tfs
     names = context_names(files)
     if len(files) > 1 and time_key is not None:
         raise ValueError("time courses go in one expression file: join the files, with a column for --trajectory-key")
@@ -126,10 +147,14 @@ def read_expression(
         with about(path):
             if path.suffix.lower() == ".h5mu":
                 data, table = _read_mudata(path, layer, wanted, missing=missing, backed=backed)
+                listed, said = choose_names(listed, data.genes)
+                data = data.with_missing(data.missing, *said)
             else:
-                stored = read_stored(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
-                cells = _as_cells(stored, tfs, backed)
-                data, table = _expression(cells, stored, missing), cells.row_table
+                stored = read_file(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
+                listed, said = choose_names(listed, {*stored.rows, *stored.columns})
+                cells, turned = as_cells(stored, listed, known=known or {}, genes_in=axis, backed=backed)
+                notes = [*cells.notes, *said, *turned]
+                data, table = _expression(cells, notes, missing), cells.row_table
                 if inputs is not None:
                     data = _with_inputs(data, list(cells.rows), Path(inputs))
             data = _annotated(data, keys, table, covariates)
@@ -138,15 +163,17 @@ def read_expression(
     with about(files[0]) if len(files) == 1 else nullcontext():
         data = combined(parts, names) if len(files) > 1 else parts[0]
         data = data.observed(genes=not drop_constant)
-        data = data if tfs is None else data.match_tfs(tfs)
+        data = data if listed is None or isinstance(listed, NameTable) else data.match_tfs(listed)
         if covariates:
             data = data.annotated(covariates=_one_table(tables))
+        if min_cells is not None:
+            data = without_small_contexts(data, min_cells)
         return data.without_constant_genes() if drop_constant else data
 
 
 def _with_inputs(data: ExpressionData, cells: list[str], path: Path) -> ExpressionData:
     with about(path):
-        stored = read_stored(path, layer=None, text=set(), backed=False, missing=False)
+        stored = read_file(path, layer=None, text=set(), backed=False, missing=False)
         place = {str(name): i for i, name in enumerate(stored.rows)}
         unknown = [name for name in cells if str(name) not in place]
         if unknown or len(place) < len(stored.rows):
@@ -186,66 +213,17 @@ def read_kinds(path: Path | str) -> dict[str, str]:
         return dict(zip(nodes, kinds, strict=True))
 
 
-def read_names(path: Path | str) -> list[str]:
-    """Names of TFs or genes from a text file: one a line, or a column of a table; plain or gzip.
-
-    A first line with ``tf``, ``gene``, ``symbol``, ``regulator`` or the like, in any case, is a header, and that column
-    is taken; without one the first column is. Repeated names are given once. Lines that begin with ``#`` are skipped.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No such file; not a text file, or no name in it.
-    """
-    path = Path(path)
-    with about(path):
-        rows = [row for row in text_rows(path, "a list of names") if not row[0].startswith("#")]
-        header = [cell.strip().lower() for cell in rows[0]] if rows else []
-        named = [i for i, cell in enumerate(header) if cell in NAME_HEADERS]
-        column, start = (named[0], 1) if named else (0, 0)
-        names = [row[column].strip() for row in rows[start:] if len(row) > column]
-        names = list(dict.fromkeys(name for name in names if name))
-        if not names:
-            raise ValueError("holds no names: expected one name a line")
-        return names
+def choose_names(
+    listed: Sequence[str] | NameTable | None, names: Collection[str]
+) -> tuple[Sequence[str] | None, Sequence[str]]:
+    """The TFs that a table of names lists under the names of the file, and what there is to say of the choice."""
+    return listed.choose(names) if isinstance(listed, NameTable) else (listed, ())
 
 
 # -- one file ----
 
 
-def _as_cells(stored: Stored, tfs: Sequence[str] | None, backed: bool | None) -> Stored:
-    """Cells in rows and genes in columns, decided by where the TF names are; the same object where they already are."""
-    if tfs is None:
-        return stored
-    names = {str(t) for t in tfs}
-    in_columns, in_rows = len(names & set(stored.columns)), len(names & set(stored.rows))
-    if in_columns == in_rows == 0:
-        raise ValueError(_no_overlap(stored, list(dict.fromkeys(str(t) for t in tfs))))
-    if in_rows <= in_columns:
-        return stored
-    if stored.is_on_disk and backed:
-        raise ValueError("is genes x cells, which cannot be streamed by cells: transpose it, or leave out backed=True")
-    return stored.transposed()
-
-
-def _no_overlap(stored: Stored, tfs: Sequence[str]) -> str:
-    """Why no TF is measured, and what to do."""
-    text = (
-        f"none of the {len(tfs)} TFs ({some(tfs, 3)}) is among its {len(stored.columns)} columns "
-        f"({some(stored.columns, 3)}) or {len(stored.rows)} rows ({some(stored.rows, 3)})"
-    )
-    folded = {name.casefold(): name for name in (*stored.rows, *stored.columns)}
-    same = next(((tf, folded[tf.casefold()]) for tf in tfs if tf.casefold() in folded), None)
-    if same is not None:
-        return f"{text}. They match when case is ignored ({same[0]!r}, {same[1]!r}): use the same case in both files"
-    for axis, table in (("var", stored.column_table), ("obs", stored.row_table)):
-        for column in table.columns:
-            if not set(tfs).isdisjoint(table[column].astype(str)):
-                return f"{text}. They are in .{axis}[{column!r}]: make that the names (adata.{axis}_names = ...)"
-    return f"{text}: pass TFs by the names that the file uses"
-
-
-def _expression(cells: Stored, found: Stored, missing: bool) -> ExpressionData:
+def _expression(cells: Stored, notes: Sequence[str], missing: bool) -> ExpressionData:
     """All genes of a file, as they are."""
     matrix = cells.matrix
     if sp.issparse(matrix):
@@ -253,10 +231,7 @@ def _expression(cells: Stored, found: Stored, missing: bool) -> ExpressionData:
     elif isinstance(matrix, np.ndarray):
         matrix = torch.from_numpy(np.ascontiguousarray(matrix))
     shape = f"{len(cells.rows)} cells x {len(cells.columns)} genes"
-    notes = [f"{shape} ({cells.kind})"]
-    if cells is not found:
-        notes.append(f"genes x cells recognised from the TF names and transposed: {shape}")
-    return ExpressionData(matrix, cells.columns, notes=tuple(notes), missing=missing)
+    return ExpressionData(matrix, cells.columns, notes=(f"{shape} ({cells.kind})", *notes), missing=missing)
 
 
 def _read_mudata(
@@ -289,7 +264,8 @@ def _annotated(
             raise ValueError(f"{count} cells have no value of {key!r}: give every cell a {name}, or drop them")
     columns = {name: None if key is None else table[key].astype(str).tolist() for name, key in keys.items()}
     if columns["time"] is not None:
-        data = data.with_times(pd.to_numeric(table[keys["time"]], errors="coerce").tolist(), columns["trajectory"])
+        times = read_times(table[keys["time"]].tolist())
+        data = data.with_times(times.values.tolist(), columns["trajectory"]).with_missing(data.missing, *times.notes)
     return data.annotated(context=columns["context"], perturbed=columns["perturbed"])
 
 

@@ -5,7 +5,9 @@ Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`
 
 import csv
 import gzip
+import itertools
 import random
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,18 +23,16 @@ import zarr
 from anndata.io import read_elem, sparse_dataset
 
 from ...models.data.checks import some
+from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 from .sound import check_claim, check_indices, check_pointers, element_at
+from .table_header import INDEX_HEADERS, genes_by_header, read_header
 
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
 SEPARATORS = ("\t", ",", ";")
+DECIMAL_COMMA = re.compile(r"^[-+]?\d+,\d+([eE][-+]?\d+)?$")
 MISSING = frozenset(["", "na", "n/a", "null", "none", "-"])
-# headers of a column of names: numbers under them are names too, under any other header they are data
-INDEX_HEADERS = frozenset(
-    {"", "unnamed: 0", "index", "name", "names", "id", "symbol", "entrez", "entrez_id", "obs_names", "var_names"}
-    | {f"{kind}{end}" for kind in ("cell", "barcode", "sample", "gene") for end in ("", "s", "id", "_id", "_name")}
-)
 
 T = TypeVar("T")
 
@@ -51,6 +51,11 @@ class Stored:
         Annotations, one row for each name.
     kind
         How it was stored, in words.
+    genes_in, why
+        The axis that holds the genes as far as the file itself tells, and by what; None where it does not. Default:
+        columns, as in every AnnData.
+    notes
+        What was left out or changed on the way here.
     """
 
     matrix: Any
@@ -59,6 +64,9 @@ class Stored:
     row_table: pd.DataFrame
     column_table: pd.DataFrame
     kind: str
+    genes_in: Axis | None = "columns"
+    why: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_on_disk(self) -> bool:
@@ -71,7 +79,9 @@ class Stored:
         if isinstance(matrix, RowsOnDisk):
             matrix = guarded("a readable matrix", lambda: self.matrix[slice(None)].astype(np.float32))
             kind = kind.removesuffix(STREAMED)
-        return Stored(matrix.T, self.columns, self.rows, self.column_table, self.row_table, kind)
+        axis: Axis | None = None if self.genes_in is None else "rows" if self.genes_in == "columns" else "columns"
+        turned = (matrix.T, self.columns, self.rows, self.column_table, self.row_table)
+        return Stored(*turned, kind, axis, self.why, self.notes)
 
 
 STREAMED = ", streamed from disk"
@@ -205,13 +215,18 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
         raise ValueError("was written by anndata before 0.7: read it and write it again with a current anndata")
     layers = guarded(what, lambda: sorted(store["layers"])) if "layers" in found else []
-    if layer is not None and layer not in layers:
-        raise ValueError(f"no layer {layer!r}: the file has {layers or 'no layers'}")
-    name = "X" if layer is None else f"layers/{layer}"
+    has_raw = "raw" in found and guarded(what, lambda: _has_raw(store))
+    from_raw = layer == "raw" and has_raw and layer not in layers
+    known = [*layers, *(["raw (its .raw)"] if has_raw else [])]
+    if layer is not None and layer not in layers and not from_raw:
+        raise ValueError(f"no layer {layer!r}: the file has {known or 'no layers'}")
+    name = "X" if layer is None else "raw/X" if from_raw else f"layers/{layer}"
+    if from_raw:
+        var = guarded(what, lambda: read_elem(store["raw/var"]))
     element = guarded(what, lambda: element_at(store, name))
     encoding = "null" if element is None else guarded(what, lambda: str(element.attrs.get("encoding-type", "array")))
     if encoding == "null":
-        raise ValueError(f"has no X: choose one of its layers, {layers}" if layers else "has neither X nor layers")
+        raise ValueError(f"has no X: choose one of its layers, {known}" if known else "has neither X nor layers")
     sparse = encoding in ("csr_matrix", "csc_matrix")
     dense = encoding == "array" and isinstance(element, h5py.Dataset | zarr.Array)
     if not sparse and not (dense and element.dtype.kind in "fiub" and len(element.shape) == 2):
@@ -232,7 +247,14 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
-    return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk))
+    notes = ("it also has a .raw, read by --layer raw",) if has_raw and layer is None else ()
+    return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk), notes=notes)
+
+
+def _has_raw(store: Any) -> bool:
+    """Whether an AnnData on disk has a matrix and names in ``.raw``."""
+    raw = store["raw"]
+    return isinstance(raw, h5py.Group | zarr.Group) and {"X", "var"} <= set(raw)
 
 
 # -- text ----
@@ -256,25 +278,24 @@ def _opened(path: Path, what: str) -> Iterator[TextIO]:
         raise ValueError(f"damaged or truncated ({reason(error)}), expected {what}: fetch it again") from error
 
 
-def text_rows(path: Path, what: str) -> Iterator[list[str]]:
-    """Cells of the lines that are not blank; separated by the first of tab, comma, semicolon in the first of them."""
+def text_rows(path: Path, what: str, *, by_space: bool = True) -> Iterator[list[str]]:
+    """Cells of the lines that are neither blank nor comments (``#``); separated by the first of tab, comma, semicolon
+    in the first of them, where there is none by spaces (unless ``by_space`` is False)."""
     with _opened(path, what) as handle:
-        first = next((line for line in handle if line.strip()), "")
-        separator = next((s for s in SEPARATORS if s in first), ",")
-
-        def lines() -> Iterator[str]:
-            yield first
-            yield from handle
-
-        yield from (row for row in csv.reader(lines(), delimiter=separator) if any(row))
+        told = (line for line in handle if line.strip() and not line.startswith(("#", '"#')))
+        first = next(told, "")
+        separator = next((s for s in SEPARATORS if s in first), " " if by_space and " " in first.strip() else ",")
+        if separator == " ":
+            told, first = (line.strip() for line in told), first.strip()
+        rows = csv.reader(itertools.chain([first], told), delimiter=separator, skipinitialspace=separator == " ")
+        yield from (row for row in rows if any(row))
 
 
 def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
     """A table of numbers with names along both axes, line by line into float32."""
-    rows = text_rows(path, "a table of expression")
-    header = [name.strip() for name in next(rows, [])]
-    if not header:
-        raise ValueError("is empty: expected a table with names in its first row and first column")
+    head = read_header(text_rows(path, "a table of expression"))
+    header, rows = head.names, head.rows
+    text = {*text, *head.annotations}
     labels: list[str] = []
     values: list[np.ndarray] = []
     annotations: dict[str, list[str]] = {}
@@ -286,7 +307,8 @@ def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
                 raise ValueError("has a single column: expected cells separated by comma, tab or semicolon")
             annotations = {name: [] for name in header if name in text}
         if len(row) != len(header):
-            raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}")
+            doubled = " (decimal commas? write 0.5, not 0,5)" if len(row) == 2 * len(header) - 1 else ""
+            raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}{doubled}")
         cells = row[1:]
         if annotations:
             for name, cell in zip(header, row, strict=True):
@@ -317,7 +339,13 @@ def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
             "name it as context or perturbation key"
         )
     row_table = pd.DataFrame(annotations, index=range(len(labels)))
-    return Stored(matrix, tuple(labels), tuple(columns), row_table, pd.DataFrame(index=range(len(columns))), kind)
+    of_cells = len(columns) > len(header) - 1 or bool(set(annotations).difference(head.annotations))
+    axis, why = ("columns", "") if of_cells else genes_by_header(head, labels, columns)
+    notes = [f"columns of featureCounts not used: {', '.join(head.annotations)}"] if head.annotations else []
+    if not head.given:
+        notes.append(f"has no header: its first row, {labels[0]!r}, is data and the columns are numbered")
+    column_table = pd.DataFrame(index=range(len(columns)))
+    return Stored(matrix, tuple(labels), tuple(columns), row_table, column_table, kind, axis, why, tuple(notes))
 
 
 def _not_numbers(number: int, label: str, columns: Sequence[str], cells: Sequence[str]) -> ValueError:
@@ -328,6 +356,11 @@ def _not_numbers(number: int, label: str, columns: Sequence[str], cells: Sequenc
         names = some(list(wrong), 3)
         return ValueError(f"row {number} ({label!r}) lacks a value in columns {names}: remove or impute missing values")
     column, cell = next(iter(words.items()))
+    if DECIMAL_COMMA.match(cell):
+        return ValueError(
+            f"its numbers have decimal commas ({cell!r} in {column!r}, row {number}): write decimal points (read.csv2 "
+            "and write.csv in R, decimal=',' in pandas.read_csv)"
+        )
     return ValueError(
         f"columns that are not numbers: {some(list(words))} (row {number} has {cell!r} in {column!r}). Expected one "
         "column a gene after the names: drop annotations, or name them as context or perturbation key, or as covariates"

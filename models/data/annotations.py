@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...priors.alignment import rename_hint
 from ...priors.screens import CONTROLS
 from .checks import some
 
@@ -62,6 +63,8 @@ def measured_tfs(tfs: Sequence[str], genes: Sequence[str]) -> tuple[tuple[str, .
         upper = {g.upper() for g in genes}
         if any(t.upper() in upper for t in wanted):
             hint = " They match when case is ignored: use the same case in both files."
+        elif (renamed := rename_hint(wanted, genes)) is not None:
+            hint = f" {renamed}"
         raise ValueError(f"none of {len(wanted)} TFs ({some(wanted, 3)}) is among the genes ({some(genes, 3)}).{hint}")
     if len(found) == len(wanted):
         return found, []

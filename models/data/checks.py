@@ -6,10 +6,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...priors.shortened import shortened
+
 
 def some(names: Sequence[str], limit: int = 5) -> str:
     """The first names of a list, for an error message: ``['A', 'B'] and 7 more``."""
-    shown = [str(n) for n in names[:limit]]
+    shown = [shortened(str(n)) for n in names[:limit]]
     return f"{shown}" + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from .checks import some
+from .orientation import genes_axis
 
 if TYPE_CHECKING:
     import anndata
@@ -18,10 +19,8 @@ def orient(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[pd.DataFrame
     """Return the table as cells × genes, and whether it had to be transposed (decided by where the TF names are)."""
     if tfs is None:
         return frame, False
-    names = {str(t) for t in tfs}
-    in_columns = len(names & {str(c) for c in frame.columns})
-    in_rows = len(names & {str(r) for r in frame.index})
-    return (frame.T, True) if in_rows > in_columns else (frame, False)
+    rows, columns = [str(r) for r in frame.index], [str(c) for c in frame.columns]
+    return (frame.T, True) if genes_axis(rows, columns, tfs) == "rows" else (frame, False)
 
 
 def cells_of(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

@@ -31,6 +31,7 @@ from .matrix import RowTransform, read_rows
 from .missing import missing_notes
 from .moments import context_moments, is_constant, overall
 from .normalization import check_normalization, transform_of
+from .time_labels import read_times
 from .views import annotations_of, join_modalities, views_of
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ class ExpressionData:
         Parameters
         ----------
         layer
-            Name of the layer to read instead of ``.X``.
+            Name of the layer to read instead of ``.X``; ``"raw"`` is ``.raw`` where no layer is called so.
         tfs
             Candidate regulators; default every gene.
         context_key, perturbation_key
@@ -342,6 +343,8 @@ class ExpressionData:
         missing
             True: NaN are missing values. Default False: they are refused.
         """
+        if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
+            adata, layer = adata.raw.to_adata(), None
         wanted = (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key)
         for key in wanted:
             if key is not None and key not in adata.obs:
@@ -351,7 +354,8 @@ class ExpressionData:
         data = cls(matrix_of(adata, layer), tuple(str(g) for g in adata.var_names), missing=missing).observed()
         if time_key is not None:
             names = None if trajectory_key is None else adata.obs[trajectory_key].astype(str).tolist()
-            data = data.with_times(adata.obs[time_key].tolist(), names)
+            times = read_times(adata.obs[time_key].tolist())
+            data = data.with_times(times.values.tolist(), names).with_missing(data.missing, *times.notes)
         labels = labels_of(adata.obs, context_key, perturbation_key, covariate_keys)
         return data.annotated(tfs=tfs, **labels._asdict())
 

@@ -285,8 +285,10 @@ class RegressionStatistics:
         short = (count < 3).any(0)
         if bool(short.any()):
             names = [n for n, s in zip(targets or statistics.genes, short.tolist(), strict=True) if s]
+            where = [k for k, s in zip(statistics.context_names, (count < 3).any(1).tolist(), strict=True) if s]
             raise ValueError(
-                f"fewer than 3 cells left in a context for targets {some(names)}: add control cells or drop the context"
+                f"fewer than 3 cells left in context {some(where)} for targets {some(names)}: add control cells or "
+                "drop the context"
             )
         self_edge = tf[:, None] == column
         anchor = _anchor(gram, cross, self_edge)

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import RawFile, numbers, parse_table, shorten, write_table
+from .columns import SOURCE_NAMES, TARGET_NAMES, mark_used, other_column, symbol_columns
+from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
+from .headerless import sign_column
+from .signs import find_sign
 from .weights import TINY, odds_map
 
 # Names in use for the same thing, matched without regard to case; the first is ours.
@@ -29,9 +32,15 @@ PPI_COLUMNS = ({"gene1", "gene2"}, {"protein1", "protein2"})
 
 def canonical_names(raw: RawFile) -> dict[str, str]:
     """Column of the file -> our name, for those columns that have one."""
-    found: dict[str, str] = {}
+    symbols = symbol_columns(raw.header, SYNONYMS["source"], SYNONYMS["target"])
+    found: dict[str, str] = dict(symbols)
     for ours, names in SYNONYMS.items():
+        if ours in symbols.values():
+            continue
         matches = [c for c in raw.header if c.lower() in names]
+        other = {"source": SOURCE_NAMES, "target": TARGET_NAMES}.get(ours, ())
+        if not matches and (column := other_column(raw.header, other, found)) is not None:
+            matches = [column]
         exact = [c for c in matches if c == ours]
         if len(matches) > 1 and not exact:
             raise raw.fail(f"columns {shorten(matches)} could each be the {ours}; rename the right one to '{ours}'")
@@ -43,7 +52,11 @@ def canonical_names(raw: RawFile) -> dict[str, str]:
 def has_edge_columns(raw: RawFile) -> bool:
     """Whether the header names a source and a target column."""
     lower = {c.lower() for c in raw.header}
-    return bool(lower.intersection(SYNONYMS["source"])) and bool(lower.intersection(SYNONYMS["target"]))
+    others = {"source": SOURCE_NAMES, "target": TARGET_NAMES}
+    return all(
+        lower.intersection(SYNONYMS[end]) or other_column(raw.header, names, ()) is not None
+        for end, names in others.items()
+    )
 
 
 def has_columns(raw: RawFile, *columns: str) -> bool:
@@ -62,11 +75,13 @@ def read_table(raw: RawFile, names: dict[str, str]) -> pd.DataFrame:
     """Parse with a header and rename the columns of the file to ours."""
     require(raw, *names)
     text = [c for c, ours in names.items() if ours in ("source", "target", "sign", "confidence", "evidence")]
-    table = parse_table(raw, text_columns=text).rename(columns=names)
+    table = parse_table(raw, text_columns=text)
+    other = [ours for c, ours in names.items() if ours in table and ours not in names]  # accessions beside symbols
+    table = table.drop(columns=other).rename(columns=names)
     for column in ("probability", "weight", "score"):
         if column in table:
             table[column] = numbers(raw, table, column)
-    return table
+    return mark_used(table, names)
 
 
 # -- plain tables ----
@@ -79,7 +94,11 @@ def read_edges(raw: RawFile) -> pd.DataFrame:
         raise raw.fail(
             f"needs a column 'source' (or tf, regulator) and 'target' (or gene); found {shorten(raw.first, 12)}"
         )
-    return read_table(raw, names)
+    table = read_table(raw, names)
+    if "sign" in table:
+        return table
+    signs, columns, note = find_sign(table, list(names.values()))
+    return table if signs is None else mark_used(table.assign(sign=signs), columns, note)
 
 
 def write_edges(frame: pd.DataFrame, path: Path) -> None:
@@ -102,6 +121,32 @@ def read_posterior(raw: RawFile) -> pd.DataFrame:
         raise raw.fail(f"column 'inclusion', row {outside[0] + 1} holds {inclusion[outside[0]]:g}, not a probability")
     sign = np.sign(numbers(raw, table, "weight")).astype(np.int8)
     return table[["source", "target"]].assign(probability=np.clip(inclusion, TINY, 1.0 - TINY), sign=sign)
+
+
+def is_headerless(raw: RawFile) -> bool:
+    """Rows of TF, target and a sign, or a weight and something else, with no header (three numbers are PANDA's)."""
+    if raw.header or len(raw.first) < 3 or all(map(is_number, raw.first)):
+        return False
+    return sign_column(raw.rows) is not None or (
+        len(raw.first) > 3 and is_number(raw.first[2]) and not all(map(is_number, raw.first[3:]))
+    )
+
+
+def read_headerless(raw: RawFile) -> pd.DataFrame:
+    """TRRUST's and RegulonDB's lists: TF, target, then a word for the sign or a number; other columns are not used."""
+    width, signs = len(raw.first), sign_column(raw.rows)
+    if width < 2:
+        raise raw.fail("has a single column: expected TF, target and what else is known of the edge")
+    roles = {0: "source", 1: "target"}
+    if signs is not None:
+        roles[signs] = "sign"
+    elif width > 2 and is_number(raw.first[2]):
+        roles[2] = "weight"
+    columns = [roles.get(i, f"column {i + 1}") for i in range(width)]
+    table = parse_table(raw, text_columns=[c for c in columns if c != "weight"], columns=columns)
+    if "weight" in table:
+        table["weight"] = numbers(raw, table, "weight")
+    return mark_used(table, roles.values())
 
 
 # -- tables of other inference programs ----
@@ -206,4 +251,5 @@ def read_inferelator_network(raw: RawFile) -> pd.DataFrame:
     table = read_table(raw, {"regulator": "source", "target": "target", "combined_confidences": "score"})
     if "beta.sign.sum" in table:
         table["sign"] = np.sign(numbers(raw, table, "beta.sign.sum")).astype(np.int8)
+        table = mark_used(table, ["beta.sign.sum"])
     return table

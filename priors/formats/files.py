@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..shortened import shortened
+from .headerless import is_edge_row
+
 MISSING = ["", "NA", "NaN", "nan", "N/A", "NULL", "null", "None"]
 MAGIC_GZIP, MAGIC_HDF5, MAGIC_PARQUET = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n", b"PAR1"
 NUM_PEEKED, PEEKED_SIZE = 50, 1 << 20
@@ -33,7 +36,7 @@ class RawFile:
     kind
         ``"text"``, ``"hdf5"`` or ``"parquet"``.
     text
-        The decoded content (text files only), leading ``#`` lines removed.
+        The decoded content (text files only), without lines that begin with ``#``.
     separator
         ``"\\t"``, ``","``, ``";"`` or ``r"\\s+"``, the first of them found in the first line.
     rows
@@ -56,9 +59,9 @@ class RawFile:
 
     @property
     def has_header(self) -> bool:
-        """Every first row is a header, except numbers only and two names followed by numbers (``TF gene 1``)."""
-        text = [not is_number(cell) for cell in self.first]
-        return any(text) and not (len(text) > 2 and text[0] and text[1] and not any(text[2:]))
+        """Every first row is a header, except numbers only, and what `headerless.is_edge_row` says is an
+        edge (``TF gene 1``)."""
+        return not all(map(is_number, self.first)) and not is_edge_row(self.rows)
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -80,7 +83,7 @@ def is_number(cell: str) -> bool:
 
 def show(cell: object) -> str:
     """Text in quotes, numbers plainly."""
-    return repr(cell) if isinstance(cell, str) else str(cell)
+    return repr(shortened(cell)) if isinstance(cell, str) else str(cell)
 
 
 def shorten(names: Sequence[object], limit: int = 5) -> str:
@@ -161,8 +164,8 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); save the table as UTF-8 csv or tsv") from None
     text = text.replace("\r\n", "\n").lstrip("\n")
-    while text.startswith("#"):
-        text = text.partition("\n")[2]
+    if text.startswith("#") or "\n#" in text:
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#")).lstrip("\n")
     if not text.strip():
         raise ValueError(f"{path}: is empty, expected a table of edges")
     return text

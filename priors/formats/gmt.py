@@ -1,9 +1,13 @@
 """GMT files: one gene set per line, ``name <tab> description <tab> gene <tab> gene ...``."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .files import write_text
+from ..shortened import shortened
+from .files import shorten, write_text
+
+logger = logging.getLogger(__name__)
 
 
 def parse_gmt(text: str, origin: str | Path) -> dict[str, tuple[str, ...]]:
@@ -12,26 +16,39 @@ def parse_gmt(text: str, origin: str | Path) -> dict[str, tuple[str, ...]]:
     The description may be empty or a link and is left out; empty cells are skipped and a gene listed twice in a set
     counts once. Names keep their case.
 
+    Lines that begin with ``#`` are comments. A set without genes is left out, with a line in the log.
+
     Raises
     ------
     ValueError
-        For a line with fewer than two tabs, a set without a name or genes, or a name used twice. ``origin`` starts the
+        For a line without a tab, a set without a name, no set with a gene, or a name used twice. ``origin`` starts the
         message.
     """
     sets: dict[str, tuple[str, ...]] = {}
+    empty: list[str] = []
+    refusal = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
+        if not line.strip() or line.startswith("#"):
             continue
         cells = [cell.strip() for cell in line.split("\t")]
         genes = tuple(dict.fromkeys(cell for cell in cells[2:] if cell))
         if not cells[0] or not genes:
-            raise ValueError(
+            message = (
                 f"{origin}: line {number} is not 'name <tab> description <tab> genes...' ({len(cells)} tab-separated "
-                f"cells, name {cells[0]!r}, {len(genes)} genes)"
+                f"cells, name {shortened(cells[0])!r}, {len(genes)} genes)"
             )
+            if not cells[0] or len(cells) < 2:
+                raise ValueError(message)
+            refusal = refusal or message
+            empty.append(cells[0])
+            continue
         if cells[0] in sets:
             raise ValueError(f"{origin}: line {number} repeats the gene set '{cells[0]}'; sets need names of their own")
         sets[cells[0]] = genes
+    if empty and not sets:
+        raise ValueError(refusal)
+    if empty:
+        logger.warning("%s: %d gene sets without genes were left out: %s", origin, len(empty), shorten(empty))
     return sets
 
 

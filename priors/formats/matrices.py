@@ -20,6 +20,7 @@ from .files import (
     write_table,
     write_text,
 )
+from .headerless import are_identifiers
 
 # -- labelled matrices ----
 
@@ -162,6 +163,8 @@ def is_phoenix(raw: RawFile) -> bool:
     if is_labelled_matrix(raw):
         return has_same_names(raw) or len(row_names(raw)) <= len(column_names(raw))
     if raw.header or not all(map(is_number, raw.first)) or len(raw.first) < 2:
+        return False
+    if len(raw.first) == 3 and are_identifiers(raw.rows):
         return False
     square = len(raw.first) == sum(bool(line.strip()) for line in raw.text.splitlines())
     return square or (len(raw.first) == 3 and all(float(cell) == int(float(cell)) > 0 for cell in raw.first[:2]))

@@ -7,11 +7,14 @@ import pandas as pd
 
 from .edges import PPI_COLUMNS, read_table
 from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
+from .headerless import are_identifiers
 from .weights import TINY
 
 
 def _headerless_triples(raw: RawFile) -> bool:
-    return not raw.header and len(raw.first) == 3 and not is_number(raw.first[0]) and not is_number(raw.first[1])
+    if raw.header or len(raw.first) != 3 or not is_number(raw.first[2]):
+        return False
+    return not all(map(is_number, raw.first)) or are_identifiers(raw.rows)
 
 
 def _looks_like_ppi(raw: RawFile) -> bool | None:

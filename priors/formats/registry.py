@@ -12,8 +12,10 @@ from . import edges as edges
 from . import matrices as matrices
 from . import others as others
 from . import panda as panda
+from .columns import unused_note
 from .files import RawFile, open_raw, shorten
 from .gmt import parse_gmt, write_gmt_text
+from .names import plain_names
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ FORMATS: tuple[Format, ...] = (
         panda.is_ppi, panda.read_ppi, panda.write_ppi, "direction, sign, evidence",
     ),
     Format(
+        "headerless", "TF, target, sign or weight, ..., without header: TRRUST, RegulonDB",
+        edges.is_headerless, edges.read_headerless, duplicates="mean",
+    ),
+    Format(
         "phoenix", "matrix, regulators in rows; with names, or numbers only beside a gene-name file (PHOENIX, DASH)",
         matrices.is_phoenix, matrices.read_phoenix, matrices.write_phoenix, WEIGHT_LOSS, needs_names=True,
     ),
@@ -186,7 +192,8 @@ def read_edge_table(
     -------
     table, format
         ``source``, ``target`` and those of ``probability``, ``weight``, ``score``, ``sign``, ``confidence``,
-        ``evidence`` that the file tells; its other columns beside them.
+        ``evidence`` that the file tells; its other columns beside them. ``table.attrs["notes"]`` says what was taken
+        for what, and what was not used.
     """
     forced = None if format is None else format_named(format)
     raw = open_raw(path, genes)
@@ -201,7 +208,14 @@ def read_edge_table(
     ):
         raise raw.fail(f"is a {raw.kind} file, which format '{chosen.name}' never is")
     table = chosen.read(raw)
-    return _rows_where(raw, table, where or {}), chosen
+    used = {*table.attrs.get("used", ()), *(where or {})}
+    notes = list(table.attrs.get("notes", ()))
+    if "used" in table.attrs:
+        notes += unused_note(raw.header or list(table.columns), used)
+    table = _rows_where(raw, table, where or {})
+    table, renamed = plain_names(table)
+    table.attrs["notes"] = [*notes, *renamed]
+    return table, chosen
 
 
 def _rows_where(raw: RawFile, table: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:

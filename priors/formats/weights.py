@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from .files import shorten, show
+from .signs import sign_of_word
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,6 @@ NUM_SUSPICIOUS = 100
 # Garcia-Alonso et al. 2019) but gives no numbers. These are ours: about equal steps in log-odds around the default of
 # an unweighted edge.
 CONFIDENCE_LEVELS = {"A": 0.95, "B": 0.9, "C": 0.8, "D": 0.6, "E": 0.4}
-
-SIGN_WORDS = {
-    **dict.fromkeys(("+", "1", "1.0", "+1", "activation", "activator", "activating", "positive"), 1),
-    **dict.fromkeys(
-        ("-", "\u2212", "-1", "-1.0", "repression", "repressor", "repressing", "negative", "inhibition"), -1
-    ),
-    **dict.fromkeys(("0", "0.0", "", "?", "+/-", "unknown", "none", "nan", "na"), 0),
-}
 
 
 def odds_map(magnitude: np.ndarray, anchor: float) -> np.ndarray:
@@ -98,8 +91,8 @@ def sign_from_words(column: pd.Series, signed: bool | None) -> np.ndarray:
                 len(number),
             )
         return np.sign(number).astype(np.int8)
-    word = column.fillna("").astype(str).str.strip().str.lower()
-    sign = word.map(SIGN_WORDS).to_numpy(dtype=np.float64)
+    word = column.fillna("").astype(str)
+    sign = word.map({w: sign_of_word(w) for w in pd.unique(word)}).to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(np.isnan(sign))
     if wrong.size:
         raise ValueError(
