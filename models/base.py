@@ -59,6 +59,8 @@ class Model(nn.Module, ABC):
     """Whether it is the regression of targets on regulators over cells, and nothing else is observed."""
     neural_ode: ClassVar[bool] = False
     """Whether the dynamics are a neural network, of whose weights the draws are."""
+    expects: str = "log"
+    """Scale of the data that it is made for, a word of `models.data.scale.EXPECTATIONS`."""
     genes: tuple[str, ...]
     knowledge: EdgeKnowledge
     edge_prior: EdgePrior

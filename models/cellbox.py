@@ -101,6 +101,7 @@ class CellBox(Model):
     traceable = False
     name = "cellbox"
     needs = ("inputs",)
+    expects = "ratios"
     story = "a network of saturating responses to drugs"
     reference = "Yuan et al. 2021, Cell Systems 12:128"
 

@@ -98,6 +98,7 @@ class FactorBox(RegressionNetwork):
     name = "factorbox"
     needs = ("perturbed",)
     minibatches = False
+    expects = "levels"
     story = "a network at steady state, additive in the drive of each gene"
     reference = "FactorBox draft (shared steady-state CellBox); Yuan et al. 2021, Cell Systems 12:128"
 

@@ -107,6 +107,7 @@ class MuVI(FactorModel):
             integrate=integrate,
             noise_prior=noise_prior,
         )
+        self.expects = "log" if set(kinds.values()) <= {GAUSSIAN} else "any"  # others check what they are given
 
     @classmethod
     def from_data(cls, data: ExpressionData, **options: Any) -> "MuVI":

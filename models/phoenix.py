@@ -80,6 +80,7 @@ class Phoenix(Model):
     name = "phoenix"
     needs = ("time",)
     neural_ode = True
+    expects = "course"
     story = "a neural differential equation"
     reference = "Hossain et al. 2024, Genome Biology 25:127; DASH: arXiv:2403.04805"
 

@@ -120,6 +120,7 @@ class PMFGRN(Model):
         self._describe(data.context_names, data.num_cells, knowledge, edge_prior or LogitNormal(), likelihood)
         self.own_expression = Hyper(dist.Beta, 1.0, 1.0) if own_expression is None else as_hyper(own_expression)
         self.activity_spread = Hyper(float(activity_spread))
+        self.expects = "log" if likelihood == GAUSSIAN else "any"  # counts are checked by what follows
 
         X = data.X.double().cpu()
         tf, target = (torch.tensor([place[g] for g in names]) for names in (data.tfs, targets))

@@ -58,6 +58,7 @@ class TrajectoryNetwork(RegressionNetwork):
     name = "trajectory"
     needs = ("time",)
     minibatches = False
+    expects = "course"
     story = "relaxation towards an additive network"
     reference = "Hossain et al. 2024, Genome Biology 25:127 (PHOENIX's additive layer, one neuron a regulator)"
 

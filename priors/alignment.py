@@ -17,7 +17,8 @@ def _same(name: str) -> str:
     return name
 
 
-def _without_version(name: str) -> str:
+def without_version(name: str) -> str:
+    """An Ensembl id without its version; other names as they are."""
     return name.split(".")[0] if ENSEMBL.match(name) else name
 
 
@@ -27,7 +28,7 @@ RENAMINGS: tuple[tuple[str, Callable[[str], str], Callable[[str], str]], ...] = 
     ("lower-casing the prior's", str.lower, _same),
     ("capitalising the prior's", str.capitalize, _same),
     ("ignoring upper and lower case", str.casefold, str.casefold),
-    ("removing Ensembl version suffixes", _without_version, _without_version),
+    ("removing Ensembl version suffixes", without_version, without_version),
     ("reading numbers such as 7157.0 as 7157", whole_number, whole_number),
 )
 

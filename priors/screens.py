@@ -17,9 +17,9 @@ from scipy import special, stats
 from torch import Tensor
 
 from .network import PriorNetwork
+from .perturbation_labels import read_labels
+from .perturbation_words import CONTROLS
 
-# labels of cells in which nothing was perturbed
-CONTROLS = ("control", "ctrl", "non-targeting", "nt", "none", "wildtype", "wt", "nan", "")
 NULL_WEIGHT = 10.0  # pseudo-tests of the null (Stephens 2017): without real effects the share of nulls ends at one
 SHARED_WEIGHT = 10.0  # pseudo-tests by which perturbations share the mixture: matters where few genes are measured
 NULL_GENES = 50.0  # genes from which a perturbation's own null counts as much as the null of the whole screen
@@ -168,9 +168,10 @@ def screen_to_network(
     name
         Of the network.
     labels
-        One a cell: the perturbed gene, several joined by ``+`` or ``,``, or one of ``controls``. Default: the
-        interventions of the data, cells without any being controls. The data know nothing of perturbed genes that are
-        not measured: pass the labels of such a screen, or its cells count as controls.
+        One a cell, as `read_labels` reads them: the perturbed gene, a guide of it, several genes joined by ``+`` or
+        ``,``, or one of ``controls``; cells that do not say are left out. Default: the interventions of the data, cells
+        without any being controls. The data know nothing of perturbed genes that are not measured: pass the labels of
+        such a screen, or its cells count as controls.
     controls
         Labels of control cells; upper and lower case alike.
     direction
@@ -268,7 +269,7 @@ def screen_effects(
         if count[:, 0].sum() < SUFFICIENT:
             raise ValueError(
                 f"the screen has {int(count[:, 0].sum())} control cells, expected at least {SUFFICIENT}: label them "
-                f"with one of {', '.join(repr(c) for c in controls if c)}"
+                f"with one of {', '.join(repr(c) for c in list(controls)[:8])}"
             )
         effect, error, free = _welch(count, mean, square)
         number = int(count[:, 0].sum())
@@ -294,8 +295,10 @@ def screen_effects(
 def _groups(
     data: Screen, labels: Sequence[str] | None, controls: Collection[str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the perturbations, and ``(cell,)`` 0 for controls, their place + 1, -1 where several genes are."""
-    wanted: list[str | None] = []  # None: several
+    """Names of the perturbations, and ``(cell,)`` 0 for controls, their place + 1, -1 where several genes are,
+    or nobody knows."""
+    wanted: list[str | None] = []  # None: several, or not known
+    known = np.ones(data.num_cells, dtype=bool)
     if labels is None:
         genes: list[list[str]] = [[] for _ in range(data.num_cells)]
         for cell, gene in [] if data.perturbed is None else data.perturbed.tolist():
@@ -303,11 +306,11 @@ def _groups(
     else:
         if len(labels) != data.num_cells:
             raise ValueError(f"{len(labels)} labels for {data.num_cells} cells: pass one a cell")
-        known = {c.lower() for c in controls}
-        parts = [[part.strip() for part in str(label).replace(",", "+").split("+")] for label in labels]
-        genes = [[part for part in one if part.lower() not in known] for one in parts]
-    for one in genes:
-        wanted.append("" if not one else one[0] if len(set(one)) == 1 else None)
+        read = read_labels(labels, data.genes, controls=controls, unmeasured=True)
+        known, genes = read.known, [list(one) for one in read.genes]
+    for one, said in zip(genes, known, strict=True):
+        single = one[0] if len(set(one)) == 1 else None
+        wanted.append(None if not said else single if one else "")
     names = tuple(sorted({name for name in wanted if name}))
     if not names:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +64,13 @@ Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
 ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context")]
 MinCells = Annotated[int | None, typer.Option(help="Leave out contexts with fewer cells [default: none]")]
 PerturbationKey = Annotated[str | None, typer.Option(help="Column of .obs with the perturbed gene")]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(help="Label of control cells, beside the usual ones (non-targeting, NTC, ctrl, ...); repeatable"),
+]
+Unmeasured = Annotated[
+    bool, typer.Option("--unmeasured", help="Most perturbed genes are not measured: do not refuse their labels")
+]
 TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
 TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
 DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
@@ -99,6 +106,8 @@ def ablate_command(
     context_key: ContextKey = None,
     min_cells: MinCells = None,
     perturbation_key: PerturbationKey = None,
+    control: Control = None,
+    unmeasured: Unmeasured = False,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
     drop_constant: DropConstant = False,
@@ -116,8 +125,6 @@ def ablate_command(
     import torch
 
     from ..ablation import Effort, ablate, standard_changes
-    from ..ablation.output import write_figures
-    from ..ablation.page import write_page
     from .options import read_priors
 
     torch.set_num_threads(1)
@@ -150,12 +157,15 @@ def ablate_command(
         normalize=normalize,
         context_key=context_key,
         perturbation_key=perturbation_key,
+        control=control or (),
+        unmeasured=unmeasured,
         drop_constant=drop_constant,
         time_key=time_key,
         trajectory_key=trajectory_key,
         genes_in=genes_in,
         min_cells=min_cells,
     )
+    say_scale(data, method or ["linear"], normalize)
     client = None if scheduler is None else dask_client(scheduler)
     result = ablate(
         data,
@@ -174,11 +184,7 @@ def ablate_command(
         jobs=jobs,
         client=client,
     )
-    tell(result)
-    write_figures(result, out)
-    command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
-    write_page(result, out / "report.html", command=command, title=f"Ablation: {expression[0].name}")
-    say(f"{len(result.rows)} runs: {out}")
+    write(result, out, title=f"Ablation: {expression[0].name}")
 
 
 def read(
@@ -197,6 +203,27 @@ def read(
     for note in data.notes:
         say(note)
     return data, known
+
+
+def say_scale(data: "ExpressionData", methods: Sequence[str], normalize: str) -> None:
+    """Say what the scale of the data does to each method; refuse data that one must not be given."""
+    from ..files.scale_notes import expects_of, scale_notes
+
+    for name in methods:
+        for note in scale_notes(data, expects_of(name), method=name, normalize=normalize):
+            say(f"note: {name}: {note}")
+
+
+def write(result: "AblationResult", out: Path, *, title: str) -> None:
+    """Figures and the page; says what came out."""
+    from ..ablation.output import write_figures
+    from ..ablation.page import write_page
+
+    tell(result)
+    write_figures(result, out)
+    command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
+    write_page(result, out / "report.html", command=command, title=title)
+    say(f"{len(result.rows)} runs: {out}")
 
 
 def tell(result: "AblationResult") -> None:

@@ -85,6 +85,13 @@ MinCells = Annotated[int | None, typer.Option(help="Leave out contexts with fewe
 PerturbationKey = Annotated[
     str | None, typer.Option(help="Column of .obs with the perturbed gene; its incoming edges are cut in that cell")
 ]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(help="Label of control cells, beside the usual ones (non-targeting, NTC, ctrl, ...); repeatable"),
+]
+Unmeasured = Annotated[
+    bool, typer.Option("--unmeasured", help="Most perturbed genes are not measured: do not refuse their labels")
+]
 TimeKey = Annotated[
     str | None, typer.Option(help="Of trajectory: column of .obs with the time of each cell: 3, 24h, day 3, E8.5")
 ]
@@ -157,6 +164,8 @@ def infer_command(
     context_key: ContextKey = None,
     min_cells: MinCells = None,
     perturbation_key: PerturbationKey = None,
+    control: Control = None,
+    unmeasured: Unmeasured = False,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
     inputs: Inputs = None,

@@ -38,6 +38,8 @@ class InferOptions:
     context_key: str | None
     min_cells: int | None
     perturbation_key: str | None
+    control: list[str] | None
+    unmeasured: bool
     time_key: str | None
     trajectory_key: str | None
     inputs: Path | None

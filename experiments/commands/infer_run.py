@@ -18,6 +18,7 @@ from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
 from ..files.readers import read_expression
+from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from .celloracle_run import run_celloracle
@@ -74,6 +75,7 @@ def infer(options: InferOptions) -> None:
     }
     if options.method == "celloracle":
         config["prior_files"] = list(options.prior or [])
+        data = with_scale_notes(options, data, expects_of(options.method))
         written = run_celloracle(
             run,
             data,
@@ -92,6 +94,7 @@ def infer(options: InferOptions) -> None:
         return
     model = model_class.from_data(data, **chosen).to(device)
     data = with_evidence_notes(model, data)
+    data = with_scale_notes(options, data, expects_of(options.method) if options.method in KINDS else model.expects)
     for report in model.knowledge.reports.values():
         say(kind.matched(report))
     default = Amortised(options.method) if options.method in KINDS else default_guide(model)
@@ -173,6 +176,8 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
         normalize=options.normalize,
         context_key=options.context_key,
         perturbation_key=options.perturbation_key,
+        control=options.control or (),
+        unmeasured=options.unmeasured,
         drop_constant=options.drop_constant,
         covariates=parse_columns(options.covariates),
         missing=options.missing,
@@ -198,6 +203,20 @@ def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
     for note in model.evidence_notes:
         say(note)
     return data.with_missing(data.missing, *model.evidence_notes)
+
+
+def with_scale_notes(options: InferOptions, data: ExpressionData, expects: str) -> ExpressionData:
+    """What the scale of the data does to the results goes to the report too.
+
+    Raises
+    ------
+    ValueError
+        Data that the method must not be given.
+    """
+    notes = scale_notes(data, expects, method=options.method, normalize=options.normalize)
+    for note in notes:
+        say(f"note: {note}")
+    return data.with_missing(data.missing, *notes)
 
 
 # -- results ----

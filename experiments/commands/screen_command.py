@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from ...models import ExpressionData
 
 LARGEST_LEVEL = 50  # of whole numbers that may be levels on a log scale; counts go beyond in some gene
 NUM_CELLS = 5000  # looked at
@@ -23,6 +20,13 @@ def screen_command(
     ] = None,
     normalize: Annotated[str, typer.Option(help="none, log1p-cpm (of counts) or zscore")] = "none",
     context_key: Annotated[str | None, typer.Option(help="Column of batches within which cells are compared")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="Label of control cells, beside the usual ones (non-targeting, NTC, ctrl, ...); repeatable"),
+    ] = None,
+    unmeasured: Annotated[
+        bool, typer.Option("--unmeasured", help="Most perturbed genes are not measured: do not refuse their labels")
+    ] = False,
     direction: Annotated[str, typer.Option(help="down: knock-outs and knock-downs; up: over-expression")] = "down",
     sources: Annotated[
         Path | None, typer.Option(help="Perturbed genes to keep, one a line (the TFs) [default: all]")
@@ -40,9 +44,13 @@ def screen_command(
     A response is a total effect: targets of targets respond too. What a screen is worth as a prior, `pyrogrn ablate`
     tells.
     """
+    from ...models.data.scale import COUNTS, scale_of
     from ...priors.screens import screen_to_network
     from ..files.file_formats import read_file
+    from ..files.orientation import as_cells, check_axis
+    from ..files.perturbation_column import read_column
     from ..files.readers import read_expression, read_names
+    from ..files.scale_notes import scale_notes
     from ..files.stored import about
     from .terminal import say
 
@@ -54,6 +62,7 @@ def screen_command(
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .csv.gz")
     check_file(out, overwrite=overwrite)
     kept = read_names(sources) if sources is not None else None
+    known = {"--sources": kept} if kept else {}
     data = read_expression(
         expression,
         tfs=None,
@@ -61,24 +70,34 @@ def screen_command(
         normalize=normalize,
         context_key=context_key,
         perturbation_key=perturbation_key,
+        control=control or (),
+        unmeasured=unmeasured,
         drop_constant=True,
         genes_in=genes_in,
-        known={"--sources": kept} if kept else {},
+        known=known,
     )
     for note in data.notes:
-        say(note)
-    if normalize == "none" and looks_like_counts(data):
+        say(note.replace(", nothing to cut", ""))
+    seen = scale_of(data.rows(slice(0, min(data.num_cells, NUM_CELLS))).numpy())
+    if normalize == "none" and seen.kind == COUNTS and seen.high > LARGEST_LEVEL:
         raise ValueError(
             f"{expression}: whole numbers beyond {LARGEST_LEVEL} look like raw counts, and effects are compared on a "
             "log scale: pass --normalize log1p-cpm, or a --layer that is on one"
         )
+    for note in scale_notes(data, "log", method="screen", normalize=normalize):
+        say(f"note: {note}")
     with about(expression):
         text = {key for key in (perturbation_key, context_key) if key is not None}
-        labels = read_file(expression, layer=layer, text=text, backed=None).row_table[perturbation_key]
+        stored = read_file(expression, layer=layer, text=text, backed=None)
+        cells, _ = as_cells(stored, None, known=known, genes_in=check_axis(genes_in), backed=None)
+        read = read_column(
+            cells.row_table[perturbation_key], cells.columns, control=control or (), unmeasured=unmeasured
+        )
+        labels = ["+".join(genes) or "control" for genes, said in zip(read.genes, read.known, strict=True) if said]
     network = screen_to_network(
         data,
         name=out.name.removesuffix(".gz").removesuffix(".csv"),
-        labels=labels.astype(str).tolist(),
+        labels=labels,
         direction="down" if direction == "down" else "up",
         sources=read_names(sources, data.genes) if sources is not None else None,
         hidden=hidden,
@@ -107,11 +126,3 @@ def check_file(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"cannot write to {out}: {parent} is a file. Choose another place with --out")
     if not os.access(parent, os.W_OK):
         raise ValueError(f"cannot write to {out}: no permission in {parent}. Choose another place with --out")
-
-
-def looks_like_counts(data: "ExpressionData") -> bool:
-    """Whether the first 5,000 rows are whole numbers of 0 or more that go beyond 50."""
-    import torch
-
-    X = data.rows(slice(0, min(data.num_cells, NUM_CELLS)))
-    return bool(torch.equal(X, X.round()) and (X >= 0).all() and X.max() > LARGEST_LEVEL)

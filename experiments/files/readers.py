@@ -23,6 +23,7 @@ from .contexts import without_small_contexts
 from .file_formats import read_file
 from .name_lists import NameTable, read_name_table, read_names
 from .orientation import as_cells, check_axis
+from .perturbation_column import check_controls, with_perturbations
 from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, text_rows, using_mudata
 
 __all__ = ["combined", "context_names", "read_expression", "read_kinds", "read_names"]
@@ -48,6 +49,8 @@ def read_expression(
     genes_in: str | None = None,
     known: Mapping[str, Collection[str]] | None = None,
     min_cells: int | None = None,
+    control: Sequence[str] = (),
+    unmeasured: bool = False,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
@@ -99,6 +102,11 @@ def read_expression(
         finding out where the genes are, and nothing else. Default none.
     min_cells
         Contexts with fewer cells are left out. Default: all are kept.
+    control
+        Labels in the column of perturbations that stand for controls, beside the usual ones
+        (`pyrogrn.priors.perturbation_words.CONTROLS`). Default none.
+    unmeasured
+        True: most perturbed genes may be missing from the data. Default False: then the labels are refused.
 
     Returns
     -------
@@ -142,7 +150,9 @@ def read_expression(
     wanted = [key for key in (*keys.values(), *covariates) if key is not None]
     if inputs is not None and (len(files) > 1 or files[0].suffix.lower() == ".h5mu"):
         raise ValueError("inputs go with one expression file (h5ad, zarr, csv or tsv): join the conditions first")
-    parts, tables = [], []
+    if control and perturbation_key is None:
+        raise ValueError(f"control label {control[0]!r} without a perturbation key: name the column of the labels too")
+    parts, tables, labels = [], [], []
     for path in files:
         with about(path):
             if path.suffix.lower() == ".h5mu":
@@ -158,8 +168,13 @@ def read_expression(
                 if inputs is not None:
                     data = _with_inputs(data, list(cells.rows), Path(inputs))
             data = _annotated(data, keys, table, covariates)
+            if perturbation_key is not None:
+                labels.append(table[perturbation_key])
+                data, table = with_perturbations(data, table, perturbation_key, control=control, unmeasured=unmeasured)
             parts.append(_normalized(data, normalize, drop_constant))
             tables.append(table[list(covariates)])
+    if control:
+        check_controls(control, labels)
     with about(files[0]) if len(files) == 1 else nullcontext():
         data = combined(parts, names) if len(files) > 1 else parts[0]
         data = data.observed(genes=not drop_constant)
@@ -253,7 +268,7 @@ def _read_mudata(
 def _annotated(
     data: ExpressionData, keys: dict[str, str | None], table: pd.DataFrame, covariates: Sequence[str]
 ) -> ExpressionData:
-    """Contexts, interventions and times of one file; that its covariates are there is checked."""
+    """Contexts and times of one file; that its covariates are there is checked."""
     for key in (*keys.values(), *covariates):
         if key is not None and key not in table:
             raise ValueError(f"cells have no annotation {key!r}: there are {[str(c) for c in table.columns] or 'none'}")
@@ -266,7 +281,7 @@ def _annotated(
     if columns["time"] is not None:
         times = read_times(table[keys["time"]].tolist())
         data = data.with_times(times.values.tolist(), columns["trajectory"]).with_missing(data.missing, *times.notes)
-    return data.annotated(context=columns["context"], perturbed=columns["perturbed"])
+    return data.annotated(context=columns["context"])
 
 
 def _one_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -77,6 +77,7 @@ class Amortised(Sampler):
     name = "amortised"
     learns_on_simulations = True
     reads_cells = True
+    expects = "trained on counts"  # of `models.data.scale.EXPECTATIONS`
 
     def __post_init__(self) -> None:
         if self.correction not in CORRECTIONS:

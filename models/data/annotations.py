@@ -1,6 +1,6 @@
 """What is known of cells, given by name, as tensors: groups, interventions, times, inputs, regulators."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...priors.alignment import rename_hint
-from ...priors.screens import CONTROLS
+from ...priors.perturbation_labels import UnmatchedLabels, read_labels
+from ...priors.perturbation_words import CONTROLS
 from .checks import some
 
 
@@ -17,7 +18,7 @@ class Labels(NamedTuple):
     """Arguments of `ExpressionData.annotated` of the same names."""
 
     context: list[str] | None
-    perturbed: list[str] | None
+    perturbed: list[object] | None
     covariates: pd.DataFrame | None
 
 
@@ -36,7 +37,7 @@ def labels_of(
         raise ValueError(f"{count} cells have no value of {context_key!r}: give every cell a context, or drop them")
     return Labels(
         context=None if context_key is None else table[context_key].astype(str).tolist(),
-        perturbed=None if perturbation_key is None else table[perturbation_key].astype(str).tolist(),
+        perturbed=None if perturbation_key is None else table[perturbation_key].astype(object).tolist(),
         covariates=table[list(covariate_keys)] if covariate_keys else None,
     )
 
@@ -72,28 +73,46 @@ def measured_tfs(tfs: Sequence[str], genes: Sequence[str]) -> tuple[tuple[str, .
     return found, [f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}"]
 
 
-def interventions_of(labels: Sequence[str], genes: Sequence[str]) -> tuple[Tensor | None, list[str]]:
-    """``(intervention, 2)`` pairs (cell, gene) of one label a cell, ``None`` where all are controls, and a note of
-    genes that are not measured.
+class Interventions(NamedTuple):
+    """``pairs`` (intervention, 2) of a cell and a gene, ``None`` where there is none; ``known`` (cell,) False where
+    the label does not say what was perturbed; ``notes`` of what was mapped and not found."""
 
-    A label is one of a control (`pyrogrn.priors.screens.CONTROLS`), or of the perturbed genes joined by ``+`` or ``,``.
+    pairs: Tensor | None
+    known: np.ndarray
+    notes: tuple[str, ...]
+
+
+def interventions_of(
+    labels: Sequence[object], genes: Sequence[str], *, controls: Collection[str] = CONTROLS, unmeasured: bool = False
+) -> Interventions:
+    """One label a cell as pairs of a cell, counted among the known ones, and a gene; see `read_labels`.
+
+    Parameters
+    ----------
+    labels, genes
+        One label a cell; the genes of the data.
+    controls
+        Labels of cells in which nothing was perturbed: ``(*CONTROLS, "my word")``. Default `CONTROLS`.
+    unmeasured
+        True: most perturbed genes may be missing from the data. Default False.
+
+    Raises
+    ------
+    ValueError
+        Less than half of the labels are genes, unless ``unmeasured`` is True; no label says what was perturbed.
     """
+    try:
+        read = read_labels(labels, genes, controls=controls, unmeasured=unmeasured)
+    except UnmatchedLabels as error:
+        raise UnmatchedLabels(
+            f"{error}. Pass labels that name genes as the data do, name controls in `controls`, or pass unmeasured=True"
+        ) from error
+    if not read.known.any():
+        raise ValueError("no cell says what was perturbed: every label is missing or stands for unknown")
     position = {gene: i for i, gene in enumerate(genes)}
-    pairs, unmeasured = [], set()
-    for cell, label in enumerate(labels):
-        if str(label).strip().lower() in CONTROLS:
-            continue
-        for gene in str(label).replace(",", "+").split("+"):
-            gene = gene.strip()
-            if gene in position:
-                pairs.append((cell, position[gene]))
-            elif gene.lower() not in CONTROLS:
-                unmeasured.add(gene)
-    notes = []
-    if unmeasured:
-        named = some(sorted(unmeasured), 3)
-        notes.append(f"{len(unmeasured)} perturbed genes are not measured, nothing to cut: {named}")
-    return (torch.tensor(pairs, dtype=torch.long) if pairs else None), notes
+    kept = [names for names, known in zip(read.genes, read.known, strict=True) if known]
+    pairs = [(cell, position[name]) for cell, names in enumerate(kept) for name in names if name in position]
+    return Interventions(torch.tensor(pairs, dtype=torch.long) if pairs else None, read.known, read.notes)
 
 
 def within(pairs: Tensor | None, column: int, size: int, keep: np.ndarray) -> Tensor | None:

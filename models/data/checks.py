@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -39,6 +40,22 @@ def check_genes(genes: Sequence[str], width: int) -> None:
             f"duplicate gene names: {some(sorted(set(repeated[repeated.duplicated()])))}. "
             "Make them unique first (adata.var_names_make_unique())"
         )
+
+
+def positions_of(wanted: Sequence[str], genes: Sequence[str]) -> np.ndarray:
+    """``(wanted,)`` place of each wanted gene among ``genes``; unknown ones are refused by name."""
+    position = {gene: i for i, gene in enumerate(genes)}
+    unknown = [g for g in wanted if g not in position]
+    if unknown:
+        raise ValueError(f"{len(unknown)} genes are not in the data: {some(unknown)}")
+    return np.array([position[g] for g in wanted], dtype=np.int64)
+
+
+def check_columns(table: pd.DataFrame, keys: Sequence[str | None]) -> None:
+    """Refuse a name, beside None, that is no column of ``.obs``."""
+    for key in keys:
+        if key is not None and key not in table:
+            raise ValueError(f"no column {key!r} in .obs: it has {list(table.columns)}")
 
 
 def check_tfs(tfs: Sequence[str], genes: Sequence[str]) -> None:

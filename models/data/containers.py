@@ -46,6 +46,14 @@ def cells_of(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[np.ndarray
     return frame.to_numpy(dtype=np.float32), tuple(str(c) for c in frame.columns), notes
 
 
+def matrix_and_genes(adata: "anndata.AnnData", layer: str | None) -> tuple[Any, tuple[str, ...]]:
+    """``.X`` or a layer (`matrix_of`), and the genes; ``"raw"`` is ``.raw``, with its own genes, where no layer is
+    called so."""
+    if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
+        adata, layer = adata.raw.to_adata(), None
+    return matrix_of(adata, layer), tuple(str(gene) for gene in adata.var_names)
+
+
 def matrix_of(adata: "anndata.AnnData", layer: str | None) -> Any:
     """``.X`` or a layer: CSR, a float32 tensor, or what is on disk as it is."""
     if layer is not None and layer not in adata.layers:

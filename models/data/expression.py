@@ -1,7 +1,7 @@
 """`ExpressionData`: what a model conditions on."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ...priors.perturbation_words import CONTROLS
 from .annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
+from .cell_selection import BY_CELL, selected_cells
 from .checks import (
     check_by_cell,
+    check_columns,
     check_covariates,
     check_finite,
     check_genes,
@@ -22,9 +25,10 @@ from .checks import (
     check_shape,
     check_tfs,
     check_views,
+    positions_of,
     some,
 )
-from .containers import cells_of, matrix_of
+from .containers import cells_of, matrix_and_genes
 from .covariates import encode_covariates
 from .gram import GramStatistics
 from .matrix import RowTransform, read_rows
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BY_CELL = ("context", "size_factor", "covariates", "inputs", "time", "trajectory")  # fields with one row a cell
 INDICES = ("context", "perturbed", "time", "trajectory", "view")  # keep their type where blocks come in another
 REALS = ("size_factor", "covariates", "inputs")
 
@@ -163,8 +166,7 @@ class ExpressionData:
     @cached_property
     def tf_index(self) -> Tensor:
         """``(tf,)`` position of each candidate regulator among ``genes``."""
-        position = {gene: i for i, gene in enumerate(self.genes)}
-        return torch.tensor([position[tf] for tf in self.tfs], device=self.device)
+        return torch.as_tensor(positions_of(self.tfs, self.genes), device=self.device)
 
     # -- values ----
     def rows(self, rows: slice | np.ndarray) -> Tensor:
@@ -229,11 +231,7 @@ class ExpressionData:
     def select_genes(self, genes: Sequence[str]) -> "ExpressionData":
         """Keep these genes, in this order; candidate regulators that are not among them are dropped, and so are views
         of which none is left (``notes`` say which)."""
-        position = {gene: i for i, gene in enumerate(self.genes)}
-        unknown = [g for g in genes if g not in position]
-        if unknown:
-            raise ValueError(f"{len(unknown)} genes are not in the data: {some(unknown)}")
-        keep = np.array([position[g] for g in genes], dtype=np.int64)
+        keep = positions_of(genes, self.genes)
         chosen = set(genes)
         tfs = tuple(t for t in self.tfs if t in chosen)
         if not tfs:
@@ -343,15 +341,10 @@ class ExpressionData:
         missing
             True: NaN are missing values. Default False: they are refused.
         """
-        if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
-            adata, layer = adata.raw.to_adata(), None
-        wanted = (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key)
-        for key in wanted:
-            if key is not None and key not in adata.obs:
-                raise ValueError(f"no column {key!r} in .obs: it has {list(adata.obs.columns)}")
+        check_columns(adata.obs, (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key))
         if trajectory_key is not None and time_key is None:
             raise ValueError(f"trajectory_key={trajectory_key!r} without time_key: name the column with the times")
-        data = cls(matrix_of(adata, layer), tuple(str(g) for g in adata.var_names), missing=missing).observed()
+        data = cls(*matrix_and_genes(adata, layer), missing=missing).observed()
         if time_key is not None:
             names = None if trajectory_key is None else adata.obs[trajectory_key].astype(str).tolist()
             times = read_times(adata.obs[time_key].tolist())
@@ -394,8 +387,7 @@ class ExpressionData:
             Modalities that share genes instead of cells, unknown layers or columns, a modality without any value.
         """
         joined = cls(**join_modalities(mdata, layer, missing=missing)._asdict())
-        keys = [key for key in (context_key, perturbation_key, *covariate_keys) if key is not None]
-        table = annotations_of(mdata, list(dict.fromkeys(keys)))
+        table = annotations_of(mdata, [context_key, perturbation_key, *covariate_keys])
         labels = labels_of(table, context_key, perturbation_key, covariate_keys)
         return joined.observed().annotated(tfs=tfs, **labels._asdict())
 
@@ -419,7 +411,7 @@ class ExpressionData:
         *,
         tfs: Sequence[str] | None = None,
         context: Sequence[str] | None = None,
-        perturbed: Sequence[str] | None = None,
+        perturbed: Sequence[object] | None = None,
         covariates: pd.DataFrame | None = None,
     ) -> "ExpressionData":
         """A copy with candidate regulators, contexts, interventions and covariates given by name.
@@ -440,13 +432,15 @@ class ExpressionData:
         if context is not None:
             codes, names = codes_of(context)
             data = replace(data, context=codes.to(self.device), context_names=names)
+        if covariates is not None and len(covariates) != self.num_cells:
+            raise ValueError(f"{len(covariates)} rows of covariates for {self.num_cells} cells: pass one a cell")
         if perturbed is not None:
             data = data.with_interventions(perturbed)
+            if covariates is not None and data.num_cells < self.num_cells:
+                covariates = covariates[interventions_of(perturbed, self.genes).known]
         if covariates is not None:
-            if len(covariates) != self.num_cells:
-                raise ValueError(f"{len(covariates)} rows of covariates for {self.num_cells} cells: pass one a cell")
             values, columns, notes = encode_covariates(covariates, data.context)
-            values = values.to(device=self.device, dtype=self.dtype)
+            values = values.to(self.device, self.dtype)
             data = replace(data, covariates=values, covariate_names=columns, notes=(*data.notes, *notes))
         return data
 
@@ -480,13 +474,24 @@ class ExpressionData:
         table = inputs_of(inputs, self.genes, self.num_cells)
         return replace(self, inputs=table.to(device=self.device, dtype=self.dtype))
 
-    def with_interventions(self, labels: Sequence[str]) -> "ExpressionData":
-        """Read one label a cell: a control label, or the perturbed genes joined by ``+`` or ``,``; unmeasured genes are
-        noted."""
+    def with_interventions(
+        self, labels: Sequence[object], *, controls: Collection[str] = CONTROLS, unmeasured: bool = False
+    ) -> "ExpressionData":
+        """Read one label a cell: a control, a gene, a guide, or several genes; parameters as of `interventions_of`.
+
+        Cells of which the label does not say what was perturbed (NaN, empty, ``unassigned``) are dropped; they are
+        counted in ``notes``, as are guides that were mapped and genes that are not measured.
+
+        Raises
+        ------
+        ValueError
+            Another number of labels than cells, and what `interventions_of` refuses.
+        """
         if len(labels) != self.num_cells:
             raise ValueError(f"{len(labels)} perturbation labels for {self.num_cells} cells: pass one a cell")
-        pairs, notes = interventions_of(labels, self.genes)
-        return replace(self, perturbed=None if pairs is None else pairs.to(self.device), notes=self._noted(notes))
+        pairs, known, notes = interventions_of(labels, self.genes, controls=controls, unmeasured=unmeasured)
+        data = selected_cells(self, known)
+        return replace(data, perturbed=None if pairs is None else pairs.to(self.device), notes=data._noted(notes))
 
     def _noted(self, notes: Sequence[str]) -> tuple[str, ...]:
         """All notes with new ones, which the log tells too."""

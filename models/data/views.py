@@ -103,8 +103,9 @@ def join_modalities(
     )
 
 
-def annotations_of(mdata: "mudata.MuData", keys: Sequence[str]) -> pd.DataFrame:
-    """Columns of ``mdata.obs``, or else of the ``.obs`` of the modalities that have them; one row a cell.
+def annotations_of(mdata: "mudata.MuData", keys: Sequence[str | None]) -> pd.DataFrame:
+    """Columns of ``mdata.obs``, or else of the ``.obs`` of the modalities that have them; one row a cell. None names
+    none.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def annotations_of(mdata: "mudata.MuData", keys: Sequence[str]) -> pd.DataFrame:
         A column that is nowhere, or of which modalities tell different things.
     """
     found = {}
-    for key in keys:
+    for key in filter(None, keys):
         if key in mdata.obs:
             found[key] = mdata.obs[key]
             continue
