@@ -5,6 +5,7 @@ import io
 import signal
 import sys
 
+import pyrogrn.inference  # noqa: F401 commands import it late, and a package behind it draws a random number then
 from pyrogrn.experiments.cli import main
 
 

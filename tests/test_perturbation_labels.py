@@ -255,3 +255,16 @@ def test_the_command_names_what_to_type(tmp_path):
     assert "--control absent: no cell has that label" in err
     code, _, err = call("screen", path, *options, "--unmeasured", "--min-probability", 0)
     assert code == 0, err
+
+
+def test_a_screen_may_have_its_genes_in_rows(tmp_path):
+    labels = ["control"] * 20 + ["AHR_g1"] * 20
+    tables = {}
+    for name, path in (("up", write(tmp_path / "up.h5ad", labels)), ("side", tmp_path / "side.h5ad")):
+        if name == "side":
+            anndata.read_h5ad(tmp_path / "up.h5ad").T.copy().write_h5ad(path)
+        out, axis = tmp_path / name / "s.csv", "rows" if name == "side" else "columns"
+        code, _, err = call("screen", path, "--perturbation-key", "perturbation", "--genes-in", axis, "--out", out)
+        assert code == 0, err
+        tables[name] = pd.read_csv(out)
+    pd.testing.assert_frame_equal(tables["up"], tables["side"])
