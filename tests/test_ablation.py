@@ -582,7 +582,7 @@ def test_runs_are_known_by_content_and_version(toy, known, tmp_path, caplog, mon
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "b" / "runs").iterdir()} == finished
     assert again.rows["change"].tolist() == ["no source", "another name"]
     np.testing.assert_array_equal(first.rows["expected_edges"], again.rows["expected_edges"])
-    monkeypatch.setattr("pyrogrn.inference.storage.package_version", lambda: "999")
+    monkeypatch.setattr("pyrogrn.inference.draws.description.package_version", lambda: "999")
     quick(toy, {"known": known}, **renamed)
     assert "running them again" in caplog.text
     assert all(json.loads(p.read_text())["pyrogrn"] == "999" for p in (tmp_path / "b" / "runs").iterdir())
