@@ -178,9 +178,7 @@ class Toy(Model):
 
     def __init__(self, data):
         super().__init__()
-        self.tfs, self.genes = data.tfs, data.genes
-        self.knowledge = EdgeKnowledge.from_networks(None, data.tfs, data.genes)
-        self.edge_prior = Normal(scale=0.5).bind(self.knowledge)
+        self._restore({}, EdgeKnowledge.from_networks(None, data.tfs, data.genes), Normal(scale=0.5))
         Y = data.X - data.X.mean(0)
         self.register_buffer("Y", Y)
         self.register_buffer("X", Y[:, [data.genes.index(t) for t in data.tfs]])
@@ -203,9 +201,9 @@ class Toy(Model):
     def to_state(self):
         return {}
 
-    @classmethod
-    def from_state(cls, state, **parts):
-        raise NotImplementedError
+    def _restore(self, state, knowledge, edge_prior):
+        self.tfs, self.genes = knowledge.tfs, knowledge.targets
+        self.knowledge, self.edge_prior = knowledge, edge_prior.bind(knowledge)
 
 
 class ToyAnswers(Answers[Toy]):
