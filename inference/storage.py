@@ -22,6 +22,7 @@ from .choice import known_models
 from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
+from .storage_checks import check_draws, check_model, check_names, check_numbers
 from .variational.svi import History
 
 FORMAT = "pyrogrn-posterior"
@@ -172,11 +173,15 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     manifest = _read_manifest(folder)
     draws, tables = _read_arrays(folder / DRAWS), _read_arrays(folder / MODEL)
     try:
+        check_names(manifest)
+        check_numbers({name: value for name, value in draws.items() if not name.startswith("attributes/")})
         model = _build_model(manifest, tables).to(device)
+        check_model(model)
         moments = {
             site: EdgeMoments(*(draws[f"moments/{site}/{f.name}"] for f in fields(EdgeMoments)))
             for site in dict.fromkeys(key.split("/")[1] for key in draws if key.startswith("moments/"))
         }
+        check_draws(model, _under("draws/", draws), moments)
         history = History(
             reason=manifest["history"]["reason"],
             seconds=manifest["history"]["seconds"],
@@ -196,7 +201,7 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
             "notes": tuple(manifest["notes"]),
             "attributes": {**manifest["attributes"], **_under("attributes/", draws)},
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"{folder / MANIFEST} does not describe a posterior that can be rebuilt ({type(error).__name__}: {error}): "
             "the file was changed or is incomplete; save the posterior again"

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -53,15 +53,16 @@ class RegressionNetwork(Model):
     residual: Tensor
     sse: Tensor
     dof: Tensor
-    log_count: Tensor
     scale: Tensor
-    mean: Tensor
-    context_mean: Tensor
-    minimum: Tensor
-    tf_mean: Tensor
-    target_mean: Tensor
     tf_index: Tensor
     target_index: Tensor
+    if TYPE_CHECKING:  # what only those have that regress cells: not every class that derives from this one
+        log_count: Tensor
+        mean: Tensor
+        context_mean: Tensor
+        minimum: Tensor
+        tf_mean: Tensor
+        target_mean: Tensor
 
     def to_state(self) -> dict[str, list[str]]:
         return {"genes": list(self.genes), "contexts": list(self.contexts)}
