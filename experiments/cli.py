@@ -18,8 +18,8 @@ from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, read_edges, say, write_figure, write_table
 from .commands.train_command import train_command
-from .commands.wording import CommandFormatter, for_command_line
 from .files.whole import whole_file
+from .wording import CommandFormatter, for_command_line
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]

@@ -9,7 +9,7 @@ from ..inference import GUIDES, SAMPLERS, Amortised, Bagging, Blocked, MapEstima
 from ..inference.choice import about, applies, known_models, row_of, row_of_prior, unearned
 from ..models import LinearNetwork, Model, Phoenix
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, EdgePrior, Laplace, Normal, SpikeSlab
-from .commands.wording import in_options
+from .wording import in_options
 
 
 @dataclass(frozen=True)

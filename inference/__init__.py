@@ -16,9 +16,10 @@ from .neural_ode.pruned import Pruned
 from .num_factors import number_of_factors
 from .posterior import EDGE_COLUMNS, Posterior
 from .runs.callbacks import Checkpoint, Progress, load_checkpoint
+from .runs.history import History
 from .variational.guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
 from .variational.stopping import NeverStop, RelativeImprovement
-from .variational.svi import Adam, History
+from .variational.svi import Adam
 
 SAMPLERS = (Gibbs, NUTS, BlockDescent, Bagging)
 

@@ -167,6 +167,7 @@ def _filter_unearned(terms: Terms) -> str | None:
 
 
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
+UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
 REGRESSION = ModelRow(RegressionNetwork, _of_regressions, (*DENSITY, Gibbs, Blocked), prior=SpikeSlab)
 PROGRAMS = ModelRow(
     FactorModel,
@@ -316,10 +317,10 @@ def default_guide(model: Model) -> "Sampler | GuideFactory":
 def applies(engine: type[Engine], prior: type[EdgePrior], model: type[Model] | None = None) -> bool:
     """Whether an engine fits a network with this edge prior (HardMask: with its default base), or programs with this
     loading prior; without a model: whether it goes with the prior."""
-    if engine not in row_of_prior(prior).engines:
+    if not issubclass(engine, tuple(row_of_prior(prior).engines)):
         return False
     row = None if model is None else row_of(model)
-    return row is None or (engine in row.engines and not row.forbids(engine, prior))
+    return row is None or (issubclass(engine, tuple(row.engines)) and not row.forbids(engine, prior))
 
 
 def check_pair(model: Model, engine: "Sampler | GuideFactory") -> None:
@@ -360,8 +361,11 @@ def unearned(
     if not engine.calibrated:
         kind: Any = type(engine)
         return row_of_engine(kind).doubt or about(kind, model)
+    row = row_of(model)
+    if row not in OWN and not applies(type(engine), prior, model):
+        return UNTESTED_PAIR
     terms = Terms(engine, complete, batch_size)
-    reasons = (row_of(model).unearned, row_of_prior(prior).unearned)
+    reasons = (row.unearned, row_of_prior(prior).unearned)
     said = (reason(terms) if callable(reason) else reason for reason in reasons)
     return next((reason for reason in said if reason is not None), None)
 

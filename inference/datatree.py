@@ -157,11 +157,6 @@ def attributes_of(posterior: PosteriorLike[Model]) -> dict[str, Any]:
     return attrs if posterior.threshold is None else attrs | {"threshold": posterior.threshold}
 
 
-def is_sampler(posterior: PosteriorLike[Model]) -> bool:
-    """Whether the draws are of Markov chains (else of a guide)."""
-    return engine_of(posterior.guide).draws_chains
-
-
 # -- groups ----
 def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     model = posterior.model
@@ -200,7 +195,7 @@ def _tables(moments: EdgeMoments) -> dict[str, np.ndarray]:
 def _history_group(build: _Builder, posterior: PosteriorLike[Model]) -> dict[str, xr.Dataset]:
     history = posterior.history
     build.coords["step"] = history.steps
-    if not is_sampler(posterior):
+    if not engine_of(posterior.guide).draws_chains:
         svi = {"elbo": history.elbo, "rate": history.rate}
         dims: Any = {"elbo": ["restart", "step"], "rate": ["step"]}
         return {"svi": dict_to_dataset(svi, coords=build.coords, dims=dims, sample_dims=[], attrs=build.attrs)}

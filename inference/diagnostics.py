@@ -14,7 +14,6 @@ from .answers.cells import predict_cells, squared_residuals
 from .answers.registry import answers_of
 from .choice import engine_of
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
-from .datatree import is_sampler
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
@@ -115,7 +114,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     rows = [_ended(posterior)]
     if "W" in posterior.draws:
         rows.append(_finite(posterior))
-        rows += _sampler_checks(posterior, seed) if is_sampler(posterior) else _guide_checks(posterior, seed)
+        fitted = _sampler_checks if engine_of(posterior.guide).draws_chains else _guide_checks
+        rows += fitted(posterior, seed)
         rows += _agreement(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
@@ -309,7 +309,7 @@ def _rhats(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
 def _rhat_row(
     posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
 ) -> Check:
-    sampler = is_sampler(posterior)
+    sampler = engine_of(posterior.guide).draws_chains
     runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
     number = posterior.draws["W"].shape[0]
@@ -354,7 +354,7 @@ def inclusion_by_chain(posterior: PosteriorLike[Model]) -> np.ndarray:
 def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     inclusion = inclusion_by_chain(posterior)[:, allowed]
-    number, runs = len(inclusion), "chains" if is_sampler(posterior) else "restarts"
+    number, runs = len(inclusion), "chains" if engine_of(posterior.guide).draws_chains else "restarts"
     names = ("top edges agree", "inclusion agrees")
     if number < 2 or not np.isfinite(inclusion).all():
         for check, limit in zip(names, (MIN_JACCARD, MIN_CORRELATION), strict=True):

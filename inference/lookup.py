@@ -1,4 +1,4 @@
-"""Looking up by class: which machinery carries out an engine on a kind of model."""
+"""Looking up by class: what answers for a kind of model, what carries out an engine on it."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -18,7 +18,7 @@ from .draws.intervals import LEVEL, check_draws, check_level, interval
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
-from .variational.svi import History
+from .runs.history import History
 
 if TYPE_CHECKING:
     import xarray

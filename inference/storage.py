@@ -22,8 +22,8 @@ from .choice import known_models
 from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
+from .runs.history import History
 from .storage_checks import check_draws, check_model, check_names, check_numbers
-from .variational.svi import History
 
 FORMAT = "pyrogrn-posterior"
 VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes

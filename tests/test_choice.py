@@ -7,8 +7,8 @@ import pandas as pd
 import pyro
 import pytest
 import torch
-from pyrogrn.experiments.commands.wording import in_options
 from pyrogrn.experiments.methods import methods, priors_of
+from pyrogrn.experiments.wording import in_options
 from pyrogrn.inference import (
     GUIDES,
     NUTS,

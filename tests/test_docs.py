@@ -176,3 +176,10 @@ def headings(page: Path) -> set[str]:
 def test_every_page_of_the_guide_is_in_the_readme():
     readme = (ROOT / "README.md").read_text()
     assert not [p.name for p in RUN_PAGES[1:] if f"docs/guide/{p.name}" not in readme]
+
+
+def test_the_model_to_add_is_the_one_that_is_tested():
+    tested = (ROOT / "tests" / "test_outside_model.py").read_text()
+    first, last = tested.index("class Steps(Model)"), tested.index("ROW = ModelRow(")
+    objects = tested[first : tested.index("\n", last)]
+    assert objects in (ROOT / "docs" / "adding.md").read_text()

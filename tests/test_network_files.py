@@ -11,8 +11,8 @@ import pytest
 from command_line import call
 from pyrogrn import PriorNetwork
 from pyrogrn.experiments.commands.options import read_priors
-from pyrogrn.experiments.commands.wording import LONGEST_MESSAGE, for_command_line
 from pyrogrn.experiments.files.network_files import NetworkFile, read_edges
+from pyrogrn.experiments.wording import LONGEST_MESSAGE, for_command_line
 from pyrogrn.priors.formats.names import regulon, whole_number
 from pyrogrn.priors.formats.signs import is_signed, sign_of_word
 

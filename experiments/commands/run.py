@@ -16,7 +16,7 @@ from ..files.whole import refused, whole_file
 from ..report.kind import Tables
 from ..report.parts import checked_cells
 from ..report.run import REPORTS
-from .wording import for_command_line
+from ..wording import for_command_line
 
 REPORT_FILES = ("posterior.nc", "diagnostics.json", "report.html")
 

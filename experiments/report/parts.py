@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ...inference import Posterior
-from ...inference.datatree import is_sampler
+from ...inference.choice import engine_of
 from .. import figures
 from .page import Cell, badge, glossary, paragraph, picture, table
 
@@ -70,7 +70,7 @@ def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tupl
 def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) -> list[str]:
     """How the fit ended, the table of checks, and its course."""
     history = posterior.history
-    sampler = is_sampler(posterior)
+    sampler = engine_of(posterior.guide).draws_chains
     kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
     ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
     content = [

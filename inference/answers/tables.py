@@ -29,7 +29,7 @@ def settled_table(
 def outcome_table(
     genes: Sequence[str], after: np.ndarray, before: np.ndarray, outcome: np.ndarray, level: float
 ) -> pd.DataFrame:
-    """The same of a dynamical system, by the ``outcome`` ``(draw,)`` of `models.settle`; ``attrs`` has the shares of
+    """The same of a dynamical system, by the ``outcome`` ``(draw,)`` of `dynamics.settle`; ``attrs`` has the shares of
     draws that oscillate and diverge. ``control`` is the mean of ``before`` over settled draws that settle undisturbed
     too."""
     settled = outcome == SETTLED

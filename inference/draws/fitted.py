@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...models import Model
-from ..variational.svi import History
+from ..runs.history import History
 from .moments import EdgeMoments
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)

@@ -1,4 +1,4 @@
-"""Samplers: guides that draw from the exact posterior instead of fitting a family."""
+"""`Gibbs`: the exact sampler, by the kernel that goes with a model and its prior."""
 
 import time
 from collections.abc import Callable

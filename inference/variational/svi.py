@@ -16,7 +16,7 @@ from .adam import Adam
 from .base import Guide
 from .elbo import elbo
 
-__all__ = ["Adam", "History", "compiled_elbo", "run_svi"]
+__all__ = ["Adam", "compiled_elbo", "run_svi"]
 
 
 def compiled_elbo(model: Model, guide: Guide) -> Callable[[], Tensor]:
