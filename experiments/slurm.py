@@ -65,5 +65,5 @@ def slurm_cluster(
         account=account,
         job_script_prologue=[*threads, *prologue],
         n_workers=0,
-        scheduler_options={"dashboard_address": ":0"},
+        scheduler_options={"dashboard_address": "127.0.0.1:0"},
     )

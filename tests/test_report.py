@@ -81,7 +81,9 @@ def report(posterior, path, **options):
     }
     write_report(posterior, path, **(arguments | options))
     text = path.read_text(encoding="utf-8")
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "Content-Security-Policy" in text
     assert len(text) < 3e6
     page = Page(text)
     assert "script" not in page.tags

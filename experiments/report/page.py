@@ -68,12 +68,15 @@ dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
   table { font-size: 9.5px; } th, td { padding: 2px 5px; } figure, tr, .tile { break-inside: avoid; }
   h2, h3 { break-after: avoid; } }
 """
+# a report is one file without scripts: whatever a gene is called, nothing is run and nothing is fetched
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(title: str, body: str) -> str:
     """A whole document; ``body`` is HTML."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
