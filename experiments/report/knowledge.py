@@ -16,6 +16,7 @@ from .parts import records
 
 
 def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
+    """What went in: numbers of cells, genes and sources, notes on the data, and how names matched."""
     coords = posterior.coords
     numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
@@ -52,6 +53,7 @@ def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
 
 
 def trusted(posterior: Posterior) -> list[str]:
+    """How far the data trust each source, or why they were not asked."""
     prior = posterior.model.edge_prior
     sources = posterior.coords["source"]
     if not sources:
