@@ -19,6 +19,8 @@ from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
 from .factors.blocked import tolerance
+from .loading_words import of_loadings
+from .regulator_checks import has_twin, twin_rows
 from .variational.densities import log_joint_of
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
@@ -90,11 +92,14 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).
     residual variance (with ``data``)
         Share of targets whose residual variance is more than 0.2 (``VARIANCE_RATIO``) of the fitted one away from it,
-        by more than three standard errors; 0.05 (``MAX_SHARE_OFF``).
+        by more than three standard errors; 0.05 (``MAX_SHARE_OFF``). Without targets that a regulator is like.
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
     regulators without edges
         Share of regulators with no edge above 0.5 (``PROBABLE``); fails when it is all of them.
+    regulators alike (where there are such)
+        Largest correlation of two regulators, in size, where it is above 0.99 (``ALIKE``), with their names; informs
+        only.
 
     Parameters
     ----------
@@ -122,15 +127,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         if has_edges(posterior.model):
             rows += _regulators(posterior)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
-    return table if has_edges(posterior.model) else _of_loadings(table)
-
-
-def _of_loadings(table: pd.DataFrame) -> pd.DataFrame:
-    """The same checks in the words of programs: what networks call edges are loadings there."""
-    for column in ("check", "meaning"):
-        for network, program in ((r"\bedges\b", "loadings"), (r"\bedge\b", "loading"), ("^Edge", "Membership")):
-            table[column] = table[column].str.replace(network, program, regex=True)
-    return table
+    return table if has_edges(posterior.model) else of_loadings(table)
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -419,7 +416,8 @@ def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, 
 
 
 def _residual_variance(posterior: PosteriorLike[Model], data: ExpressionData, seed: int) -> Check:
-    off = variance_off(squared_residuals(posterior, data, seed=seed))
+    # a gene that has a copy among the regulators has no residual that could spread
+    off = np.where(has_twin(posterior), np.nan, variance_off(squared_residuals(posterior, data, seed=seed)))
     if not np.isfinite(off).any():
         return Check(RESIDUALS, math.nan, MAX_SHARE_OFF, None, "Too few cells to tell.")
     share = float(np.nanmean(off))
@@ -468,6 +466,7 @@ def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     if not answers_of(posterior.model).directed:
         yield _between_regulators(posterior)
     yield _idle_regulators(posterior)
+    yield from (Check(*row) for row in twin_rows(posterior))
 
 
 def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:

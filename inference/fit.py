@@ -9,6 +9,7 @@ import pyro
 import torch
 
 from ..models import ExpressionData, Model
+from ..models.data.twins import twin_notes
 from .choice import check_pair, default_guide, earns_badge
 from .posterior import Posterior
 from .runs.callbacks import Callback
@@ -79,7 +80,8 @@ def fit(
     Returns
     -------
     Posterior
-        ``history.reason`` says how the fit ended: ``converged``, ``budget``, or ``diverged at step …``.
+        ``history.reason`` says how the fit ended: ``converged``, ``budget``, or ``diverged at step …``; ``notes`` name
+        regulators that the data can hardly tell apart (``model.twins``).
 
     Raises
     ------
@@ -130,7 +132,7 @@ def fit(
         seed=seed,
         threshold=None if collector.has_inclusion or "existence" in model.dims else threshold,
     )
-    return replace(posterior, attributes=collector.extras())
+    return replace(posterior, attributes=collector.extras()).with_notes(twin_notes(model.twins))
 
 
 __all__ = ["History", "default_guide", "fit"]

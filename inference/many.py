@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models import LinearNetwork
+from ..models.data.twins import twin_notes
 from .choice import earns_badge
 from .draws.description import describe
 from .engines.gibbs import Gibbs
@@ -129,7 +130,7 @@ def _sample(models: Sequence[LinearNetwork], guide: Gibbs, seeds: Sequence[int],
         posterior = Posterior.from_collector(
             model, part, history, guide=guide.name, calibrated=badge, seed=seed, threshold=None
         )
-        posteriors.append(replace(posterior, attributes=part.extras()))
+        posteriors.append(replace(posterior, attributes=part.extras()).with_notes(twin_notes(model.twins)))
     return posteriors
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..priors import EdgeKnowledge, EdgePrior
 from .data.expression import ExpressionData
+from .data.twins import Twins
 from .state import State
 
 
@@ -68,6 +69,11 @@ class Model(nn.Module, ABC):
     """Whether what belongs to single cells is integrated out of the likelihood of the whole data."""
     evidence_notes: tuple[str, ...] = ()
     """What of the observed edges was not used, in words."""
+
+    @property
+    def twins(self) -> tuple[Twins, ...]:
+        """Regulators that the data can hardly tell apart; known of networks that are regressions."""
+        return ()
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, Hyper
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
+from .data.twins import Twins, twins_of
 from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
@@ -97,6 +98,12 @@ class RegressionNetwork(Model):
     @property
     def max_plate_nesting(self) -> int:
         return 3 if self.has_contexts else 2
+
+    @property
+    def twins(self) -> tuple[Twins, ...]:
+        """Pairs of regulators that correlate above 0.99 in what the fit conditions on, contexts together
+        (`data.twins`): the data can hardly tell them apart, and they share the probability of an edge."""
+        return twins_of(self.gram, self.tfs)
 
     # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:

@@ -14,6 +14,7 @@ from ...inference.diagnostics import verdict
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
+from ...models.data.twins import twin_notes
 from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
@@ -94,6 +95,8 @@ def infer(options: InferOptions) -> None:
         return
     model = model_class.from_data(data, **chosen).to(device)
     data = with_evidence_notes(model, data)
+    for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
+        say(f"note: {note}")
     data = with_scale_notes(options, data, expects_of(options.method) if options.method in KINDS else model.expects)
     for report in model.knowledge.reports.values():
         say(kind.matched(report))

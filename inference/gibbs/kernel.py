@@ -16,6 +16,7 @@ from .hyper import HyperUpdates, State, slab_scale, weighted
 from .regressions import Regressions
 from .streams import normal, standard_gamma, uniform
 from .sweep import EdgeGroup, EdgePriorState, sweep
+from .twins import TwinDraws
 
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
@@ -55,6 +56,7 @@ class RegressionKernel(MCMCKernel):
             self.groups.append(self._group(regressions.gram, columns, True))
         if len(own):
             self.groups.append(self._group(regressions.own_gram, own, False))
+        self.twins = TwinDraws.of(regressions)
         # conditions cut from a target by a vector are drawn as missing responses, so that all targets share one Gram
         # matrix (data augmentation; Tanner & Wong 1987)
         self.cuts = regressions.cuts
@@ -160,6 +162,8 @@ class RegressionKernel(MCMCKernel):
             "state": dict(state),
             "sse": self.sse.clone(),  # kept current in place
             "missing": self.missing.clone(),
+            # of the completed data: a sum of all changes so far, which rounds otherwise when it is made anew
+            "completed": self._completed().clone() if len(self.missing) else None,
             "count": self.count,
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),
@@ -171,6 +175,8 @@ class RegressionKernel(MCMCKernel):
         self.sse, self.count = snapshot["sse"].to(device), snapshot["count"]
         if len(self.missing):
             self._put_missing(snapshot["missing"].to(device))
+            if snapshot.get("completed") is not None:  # earlier versions kept none
+                self._completed().copy_(snapshot["completed"])
         self.hyper.log_step = {name: value.to(device) for name, value in snapshot["steps"].items()}
         self.hyper.adapting = self.count < self.warmup_steps
         self.generator.set_state(snapshot["generator"].cpu())
@@ -205,6 +211,7 @@ class RegressionKernel(MCMCKernel):
                 state.get("context_scale"),
                 self.generator,
             )
+        self.twins.update(self, prior, state)
 
     def _update_inclusion(self, state: State) -> None:
         self.hyper.update_inclusion(state)
@@ -280,6 +287,11 @@ class RegressionKernel(MCMCKernel):
         """``(context, chain, tf, target)``: b − G W."""
         return self._residual() - self._product(W - self._by_chain(self.regressions.anchor))
 
+    def score_at(self, rows: Tensor, W: Tensor) -> Tensor:
+        """``(context, chain, row, target)``: rows of `_score`."""
+        gap = W - self._by_chain(self.regressions.anchor)
+        return self._residual()[:, :, rows] - self.regressions.product(gap, rows)
+
     def _residual(self) -> Tensor:
         """``(context, chain or 1, tf, target)``: b − G ŵ at the anchor, of the completed data where conditions are
         cut."""
@@ -328,7 +340,8 @@ class GibbsKernel(RegressionKernel):
     r"""Gibbs sampler of a `LinearNetwork` or `FactorBox` with a `SpikeSlab` prior (also inside `HardMask`); all chains
     and targets at once.
 
-    A sweep draws every (γ, W) with W integrated out of γ (`sweep.sweep`), the noise variances (inverse gamma),
+    A sweep draws every (γ, W) with W integrated out of γ (`sweep.sweep`), those of regulators that can hardly be told
+    apart once more in pairs (`twins.TwinDraws`), the noise variances (inverse gamma),
     and the hyperparameters: hubs, intercept and the trust of each source by Fisher-scoring Metropolis steps, scales by
     adaptive Metropolis steps with interweaving. Cost: one (tf × tf) · (tf × chain·target) product and two passes over
     the edges, independent of the number of cells. It targets the exact posterior.

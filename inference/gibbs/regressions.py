@@ -75,9 +75,22 @@ class Regressions:
         ``(context, 1, ...)``, which broadcasts."""
         return value if self.num_fits == 1 else value.repeat_interleave(num_chains // self.num_fits, 1)
 
-    def product(self, W: Tensor) -> Tensor:
-        """``(context, chain, tf, target)``: G ``W``, each target with its own Gram matrix where it has one."""
-        product = (self.gram[:, :, None] @ W.unflatten(1, (self.num_fits, -1))).flatten(1, 2)
+    def product(self, W: Tensor, rows: Tensor | None = None) -> Tensor:
+        """``(context, chain, tf, target)``: G ``W``, each target with its own Gram matrix where it has one; of all
+        regulators or of ``rows``."""
+        gram, own_gram = self.gram, self.own_gram
+        if rows is not None:
+            gram, own_gram = gram[:, :, rows], own_gram[:, :, rows]
+        product = (gram[:, :, None] @ W.unflatten(1, (self.num_fits, -1))).flatten(1, 2)
         if len(self.own):
-            product[..., self.own] = torch.einsum("kpst,kctp->kcsp", self.own_gram, W[..., self.own])
+            product[..., self.own] = torch.einsum("kpst,kctp->kcsp", own_gram, W[..., self.own])
         return product
+
+    def gram_at(self, rows: Tensor, columns: Tensor, fit: int) -> Tensor:
+        """``(context, row, column, target or 1)``: part of the Gram matrix of a fit; of every target where some have
+        their own."""
+        gram = self.gram[:, fit][:, rows][:, :, columns][..., None]
+        if len(self.own):
+            gram = gram.repeat(1, 1, 1, len(self.targets))
+            gram[..., self.own] = self.own_gram[:, :, rows][..., columns].movedim(1, -1)
+        return gram
