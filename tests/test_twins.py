@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
 from pyrogrn.inference import Gibbs, GibbsKernel, MeanField, fit, fit_many
@@ -19,7 +20,7 @@ from pyrogrn.models import ExpressionData, FactorBox, LinearNetwork, Symphony, T
 from pyrogrn.models.data import twins as twins_module
 from pyrogrn.models.data.twins import Twins, alike, sets_of, twin_notes
 from pyrogrn.models.simulators import simulate_courses, simulate_panel
-from pyrogrn.priors import Collaborative, HardMask, PriorNetwork, SpikeSlab
+from pyrogrn.priors import Collaborative, HardMask, Hyper, PriorNetwork, SpikeSlab
 from scipy import stats
 from test_gibbs import LIMIT, JointKernel, agree, draw_data, estimate, functions, prior_state, pvalues_of
 
@@ -132,6 +133,17 @@ def test_three_copies_share():
     assert error < 0.03
     assert np.ptp(chains.mean(0), axis=0).max() < 6 * error
     assert chains.mean(0).min() > 0.33
+
+
+def test_the_edges_of_many_targets_change_sides_with_the_hub():
+    """A hub effect holds all edges of the regulator that has it."""
+    data = cells(num_cells=120, targets=14)
+    X = data.X.clone()
+    X[:, 3:] += 0.6 * X[:, :1]
+    prior = SpikeSlab(hub_scale=1.0)
+    model = LinearNetwork.from_data(replace(data, matrix=X), targets=data.genes[3:], edge_prior=prior)
+    chains = fit(model, guide=SHORT).attributes["chain_inclusion"][:, :2].mean(2)  # (chain, tf)
+    assert np.abs(chains[:, 0] - chains[:, 1]).max() < 0.25
 
 
 def test_many_pairs_are_drawn_a_part_at_a_time(monkeypatch):
@@ -325,6 +337,8 @@ SETUPS = [
     pytest.param(SpikeSlab(strategy="scale"), signed_network(), 1, True, 0.995, id="scale-signs-interventions"),
     pytest.param(SpikeSlab(), signed_network(), 2, True, -0.997, id="contexts-signs-interventions"),
     pytest.param(HardMask(SpikeSlab()), signed_network(), 2, False, -1.0, id="mask-contexts"),
+    pytest.param(SpikeSlab(hub_scale=Hyper(dist.HalfNormal, 1.0)), None, 1, True, 0.995, id="hubs-interventions"),
+    pytest.param(HardMask(SpikeSlab(hub_scale=1.0)), signed_network(), 1, False, 1.0, id="hubs-mask"),
 ]
 
 

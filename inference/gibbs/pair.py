@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from .sweep import EdgePriorState
 
@@ -50,8 +51,7 @@ class PairPrecision(NamedTuple):
 
 
 class PairPrior(NamedTuple):
-    """The prior of the two edges, each ``(chain, 2, target)``, as `EdgePriorState`; ``allowed`` ``(chain, target)``
-    where both may exist."""
+    """The prior of the two edges, each ``(chain, 2, target)``, as `EdgePriorState`."""
 
     logit: Tensor
     slab: Tensor
@@ -69,8 +69,46 @@ class PairPrior(NamedTuple):
             return (value[:, pair] if value.shape[1] > 1 else value).to(like).expand_as(like)
 
         loc = torch.zeros_like(like) if prior.loc is None else take(prior.loc)
-        allowed = take(prior.allowed).amin(1) > 0
-        return cls(take(prior.logit), take(prior.slab), take(prior.spike), loc, allowed)
+        return cls(take(prior.logit), take(prior.slab), take(prior.spike), loc, take(prior.allowed))
+
+    @property
+    def both(self) -> Tensor:
+        """``(chain, target)`` where both edges may exist."""
+        return self.allowed.amin(1) > 0
+
+    def shifted(self, shift: Tensor) -> "PairPrior":
+        """More log-odds of inclusion, ``(chain, 2, 1)``."""
+        return self._replace(logit=self.logit + shift)
+
+    def log_prob(self, gate: Tensor) -> Tensor:
+        """``(chain, target)`` of inclusion variables ``(chain, 2, target)``; one that may not be is certain."""
+        return ((gate * self.logit - softplus(self.logit)) * self.allowed).sum(1)
+
+
+class PairPosterior(NamedTuple):
+    """``weight`` (value, chain, target): log p(γ, data) of the four values of γ, both weights integrated out, up to
+    what is the same for every prior."""
+
+    weight: Tensor
+
+    @classmethod
+    def of(cls, seen: PairPrecision, pull: Tensor, prior: PairPrior) -> "PairPosterior":
+        """``seen`` and ``pull`` ``(chain, 2, target)`` are what the data say of the weights."""
+        gates = pull.new_tensor(GATES)[:, None, :, None]  # (value, chain, 2, target)
+        precision = torch.where(gates > 0, 1 / prior.slab, 1 / prior.spike)
+        score = pull + gates * prior.loc / prior.slab
+        a, b = precision[:, :, 0], precision[:, :, 1]
+        one, other = score[:, :, 0], score[:, :, 1]
+        # part by part: of copies, the determinant of what is seen is zero, and the rest is small beside its terms
+        det = seen.determinant() + seen.first * b + seen.second * a + a * b
+        quadratic = ((seen.second + b) * one**2 - 2 * seen.both * one * other + (seen.first + a) * other**2) / det
+        inclusion = (gates * (prior.logit - 0.5 * prior.loc**2 / prior.slab) - softplus(prior.logit)).sum(2)
+        return cls(inclusion + 0.5 * (a.log() + b.log() - det.log() + quadratic))
+
+    @property
+    def evidence(self) -> Tensor:
+        """``(chain, target)`` log p(data), the inclusion variables summed out too."""
+        return self.weight.logsumexp(0)
 
 
 def draw_pair(
@@ -78,21 +116,11 @@ def draw_pair(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inclusion variables, P(γ = 1) with both weights integrated out, and weights, each ``(chain, 2, target)``.
 
-    ``seen`` and ``pull`` ``(chain, 2, target)`` are what the data say of the weights; ``u`` ``(chain, target)``
-    uniform, ``noise`` ``(chain, 2, target)`` standard normal.
+    ``seen`` and ``pull`` as in `PairPosterior`; ``u`` ``(chain, target)`` uniform, ``noise`` ``(chain, 2, target)``
+    standard normal.
     """
-    table = torch.tensor(GATES, dtype=pull.dtype, device=pull.device)  # (value, 2)
-    gates = table[:, None, :, None]  # (value, chain, 2, target)
-    precision = torch.where(gates > 0, 1 / prior.slab, 1 / prior.spike)
-    score = pull + gates * prior.loc / prior.slab
-    a, b = precision[:, :, 0], precision[:, :, 1]
-    one, other = score[:, :, 0], score[:, :, 1]
-    # part by part: of copies, the determinant of what is seen is zero, and the rest is small beside its terms
-    det = seen.determinant() + seen.first * b + seen.second * a + a * b
-    quadratic = ((seen.second + b) * one**2 - 2 * seen.both * one * other + (seen.first + a) * other**2) / det
-    log_prob = (gates * (prior.logit - 0.5 * prior.loc**2 / prior.slab)).sum(2)
-    log_prob = log_prob + 0.5 * (a.log() + b.log() - det.log() + quadratic)
-    share = torch.softmax(log_prob, dim=0)  # (value, chain, target)
+    table = pull.new_tensor(GATES)  # (value, 2)
+    share = torch.softmax(PairPosterior.of(seen, pull, prior).weight, dim=0)  # (value, chain, target)
     chosen = (u >= share.cumsum(0)[:-1]).sum(0)  # (chain, target)
     gate = table[chosen].movedim(-1, -2)
     probability = torch.einsum("vct,vg->cgt", share, table)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...models.data.twins import alike
 from .hyper import State
-from .pair import PairPrecision, PairPrior, draw_pair
+from .pair import PairPosterior, PairPrecision, PairPrior, draw_pair
 from .regressions import Regressions
 from .streams import Source, Streams, normal, uniform
 from .sweep import EdgePriorState
@@ -109,13 +109,15 @@ class TwinDraws:
         belief = PairPrior.of(prior, pair, chains, common)
         parts, pulls = (data, without) if spread is None else data.marginal(without, spread)
         seen = PairPrecision(*(part.sum(0) for part in parts))
+        if "hub" in state:
+            belief = exchange_hubs(state, prior, belief, seen, pulls.sum(0), pair, chains, generator)
         u = uniform(seen.first.shape, generator, common)
         gate, probability, W = draw_pair(seen, pulls.sum(0), belief, u, normal(common.shape, generator, common))
         new = W[None]
         if spread is not None:
             given = without + W / spread[:, None]
             new = data.plus(1 / spread, 1 / spread).draw(given, normal(old.shape, generator, common))
-        keep = belief.allowed[:, None]  # where one edge may not exist there is nothing to exchange
+        keep = belief.both[:, None]  # where one edge may not exist there is nothing to exchange
         step = torch.where(keep, new - old, 0.0)  # (context, chain, 2, target)
         kernel.sse[:, chains] += (step * (apply(own, step) - 2 * current)).sum(2).to(kernel.sse)
         score -= apply(gram, step).to(score)
@@ -123,6 +125,34 @@ class TwinDraws:
             tensor[chains, pair] = torch.where(keep, value.to(tensor), tensor[chains, pair])
         weights = state["W_context"]
         weights[:, chains, pair] = torch.where(keep, new.to(weights), weights[:, chains, pair])
+
+
+def exchange_hubs(
+    state: State,
+    prior: EdgePriorState,
+    belief: PairPrior,
+    seen: PairPrecision,
+    pull: Tensor,
+    pair: Tensor,
+    chains: slice,
+    generator: torch.Generator,
+) -> PairPrior:
+    """The hub effects of the two regulators as they are or exchanged, with their edges summed out: the one with the
+    larger effect draws the edges of both, target after target, and never gives them back one at a time. In place, and
+    in ``prior`` for the pairs to come; returns the prior of this one."""
+    hub = state["hub"][chains, pair].to(pull)  # (chain, 2, 1)
+    shift = hub.flip(1) - hub
+    turned = belief.shifted(shift)
+    gate = state["inclusion"][chains, pair].to(pull)
+    drawn = PairPosterior.of(seen, pull, turned).evidence - PairPosterior.of(seen, pull, belief).evidence
+    held = turned.log_prob(gate) - belief.log_prob(gate)  # where one edge may not exist, the other stays
+    change = torch.where(belief.both, drawn, held).sum(-1)  # (chain,)
+    # both hubs have the same prior, so that this is the choice between two states in proportion to their density
+    kept = uniform(change.shape, generator, change) < torch.sigmoid(change)
+    shift = torch.where(kept[:, None, None], shift, 0.0)
+    state["hub"][chains, pair] = (hub + shift).to(state["hub"])
+    prior.logit[chains, pair] += shift.to(prior.logit)
+    return belief.shifted(shift)
 
 
 def apply(gram: Tensor, weights: Tensor) -> Tensor:
