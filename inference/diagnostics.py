@@ -98,8 +98,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     regulators without edges
         Share of regulators with no edge above 0.5 (``PROBABLE``); fails when it is all of them.
     regulators alike (where there are such)
-        Largest correlation of two regulators, in size, where it is above 0.99 (``ALIKE``), with their names; informs
-        only.
+        Largest correlation of two regulators, in size, where it is above 0.99 (`Model.twins`), with their names;
+        informs only.
 
     Parameters
     ----------

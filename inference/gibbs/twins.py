@@ -3,9 +3,9 @@ r"""Two regulators that correlate almost perfectly, drawn together.
 One at a time they hold each other in place: while one explains a target the other is not needed, and giving the first
 up alone would cost all that it explains. A chain then stays with the regulator it happened to find. Here the inclusion
 variables of both are drawn from their four joint values with both weights, of every context, integrated out, then the
-weights: a Gibbs step of two edges, which exchanges them (Brown, Vannucci & Fearn 1998 propose such swaps by
-Metropolis steps; this one is never refused), turns one edge into two, and keeps the sum of the weights while their difference is
-drawn anew.
+weights: a Gibbs step of two edges, which exchanges them (Brown, Vannucci & Fearn 1998 propose such swaps by Metropolis
+steps; this one is never refused), turns one edge into two, and keeps the sum of the weights while their difference is
+drawn anew. What is reported of such an edge is P(γ = 1) of this draw.
 
 For a target with scores :math:`s_k` of the pair without its own part, :math:`P_k = G_k/\sigma_k^2` (2 × 2) and
 :math:`W_k \sim N(W, \omega^2)`, the common weights see
