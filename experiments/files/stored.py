@@ -148,7 +148,12 @@ def guarded(what: str, read: Callable[[], T]) -> T:
     except MemoryError as error:
         raise ValueError("does not fit in memory: stream it (backed=True) from a dense or CSR h5ad or zarr") from error
     except Exception as error:
-        raise ValueError(f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again") from error
+        raise ValueError(damaged(what, error)) from error
+
+
+def damaged(what: str, error: Exception) -> str:
+    """What to say of a file that another package cannot read."""
+    return f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again"
 
 
 def read_stored(

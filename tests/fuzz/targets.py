@@ -133,7 +133,7 @@ def commands() -> list[Target]:
         _command("simulate", "sergio", "--genes", 6, "--tfs", 2, "--types", 2, "--cells", 3, "--out", "made", weight=0.5),
         _command("simulate", "sergio", "--targets", "targets.csv", "--regulators", "regulators.csv", "--cells", 3, "--out", "made",
                  files=("targets.csv", "regulators.csv"), weight=0.5),
-        _command("train", "glad-tf", "--batches", 0, "--out", "made.npz", weight=0.5),
+        _command("train", "glad-tf", "--batches", 0, "--graphs", 0, "--steps", 0, "--out", "made.npz", weight=0.5),
         _command("ablate", "x.csv", "--prior", "m=truth.csv", "--tfs", "tfs.txt", "--strategy", "none", "--out", "made",
                  files=("x.csv", "truth.csv", "tfs.txt"), weight=0.5),
         _command("infer", "x.csv", "--method", "linear", "--tfs", "tfs.csv", "--prior", "m=truth.csv", "--truth", "truth.csv", *quick,
