@@ -20,7 +20,7 @@ import torch
 from .cases import Outcome, explain, limit_memory, run_case
 from .sources import make_sources
 
-HANG = 90.0  # seconds; the slowest case takes a few
+HANG = 60.0  # seconds; the slowest case takes a few
 
 
 def work(seed: int, sources: Path, connection: Connection) -> None:
@@ -42,7 +42,9 @@ class Worker:
 
     def __init__(self, seed: int, sources: Path) -> None:
         self.connection, other = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("fork").Process(target=work, args=(seed, sources, other), daemon=False)
+        self.process = multiprocessing.get_context("fork").Process(
+            target=work, args=(seed, sources, other), daemon=False
+        )
         self.process.start()
         other.close()
         self.case: int | None = None
@@ -82,6 +84,10 @@ def run(seed: int, cases: list[int], sources: Path, workers: int, seconds: float
             if outcome is None:
                 continue
             done.append(outcome)
+            if outcome.wrong:  # at once, so that a run that is ended early has said it
+                print(
+                    f"case {outcome.case}: {outcome.name[:200]}: {outcome.wrong[:200]!r}", file=sys.stderr, flush=True
+                )
             if outcome.ended in ("crash", "hang"):
                 worker.process.join()
                 worker = crew[i] = Worker(seed, sources)

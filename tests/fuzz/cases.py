@@ -85,7 +85,10 @@ def _mutated(rng: np.random.Generator, case: int, sources: Path, folder: Path, k
     targets = [t for t in targets if all((sources / name).exists() for name in t.files)]
     weight = np.array([t.weight for t in targets])
     target = targets[int(rng.choice(len(targets), p=weight / weight.sum()))]
-    needed = [*target.files, *(w for word in target.command if (w := word.rpartition("=")[2]) and (sources / w).is_file())]
+    needed = [
+        *target.files,
+        *(w for word in target.command if (w := word.rpartition("=")[2]) and (sources / w).is_file()),
+    ]
     for name in dict.fromkeys(needed):
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -132,19 +132,25 @@ def gene_twice(rng: Generator, folder: Path) -> Path:
 def value_not_finite(rng: Generator, folder: Path) -> Path:
     """NaN or infinity in a table or a store, at any place."""
     table = frame()
-    table.iloc[int(rng.integers(len(table))), int(rng.integers(len(GENES)))] = float(rng.choice([np.nan, np.inf, -np.inf]))
+    table.iloc[int(rng.integers(len(table))), int(rng.integers(len(GENES)))] = float(
+        rng.choice([np.nan, np.inf, -np.inf])
+    )
     path = folder / str(rng.choice(["bad.csv", "bad.h5ad"]))
     if path.suffix == ".csv":
         table.to_csv(path, index_label="cell")
     else:
-        anndata.AnnData(table.to_numpy(), pd.DataFrame(index=table.index), pd.DataFrame(index=table.columns)).write_h5ad(path)
+        anndata.AnnData(
+            table.to_numpy(), pd.DataFrame(index=table.index), pd.DataFrame(index=table.columns)
+        ).write_h5ad(path)
     return path
 
 
 def text_for_number(rng: Generator, folder: Path) -> Path:
     """A word where a number should be."""
     table = frame().astype(object)
-    table.iloc[int(rng.integers(len(table))), int(rng.integers(len(GENES)))] = str(rng.choice(["x", "0x10", "1,5", "--", "1.2.3"]))
+    table.iloc[int(rng.integers(len(table))), int(rng.integers(len(GENES)))] = str(
+        rng.choice(["x", "0x10", "1,5", "--", "1.2.3"])
+    )
     path = folder / "word.csv"
     table.to_csv(path, index_label="cell", sep="\t")
     return path
@@ -195,7 +201,12 @@ def network_written_otherwise(rng: Generator, folder: Path) -> Path:
     rows = [rows[i] for i in rng.permutation(3)]
     if rng.random() < 0.3:
         rows.append(rows[0])
-    heads = [("source", "target", "sign"), ("TF", "target", "mode"), ("regulator", "gene", "effect"), ("tf", "gene", "regulation")]
+    heads = [
+        ("source", "target", "sign"),
+        ("TF", "target", "mode"),
+        ("regulator", "gene", "effect"),
+        ("tf", "gene", "regulation"),
+    ]
     head = heads[int(rng.integers(len(heads)))]
     separator = str(rng.choice([",", "\t"]))
     lines = [separator.join(row) for row in (head, *rows)]

@@ -17,7 +17,24 @@ import numpy as np
 Generator = np.random.Generator
 Mutation = Callable[[Generator, Path], None]
 
-NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "1e38", "0x10", "1_0", "1,5", "", " ", "NA", "None", "TRUE", "1e-320", "٣")
+NUMBERS = (
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "-1",
+    "1e38",
+    "0x10",
+    "1_0",
+    "1,5",
+    "",
+    " ",
+    "NA",
+    "None",
+    "TRUE",
+    "1e-320",
+    "٣",
+)
 NAMES = ("", "nan", "\r", "=1+1", "+x", "-x", "@x", "a/b", "../x", "x" * 400, "日本", "\u202eabc", "a'b", '"', "$PATH", "NA",
          "1", "7157.0", "SPI1", "GATA1.1", " SPI1 ", "spi1", "\0", "{x}", "%s", "[b]", "\\", "None", "control", "A+B")  # fmt: skip
 
@@ -185,7 +202,9 @@ def block_zeroed(rng: Generator, path: Path) -> None:
 
 def emptied(rng: Generator, path: Path) -> None:
     """Nothing, or something else, under the name."""
-    path.write_bytes(pick(rng, (b"", b"\n", b"<html>404</html>", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"\x00" * 64)))
+    path.write_bytes(
+        pick(rng, (b"", b"\n", b"<html>404</html>", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"\x00" * 64))
+    )
 
 
 def a_folder(_: Generator, path: Path) -> None:
@@ -225,7 +244,16 @@ def element_of_other_type(rng: Generator, store: h5py.File, names: list[str]) ->
     """A group is a matrix, a matrix a number, names are numbers."""
     name = pick(rng, names)
     del store[name]
-    other = (np.zeros((2, 3)), 1.5, "text", np.arange(5), np.array([b"a", b"\xff"]), np.zeros(0), np.zeros((2, 2, 2)), None)
+    other = (
+        np.zeros((2, 3)),
+        1.5,
+        "text",
+        np.arange(5),
+        np.array([b"a", b"\xff"]),
+        np.zeros(0),
+        np.zeros((2, 2, 2)),
+        None,
+    )
     value = pick(rng, other)
     store.create_group(name) if value is None else store.create_dataset(name, data=value)
 

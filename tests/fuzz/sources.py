@@ -78,7 +78,9 @@ def make_expression(folder: Path) -> None:
         group["features/feature_type"] = [b"Gene Expression"] * len(GENES)
     (folder / "mtx").mkdir()
     scipy.io.mmwrite(folder / "mtx" / "matrix.mtx", sp.coo_matrix(values.T.astype(int)))
-    (folder / "mtx" / "features.tsv").write_text("".join(f"ENSG{i}\t{g}\tGene Expression\n" for i, g in enumerate(GENES)))
+    (folder / "mtx" / "features.tsv").write_text(
+        "".join(f"ENSG{i}\t{g}\tGene Expression\n" for i, g in enumerate(GENES))
+    )
     (folder / "mtx" / "barcodes.tsv.gz").write_bytes(gzip.compress("".join(f"{c}\n" for c in CELLS).encode()))
     lines = ["#1.2", f"{len(GENES)}\t{len(CELLS)}", "\t".join(["Name", "Description", *CELLS])]
     lines += ["\t".join([g, "na", *map(str, table[g])]) for g in GENES]
