@@ -13,8 +13,10 @@ GROUP = Path("/sys/fs/cgroup")  # of a container or a batch job
 
 
 def available() -> int:
-    """Bytes that this process can still have: of the machine, of its control group and of its address space (ulimit -v);
-    2⁶² where the system does not say."""
+    """Bytes that this process can still have: of the machine, of its control group, of its address space (ulimit -v).
+
+    2⁶² where the system does not say.
+    """
     found = [1 << 62]
     for line in _lines(Path("/proc/meminfo")):
         if line.startswith("MemAvailable:"):

@@ -29,7 +29,13 @@ def work(seed: int, sources: Path, connection: Connection) -> None:
     limit_memory()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
-    while (case := connection.recv()) is not None:
+    parent = os.getppid()
+    while True:
+        while not connection.poll(5.0):
+            if os.getppid() != parent:  # it was killed
+                return
+        if (case := connection.recv()) is None:
+            return
         try:
             outcome = run_case(seed, case, sources)
         except Exception as error:
@@ -128,10 +134,11 @@ def report(done: list[Outcome], seed: int, asked: int, seconds: float) -> int:
     kinds: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in sorted((o for o in done if o.wrong), key=lambda o: o.case):
         kinds[outcome.wrong.partition(" (")[0][:110]].append(outcome)
-    for kind, outcomes in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for outcomes in sorted(kinds.values(), key=len, reverse=True):
         first = outcomes[0]
-        print(f"\n{len(outcomes)} x {first.wrong[:700]}\n    {first.name[:300]}\n    again: --seed {seed} --case {first.case}"
-              f"   (also {[o.case for o in outcomes[1:6]]})")  # fmt: skip
+        others = [o.case for o in outcomes[1:6]]
+        print(f"\n{len(outcomes)} x {first.wrong[:700]}\n    {first.name[:300]}")
+        print(f"    again: --seed {seed} --case {first.case}   (also {others})")
     if len(done) < asked:
         print(f"\n{asked - len(done)} cases were not reached in time")
     return 1 if kinds or len(done) < asked else 0

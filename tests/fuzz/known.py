@@ -77,7 +77,7 @@ def same_names(path: Path) -> None:
 
 # -- tables of expression that say the same ----
 def table_written_otherwise(rng: Generator, folder: Path) -> Path:
-    """Separator, ends of lines, mark of byte order, packing, comments, order of rows and columns, quotes, transposed."""
+    """Separator, ends of lines, mark of byte order, packing, comments, order of rows and columns, transposed."""
     table = frame()
     table = table.iloc[rng.permutation(len(table)), rng.permutation(table.shape[1])]
     if rng.random() < 0.4:

@@ -35,8 +35,38 @@ NUMBERS = (
     "1e-320",
     "٣",
 )
-NAMES = ("", "nan", "\r", "=1+1", "+x", "-x", "@x", "a/b", "../x", "x" * 400, "日本", "\u202eabc", "a'b", '"', "$PATH", "NA",
-         "1", "7157.0", "SPI1", "GATA1.1", " SPI1 ", "spi1", "\0", "{x}", "%s", "[b]", "\\", "None", "control", "A+B")  # fmt: skip
+NAMES = (
+    "",
+    "nan",
+    "\r",
+    "=1+1",
+    "+x",
+    "-x",
+    "@x",
+    "a/b",
+    "../x",
+    "x" * 400,
+    "日本",
+    "\u202eabc",
+    "a'b",
+    '"',
+    "$PATH",
+    "NA",
+    "1",
+    "7157.0",
+    "SPI1",
+    "GATA1.1",
+    " SPI1 ",
+    "spi1",
+    "\0",
+    "{x}",
+    "%s",
+    "[b]",
+    "\\",
+    "None",
+    "control",
+    "A+B",
+)
 
 
 def pick(rng: Generator, values: Any) -> Any:
@@ -76,7 +106,7 @@ def _place(rng: Generator, rows: list[list[str]]) -> tuple[int, int]:
 def odd_number(rng: Generator, rows: list[list[str]]) -> list[list[str]]:
     """A cell becomes a number that is none, or text."""
     i, j = _place(rng, rows)
-    rows[i][j:j + 1] = [pick(rng, NUMBERS)]  # fmt: skip
+    rows[i][j : j + 1] = [pick(rng, NUMBERS)]
     return rows
 
 
@@ -86,7 +116,7 @@ def odd_name(rng: Generator, rows: list[list[str]]) -> list[list[str]]:
     if rng.random() < 0.5:
         rows[i][:1] = [pick(rng, NAMES)]
     else:
-        rows[0][j:j + 1] = [pick(rng, NAMES)]  # fmt: skip
+        rows[0][j : j + 1] = [pick(rng, NAMES)]
     return rows
 
 

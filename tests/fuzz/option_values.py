@@ -9,22 +9,103 @@ from pyrogrn.experiments.cli import app
 from pyrogrn.experiments.commands.infer_run import METHODS
 
 VALUES = (
-    *("0x10", "-1", "0", "1", "2", "1.5", "-0.5", "1e-9", "nan", "inf", "-inf", "1e400", "", " ", "x", "=", "a=b", "a=", "=b"),
-    *("a=b=c", "SPI1", "SPI1=1", "SPI1=x", "SPI1,SPI1", "SPI1,", ",", "1,2", "2,1", "0,0", ".", "..", "no/such/file", "x" * 300),
-    *("/dev/null/x", "x.csv", "x.csv?", "x.csv?a", "m=x.csv?format=edges", "m=no.csv", "l=x.csv", "true", "日本", "a\nb", "-", "--", "*"),
-    *("\x1b[31m", "None", "none", "rows", "columns", "zscore", "log1p-cpm", "pert", "context", "time", "age", "cell", "raw", "log"),
-    *("prior.tau=x", "prior.tau=0", "model.x=1", "guide.num_chains=0", "guide.num_chains=x", "fit.num_draws=0", "fit.threshold=x"),
-    *("model.step=0", "prior.spike_ratio=-1", "prior.inclusion=nan", "guide.learning_rate=x", "guide.weights=no", "fit.num_draws=1.5"),
-)  # fmt: skip
+    *(
+        "0x10",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "1.5",
+        "-0.5",
+        "1e-9",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "",
+        " ",
+        "x",
+        "=",
+        "a=b",
+        "a=",
+        "=b",
+    ),
+    *(
+        "a=b=c",
+        "SPI1",
+        "SPI1=1",
+        "SPI1=x",
+        "SPI1,SPI1",
+        "SPI1,",
+        ",",
+        "1,2",
+        "2,1",
+        "0,0",
+        ".",
+        "..",
+        "no/such/file",
+        "x" * 300,
+    ),
+    *(
+        "/dev/null/x",
+        "x.csv",
+        "x.csv?",
+        "x.csv?a",
+        "m=x.csv?format=edges",
+        "m=no.csv",
+        "l=x.csv",
+        "true",
+        "日本",
+        "a\nb",
+        "-",
+        "--",
+        "*",
+    ),
+    *(
+        "\x1b[31m",
+        "None",
+        "none",
+        "rows",
+        "columns",
+        "zscore",
+        "log1p-cpm",
+        "pert",
+        "context",
+        "time",
+        "age",
+        "cell",
+        "raw",
+        "log",
+    ),
+    *(
+        "prior.tau=x",
+        "prior.tau=0",
+        "model.x=1",
+        "guide.num_chains=0",
+        "guide.num_chains=x",
+        "fit.num_draws=0",
+        "fit.threshold=x",
+    ),
+    *(
+        "model.step=0",
+        "prior.spike_ratio=-1",
+        "prior.inclusion=nan",
+        "guide.learning_rate=x",
+        "guide.weights=no",
+        "fit.num_draws=1.5",
+    ),
+)
 HUGE = ("100000", "99999999999", "99999999999999999999999", "-99999999999", "1e300")
 GUIDE_NAMES = ["gibbs", "nuts", "blocked", "low-rank", "map", "bagging", "block-descent", "pruned"]
 # what a huge number of takes long, as it should; what starts processes or reaches out
-LONG = frozenset(
-    "--steps --restarts --batches --graphs --epochs --iterations --inner --layers --max-cells --workers --jobs --starts --draws "  # noqa: SIM905
-    "--propagate --chains --seeds --factors --networks --contexts --replicates --sets --cells --genes --trajectories "
-    "--types --tfs --covariates --set-size --groups --unlabelled --hidden --perturbed --in-degree --times --decay --dropout "
-    "--hill --library --repressive --gene-noise --knocked-down --false --strategy --method --trust".split()
+OF_LONG = (
+    "--steps --restarts --batches --graphs --epochs --iterations --inner --layers --max-cells --workers --jobs "
+    "--starts --draws --propagate --chains --seeds --factors --networks --contexts --replicates --sets --cells "
+    "--genes --trajectories --types --tfs --covariates --set-size --groups --unlabelled --hidden --perturbed "
+    "--in-degree --times --decay --dropout --hill --library --repressive --gene-noise --knocked-down --false "
+    "--strategy --method --trust"
 )
+LONG = frozenset(OF_LONG.split())
 NEVER = frozenset(["--help", "--backend", "--scheduler", "--jobs", "--workers", "--device"])
 
 
