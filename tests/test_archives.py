@@ -99,3 +99,18 @@ def test_more_threads_than_a_system_starts_are_refused(tmp_path):
     assert code == 2
     assert "--threads 100000: expected at most 1024" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_text_of_an_hdf5_does_not_turn_for_ever(tmp_path):
+    path = tmp_path / "x.loom"
+    with h5py.File(path, "w") as store:
+        store["matrix"] = np.arange(12.0).reshape(3, 4)
+        store["row_attrs/Gene"] = ["SPI1", "CSF1R", "MYC"]
+        store["col_attrs/CellID"] = list("abcd")
+    assert read_expression(path, tfs=TFS).X.shape == (4, 3)
+    raw = bytearray(path.read_bytes())
+    heap = raw.index(b"GCOL") + 16
+    raw[heap : heap + 300] = bytes(300)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="its text is broken"):
+        read_expression(path, tfs=TFS)

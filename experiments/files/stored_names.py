@@ -12,6 +12,7 @@ from ...models.data.checks import some
 from ...priors.formats.files import MAGIC_HDF5
 from .sound import check_claim, element_at
 from .stored import damaged, guarded
+from .text_heaps import check_text
 
 
 def unique_names(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -46,6 +47,7 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
     with path.open("rb") as handle:
         if handle.read(len(MAGIC_HDF5)) != MAGIC_HDF5:
             raise ValueError(f"is not {what}: it does not begin as an HDF5 file")
+    check_text(path, what)
     with guarded(what, lambda: h5py.File(path, "r")) as store:
         try:
             yield store
