@@ -6,8 +6,10 @@ STAMP  := $(VENV)/.installed
 DATA   ?= ../shared/data
 WORKERS ?= 2
 FROZEN  ?= frozen.json
+SEED    ?= 1
+CASES   ?= 10000
 
-.PHONY: install demo test test-all test-gpu freeze lint types bench bench-phoenix pages clean
+.PHONY: install demo test test-all test-gpu fuzz freeze lint types bench bench-phoenix pages clean
 
 install: $(STAMP)
 
@@ -48,6 +50,10 @@ test-all: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
+
+# mutated inputs over every reader, command, option and stored folder; `make fuzz SEED=2`, one again: SEED=2 CASE=417
+fuzz: $(STAMP)
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz --seed $(SEED) --cases $(CASES) --workers $(WORKERS) $(if $(CASE),--case $(CASE))
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch import nn
 
 from ..models import Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from .archives import digest_of, read_arrays
 from .choice import known_models
 from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
@@ -86,7 +85,9 @@ def save(posterior: PosteriorLike[Model], folder: Path) -> None:
         np.savez(scratch / DRAWS, **draws)  # type: ignore[arg-type]  # numpy types every keyword as its own
         model_arrays = {name: value.detach().cpu().numpy() for name, value in (buffers | tables).items()}
         np.savez_compressed(scratch / MODEL, **model_arrays)
-        (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        digests = json.dumps({name: digest_of(scratch / name) for name in (DRAWS, MODEL)}, indent=1)
+        text = f'{text.removesuffix("}").rstrip()},\n "sha256": {digests}\n}}\n'
+        (scratch / MANIFEST).write_text(text, encoding="utf-8")
         _put_in_place(scratch, folder)
     except OSError as error:
         raise ValueError(f"cannot write {folder}: {error.strerror or error}. Choose another folder") from error
@@ -189,6 +190,7 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
             steps=draws["history/steps"],
             rate=draws["history/rate"],
         )
+        _check_unchanged(folder, manifest)
         return {
             "model": model,
             "draws": _under("draws/", draws),
@@ -206,6 +208,16 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
             f"{folder / MANIFEST} does not describe a posterior that can be rebuilt ({type(error).__name__}: {error}): "
             "the file was changed or is incomplete; save the posterior again"
         ) from error
+
+
+def _check_unchanged(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """The arrays are those that were saved; posteriors of versions that kept no hash are taken as they are."""
+    for name, digest in manifest.get("sha256", {}).items():
+        if name in (DRAWS, MODEL) and digest_of(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} was changed since the posterior was saved (its hash is not that of {MANIFEST}): copy "
+                "it again, or save the posterior again"
+            )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -233,11 +245,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as handle:
+            return read_arrays(handle)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: the saved posterior is incomplete, save it again") from None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib meet damage with errors of ten kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is damaged or truncated ({reason}): copy it again or save the posterior again"

@@ -36,6 +36,7 @@ METHODS: dict[str, Any] = {
     **dict.fromkeys(KINDS, LinearNetwork),
     "celloracle": LinearNetwork,
 }
+MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
 # what is worth saying of data that a model needs, by the field that holds it
 NOTES: dict[str, Callable[[ExpressionData], Any]] = {"time": time_notes, "perturbed": panel_notes}
 
@@ -162,6 +163,8 @@ def check(options: InferOptions) -> None:
         number = getattr(options, name)
         if number is not None and number < 1:
             raise ValueError(f"--{name.replace('_', '-')} {number}: expected at least 1")
+    if options.threads > MOST_THREADS:
+        raise ValueError(f"--threads {options.threads}: expected at most {MOST_THREADS}")
     fewest = 0 if options.gene_sets else 1
     if options.factors is not None and options.factors < fewest:
         raise ValueError(f"--factors {options.factors}: expected at least {fewest}")

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from ...models.data.checks import some
 from .stored import Stored, guarded
-from .stored_names import open_hdf5, strings, unique_names
+from .stored_names import dataset_at, open_hdf5, strings, unique_names
 
 GENES = ("Gene", "var_names", "gene_names", "GeneName", "gene_name", "gene", "Symbol", "Accession", "gene_id")
 CELLS = ("CellID", "obs_names", "cell_names", "Barcode", "barcode", "cell_id", "cell")
@@ -28,7 +28,9 @@ def read_loom(path: Path, layer: str | None) -> Stored:
         layers = sorted(store["layers"]) if "layers" in store else []
         if layer is not None and layer not in layers:
             raise ValueError(f"no layer {layer!r}: the file has {layers or 'no layers'}")
-        dataset = store["matrix"] if layer is None else store[f"layers/{layer}"]
+        dataset = dataset_at(store, "matrix" if layer is None else f"layers/{layer}")
+        if len(dataset.shape) != 2:
+            raise ValueError(f"its {dataset.name} has the shape {dataset.shape}: expected genes x cells")
         genes = guarded("a loom", lambda: _attributes(store["row_attrs"], dataset.shape[0]))
         cells = guarded("a loom", lambda: _attributes(store["col_attrs"], dataset.shape[1]))
         names, notes = unique_names(_named(genes, GENES, "row_attrs", "genes"))

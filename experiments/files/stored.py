@@ -27,6 +27,7 @@ from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
+from .text_heaps import check_text
 
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
@@ -148,7 +149,12 @@ def guarded(what: str, read: Callable[[], T]) -> T:
     except MemoryError as error:
         raise ValueError("does not fit in memory: stream it (backed=True) from a dense or CSR h5ad or zarr") from error
     except Exception as error:
-        raise ValueError(f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again") from error
+        raise ValueError(damaged(what, error)) from error
+
+
+def damaged(what: str, error: Exception) -> str:
+    """What to say of a file that another package cannot read."""
+    return f"damaged, truncated or not {what} ({reason(error)}): fetch or write it again"
 
 
 def read_stored(
@@ -206,6 +212,8 @@ def read_stored(
 def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
     """Names, annotations and one matrix of an AnnData on disk; nothing else of the file is read, however large."""
     kind, what = ("zarr", "a zarr store") if path.is_dir() else ("h5ad", "an h5ad")
+    if not path.is_dir():
+        check_text(path, what)
     found = guarded(what, lambda: sorted(store))
     missing = [name for name in ("obs", "var") if name not in found]
     if missing:

@@ -1,6 +1,7 @@
 """Names in HDF5 files, and names of genes that repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from ...models.data.checks import some
 from ...priors.formats.files import MAGIC_HDF5
-from .stored import guarded
+from .sound import check_claim, element_at
+from .stored import damaged, guarded
+from .text_heaps import check_text
 
 
 def unique_names(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -38,9 +41,31 @@ def strings(values: Any) -> list[str]:
     return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in np.asarray(values).tolist()]
 
 
-def open_hdf5(path: Path, what: str) -> h5py.File:
-    """The open file; one that is no HDF5 is refused, as not being ``what``."""
+@contextmanager
+def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
+    """The open file; one that is no HDF5 is refused, as not being ``what``, and so is whatever is damaged in it."""
     with path.open("rb") as handle:
         if handle.read(len(MAGIC_HDF5)) != MAGIC_HDF5:
             raise ValueError(f"is not {what}: it does not begin as an HDF5 file")
-    return guarded(what, lambda: h5py.File(path, "r"))
+    check_text(path, what)
+    with guarded(what, lambda: h5py.File(path, "r")) as store:
+        try:
+            yield store
+        except (KeyError, OSError, RuntimeError, TypeError, AttributeError, IndexError) as error:  # h5py, of damage
+            raise ValueError(damaged(what, error)) from error
+
+
+def dataset_at(store: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset of the file itself, that holds what it claims.
+
+    Raises
+    ------
+    ValueError
+        There is none, it is a link into another file or to nowhere, or it claims more memory than the machine has.
+    """
+    found = element_at(store, name)
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"has no {name}" if found is None else f"its {name} is no array")
+    if len(found.shape or ()) == 2:
+        check_claim(found, name, sparse=False)
+    return found

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from ...models.data.checks import some
 from .stored import Stored, guarded
-from .stored_names import open_hdf5, strings, unique_names
+from .stored_names import dataset_at, open_hdf5, strings, unique_names
 
 
 def read_10x(path: Path) -> Stored:
@@ -29,8 +29,9 @@ def read_10x(path: Path) -> Stored:
         group = groups[0]
 
         def read() -> tuple[sp.csr_matrix, list[str], pd.DataFrame]:
-            shape = tuple(int(n) for n in group["shape"][()])
-            parts = (group["data"][()].astype(np.float32), group["indices"][()], group["indptr"][()])
+            shape = tuple(int(n) for n in dataset_at(group, "shape")[()])
+            data, indices, pointers = (dataset_at(group, name)[()] for name in ("data", "indices", "indptr"))
+            parts = (data.astype(np.float32), indices, pointers)
             counts = sp.csc_matrix(parts, shape=shape)
             counts.check_format(full_check=True)
             features = group.get("features", group)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..archives import read_arrays
 from .evidence import CHANNELS
 from .knowledge import PRIOR_CHANNELS
 from .network import AmortisedNetwork
@@ -93,8 +94,7 @@ def shipped() -> dict[str, str]:
 
 def _read(stream: Any, name: str) -> tuple[dict[str, np.ndarray], str, str]:
     try:
-        with np.load(stream, allow_pickle=False) as stored:
-            content = {key: stored[key] for key in stored.files}
+        content = read_arrays(stream)
         text, digest = str(content.pop("description")), str(content.pop("sha256"))
     except Exception as error:  # numpy, zipfile and zlib meet damage with errors of ten kinds
         raise ValueError(f"{name} is no file of trained weights: expected one that pyrogrn train wrote") from error

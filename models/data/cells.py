@@ -61,7 +61,7 @@ class Cells(Protocol):
     def rows(self, rows: slice | np.ndarray) -> Tensor:
         """``(row, gene)`` dense block."""
 
-    def chunks(self, size: int = 8192) -> Iterator[tuple[int, Tensor]]:
+    def chunks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """``(first row, (row, gene) block)`` over all cells in order."""
 
     def complete(self) -> Self:

@@ -31,7 +31,7 @@ from .checks import (
 from .containers import cells_of, matrix_and_genes
 from .covariates import encode_covariates
 from .gram import GramStatistics
-from .matrix import RowTransform, read_rows
+from .matrix import RowTransform, read_rows, rows_at_once
 from .missing import missing_notes
 from .moments import context_moments, is_constant, overall
 from .normalization import check_normalization, transform_of
@@ -185,9 +185,9 @@ class ExpressionData:
         """``(cell, gene)``, dense; made once. For data larger than memory use `chunks` or `statistics`."""
         return self.rows(slice(0, self.num_cells))
 
-    def chunks(self, size: int = 8192) -> Iterator[tuple[int, Tensor]]:
-        """``(first row, (row, gene) block)`` over all cells in order, ``size`` rows at a time."""
-        for start in range(0, self.num_cells, size):
+    def chunks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """``(first row, (row, gene) block)`` over all cells in order, ``size`` rows at a time (`rows_at_once`)."""
+        for start in range(0, self.num_cells, size := size or rows_at_once(self.num_genes)):
             yield start, self.rows(slice(start, min(start + size, self.num_cells)))
 
     def minibatches(self, size: int, generator: torch.Generator | None = None) -> Iterator["ExpressionData"]:
@@ -197,7 +197,7 @@ class ExpressionData:
         for start in range(0, self.num_cells, size):
             yield replace(self.subset(order[start : start + size]), population=self.num_cells)
 
-    def statistics(self, chunk_size: int = 8192) -> GramStatistics:
+    def statistics(self, chunk_size: int | None = None) -> GramStatistics:
         """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`.
 
         Raises

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .cells import Cells
 from .checks import constant_genes, some
+from .matrix import rows_at_once
+from .memory import require_memory
 from .moments import is_constant
 
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
@@ -76,24 +78,31 @@ class GramStatistics:
     clamped: Clamped | None = None
 
     @classmethod
-    def from_data(cls, data: Cells, *, chunk_size: int = 8192, cells: range | None = None) -> "GramStatistics":
-        """One pass over ``data`` in blocks of ``chunk_size`` cells (8,192 × 1,000 genes in float64 is 65 MB).
+    def from_data(cls, data: Cells, *, chunk_size: int | None = None, cells: range | None = None) -> "GramStatistics":
+        """One pass over ``data`` in blocks of ``chunk_size`` cells. Default `rows_at_once`: 8,192, fewer from 4,096
+        genes on, a block in float64 then being 268 MB.
 
         ``cells``: those of a range of step 1 (default all), without reading the others; statistics of parts add up.
 
         Raises
         ------
         ValueError
-            A missing value: there are no such statistics then.
+            A missing value: there are no such statistics then; more memory than there is.
         """
         data = data.complete()
+        size = f"{len(data.tfs)} regulators x {data.num_genes} genes" + f" x {data.num_contexts} contexts"
+        require_memory(
+            16 * data.num_contexts * len(data.tfs) * data.num_genes,  # those of all cells so far, and of a block
+            f"the statistics of {size}",
+            "list fewer candidate regulators, `tfs=`, or keep fewer genes",
+        )
+        chunk_size = chunk_size or rows_at_once(data.num_genes)
         total: GramStatistics | None = None
         cells = range(data.num_cells) if cells is None else cells
         for start in range(cells.start, cells.stop, chunk_size):
             stop = min(start + chunk_size, cells.stop)
-            block = data.rows(slice(start, stop))
             context = None if data.context is None else data.context[start:stop]
-            part = cls._from_block(data, block.double(), context)
+            part = cls._from_block(data, data.rows(slice(start, stop)).to(torch.float64, copy=True), context)
             total = part if total is None else total + part
         assert total is not None, "there is at least one cell"
         if data.perturbed is None:
@@ -105,16 +114,18 @@ class GramStatistics:
 
     @classmethod
     def _from_block(cls, data: Cells, block: Tensor, context: Tensor | None) -> "GramStatistics":
+        """Of a ``(cell, gene)`` float64 block that is used up: no second one of its size is made."""
         tf = data.tf_index
+        minimum = block.min(0).values
         count, mean, cross, square = [], [], [], []
         for k in range(data.num_contexts):
             rows = block if context is None else block[context == k]
             centre = rows.mean(0) if len(rows) else block.new_zeros(block.shape[1])
-            rows = rows - centre
+            rows -= centre  # of the block itself where there is one context, else of a copy
             count.append(float(len(rows)))
             mean.append(centre)
             cross.append(rows[:, tf].T @ rows)
-            square.append(rows.square().sum(0))
+            square.append(rows.square_().sum(0))
         return cls(
             data.genes,
             data.tfs,
@@ -123,7 +134,7 @@ class GramStatistics:
             torch.stack(mean),
             torch.stack(cross),
             torch.stack(square),
-            block.min(0).values,
+            minimum,
         )
 
     def __add__(self, other: "GramStatistics") -> "GramStatistics":

@@ -9,7 +9,17 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .memory import require_memory
+
 RowTransform = Callable[[Tensor], Tensor]
+
+MOST_ROWS = 8192  # of a block
+BLOCK_BYTES = 1 << 28  # of a block in float64
+
+
+def rows_at_once(columns: int) -> int:
+    """Rows of a block: 8,192, fewer from 4,096 columns on, so that a block in float64 stays within 268 MB."""
+    return max(min(MOST_ROWS, BLOCK_BYTES // (8 * columns)), 1)
 
 
 def read_rows(matrix: Any, rows: slice | np.ndarray, dtype: torch.dtype) -> Tensor:
@@ -29,7 +39,19 @@ def read_rows(matrix: Any, rows: slice | np.ndarray, dtype: torch.dtype) -> Tens
     -------
     Tensor
         ``(row, column)``.
+
+    Raises
+    ------
+    ValueError
+        They need more memory than there is.
     """
+    number = len(range(*rows.indices(matrix.shape[0]))) if isinstance(rows, slice) else len(rows)
+    if not isinstance(matrix, Tensor):
+        require_memory(
+            number * matrix.shape[1] * dtype.itemsize,
+            f"a dense matrix of {number} x {matrix.shape[1]} numbers",
+            "use fewer cells or genes, or a method that streams (linear, muvi)",
+        )
     if isinstance(matrix, Tensor):
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows, device=matrix.device)
         return matrix[index].to(dtype)

@@ -31,7 +31,7 @@ def context_moments(data: Cells) -> ContextMoments:
             centre = rows.nansum(0) / number.clamp_min(1)
             total = (count[k] + number).clamp_min(1)
             shift = centre - mean[k]
-            square[k] += (rows - centre).square().nansum(0) + shift**2 * (count[k] * number / total)
+            square[k] += (rows - centre).square_().nansum(0) + shift**2 * (count[k] * number / total)
             mean[k] += shift * (number / total)
             count[k] += number
     return ContextMoments(count, mean, square)
