@@ -23,7 +23,7 @@ FEWEST_CELLS = 20
 FEWEST_GENES = 8  # of a view, from which half of them tell its depth
 CLOSE = 0.5  # of r (of batches, the root of the share): a quarter of a program's variance
 SAME_SIGN = 0.7  # of the genes that move with a depth program in its direction; half of them by chance
-WEAK = 0.01  # share of the variance below which a program is not looked at
+WEAK = 0.001  # share of the variance below which a program is not looked at; of counts shares are small
 MOST_BATCHES = 50
 
 DEPTH, MITOCHONDRIAL, BATCH = "depth", "mitochondrial share", "batch"
@@ -100,7 +100,7 @@ def confounding(posterior: PosteriorLike[Any], data: ExpressionData) -> pd.DataF
 def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) -> Iterator[Check]:
     """One row for depth, and for mitochondrial share and batch where they are known: the program that follows it most.
 
-    Programs that explain less than 1% of the variance (``WEAK``) are not looked at. Fails from a correlation of 0.5
+    Programs that explain less than 0.1% of the variance (``WEAK``) are not looked at. Fails from a correlation of 0.5
     (``CLOSE``) on, of totals where 70% of the genes (``SAME_SIGN``) move alike.
     """
     table = confounding(posterior, data)
