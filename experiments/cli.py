@@ -14,6 +14,7 @@ import typer
 from .commands.ablate_command import ablate_command
 from .commands.course_commands import course_command, influence_command
 from .commands.infer_command import infer_command
+from .commands.score_cells_command import score_cells_command
 from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, read_edges, say, write_figure, write_table
@@ -37,6 +38,7 @@ app.command("infer")(infer_command)
 app.command("train")(train_command)
 app.command("ablate")(ablate_command)
 app.command("screen")(screen_command)
+app.command("score-cells")(score_cells_command)
 app.command("course")(course_command)
 app.command("influence")(influence_command)
 

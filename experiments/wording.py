@@ -13,6 +13,8 @@ TYPED = {
     "`networks=`": "--prior NAME=FILE",
     "`hidden=20`": "--set model.hidden=20",
     "`num_steps=`": "--steps",
+    "`depth=none`": "--set model.depth=none",
+    "`likelihood='negative-binomial'`": "--likelihood negative-binomial",
     "`max_iterations=`": "--steps",
     "`Normal(scale=0.316)`": "--set prior.scale=0.316",
     "Name one with `score=`": "Rename the column of the score to weight or inclusion",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ from ..models import ExpressionData, Model
 from .answers.base import COVERAGE_RANGE
 from .answers.cells import predict_cells, squared_residuals
 from .answers.registry import answers_of
+from .checks import Check
 from .choice import engine_of
+from .confounding import confounding_checks
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
@@ -40,17 +41,6 @@ MAX_UNSUPPORTED = 0.5  # more probable than not that the trust in a source is be
 MAX_SHARE_ROUGH = 0.1  # of targets whose graphs were corrected from too few good draws
 PROBABLE = 0.5  # an edge above it more likely exists than not
 NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
-
-
-@dataclass(frozen=True)
-class Check:
-    """One row: ``passed`` is None where a check does not apply or only informs."""
-
-    check: str
-    value: float | str
-    threshold: float | str
-    passed: bool | None
-    meaning: str
 
 
 def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -95,6 +85,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         by more than three standard errors; 0.05 (``MAX_SHARE_OFF``). Without targets that a regulator is like.
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
+    programs and depth, programs and mitochondrial share, programs and batch (of gene programs, with ``data``)
+        How closely the scores of a program follow them; see `confounding.confounding`.
     regulators without edges
         Share of regulators with no edge above 0.5 (``PROBABLE``); fails when it is all of them.
     regulators alike (where there are such)
@@ -126,6 +118,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows += _prior_support(posterior)
         if has_edges(posterior.model):
             rows += _regulators(posterior)
+        elif data is not None:
+            rows += confounding_checks(posterior, data)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
     return table if has_edges(posterior.model) else of_loadings(table)
 

@@ -12,6 +12,7 @@ import torch
 from ..models import ExpressionData, Model
 from . import storage
 from .answers.base import Intervention, Request
+from .answers.new_cells import LEAST_GENES
 from .answers.registry import answers_of
 from .answers.results import Course
 from .draws.intervals import LEVEL, check_draws, check_level, interval
@@ -185,9 +186,11 @@ class Posterior:
         """Effects of covariates on programs and genes. See `answers.programs.covariate_effects`."""
         return answers_of(self.model).covariate_effects(self, level=level)
 
-    def scores(self, data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Mean and sd of each program in each cell. See `answers.program_cells.scores`."""
-        return answers_of(self.model).scores(self, data)
+    def scores(
+        self, data: ExpressionData, *, group: str | None = None, least_genes: float = LEAST_GENES
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Mean and sd of each program in each cell, new ones too. See `answers.program_cells.scores`."""
+        return answers_of(self.model).scores(self, data, group=group, least_genes=least_genes)
 
     def annotate(self, adata: Any, data: ExpressionData) -> None:
         """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""

@@ -14,8 +14,9 @@ from ..priors import EdgeKnowledge, EdgePrior, LoadingPrior
 from .base import Model
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
+from .depth import TOTALS, cell_names, check_depth, depth_notes, log_size_factors, stored_cell_names, stored_depth
 from .likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
-from .state import State, as_text
+from .state import State
 
 BETA_SCALE = GAMMA_SCALE = 1.0  # of covariate effects on genes (the poster's β ~ N(0, 1)) and on factors
 INTERCEPT_SCALE = 10.0  # of the intercepts where cells are used one by one; flat where they are integrated out
@@ -59,8 +60,10 @@ class FactorModel(Model):
         factor_effects: bool,
         integrate: bool,
         noise_prior: tuple[float, float],
+        depth: str = TOTALS,
     ) -> None:
         super().__init__()
+        check_depth(depth)
         names = data.view_names
         likelihoods = {view: (likelihood or {}).get(view, GAUSSIAN) for view in names}
         gaussian = all(kind == GAUSSIAN for kind in likelihoods.values())
@@ -75,7 +78,8 @@ class FactorModel(Model):
             loading_prior=loading_prior.bind(knowledge, view=view.cpu(), num_views=len(names)),
             factor_effects=factor_effects and bool(data.covariate_names),
             integrated=statistics is not None and integrate,
-            num_cells=0 if self.cells is None else self.cells.num_cells,
+            cell_names=() if self.cells is None else cell_names(self.cells),
+            depth=depth,
         )
         self.register_buffer("noise_prior", torch.tensor(noise_prior))
         self.register_buffer("view_of_gene", view.cpu())
@@ -95,6 +99,8 @@ class FactorModel(Model):
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self._check_size(int(count.sum()), len(self.genes))
+        if self.has_dispersion and self.cells is not None:
+            self.evidence_notes = depth_notes(self.cells, self.prepare(self.cells)[3], self.gene_likelihood(), depth)
 
     def _check_size(self, num_cells: int, num_genes: int) -> None:
         most = min(num_cells - len(self.contexts), num_genes)
@@ -115,10 +121,11 @@ class FactorModel(Model):
         loading_prior: LoadingPrior,
         factor_effects: bool,
         integrated: bool,
-        num_cells: int,
+        cell_names: Sequence[str],
+        depth: str,
     ) -> None:
         """All but the data."""
-        self.num_cells = num_cells
+        self.cell_names, self.depth = tuple(cell_names), depth
         self.genes, self.covariates, self.contexts = tuple(genes), tuple(covariates), tuple(contexts)
         self.views = dict(views)
         self.knowledge, self.factors = knowledge, knowledge.tfs
@@ -148,6 +155,11 @@ class FactorModel(Model):
         return kinds.to(self.loading_prior.view.device)[self.loading_prior.view]
 
     @property
+    def num_cells(self) -> int:
+        """Cells that the model has factors of; 0 where these are integrated out."""
+        return len(self.cell_names)
+
+    @property
     def has_noise(self) -> bool:
         return GAUSSIAN in self.views.values()
 
@@ -164,7 +176,8 @@ class FactorModel(Model):
             "views": list(self.views),
             "likelihoods": list(self.views.values()),
             "flags": [n for n in ("factor_effects", "integrated") if getattr(self, n)],
-            "num_cells": as_text(self.num_cells),
+            "cells": list(self.cell_names),
+            "depth": [self.depth],
         }
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
@@ -180,7 +193,8 @@ class FactorModel(Model):
             loading_prior=cast(LoadingPrior, edge_prior).bind(knowledge, view=self.view_of_gene, num_views=len(views)),
             factor_effects="factor_effects" in flags,
             integrated="integrated" in flags,
-            num_cells=state.integer("num_cells"),
+            cell_names=stored_cell_names(state),
+            depth=stored_depth(state),
         )
         self.cells = None
 
@@ -196,7 +210,7 @@ class FactorModel(Model):
             "source": list(self.knowledge.sources),
         }
         if not self.integrated:
-            coords["cell"] = [str(i) for i in range(self.num_cells)]
+            coords["cell"] = list(self.cell_names)
         return coords
 
     @property
@@ -328,7 +342,7 @@ class FactorModel(Model):
 
     def prepare(self, data: ExpressionData) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Values ``(cell, gene)`` in units of the model (NaN where missing), covariates ``(cell, covariate)`` centred
-        as in the fit, group codes ``(cell,)`` and log depth ``(cell, 1)``."""
+        as in the fit, group codes ``(cell,)`` and log depth of counts, ``(cell, 1)`` or ``(cell, gene)``."""
         Y = data.X.to(self.scale)
         size = len(self.genes)
         codes = torch.zeros(len(Y), dtype=torch.long) if data.context is None else data.context
@@ -338,8 +352,21 @@ class FactorModel(Model):
         Z = Y.new_zeros(len(Y), len(self.covariates))
         if data.covariates is not None and self.covariates:
             Z = data.covariates.to(Y) - self.mean[codes, size:]
-        offset = Y.new_zeros(len(Y), 1) if data.size_factor is None else data.size_factor.to(Y).log()[:, None]
-        return Y, Z, codes, offset
+        return Y, Z, codes, self._log_depth(Y, data)
+
+    def _log_depth(self, Y: Tensor, data: ExpressionData) -> Tensor:
+        if data.size_factor is not None:
+            return data.size_factor.to(Y).log()[:, None]
+        if self.depth != TOTALS or not self.has_dispersion:
+            return Y.new_zeros(len(Y), 1)
+        counts = self.gene_likelihood() == LIKELIHOODS.index(NEGATIVE_BINOMIAL)
+        return log_size_factors(Y, self.typical_counts.to(Y), self.view_of_gene.to(Y.device), counts.to(Y.device))
+
+    @property
+    def typical_counts(self) -> Tensor:
+        """``(gene,)`` mean over all cells of the fit, in units of the data."""
+        size = len(self.genes)
+        return (self.count[:, None] * self.mean[:, :size]).sum(0) / self.count.sum()
 
 
 def _sources(

@@ -11,6 +11,7 @@ from ..priors.alignment import rename_hint
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
+from .depth import TOTALS
 from .factor import FactorModel
 from .likelihoods import GAUSSIAN, LIKELIHOODS
 from .regression import NOISE_RATE, NOISE_SHAPE
@@ -49,6 +50,10 @@ class MuVI(FactorModel):
         Integrate the factors out where that is exact. Default True; False samples them, as the paper's guide does.
     min_overlap
         Fewest measured genes of a set that becomes a factor. Default 5.
+    depth
+        Of negative-binomial views: ``"totals"`` (default) takes the depth of each cell as an offset, by
+        `models.depth.log_size_factors`, because a factor of all genes would stand for it otherwise; ``"none"`` takes
+        cells as equally deep. ``data.size_factor``, where given, is the offset in either case.
 
     Raises
     ------
@@ -80,6 +85,7 @@ class MuVI(FactorModel):
         integrate: bool = True,
         min_overlap: int = 5,
         noise_prior: tuple[float, float] = (NOISE_SHAPE, NOISE_RATE),
+        depth: str = TOTALS,
     ) -> None:
         networks, labels = _labelled(gene_sets or {}, data.genes, min_overlap)
         free = num_factors if num_factors is not None else 2 if labels else 10
@@ -106,6 +112,7 @@ class MuVI(FactorModel):
             factor_effects=factor_effects,
             integrate=integrate,
             noise_prior=noise_prior,
+            depth=depth,
         )
         self.expects = "log" if set(kinds.values()) <= {GAUSSIAN} else "any"  # others check what they are given
 

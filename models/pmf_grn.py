@@ -17,8 +17,9 @@ from ..priors.hyper import as_hyper
 from .base import Model
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
+from .depth import cell_names, stored_cell_names
 from .regression import NOISE_RATE, NOISE_SHAPE
-from .state import State, as_text
+from .state import State
 
 GAUSSIAN, POISSON, NEGATIVE_BINOMIAL = "gaussian", "poisson", "negative-binomial"
 KINDS = (GAUSSIAN, POISSON, NEGATIVE_BINOMIAL)
@@ -117,7 +118,7 @@ class PMFGRN(Model):
             found = f"{len(unknown)} not measured: {some(unknown)}" if unknown else "none, or repeated names"
             raise ValueError(f"`targets`: {found}. Expected names of genes in the data, each once")
         knowledge = EdgeKnowledge.from_networks(networks, data.tfs, targets)
-        self._describe(data.context_names, data.num_cells, knowledge, edge_prior or LogitNormal(), likelihood)
+        self._describe(data.context_names, cell_names(data), knowledge, edge_prior or LogitNormal(), likelihood)
         self.own_expression = Hyper(dist.Beta, 1.0, 1.0) if own_expression is None else as_hyper(own_expression)
         self.activity_spread = Hyper(float(activity_spread))
         self.expects = "log" if likelihood == GAUSSIAN else "any"  # counts are checked by what follows
@@ -190,21 +191,31 @@ class PMFGRN(Model):
         return model.to(data.device)
 
     def _describe(
-        self, groups: Sequence[str], num_cells: int, knowledge: EdgeKnowledge, edge_prior: EdgePrior, likelihood: str
+        self,
+        groups: Sequence[str],
+        cells: Sequence[str],
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        likelihood: str,
     ) -> None:
         """All but the data and the model's own hyperparameters."""
-        self.groups, self.num_cells, self.likelihood = tuple(groups), num_cells, likelihood
+        self.groups, self.cell_names, self.likelihood = tuple(groups), tuple(cells), likelihood
         self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
         self.edge_prior = edge_prior.bind(knowledge)
 
     def to_state(self) -> dict[str, list[str]]:
-        return {"groups": list(self.groups), "num_cells": as_text(self.num_cells), "likelihood": [self.likelihood]}
+        return {"groups": list(self.groups), "cells": list(self.cell_names), "likelihood": [self.likelihood]}
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         groups, likelihood = state.names("groups"), state.name("likelihood")
-        self._describe(groups, state.integer("num_cells"), knowledge, edge_prior, likelihood)
+        self._describe(groups, stored_cell_names(state), knowledge, edge_prior, likelihood)
         # storage puts the saved values in their place
         self.own_expression, self.activity_spread = Hyper(0.0), Hyper(ACTIVITY_SPREAD)
+
+    @property
+    def num_cells(self) -> int:
+        """Cells of the fit, of which each has activities."""
+        return len(self.cell_names)
 
     @property
     def cells(self) -> "NumberedCells":
@@ -219,7 +230,7 @@ class PMFGRN(Model):
         return {
             "tf": list(self.tfs),
             "target": list(self.targets),
-            "cell": [str(i) for i in range(self.num_cells)],
+            "cell": list(self.cell_names),
             "group": list(self.groups),
             "context": [],  # one network for all groups
             "source": list(self.knowledge.sources),

@@ -555,7 +555,7 @@ def add_engines() -> None:
     }
     for kind, options in kinds.items():
         data = lambda options=options: program_simulation(**options)
-        model = {"likelihood": options.get("views", "gaussian")}
+        model = {"likelihood": options.get("views", "gaussian")} | ({"depth": "none"} if kind == "counts" else {})
         add(
             f"blocked cell by cell, {kind}",
             program_case(MuVI, data, model=dict(model), views=kind == "binary and missing"),

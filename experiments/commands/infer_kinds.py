@@ -87,7 +87,7 @@ class InferPrograms(InferKind):
             chosen["likelihood"] = parse_likelihoods(options.likelihood)
         if options.min_overlap is not None:
             chosen["min_overlap"] = options.min_overlap
-        return chosen
+        return {**chosen, **groups["model"]}
 
     def parts(self, data: ExpressionData) -> str:
         views, groups, columns = len(data.view_names), data.num_contexts, len(data.covariate_names)

@@ -10,6 +10,7 @@ import torch
 
 from ...inference import Amortised, Posterior, Progress, default_guide, fit
 from ...inference.amortised import KINDS
+from ...inference.confounding import confounded
 from ...inference.diagnostics import verdict
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
@@ -22,6 +23,7 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
+from ..wording import for_command_line
 from .celloracle_run import run_celloracle
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
@@ -146,6 +148,8 @@ def infer(options: InferOptions) -> None:
         run.discard()
         raise
     say(verdict(checks))
+    for warning in confounded(checks):
+        say(f"note: {warning}")
     say(f"{options.out}/report.html")
 
 
@@ -205,10 +209,11 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
 
 
 def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
-    """What of the evidence was not used goes to the report with the notes of the data."""
-    for note in model.evidence_notes:
+    """What of the evidence was not used, and what was made of the data, goes to the report with their notes."""
+    notes = [for_command_line(note) for note in model.evidence_notes]
+    for note in notes:
         say(note)
-    return data.with_missing(data.missing, *model.evidence_notes)
+    return data.with_missing(data.missing, *notes)
 
 
 def with_scale_notes(options: InferOptions, data: ExpressionData, expects: str) -> ExpressionData:

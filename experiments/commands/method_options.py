@@ -25,6 +25,7 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "factorbox": {"gain": str, "levels": str, "hidden": int, "knockdown": float},
     "cellbox": {"solver": str},
     "trajectory": {"rate": float},
+    "muvi": {"depth": str},
     "phoenix": {"hidden": int, "step": float, "coregulation": str},
 }
 KINDS_OF_VALUES = {str: "a word", int: "a whole number", float: "a number"}

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import torch
 
 from ...models import NORMALIZATIONS, ExpressionData
+from ...models.data.cell_labels import CellLabels, joined_labels
 from ...models.data.checks import some
 from ...models.data.normalization import Affine
 from ...models.data.time_labels import read_times
@@ -245,8 +246,9 @@ def _expression(cells: Stored, notes: Sequence[str], missing: bool) -> Expressio
         matrix = sp.csr_matrix(matrix)
     elif isinstance(matrix, np.ndarray):
         matrix = torch.from_numpy(np.ascontiguousarray(matrix))
-    shape = f"{len(cells.rows)} cells x {len(cells.columns)} genes"
-    return ExpressionData(matrix, cells.columns, notes=(f"{shape} ({cells.kind})", *notes), missing=missing)
+    notes = (f"{len(cells.rows)} cells x {len(cells.columns)} genes ({cells.kind})", *notes)
+    named = CellLabels.of(cells.rows, cells.row_table)
+    return ExpressionData(matrix, cells.columns, notes=notes, missing=missing, labels=named)
 
 
 def _read_mudata(
@@ -262,7 +264,8 @@ def _read_mudata(
     with using_mudata() as mudata:
         mdata = guarded("an h5mu", lambda: mudata.read_h5mu(path))
     joined = join_modalities(mdata, layer, missing=missing)
-    return ExpressionData(**joined._asdict()), annotations_of(mdata, keys)
+    named = CellLabels.of(mdata.obs_names, mdata.obs)
+    return ExpressionData(**joined._asdict(), labels=named), annotations_of(mdata, keys)
 
 
 def _annotated(
@@ -403,6 +406,7 @@ def combined(parts: Sequence[ExpressionData], names: Sequence[str]) -> Expressio
         view=first_part.view,
         view_names=first_part.view_names,
         missing=any(part.missing for part in parts),
+        labels=joined_labels([part.labels for part in parts], names),
     )
 
 

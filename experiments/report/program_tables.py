@@ -100,12 +100,17 @@ class ProgramTables:
         """``cell, program, mean, sd``, all programs of a cell together."""
         assert self.scores is not None, "made without cells"
         assert self.scores_sd is not None, "made without cells"
-        cells, programs = self.scores.shape
-        return pd.DataFrame(
-            {
-                "cell": self.scores.index.repeat(programs),
-                "program": list(self.scores.columns) * cells,
-                "mean": self.scores.to_numpy().ravel(),
-                "sd": self.scores_sd.to_numpy().ravel(),
-            }
-        )
+        return long_scores(self.scores, self.scores_sd)
+
+
+def long_scores(mean: pd.DataFrame, sd: pd.DataFrame) -> pd.DataFrame:
+    """``cell, program, mean, sd`` of two tables cell × program, all programs of a cell together."""
+    cells, programs = mean.shape
+    return pd.DataFrame(
+        {
+            "cell": mean.index.repeat(programs),
+            "program": list(mean.columns) * cells,
+            "mean": mean.to_numpy().ravel(),
+            "sd": sd.to_numpy().ravel(),
+        }
+    )

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ...models import PMFGRN, ExpressionData
+from ...models.data.cell_labels import name_of
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL, check_level, thin_of
 from ..draws.moments import aligned
@@ -45,7 +46,8 @@ def activities(posterior: PosteriorLike[PMFGRN], *, level: float = LEVEL) -> pd.
     Returns
     -------
     DataFrame
-        ``cell`` (number in the data of the fit), ``tf, mean, sd, lower, upper``; an activity of one is the typical one.
+        ``cell`` (its name in the data of the fit, or its number as text), ``tf, mean, sd, lower, upper``; an activity
+        of one is the typical one.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def activities(posterior: PosteriorLike[PMFGRN], *, level: float = LEVEL) -> pd.
     draws = posterior.draws["U"].reshape(-1, model.num_cells * len(model.tfs))
     lower, upper = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     table = {
-        "cell": np.repeat(np.arange(model.num_cells), len(model.tfs)),
+        "cell": np.repeat(np.asarray(model.cell_names, dtype=object), len(model.tfs)),
         "tf": np.tile(np.asarray(model.tfs, dtype=object), model.num_cells),
         "mean": draws.mean(0, dtype=np.float64),
         "sd": draws.std(0, dtype=np.float64),
@@ -96,7 +98,9 @@ def predict_values(
     mean = level + unit * (draws["mu"][:, :, group, target] + effect)
     sd = unit * np.sqrt(draws["noise_variance"].astype(np.float64)[..., target])
     observed = level + unit * model.X.double().cpu().numpy()[cell, target]
-    labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
+    labels = [
+        f"{name_of(data.labels, c)}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)
+    ]
     return CellPredictions(observed, mean, sd, labels, cell)
 
 

@@ -148,7 +148,9 @@ class Answers(Generic[M]):
         """What covariates do; see `programs.covariate_effects`."""
         self._no_programs(posterior.model)
 
-    def scores(self, posterior: PosteriorLike[M], data: ExpressionData) -> Scores:
+    def scores(
+        self, posterior: PosteriorLike[M], data: ExpressionData, *, group: str | None, least_genes: float
+    ) -> Scores:
         """Mean and sd of programs in cells; see `program_cells.scores`."""
         self._no_programs(posterior.model)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...models import ExpressionData, LinearNetwork, Symphony
+from ...models.data.cell_labels import name_of
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import joint_networks
 from .results import CellPredictions
@@ -49,7 +50,9 @@ def predict_cells(
         error = sigma / np.sqrt(count[part]) * shared[..., intercept_of[part]]
         mean[..., part] = y_mean[part] + unit * (np.einsum("ocdt,ot->cdo", weight, x[part]) + error)
         sd[..., part] = unit * sigma
-    labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
+    labels = [
+        f"{name_of(data.labels, c)}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)
+    ]
     return CellPredictions(block[row_of, columns[gene[target]]], mean, sd, labels, cell)
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ...models import LIKELIHOODS, ExpressionData, FactorModel
+from ...models.data.cell_labels import name_of
 from ...models.likelihoods import BERNOULLI, NEGATIVE_BINOMIAL
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 from ..draws.moments import aligned
+from .new_cells import LEAST_GENES, new_cells
 from .results import CellPredictions
 
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd
@@ -46,18 +48,42 @@ def projection(model: FactorModel, draw: Mapping[str, Tensor]) -> tuple[Tensor, 
     return torch.cat(parts, dim=1), sigma
 
 
-def scores(posterior: PosteriorLike[FactorModel], data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]:
+def scores(
+    posterior: PosteriorLike[FactorModel],
+    data: ExpressionData,
+    *,
+    group: str | None = None,
+    least_genes: float = LEAST_GENES,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean and sd of every program in every cell (two tables, cell × program), given the posterior of the loadings.
 
     Complete Gaussian cells in closed form for each draw; cells with missing values by their own observed genes; binary
-    genes and counts by the Pólya-Gamma bound. New cells of the same genes, groups and covariates may be given.
+    genes and counts by the Pólya-Gamma bound. The rows are called as the cells, or numbered where these have no names.
+
+    New cells of the same covariates may be given, in the same units. Genes of the fit that they lack are missing
+    values: the score is then given the others, with a larger sd (1 where nothing is known of a program).
+
+    Parameters
+    ----------
+    posterior, data
+        The fit, and cells.
+    group
+        The group of the fit that all cells belong to. Default: those of ``data``, of which the fit must know each.
+    least_genes
+        Fewest genes, as a share of those of the fit. Default 0.5: with fewer, scores are mostly the prior.
+
+    Raises
+    ------
+    ValueError
+        Too few genes, groups that the fit does not know or that are not said, other covariates.
     """
     model = posterior.model
-    data = matched(model, data)
+    found = new_cells(model, data, group=group, least_genes=least_genes)
     draws = thinned(posterior, 20)
     mean = np.empty((data.num_cells, len(model.factors)))
     sd = np.empty_like(mean)
-    for start, cells in blocks(data):
+    for start, cells in blocks(found.data):
+        cells = found.padded(model, cells)
         first = second = spread = torch.zeros((), dtype=torch.float64)
         for draw in draws:
             x, variance = cell_factors(model, draw, cells)
@@ -67,7 +93,8 @@ def scores(posterior: PosteriorLike[FactorModel], data: ExpressionData) -> tuple
         mean[rows] = first.cpu().numpy()
         sd[rows] = (spread + (second - first**2).clamp_min(0)).sqrt().cpu().numpy()
     names = list(model.factors)
-    return pd.DataFrame(mean, columns=names), pd.DataFrame(sd, columns=names)
+    index = None if data.labels is None else pd.Index(data.labels.names, name="cell")
+    return pd.DataFrame(mean, index, names), pd.DataFrame(sd, index, names)
 
 
 def matched(model: FactorModel, data: ExpressionData) -> ExpressionData:
@@ -194,5 +221,5 @@ def predict_values(
     scale = model.scale.cpu().double().numpy()[gene]
     level = model.mean.cpu().double().numpy()[codes.astype(int), gene]
     observed = level + scale * Y[np.arange(len(cell)), gene]
-    labels = [f"{c}:{model.genes[g]}" for c, g in zip(cell.tolist(), gene.tolist(), strict=True)]
+    labels = [f"{name_of(data.labels, c)}:{model.genes[g]}" for c, g in zip(cell.tolist(), gene.tolist(), strict=True)]
     return CellPredictions(observed, level + scale * mean, scale * sd, labels, cell)

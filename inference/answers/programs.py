@@ -49,8 +49,10 @@ class ProgramAnswers(Answers[FactorModel]):
     def covariate_effects(self, posterior: PosteriorLike[FactorModel], *, level: float) -> pd.DataFrame:
         return covariate_effects(posterior, level=level)
 
-    def scores(self, posterior: PosteriorLike[FactorModel], data: ExpressionData) -> Scores:
-        return scores(posterior, data)
+    def scores(
+        self, posterior: PosteriorLike[FactorModel], data: ExpressionData, *, group: str | None, least_genes: float
+    ) -> Scores:
+        return scores(posterior, data, group=group, least_genes=least_genes)
 
     def log_density(self, posterior: PosteriorLike[FactorModel], data: ExpressionData, *, num_draws: int) -> np.ndarray:
         return log_density(posterior, data, num_draws=num_draws)

@@ -12,7 +12,7 @@ from .annotations import within
 from .checks import some
 from .matrix import read_rows
 
-BY_CELL = ("context", "size_factor", "covariates", "inputs", "time", "trajectory")  # fields with one row a cell
+BY_CELL = ("context", "size_factor", "covariates", "inputs", "time", "trajectory", "labels")  # one row a cell each
 
 
 class Selectable(Protocol):

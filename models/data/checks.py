@@ -1,6 +1,7 @@
 """What may not be in expression data: names, shapes and values are refused here, in words that name them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,17 @@ def check_shape(shape: Sequence[int]) -> None:
     """Refuse a matrix that is not ``(cell, gene)`` with at least one of each."""
     if len(shape) != 2 or min(shape) == 0:
         raise ValueError(f"expression has shape {tuple(shape)}, expected (cells, genes) with at least one of each")
+
+
+def check_fields(data: Any) -> None:
+    """Refuse fields of `ExpressionData` that do not fit its cells and genes: those with one row a cell, covariates,
+    views and inputs."""
+    check_by_cell(data.num_cells, data.context, data.size_factor, data.time, data.trajectory)
+    check_covariates(data.covariates, data.covariate_names, data.num_cells)
+    check_views(data.view, data.view_names, data.num_genes)
+    check_inputs(data.inputs, data.num_cells, data.num_genes)
+    if data.labels is not None and (len(data.labels), len(data.labels.table)) != (data.num_cells,) * 2:
+        raise ValueError(f"`labels` has {len(data.labels)} rows, expected {data.num_cells}: one a cell")
 
 
 def check_by_cell(

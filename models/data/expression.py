@@ -14,17 +14,15 @@ from torch import Tensor
 
 from ...priors.perturbation_words import CONTROLS
 from .annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
+from .cell_labels import CellLabels
 from .cell_selection import BY_CELL, selected_cells
 from .checks import (
-    check_by_cell,
     check_columns,
-    check_covariates,
+    check_fields,
     check_finite,
     check_genes,
-    check_inputs,
     check_shape,
     check_tfs,
-    check_views,
     positions_of,
     some,
 )
@@ -89,6 +87,8 @@ class ExpressionData:
     time, trajectory, trajectory_names
         ``(cell,)`` float64 time, and integer codes of the trajectory that a cell is a point of; ``None`` when cells are
         no time course. See `with_times`.
+    labels
+        Names of cells and what their file says of them, or ``None``.
 
     Raises
     ------
@@ -126,6 +126,7 @@ class ExpressionData:
     time: Tensor | None = None
     trajectory: Tensor | None = None
     trajectory_names: tuple[str, ...] = ()
+    labels: CellLabels | None = None
 
     def __post_init__(self) -> None:
         check_shape(self.matrix.shape)
@@ -133,10 +134,7 @@ class ExpressionData:
         if not self.tfs:
             object.__setattr__(self, "tfs", self.genes)
         check_tfs(self.tfs, self.genes)
-        check_by_cell(self.num_cells, self.context, self.size_factor, self.time, self.trajectory)
-        check_covariates(self.covariates, self.covariate_names, self.num_cells)
-        check_views(self.view, self.view_names, self.num_genes)
-        check_inputs(self.inputs, self.num_cells, self.num_genes)
+        check_fields(self)
         if isinstance(self.matrix, Tensor):
             check_finite(self.matrix, self.genes if self.column is None else None, missing=self.missing)
         elif sp.issparse(self.matrix):
@@ -307,7 +305,8 @@ class ExpressionData:
         missing values with ``missing``, and refused without.
         """
         values, genes, notes = cells_of(frame, tfs)
-        data = cls(torch.as_tensor(values), genes, notes=notes, missing=missing)
+        named = CellLabels.of_frame(frame.T if notes else frame)  # a note says that it was turned
+        data = cls(torch.as_tensor(values), genes, notes=notes, missing=missing, labels=named)
         return data.observed().annotated(tfs=tfs, context=context, perturbed=perturbed, covariates=covariates)
 
     @classmethod
@@ -344,7 +343,8 @@ class ExpressionData:
         check_columns(adata.obs, (context_key, perturbation_key, *covariate_keys, time_key, trajectory_key))
         if trajectory_key is not None and time_key is None:
             raise ValueError(f"trajectory_key={trajectory_key!r} without time_key: name the column with the times")
-        data = cls(*matrix_and_genes(adata, layer), missing=missing).observed()
+        named = CellLabels.of(adata.obs_names, adata.obs)
+        data = cls(*matrix_and_genes(adata, layer), missing=missing, labels=named).observed()
         if time_key is not None:
             names = None if trajectory_key is None else adata.obs[trajectory_key].astype(str).tolist()
             times = read_times(adata.obs[time_key].tolist())
@@ -386,7 +386,8 @@ class ExpressionData:
         ValueError
             Modalities that share genes instead of cells, unknown layers or columns, a modality without any value.
         """
-        joined = cls(**join_modalities(mdata, layer, missing=missing)._asdict())
+        named = CellLabels.of(mdata.obs_names, mdata.obs)
+        joined = cls(**join_modalities(mdata, layer, missing=missing)._asdict(), labels=named)
         table = annotations_of(mdata, [context_key, perturbation_key, *covariate_keys])
         labels = labels_of(table, context_key, perturbation_key, covariate_keys)
         return joined.observed().annotated(tfs=tfs, **labels._asdict())
@@ -426,9 +427,7 @@ class ExpressionData:
         ValueError
             Unknown TFs; covariates that are missing in a cell, constant, constant within every context, or collinear.
         """
-        data = self
-        if tfs is not None:
-            data = data.match_tfs(tfs)
+        data = self if tfs is None else self.match_tfs(tfs)
         if context is not None:
             codes, names = codes_of(context)
             data = replace(data, context=codes.to(self.device), context_names=names)
