@@ -73,6 +73,9 @@ Unmeasured = Annotated[
 ]
 TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
 TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
+Metacells = Annotated[
+    int | None, typer.Option(help="Of trajectory: average cells of like time into this many meta-cells a trajectory")
+]
 DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
 Backend = Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")]
 Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")]
@@ -110,6 +113,7 @@ def ablate_command(
     unmeasured: Unmeasured = False,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
+    metacells: Metacells = None,
     drop_constant: DropConstant = False,
     backend: Backend = "loky",
     jobs: Jobs = None,
@@ -162,6 +166,7 @@ def ablate_command(
         drop_constant=drop_constant,
         time_key=time_key,
         trajectory_key=trajectory_key,
+        metacells=metacells,
         genes_in=genes_in,
         min_cells=min_cells,
     )
@@ -193,14 +198,17 @@ def read(
     """The cells and the truth; says what there is to say of them. ``reading`` is handed to `read_expression`."""
     import pandas as pd
 
+    from ...models.data.course_checks import check_courses, course_notes
     from ..files.known_names import check_truth, known_names
     from ..files.readers import read_expression
+    from ..wording import in_options
 
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     data = read_expression(expression, known=known_names(networks, known), **reading)
     if known is not None:
         check_truth(known, data, str(truth))
-    for note in data.notes:
+    check_courses(data)
+    for note in (*data.notes, *map(in_options, course_notes(data))):
         say(note)
     return data, known
 

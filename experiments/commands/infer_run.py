@@ -21,6 +21,7 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
+from ..wording import in_options
 from .celloracle_run import run_celloracle
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
@@ -184,6 +185,7 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
         inputs=options.inputs,
         time_key=options.time_key,
         trajectory_key=options.trajectory_key,
+        metacells=options.metacells,
         genes_in=options.genes_in,
         min_cells=options.min_cells,
         known=known,
@@ -191,7 +193,7 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
     model = METHODS[options.method]
     for need in model.needs:
         if need in NOTES:
-            data = data.with_missing(data.missing, *NOTES[need](data))
+            data = data.with_missing(data.missing, *map(in_options, NOTES[need](data)))
     for note in data.notes:
         say(note)
     say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
