@@ -77,6 +77,12 @@ class Answers(Generic[M]):
         """Whether the reported edges have a prior probability that the sources are in (`ablation.prior_inclusion`)."""
         return True
 
+    # -- what was stored ----
+    def check_kept(self, model: M, attributes: Mapping[str, Any], chains: int) -> None:
+        """Refuse (``TypeError``) a stored fit of ``chains`` chains in which what the engine kept for later does not
+        belong to the model."""
+        return
+
     # -- single values ----
     def cells(
         self, posterior: PosteriorLike[M], data: ExpressionData, number: int, rng: np.random.Generator

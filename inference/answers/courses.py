@@ -1,6 +1,7 @@
 r"""What a fitted PHOENIX says of single values, of trajectories from any start, and of velocities."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from ...models.data.checks import some
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
 from ..draws.fitted import PosteriorLike
+from ..neural_ode.kept_weights import check_kept_weights
 from ..neural_ode.surviving import weight_draws
 from .base import Answers, Intervention, Request
 from .results import CellPredictions, Course
@@ -30,6 +32,9 @@ class CourseAnswers(Answers[Phoenix]):
 
     def checks_residuals(self, model: Phoenix) -> bool:
         return True
+
+    def check_kept(self, model: Phoenix, attributes: Mapping[str, Any], chains: int) -> None:
+        check_kept_weights(model, attributes, chains)
 
     def num_learned(self, posterior: PosteriorLike[Phoenix]) -> tuple[int, str]:
         """Weights of neurons that are not pruned, not edges."""
