@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...inference import Posterior
+from ...inference.draws.differences import pairs_of
 from .file_names import file_names
+
+BETWEEN = "\x1f"  # of two names in one: in no name, and an underscore in a file's
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class NetworkTables:
     level: float
 
     def write(self, folder: Path, *, top: int | None = None) -> None:
-        """edges.csv (``top``: the most probable), and with several contexts edges_CONTEXT.csv of each."""
+        """edges.csv (``top``: the most probable), and with several contexts edges_CONTEXT.csv of each and
+        differences_CONTEXT_OTHER.csv of each pair (of more than six: of each against the mean of the others)."""
         edges = self.posterior.edges(level=self.level, top=top)
         edges.to_csv(folder / "edges.csv", index=False, float_format="%.6g")
         contexts = self.posterior.coords["context"]
@@ -23,4 +27,10 @@ class NetworkTables:
             for name, file in file_names(contexts).items():
                 self.posterior.edges(level=self.level, context=name, top=top).to_csv(
                     folder / f"edges_{file}.csv", index=False, float_format="%.6g"
+                )
+            pairs = pairs_of(contexts)
+            names = file_names(BETWEEN.join(pair) for pair in pairs)
+            for pair in pairs:
+                self.posterior.context_differences(*pair, level=self.level, top=top).to_csv(
+                    folder / f"differences_{names[BETWEEN.join(pair)]}.csv", index=False, float_format="%.6g"
                 )
