@@ -275,8 +275,8 @@ class Posterior:
         Raises
         ------
         ValueError
-            No gene given, a gene that is no regulator, or one clamped twice; a ``level`` outside (0, 1), fewer than one
-            draw.
+            No gene given, a gene that is not in the data, that is no regulator, or one clamped twice; a ``level``
+            outside (0, 1), fewer than one draw.
         """
         check_level(level)
         check_draws(num_draws)
@@ -289,6 +289,10 @@ class Posterior:
         intervention = Intervention(levels, tuple(knockdown), dict(inputs or {}))
         request = Request(context, steps, level, num_draws, seed)
         return answers_of(self.model).predict(self, intervention, request)
+
+    def prediction_notes(self) -> list[str]:
+        """What is to be said with every prediction of this fit: that observations do not tell directions."""
+        return answers_of(self.model).prediction_notes(self)
 
     def course(
         self,

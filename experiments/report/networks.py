@@ -22,6 +22,7 @@ from .. import figures
 from ..files.network_tables import NetworkTables
 from ..matching import align
 from ..scores import score_edges
+from ..wording import in_options
 from .contexts import contexts_section
 from .kind import ReportKind
 from .knowledge import given, trusted
@@ -298,6 +299,7 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             "too certain."
         )
     facts = [
+        *map(in_options, posterior.prediction_notes()),
         f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them "
         "existence and sign together are 95% certain.",
         background,

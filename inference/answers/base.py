@@ -102,6 +102,10 @@ class Answers(Generic[M]):
         levels_only(intervention)
         self._refuse(posterior.model, "does not predict interventions: use linear, factorbox, cellbox, phoenix")
 
+    def prediction_notes(self, posterior: PosteriorLike[M]) -> list[str]:
+        """What is to be said with every prediction of an intervention, whatever gene it is of."""
+        return []
+
     def knockouts(self, posterior: PosteriorLike[M], genes: Sequence[str], request: Request) -> Iterator[pd.DataFrame]:
         """The tables of `predict` with each of ``genes`` knocked out in turn."""
         for gene in genes:
