@@ -8,7 +8,6 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import Posterior
-
 from pyrogrn.inference.draws.differences import OTHERS, all_differences, context_differences, pairs_of
 
 rng = np.random.default_rng(0)

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 from command_line import call
-
 from pyrogrn.models import ExpressionData, Phoenix, TrajectoryNetwork
 from pyrogrn.models.data.course_checks import check_courses, course_notes, smoothness
 from pyrogrn.models.data.metacells import metacells

@@ -7,7 +7,8 @@ For rows :math:`x_1, \dots, x_n` of one trajectory in order of time let :math:`D
 
 .. math:: \eta = \frac{D_1}{2 s^2}, \qquad \rho = \frac{D_2 / s^2}{D_1 / s^2},
 
-where quotients by s² are averaged over genes (η is von Neumann's ratio, 1941, halved). If :math:`x_k = m(t_k) + e_k`, with e independent
+where quotients by s² are averaged over genes (η is von Neumann's ratio, 1941, halved).
+If :math:`x_k = m(t_k) + e_k`, with e independent
 between rows and of variance σ², then :math:`D_1 = 2\sigma^2 + a` with a the change of m, which is of order 1/n² for
 many rows, so η tends to :math:`\sigma^2/s^2`, the share of the variance that rows at the same time have (1: neighbours
 differ as random rows do), and ρ to 1: a change that does not grow with the time it had. One system that moves has

@@ -79,7 +79,7 @@ def metacells(data: ExpressionData, number: int) -> ExpressionData:
         missing=bool(torch.isnan(mean).any()),
     )
     said = (
-        f"{data.num_cells} rows averaged into {number} meta-cells of each of {len(data.trajectory_names)} trajectories, "
-        f"{size} rows that follow each other in time in each"
+        f"{data.num_cells} rows averaged into {number} meta-cells of each of {len(data.trajectory_names)} "
+        f"trajectories, {size} rows that follow each other in time in each"
     )
     return course.with_times(times, names).with_missing(course.missing, said)

@@ -275,7 +275,10 @@ def time_notes(data: ExpressionData) -> list[str]:
     low, high = float(transitions.dt.min()), float(transitions.dt.max())
     gaps = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     number = len(transitions.names)
-    return [f"{transitions.num_pairs} pairs of consecutive times in {number} trajectories, {gaps} apart", *course_notes(data)]
+    return [
+        f"{transitions.num_pairs} pairs of consecutive times in {number} trajectories, {gaps} apart",
+        *course_notes(data),
+    ]
 
 
 def _ridge(gram: Tensor, cross: Tensor, weight: float, own: tuple[Tensor, Tensor]) -> Tensor:
