@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from ..inference import Blocked, MapEstimate, Posterior, fit
+from ..inference.answers.named_genes import check_regulators
 from ..inference.draws.intervals import LEVEL
 from ..inference.engines.bagging import Bagging
 from ..models import ExpressionData, LinearNetwork
@@ -262,9 +263,7 @@ def simulate_shift(
     both = sorted(set(knockout) & set(overexpress or {}))
     if not levels or both:
         raise ValueError(f"clamped twice: {both}" if both else "nothing to simulate: name a gene to knock out")
-    unknown = [gene for gene in levels if gene not in model.tfs]
-    if unknown:
-        raise ValueError(f"not among the {len(model.tfs)} regulators of this fit: {some(unknown)}")
+    check_regulators(list(levels), model.genes, model.tfs)
     if steps < 1 or num_draws < 1 or not 0 < level < 1:
         raise ValueError(f"steps={steps}, num_draws={num_draws}, level={level}: expected 1 or more, a level in (0, 1)")
     missing = [gene for gene in model.genes if gene not in set(data.genes)]

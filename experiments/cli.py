@@ -17,7 +17,7 @@ from .commands.infer_command import infer_command
 from .commands.score_cells_command import score_cells_command
 from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
-from .commands.terminal import LEVEL, read_edges, say, write_figure, write_table
+from .commands.terminal import LEVEL, read_edges, say, write_table, write_table_and_figure
 from .commands.train_command import train_command
 from .files.whole import whole_file
 from .wording import CommandFormatter, for_command_line
@@ -68,6 +68,7 @@ def predict(
     """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
     settled, control)."""
     from ..inference import Posterior
+    from .commands.gene_names import listed_genes
     from .commands.options import parse_levels
 
     if all_knockouts == bool(knockout or knockdown or overexpress or inputs):
@@ -81,16 +82,19 @@ def predict(
         table = posterior.knockouts(context=context, steps=propagate, level=level, num_draws=draws)
     else:
         table = posterior.predict(
-            knockout=tuple(knockout.split(",")) if knockout else (),
+            knockout=listed_genes("--knockout", knockout, posterior.model.genes),
             overexpress=levels,
-            knockdown=tuple(knockdown.split(",")) if knockdown else (),
+            knockdown=listed_genes("--knockdown", knockdown, posterior.model.genes),
             inputs=doses,
             context=context,
             steps=propagate,
             level=level,
             num_draws=draws,
         )
-    write_table(table, out)
+    notes = posterior.prediction_notes()
+    write_table(table.assign(note="; ".join(map(for_command_line, notes))) if notes else table, out)
+    for note in notes:
+        say(f"note: {for_command_line(note)}")
     settled = table["settled"].min()
     if settled < 1:
         ways = [f"{way} in {share:.0%}" for way, share in table.attrs.items() if share]
@@ -118,12 +122,10 @@ def flux(
         raise ValueError(f"--draws {draws}, --top {top}: expected at least 2 draws and 1 gene")
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     table, shares = flux_table(posterior, context=context, level=level, num_draws=draws)
-    write_table(table, out)
-    figure = plot_flux(table, shares, posterior.model.genes, top=top)
-    write_figure(figure, out.with_suffix(".png"))
+    picture = write_table_and_figure(table, plot_flux(table, shares, posterior.model.genes, top=top), out)
     if table["settled"].iloc[0] < 1:
         say(f"in {1 - table['settled'].iloc[0]:.0%} of the draws the network has no stable steady state; left out")
-    say(f"{out}, {out.with_suffix('.png')}")
+    say(f"{out}, {picture}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
 from .answers.registry import answers_of
 from .answers.results import Course
+from .draws.differences import all_differences, context_differences
 from .draws.intervals import LEVEL, check_draws, check_level, interval
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
@@ -158,6 +159,23 @@ class Posterior:
         )
         return table[list(EDGE_COLUMNS)]
 
+    def context_differences(
+        self,
+        context: str | None = None,
+        other: str | None = None,
+        *,
+        threshold: float | None = None,
+        level: float = LEVEL,
+        top: int | None = None,
+    ) -> pd.DataFrame:
+        """Weights in ``context`` minus those in ``other`` (default: every pair), with the probability that they differ
+        by more than ``threshold``, from joint draws. See `draws.differences.context_differences`."""
+        if (context is None) is not (other is None):
+            raise ValueError("name two contexts, `context` and `other`, or none for every pair")
+        if context is None or other is None:
+            return all_differences(self, threshold=threshold, level=level, top=top)
+        return context_differences(self, context, other, threshold=threshold, level=level, top=top)
+
     def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
         lower, upper)."""
@@ -260,8 +278,8 @@ class Posterior:
         Raises
         ------
         ValueError
-            No gene given, a gene that is no regulator, or one clamped twice; a ``level`` outside (0, 1), fewer than one
-            draw.
+            No gene given, a gene that is not in the data, that is no regulator, or one clamped twice; a ``level``
+            outside (0, 1), fewer than one draw.
         """
         check_level(level)
         check_draws(num_draws)
@@ -274,6 +292,10 @@ class Posterior:
         intervention = Intervention(levels, tuple(knockdown), dict(inputs or {}))
         request = Request(context, steps, level, num_draws, seed)
         return answers_of(self.model).predict(self, intervention, request)
+
+    def prediction_notes(self) -> list[str]:
+        """What is to be said with every prediction of this fit: that observations do not tell directions."""
+        return answers_of(self.model).prediction_notes(self)
 
     def course(
         self,

@@ -16,13 +16,14 @@ from torch import nn
 
 from ..models import Model
 from ..priors import EDGE_PRIORS, LOADING_PRIORS, AlignmentReport, EdgeKnowledge, EdgePrior, Hyper
+from .answers.registry import answers_of
 from .archives import digest_of, read_arrays
 from .choice import known_models
 from .draws.description import describe, hyper_of, package_version
 from .draws.fitted import PosteriorLike
 from .draws.moments import EdgeMoments
 from .runs.history import History
-from .storage_checks import check_draws, check_model, check_names, check_numbers
+from .storage_checks import check_attributes, check_draws, check_model, check_names, check_numbers
 
 FORMAT = "pyrogrn-posterior"
 VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes
@@ -183,6 +184,10 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
             for site in dict.fromkeys(key.split("/")[1] for key in draws if key.startswith("moments/"))
         }
         check_draws(model, _under("draws/", draws), moments)
+        attributes = {**manifest["attributes"], **_under("attributes/", draws)}
+        check_attributes(attributes)
+        chains = max((len(value) for name, value in draws.items() if name.startswith("draws/")), default=0)
+        answers_of(model).check_kept(model, attributes, chains)
         history = History(
             reason=manifest["history"]["reason"],
             seconds=manifest["history"]["seconds"],
@@ -201,7 +206,7 @@ def load(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
             "seed": manifest["seed"],
             "threshold": manifest["threshold"],
             "notes": tuple(manifest["notes"]),
-            "attributes": {**manifest["attributes"], **_under("attributes/", draws)},
+            "attributes": attributes,
         }
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(

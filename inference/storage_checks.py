@@ -14,6 +14,8 @@ from ..models import Model
 from .draws.moments import EdgeMoments
 
 NUMBERS = "fiub"  # kinds of numpy's types
+# what engines keep beside draws and diagnostics read; other arrays, of whoever saved them, may be text
+KEPT = ("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective", "chain_inclusion")
 
 
 def check_names(manifest: Mapping[str, Any]) -> None:
@@ -56,6 +58,20 @@ def check_numbers(arrays: Mapping[str, np.ndarray]) -> None:
     for name, value in arrays.items():
         if value.dtype.kind not in NUMBERS:
             raise TypeError(f"{name} holds {value.dtype} and no numbers")
+
+
+def check_attributes(attributes: Mapping[str, Any]) -> None:
+    """What engines keep for the diagnostics are arrays of numbers.
+
+    Raises
+    ------
+    TypeError
+        Which is not.
+    """
+    for name in KEPT:
+        value = attributes.get(name)
+        if value is not None and np.asarray(value).dtype.kind not in NUMBERS:
+            raise TypeError(f"{name} holds {np.asarray(value).dtype} and no numbers")
 
 
 def check_draws(model: Model, draws: Mapping[str, np.ndarray], moments: Mapping[str, EdgeMoments]) -> None:

@@ -125,7 +125,7 @@ def clean_names(values: Iterable[object], column: str, network: str) -> np.ndarr
 
 def _as_name(value: object) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return value.strip() or value.strip(" \t")  # a name of line breaks only is one
     return "" if value is None or value is pd.NA or value != value else str(value)
 
 

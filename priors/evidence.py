@@ -1,6 +1,5 @@
 r"""Evidence on edges that is observed, tables of scores and lists of edges: its densities given the network."""
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .formats.files import read_text
+from .formats.spreadsheet import read_named, restore_names
 from .network import PriorNetwork
 
 
@@ -138,7 +138,11 @@ def read_scores(path: str | os.PathLike) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        table = pd.read_csv(io.StringIO(read_text(path)), sep="\t" if name.endswith((".tsv", ".txt")) else ",")
+        separator, text = "\t" if name.endswith((".tsv", ".txt")) else ",", read_text(path)
+        table = read_named(text, separator)
+        if not {"source", "target", "score"} <= set(table.columns):
+            table = read_named(text, separator, None)
+        table = restore_names(table)
     except (ValueError, UnicodeDecodeError, OSError) as error:  # pandas' errors of parsing are ValueErrors
         raise ValueError(f"{path}: not a table of scores ({str(error).splitlines()[0]})") from None
     long = {"source", "target", "score"} <= set(table.columns)

@@ -54,6 +54,32 @@ def test_predictions(fitted, tmp_path):
     assert {"influence.csv", "degrees.csv", "influence.png", "effects.png"} <= written
 
 
+def test_influence_writes_all_or_nothing(fitted, tmp_path, monkeypatch):
+    from pyrogrn.experiments.figures import courses as figures
+
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "coregulation_heat_maps", fail)
+    code, _, _ = call("influence", fitted, "--starts", 2, "--draws", 2, "--out", tmp_path / "who")
+    assert code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_from_a_file(fitted, tmp_path):
+    for text, words in (
+        ("gene,level\nG0001,x\n", "is no number"),
+        ("gene,level\nG0001,1\nG0001,2\n", "twice"),
+        ("gene,level\nNA,1\n", "not in the data: ['NA']"),
+    ):
+        (tmp_path / "start.csv").write_text(text)
+        code, _, err = call(
+            "course", fitted, "--times", "0,1", "--start", tmp_path / "start.csv", "--out", tmp_path / "c.csv"
+        )
+        assert code == 2
+        assert words in err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -224,7 +224,7 @@ def test_two_contexts_and_interventions(tmp_path):
     assert "Contexts" in page.headings
     assert "context0 95 context1 75" in page.text
     assert "20 perturbed cells 2 perturbed genes" in page.text
-    assert "Likely edges that differ most between them" in page.text
+    assert "probability that it exceeds 0.1 in size" in page.text
     assert "No prior knowledge was given" in page.text
 
 

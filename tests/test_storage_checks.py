@@ -82,3 +82,56 @@ def test_an_edited_folder_is_refused(file, change, tmp_path):
 @pytest.mark.parametrize("name", sorted(p.name for p in SAVED.iterdir() if (p / "manifest.json").exists()))
 def test_what_was_saved_passes(name):
     Posterior.load(SAVED / name)
+
+
+# -- what an engine keeps beside its draws ----
+def a_spread_as_text(arrays):
+    name = "attributes/phoenix.log_spread.U_pi"
+    arrays[name] = arrays[name].astype(str)
+
+
+def a_lost_spread(arrays):
+    del arrays["attributes/phoenix.log_spread.noise"]
+
+
+def a_narrow_mask(arrays):
+    arrays["attributes/phoenix.mask.W_pi"] = arrays["attributes/phoenix.mask.W_pi"][..., 1:]
+
+
+def one_chain_of_weights(arrays):
+    for name in [name for name in arrays if name.startswith("attributes/phoenix.")]:
+        arrays[name] = arrays[name][:1]
+
+
+def a_weight_that_is_none(arrays):
+    arrays["attributes/phoenix.center.W_pi"][0, 0, 0] = np.nan
+
+
+def another_layer(arrays):
+    arrays["attributes/phoenix.center.V"] = arrays["attributes/phoenix.center.noise"]
+
+
+def densities_as_text(arrays):
+    arrays["attributes/lp"] = arrays["attributes/lp"].astype(str)
+
+
+KEPT = (
+    a_spread_as_text,
+    a_lost_spread,
+    a_narrow_mask,
+    one_chain_of_weights,
+    a_weight_that_is_none,
+    another_layer,
+    densities_as_text,
+)
+
+
+@pytest.mark.parametrize("change", KEPT, ids=[change.__name__ for change in KEPT])
+def test_edited_weights_of_phoenix_are_refused(change, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(SAVED / "Phoenix", folder)
+    assert Posterior.load(folder).model.name == "phoenix"
+    edited(folder, "draws.npz", change)
+    with pytest.raises(ValueError, match=r"manifest.json does not describe a posterior") as caught:
+        Posterior.load(folder)
+    assert "\n" not in str(caught.value)

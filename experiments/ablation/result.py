@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ...inference.draws.intervals import LEVEL
+from ...priors.formats.spreadsheet import restore_names
+from ..files.result_tables import write_csv
+from ..files.whole import whole_folder
 
 WAY = ["method", "strategy", "trust"]
 SUMMARISED = (
@@ -150,8 +153,6 @@ class AblationResult:
 
     def write(self, folder: Path | str) -> None:
         """``rows.csv``, ``summary.csv``, ``trust.csv``, ``sources.csv``, ``break_even.csv`` and ``settings.json``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         crossings = [self.break_even(name) for name in WITHIN]
         tables = {
             "rows": self.rows,
@@ -160,10 +161,11 @@ class AblationResult:
             "sources": self.sources,
             "break_even": pd.concat([c for c in crossings if len(c)] or crossings[:1], ignore_index=True),
         }
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         settings = {**self.settings, "notes": list(self.notes)}
-        (folder / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        with whole_folder(Path(folder)) as place:
+            for name, table in tables.items():
+                write_csv(table, place / f"{name}.csv")
+            (place / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path | str) -> "AblationResult":
@@ -181,6 +183,7 @@ class AblationResult:
             )
             strings = [c for c in text if c in tables[name]]
             tables[name][strings] = tables[name][strings].fillna("")
+            tables[name] = restore_names(tables[name], ("change", "sources", "source"))
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         return cls(**tables, notes=tuple(settings.pop("notes")), settings=settings)
 

@@ -73,6 +73,9 @@ Unmeasured = Annotated[
 ]
 TimeKey = Annotated[str | None, typer.Option(help="Of trajectory: column of .obs with the time")]
 TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column with the time course")]
+Metacells = Annotated[
+    int | None, typer.Option(help="Of trajectory: average cells of like time into this many meta-cells a trajectory")
+]
 DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
 Backend = Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")]
 Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")]
@@ -110,6 +113,7 @@ def ablate_command(
     unmeasured: Unmeasured = False,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
+    metacells: Metacells = None,
     drop_constant: DropConstant = False,
     backend: Backend = "loky",
     jobs: Jobs = None,
@@ -122,6 +126,7 @@ def ablate_command(
     Writes OUT/rows.csv (every run), summary.csv, trust.csv, sources.csv, break_even.csv, settings.json, report.html and
     figures as .svg; finished runs are in OUT/runs.
     """
+    given = dict(locals())
     import torch
 
     from ..ablation import Effort, ablate, standard_changes
@@ -129,13 +134,7 @@ def ablate_command(
 
     torch.set_num_threads(1)
     check_folder(out, resume=resume)
-    check_options(
-        normalize=normalize,
-        hold_out_cells=hold_out_cells,
-        backend=backend,
-        scheduler=scheduler,
-        sizes={"--chains": chains, "--steps": steps, "--jobs": jobs},
-    )
+    check_given(given)
     chosen_seeds = whole_numbers("--seeds", seeds)
     levels = [level if level == "sampled" else number("--trust", level) for level in trust or ["sampled"]]
     networks = read_priors(prior)
@@ -162,6 +161,7 @@ def ablate_command(
         drop_constant=drop_constant,
         time_key=time_key,
         trajectory_key=trajectory_key,
+        metacells=metacells,
         genes_in=genes_in,
         min_cells=min_cells,
     )
@@ -193,14 +193,17 @@ def read(
     """The cells and the truth; says what there is to say of them. ``reading`` is handed to `read_expression`."""
     import pandas as pd
 
+    from ...models.data.course_checks import check_courses, course_notes
     from ..files.known_names import check_truth, known_names
     from ..files.readers import read_expression
+    from ..wording import in_options
 
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     data = read_expression(expression, known=known_names(networks, known), **reading)
     if known is not None:
         check_truth(known, data, str(truth))
-    for note in data.notes:
+    check_courses(data)
+    for note in (*data.notes, *map(in_options, course_notes(data))):
         say(note)
     return data, known
 
@@ -218,11 +221,13 @@ def write(result: "AblationResult", out: Path, *, title: str) -> None:
     """Figures and the page; says what came out."""
     from ..ablation.output import write_figures
     from ..ablation.page import write_page
+    from ..files.whole import whole_folder
 
     tell(result)
-    write_figures(result, out)
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
-    write_page(result, out / "report.html", command=command, title=title)
+    with whole_folder(out) as place:
+        write_figures(result, place)
+        write_page(result, place / "report.html", command=command, title=title)
     say(f"{len(result.rows)} runs: {out}")
 
 
@@ -242,6 +247,22 @@ def check_folder(out: Path, *, resume: bool) -> None:
         raise ValueError(f"--out {out} is not empty: pass --resume to go on there, or choose another folder")
     if resume and not (out / "runs").is_dir():
         raise ValueError(f"nothing to resume: {out / 'runs'} does not exist. Run without --resume")
+
+
+def check_given(given: Mapping[str, Any]) -> None:
+    """Refuse options of ``ablate_command``, by its names of them, that do not go together or do nothing alone."""
+    from .partners import OF_ABLATE, check_partners, options_of
+
+    check_partners(OF_ABLATE, options_of(given))
+    check_options(
+        normalize=given["normalize"],
+        hold_out_cells=given["hold_out_cells"],
+        backend=given["backend"],
+        scheduler=given["scheduler"],
+        sizes={f"--{name}": given[name] for name in ("chains", "steps", "jobs")},
+    )
+    if given["jobs"] is not None and given["backend"] != "loky":
+        raise ValueError(f"--jobs {given['jobs']} does nothing with --backend {given['backend']}: it is for loky")
 
 
 def check_options(

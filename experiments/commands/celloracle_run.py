@@ -11,6 +11,7 @@ from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..celloracle import celloracle, cells_of, links, unfit
 from ..files.file_names import file_names
+from ..files.result_tables import write_csv
 from ..report.run import REPORTS
 from .run import write_reports, write_results
 from .run_folder import RunFolder
@@ -86,7 +87,7 @@ def run_celloracle(
             tables = REPORTS[posterior.model.infers].tables(posterior, own, level=level)
             write_results(folder, posterior, tables, top=top, config=config)
             checks = write_reports(folder, posterior, own, tables, config=config, truth=truth)
-            links(posterior).to_csv(folder / "links.csv", index=False, float_format="%.6g")
+            write_csv(links(posterior), folder / "links.csv")
             written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))
         run.publish()
         run.close()

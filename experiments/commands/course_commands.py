@@ -28,16 +28,14 @@ def course_command(
 ) -> None:
     """A trajectory from any start, with genes held where you like: level with its band, noise of a measurement, and
     velocity (the derivative, comparable to RNA velocity), for every gene and time."""
-    import io
-
     import numpy as np
-    import pandas as pd
 
     from ...inference import Posterior
-    from ...priors.formats.files import read_text
+    from ...inference.answers.named_genes import check_measured
     from ..figures.courses import trajectories
+    from .gene_names import listed_genes
     from .options import parse_levels
-    from .terminal import say, write_figure, write_table
+    from .terminal import say, write_table_and_figure
 
     if not 0 < level < 1:
         raise ValueError(f"--level {level}: expected a probability strictly between 0 and 1")
@@ -48,14 +46,11 @@ def course_command(
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     first: dict[str, float] | str | None = start
     if start is not None and Path(start).is_file():
-        table = pd.read_csv(io.StringIO(read_text(start)))
-        if not {"gene", "level"} <= set(table.columns):
-            raise ValueError(f"--start {start}: has columns {list(table.columns)}, expected gene,level")
-        first = dict(zip(table["gene"].astype(str), table["level"].astype(float), strict=True))
+        first = start_levels(Path(start))
     course = posterior.course(
         when,
         start=first,
-        knockout=tuple(knockout.split(",")) if knockout else (),
+        knockout=listed_genes("--knockout", knockout, posterior.model.genes),
         overexpress=parse_levels("--overexpress", overexpress),
         num_draws=draws,
     )
@@ -64,16 +59,42 @@ def course_command(
         moved = np.ptp(course.levels.mean(0), axis=0) / course.noise
         shown = [course.genes[i] for i in np.argsort(-moved, kind="stable")[:COURSE_GENES]]
     else:
-        shown = genes.split(",")
-        if unknown := [gene for gene in shown if gene not in place]:
-            raise ValueError(f"--genes: not among the {len(place)} genes of the fit: {unknown[:5]}")
-    write_table(course.table(level), out)
+        shown = list(listed_genes("--genes", genes, course.genes))
+        check_measured(shown, course.genes, what="--genes")
     columns = [place[gene] for gene in shown]
     figure = trajectories(course.times, course.levels[:, :, columns], shown, level=level)
-    write_figure(figure, out.with_suffix(".png"))
+    picture = write_table_and_figure(course.table(level), figure, out)
     if course.lost:
         say(f"in {course.lost:.0%} of the draws the solution blows up; they are left out")
-    say(f"{out}, {out.with_suffix('.png')}")
+    say(f"{out}, {picture}")
+
+
+def start_levels(path: Path) -> dict[str, float]:
+    """Levels by gene from a csv ``gene,level``.
+
+    Raises
+    ------
+    ValueError
+        Other columns, a gene listed twice or without a name, a level that is no number.
+    """
+    import pandas as pd
+
+    from ...priors.formats.files import read_text
+    from ...priors.formats.spreadsheet import read_named, restore_names
+
+    table = read_named(read_text(path), ",", ("gene",))
+    if not {"gene", "level"} <= set(table.columns):
+        raise ValueError(f"--start {path}: has columns {list(table.columns)}, expected gene,level")
+    table = restore_names(table, ("gene",))
+    if bool(table["gene"].isna().any()):
+        raise ValueError(f"--start {path}: row {int(table['gene'].isna().argmax()) + 1} names no gene")
+    if bool(table["gene"].duplicated().any()):
+        raise ValueError(f"--start {path}: lists {table['gene'][table['gene'].duplicated()].iloc[0]!r} twice")
+    levels = pd.to_numeric(table["level"], errors="coerce")
+    if bool(levels.isna().any()):
+        row = int(levels.isna().argmax())
+        raise ValueError(f"--start {path}: the level of {table['gene'].iloc[row]!r} is no number")
+    return dict(zip(table["gene"], levels.astype(float), strict=True))
 
 
 def influence_command(
@@ -104,6 +125,7 @@ def influence_command(
     from ...models.dynamics.phoenix_layers import BlowUp
     from ...models.dynamics.phoenix_network import effect_matrix
     from ..figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
+    from ..files.whole import check_place, whole_folder
     from .options import read_gene_sets
     from .terminal import say, write_figure, write_table
 
@@ -111,6 +133,7 @@ def influence_command(
         raise ValueError(f"--starts {starts}, --draws {draws}, --level {level}: expected at least 1, 1, and 0 to 1")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another folder with --out")
+    check_place(out)
     libraries = read_gene_sets(gene_sets or [])
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     model: Any = posterior.model
@@ -127,8 +150,7 @@ def influence_command(
     table = influence_table(found, model.genes, level=level)
     effects = effect_matrix(weights).cpu().numpy()
     degrees = degree_table(effects, model.genes, threshold=posterior.threshold or 0.0, level=level)
-    write_table(table, out / "influence.csv")
-    write_table(degrees, out / "degrees.csv")
+    tables = {"influence": table, "degrees": degrees}
     mean = {"PHOENIX": np.asarray(effects).mean(0)}
     pictures = {
         "influence": influence_bars(table, degrees=degrees),
@@ -137,9 +159,11 @@ def influence_command(
     }
     if libraries:
         scores = table.set_index("gene")["influence"]
-        pathways = pathway_influence(scores, libraries, seed=seed)
-        write_table(pathways, out / "pathways.csv")
-        pictures["pathways"] = pathway_scores({"PHOENIX": pathways})
-    for name, figure in pictures.items():
-        write_figure(figure, out / f"{name}.png")
-    say(f"{out}: {', '.join(['influence.csv', 'degrees.csv', *(['pathways.csv'] if libraries else [])])}, figures")
+        tables["pathways"] = pathway_influence(scores, libraries, seed=seed)
+        pictures["pathways"] = pathway_scores({"PHOENIX": tables["pathways"]})
+    with whole_folder(out) as place:
+        for name, found_table in tables.items():
+            write_table(found_table, place / f"{name}.csv")
+        for name, figure in pictures.items():
+            write_figure(figure, place / f"{name}.png")
+    say(f"{out}: {', '.join(f'{name}.csv' for name in tables)}, figures")

@@ -98,6 +98,10 @@ TimeKey = Annotated[
 TrajectoryKey = Annotated[
     str | None, typer.Option(help="Of trajectory: column of .obs with the name of its time course [default: one]")
 ]
+Metacells = Annotated[
+    int | None,
+    typer.Option(help="Of trajectory: average cells of like time into this many meta-cells a trajectory (pseudotime)"),
+]
 Inputs = Annotated[
     Path | None, typer.Option(help="Of cellbox: conditions x nodes, what acts on each node from outside")
 ]
@@ -168,6 +172,7 @@ def infer_command(
     unmeasured: Unmeasured = False,
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
+    metacells: Metacells = None,
     inputs: Inputs = None,
     nodes: Nodes = None,
     drop_constant: DropConstant = False,

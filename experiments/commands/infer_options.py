@@ -6,7 +6,7 @@ from pathlib import Path
 # options that only some methods take
 OF_SOME = (
     *("tfs", "prior", "edge_prior", "evidence", "evidence_list", "context_key", "perturbation_key", "truth"),
-    *("time_key", "trajectory_key", "inputs", "nodes", "guide", "restarts", "steps", "resume"),
+    *("time_key", "trajectory_key", "metacells", "inputs", "nodes", "guide", "restarts", "steps", "resume"),
     *("factors", "loading_prior", "covariates", "missing", "annotate", "gene_sets", "likelihood", "min_overlap"),
 )
 
@@ -42,6 +42,7 @@ class InferOptions:
     unmeasured: bool
     time_key: str | None
     trajectory_key: str | None
+    metacells: int | None
     inputs: Path | None
     nodes: Path | None
     drop_constant: bool

@@ -23,12 +23,13 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
-from ..wording import for_command_line
+from ..wording import for_command_line, in_options
 from .celloracle_run import run_celloracle
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
+from .partners import OF_INFER, check_partners, options_of
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
 from .terminal import read_edges, say
@@ -105,6 +106,7 @@ def infer(options: InferOptions) -> None:
         say(kind.matched(report))
     default = Amortised(options.method) if options.method in KINDS else default_guide(model)
     engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
+    check_fit(groups["fit"], engine)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)
     cells = data.to(device) if engine.reads_cells else None
@@ -161,6 +163,7 @@ def check(options: InferOptions) -> None:
     given = {"--" + name.replace("_", "-"): getattr(options, name) for name in OF_SOME}
     given["--device"] = None if options.device in ("auto", "cpu") else options.device
     check_method_options(options.method, METHODS[options.method], given)
+    check_partners(OF_INFER, options_of(vars(options)))
     if not 0 < options.level < 1:
         raise ValueError(f"--level {options.level}: expected a probability strictly between 0 and 1")
     for name in ("restarts", "steps", "top", "min_overlap", "threads"):
@@ -174,6 +177,12 @@ def check(options: InferOptions) -> None:
         raise ValueError(f"--factors {options.factors}: expected at least {fewest}")
     if options.annotate is not None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
+
+
+def check_fit(settings: Mapping[str, Any], engine: Any) -> None:
+    """Refuse draws by another name than that of the engine."""
+    if "num_draws" in settings and engine.length_options is not None:
+        raise ValueError("--set fit.num_draws is for variational fits: of a sampler, --steps are the kept draws")
 
 
 # -- data ----
@@ -194,6 +203,7 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
         inputs=options.inputs,
         time_key=options.time_key,
         trajectory_key=options.trajectory_key,
+        metacells=options.metacells,
         genes_in=options.genes_in,
         min_cells=options.min_cells,
         known=known,
@@ -201,7 +211,7 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
     model = METHODS[options.method]
     for need in model.needs:
         if need in NOTES:
-            data = data.with_missing(data.missing, *NOTES[need](data))
+            data = data.with_missing(data.missing, *map(in_options, NOTES[need](data)))
     for note in data.notes:
         say(note)
     say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")

@@ -81,7 +81,7 @@ def _refused(method: str, model: type[Model]) -> list[tuple[tuple[str, ...], str
     if "time" in model.needs:
         rows.append((("--perturbation-key", "--context-key"), "one time course or several", "--method linear"))
     else:
-        rows.append((("--time-key", "--trajectory-key"), "cells without times", "--method trajectory"))
+        rows.append((("--time-key", "--trajectory-key", "--metacells"), "cells without times", "--method trajectory"))
     if model.infers == "programs":
         rows.append((OF_NETWORKS, "gene programs", "networks"))
         if "gene_sets" not in model.takes:

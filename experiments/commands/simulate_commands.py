@@ -112,8 +112,11 @@ def simulate_ppca_command(
         float | None, typer.Option(help="Mean of every gene in the second half of the cells [default: one cluster]")
     ] = None,
     label: Annotated[
-        str, typer.Option(help="How the cells of --shift are labelled in .obs: covariate, context or none")
-    ] = "covariate",
+        str | None,
+        typer.Option(
+            help="How the cells of --shift are labelled in .obs: covariate, context or none [default: covariate]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Cells from probabilistic PCA, perhaps in two clusters: expression.h5ad (covariate cluster or group in .obs), and
@@ -121,13 +124,15 @@ def simulate_ppca_command(
     from ...models.simulators import simulate_ppca
     from ..files.simulation import write_factor_simulation
 
+    if label is not None and shift is None:
+        raise ValueError(f"--label {label} does nothing without --shift: name the shift of the cells it labels")
     simulation = simulate_ppca(
         num_genes=genes,
         num_cells=cells,
         num_factors=factors,
         noise_variance=noise_variance,
         shift=shift,
-        label=label,
+        label="covariate" if label is None else label,
         seed=seed,
     )
     write_factor_simulation(simulation, out)
@@ -166,6 +171,10 @@ def simulate_muvi_command(
     views = dict(entry.partition("=")[::2] for entry in view or [])
     if len(views) < len(view or []) or not all(views):
         raise ValueError(f"--view {' '.join(view or [])}: expected NAME=LIKELIHOOD, each name once")
+    if correlation and not covariates:
+        raise ValueError(f"--correlation {correlation:g} does nothing without --covariates: say how many there are")
+    if false and not sets:
+        raise ValueError(f"--false {false:g} does nothing without gene sets: pass --sets 1 or more")
     simulation = simulate_muvi(
         num_genes=genes,
         num_cells=cells,

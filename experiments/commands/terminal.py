@@ -1,6 +1,6 @@
 """What commands share: a line for the person at the terminal, tables read and written."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,32 @@ def read_edges(path: Path) -> "pd.DataFrame":
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:
     """A csv, written whole or not at all."""
+    from ..files.result_tables import write_csv
+
     with whole_file(path) as scratch:
-        table.to_csv(scratch, index=False, float_format="%.6g")
+        write_csv(table, scratch)
+
+
+def write_table_and_figure(table: "pd.DataFrame", figure: "Figure", path: Path) -> Path:
+    """A csv and a picture of the same name beside it, both or neither; returns the place of the picture.
+
+    Raises
+    ------
+    ValueError
+        Both would be the same file, or a folder is where one goes.
+    """
+    from ..files.result_tables import write_csv
+
+    picture = path.with_suffix(".png")
+    if picture == path:
+        raise ValueError(f"--out {path}: is the table, and its figure is written beside it as .png: name it .csv")
+    if folder := next((place for place in (path, picture) if place.is_dir()), None):
+        raise ValueError(f"--out: {folder} is a folder, and a file is to be written there: choose another name")
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(whole_file(place)) for place in (path, picture))
+        write_csv(table, first)
+        figure.savefig(second, dpi=150, bbox_inches="tight")
+    return picture
 
 
 def write_figure(figure: "Figure", path: Path) -> None:

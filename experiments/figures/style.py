@@ -73,6 +73,7 @@ def edge_label(source: str, target: str, weight: float) -> str:
 def shortened(name: str, limit: int = 18) -> str:
     """A name that fits a label; ``$`` would start mathematics."""
     name = name if len(name) <= limit else name[: limit - 1] + "…"
+    name = "".join(letter if letter.isprintable() else "·" for letter in name)  # no font has a line break
     return name.replace("$", r"\$")
 
 

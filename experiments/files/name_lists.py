@@ -8,6 +8,7 @@ from pathlib import Path
 from ...models.data.checks import some
 from ...models.data.orientation import is_bare_integer, is_counting
 from ...priors.formats.names import whole_number
+from ...priors.formats.spreadsheet import restored
 from .stored import about, is_number, text_rows
 
 NAME_HEADERS = frozenset(
@@ -124,9 +125,8 @@ def read_name_table(path: Path | str) -> NameTable:
         header = rows[0] if rows and _is_header(rows) else []
         body = rows[1:] if header else rows
         width = max((len(row) for row in body), default=0)
-        columns = tuple(
-            tuple(dict.fromkeys(whole_number(row[i]) for row in body if len(row) > i and row[i])) for i in range(width)
-        )
+        cells = [[row[i] for row in body if len(row) > i and row[i]] for i in range(width)]
+        columns = tuple(tuple(dict.fromkeys(restored(whole_number(cell)) for cell in column)) for column in cells)
         if not any(columns):
             raise ValueError("holds no names: expected one name a line")
         return NameTable(path, tuple((header + [""] * width)[:width]) if header else (), columns)

@@ -1,6 +1,5 @@
 """Networks as the command line names them: ``FILE``, or ``FILE?KEY=VALUE&KEY=VALUE``."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from ...priors import PriorNetwork
 from ...priors.formats.files import open_raw
 from ...priors.formats.names import plain_names
 from ...priors.formats.signs import find_sign, sign_of_word
+from ...priors.formats.spreadsheet import read_named, restore_names
 from ...priors.repeated_edges import DUPLICATES
 
 SIGNED = {"true": True, "false": False}
@@ -117,10 +117,10 @@ def _plain_table(path: Path) -> tuple[pd.DataFrame, list[str]] | None:
     if not {"source", "target"} <= set(raw.header) or any("symbol" in c for c in lower):
         return None
     try:
-        table = pd.read_csv(io.StringIO(raw.text), sep=raw.separator, dtype={"source": str, "target": str})
+        table = read_named(raw.text, raw.separator)
     except (ValueError, pd.errors.ParserError):
         return None
-    table, notes = plain_names(table)
+    table, notes = plain_names(restore_names(table))
     if "sign" in table:
         if table["sign"].dtype.kind not in "fiu":
             table["sign"] = [sign_of_word("" if cell != cell else cell) for cell in table["sign"]]

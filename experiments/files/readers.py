@@ -17,6 +17,7 @@ import torch
 from ...models import NORMALIZATIONS, ExpressionData
 from ...models.data.cell_labels import CellLabels, joined_labels
 from ...models.data.checks import some
+from ...models.data.metacells import metacells as averaged
 from ...models.data.normalization import Affine
 from ...models.data.time_labels import read_times
 from ...models.data.views import annotations_of, join_modalities
@@ -52,6 +53,7 @@ def read_expression(
     min_cells: int | None = None,
     control: Sequence[str] = (),
     unmeasured: bool = False,
+    metacells: int | None = None,
 ) -> ExpressionData:
     """Expression from one file, or from several files that are several contexts.
 
@@ -108,6 +110,9 @@ def read_expression(
         (`pyrogrn.priors.perturbation_words.CONTROLS`). Default none.
     unmeasured
         True: most perturbed genes may be missing from the data. Default False: then the labels are refused.
+    metacells
+        Average the cells of each trajectory, in the order of their times, into this many meta-cells
+        (`models.data.metacells`). Default: cells are taken as they are.
 
     Returns
     -------
@@ -184,6 +189,8 @@ def read_expression(
             data = data.annotated(covariates=_one_table(tables))
         if min_cells is not None:
             data = without_small_contexts(data, min_cells)
+        if metacells is not None:
+            data = averaged(data, metacells)
         return data.without_constant_genes() if drop_constant else data
 
 

@@ -28,6 +28,23 @@ def refused(place: Path, option: str = "--out") -> Iterator[None]:
         ) from error
 
 
+def check_place(path: Path, option: str = "--out") -> None:
+    """Refuse a place in which nothing can be made, before any work is done for it.
+
+    Raises
+    ------
+    ValueError
+        No permission, or a file where a folder is needed.
+    """
+    parent = path.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if parent != path.absolute() and not parent.is_dir():
+        raise ValueError(f"cannot write to {path}: {parent} is a file. Choose another place with {option}")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"cannot write to {path}: no permission in {parent}. Choose another place with {option}")
+
+
 @contextmanager
 def whole_file(path: Path, option: str = "--out") -> Iterator[Path]:
     """A place to write to, moved to ``path`` when all is written; removed when it is not. Its name has the same

@@ -22,6 +22,8 @@ from .. import figures
 from ..files.network_tables import NetworkTables
 from ..matching import align
 from ..scores import score_edges
+from ..wording import in_options
+from .contexts import contexts_section
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
@@ -107,7 +109,7 @@ def write_report(
             ("prior", "Prior knowledge", trusted(posterior)),
         ]
         if len(posterior.coords["context"]) > 1:
-            parts.append(("contexts", "Contexts", _contexts(posterior)))
+            parts.append(("contexts", "Contexts", contexts_section(posterior)))
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
     if predictive is not None and results is not None:
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
@@ -297,6 +299,7 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             "too certain."
         )
     facts = [
+        *map(in_options, posterior.prediction_notes()),
         f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them "
         "existence and sign together are 95% certain.",
         background,
@@ -307,29 +310,6 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
     )
     overview = figures.inclusion_overview(results.inclusion, results.weight, threshold=posterior.threshold)
     return [listing(facts), picture(overview, caption)]
-
-
-def _contexts(posterior: Posterior) -> list[str]:
-    """The edges whose weights differ most between contexts, relative to how well they are known."""
-    moments, shared = posterior.moments["W_context"], posterior.moments["W"]
-    names, coords = posterior.coords["context"], posterior.coords
-    spread = moments.mean.max(0) - moments.mean.min(0)
-    clear = spread / np.maximum(np.sqrt((moments.sd**2).max(0)), 1e-12)
-    clear = np.where((shared.inclusion > 0.5) & posterior.model.edge_prior.allowed.cpu().numpy(), clear, -1.0)
-    order = np.argsort(-clear, axis=None)[:15]
-    place = [divmod(int(i), clear.shape[1]) for i in order if clear.flat[i] >= 0]
-    rows = [
-        [Cell(escape(coords["tf"][s]), "gene"), Cell(escape(coords["target"][t]), "gene"), f"{shared.mean[s, t]:+.3f}"]
-        + [f"{moments.mean[k, s, t]:+.3f} ± {moments.sd[k, s, t]:.3f}" for k in range(len(names))]
-        for s, t in place
-    ]
-    header = ("source", "target", "shared", *names)
-    intro = (
-        "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
-        f"Contexts: {', '.join(names)}. Likely edges that differ most between them, with posterior mean ± sd:"
-    )
-    none = paragraph("No edge is more probable than not, so there is nothing to compare.")
-    return [paragraph(intro), table(header, rows, numeric=("shared", *names)) if rows else none]
 
 
 # -- whether to believe it ----

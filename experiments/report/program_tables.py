@@ -10,6 +10,7 @@ from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from ..enrichment import enrich
+from ..files.result_tables import write_csv
 
 GeneSets = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -92,9 +93,9 @@ class ProgramTables:
         }
         for name, table in files.items():
             if table is not None:
-                table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+                write_csv(table, folder / f"{name}.csv")
         if self.scores is not None and self.scores_sd is not None:
-            self.long_scores().to_csv(folder / "scores.csv.gz", index=False, float_format="%.5g")
+            write_csv(self.long_scores(), folder / "scores.csv.gz", float_format="%.5g")
 
     def long_scores(self) -> pd.DataFrame:
         """``cell, program, mean, sd``, all programs of a cell together."""

@@ -77,6 +77,12 @@ class Answers(Generic[M]):
         """Whether the reported edges have a prior probability that the sources are in (`ablation.prior_inclusion`)."""
         return True
 
+    # -- what was stored ----
+    def check_kept(self, model: M, attributes: Mapping[str, Any], chains: int) -> None:
+        """Refuse (``TypeError``) a stored fit of ``chains`` chains in which what the engine kept for later does not
+        belong to the model."""
+        return
+
     # -- single values ----
     def cells(
         self, posterior: PosteriorLike[M], data: ExpressionData, number: int, rng: np.random.Generator
@@ -95,6 +101,10 @@ class Answers(Generic[M]):
         """Levels after an intervention; see `Posterior.predict`, which has checked that genes are named once."""
         levels_only(intervention)
         self._refuse(posterior.model, "does not predict interventions: use linear, factorbox, cellbox, phoenix")
+
+    def prediction_notes(self, posterior: PosteriorLike[M]) -> list[str]:
+        """What is to be said with every prediction of an intervention, whatever gene it is of."""
+        return []
 
     def knockouts(self, posterior: PosteriorLike[M], genes: Sequence[str], request: Request) -> Iterator[pd.DataFrame]:
         """The tables of `predict` with each of ``genes`` knocked out in turn."""

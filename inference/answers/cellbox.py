@@ -11,6 +11,7 @@ from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 from ..draws.moments import aligned
 from .base import Answers, Intervention, Request
+from .named_genes import check_measured
 from .panels import context_of, no_steps
 from .results import CellPredictions, Fluctuations
 from .tables import outcome_table
@@ -43,9 +44,7 @@ def predict_inputs(posterior: PosteriorLike[CellBox], doses: Mapping[str, float]
     `Posterior.predict`."""
     model = posterior.model
     position = {gene: i for i, gene in enumerate(model.genes)}
-    unknown = [g for g in doses if g not in position]
-    if unknown:
-        raise ValueError(f"no nodes {unknown} in this fit: inputs act on measured nodes, e.g. {list(model.genes[-3:])}")
+    check_measured(doses, model.genes, what="nodes")
     draws = posterior.sample(request.num_draws, seed=request.seed)
     inputs = torch.zeros(1, len(model.genes), dtype=torch.float64)
     for gene, dose in doses.items():

@@ -1,6 +1,7 @@
 r"""What a fitted PHOENIX says of single values, of trajectories from any start, and of velocities."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ from ...models.data.checks import some
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
 from ..draws.fitted import PosteriorLike
+from ..neural_ode.kept_weights import check_kept_weights
 from ..neural_ode.surviving import weight_draws
 from .base import Answers, Intervention, Request
+from .named_genes import check_measured
 from .results import CellPredictions, Course
 
 PAIRS = 40  # pairs whose genes are predicted, when only some values are asked for
@@ -30,6 +33,9 @@ class CourseAnswers(Answers[Phoenix]):
 
     def checks_residuals(self, model: Phoenix) -> bool:
         return True
+
+    def check_kept(self, model: Phoenix, attributes: Mapping[str, Any], chains: int) -> None:
+        check_kept_weights(model, attributes, chains)
 
     def num_learned(self, posterior: PosteriorLike[Phoenix]) -> tuple[int, str]:
         """Weights of neurons that are not pruned, not edges."""
@@ -251,9 +257,7 @@ def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:
             raise ValueError(f"no trajectory {start!r}: the fit has {some(model.names)}")
         return firsts[model.names.index(start)]
     first = firsts.mean(0)
-    unknown = sorted(set(start or {}) - set(model.genes))
-    if unknown:
-        raise ValueError(f"start: {len(unknown)} genes are not in the fit: {some(unknown)}. Leave them out")
+    check_measured(start or {}, model.genes, what="genes of the start")
     wrong = [gene for gene, value in (start or {}).items() if not np.isfinite(value)]
     if wrong:
         raise ValueError(f"start: levels of {some(wrong)} are not numbers: leave those genes out")
@@ -265,8 +269,7 @@ def _start(model: Phoenix, start: Mapping[str, float] | str | None) -> Tensor:
 
 def _level(model: Phoenix, gene: str, value: float | None) -> float:
     """The level to clamp at, in units of the fit."""
-    if gene not in model.genes:
-        raise ValueError(f"{gene!r} is not among the {len(model.genes)} genes of this fit: name measured genes")
+    check_measured([gene], model.genes)
     i = model.genes.index(gene)
     least = float(model.least[i]) * float(model.size[i]) + float(model.low[i])
     absolute = min(0.0, least) if value is None else value

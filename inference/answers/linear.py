@@ -13,7 +13,9 @@ from ...models.dynamics.steady_state import respond, undisturbed
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import context_index, in_context
 from .base import Answers, Intervention, Request, levels_only
+from .directions import direction_notes
 from .linear_cells import predict_cells, squared_residuals
+from .named_genes import check_regulators
 from .results import CellPredictions
 from .tables import settled_table
 
@@ -46,6 +48,9 @@ class LinearAnswers(Answers[L], Generic[L]):
         levels_only(intervention)
         return steady_state(posterior, intervention.levels, request)
 
+    def prediction_notes(self, posterior: PosteriorLike[L]) -> list[str]:
+        return direction_notes(posterior)
+
 
 def steady_state(
     posterior: PosteriorLike[Linear], levels: Mapping[str, float | None], request: Request
@@ -53,12 +58,7 @@ def steady_state(
     """Levels of the targets with regulators clamped at ``levels`` (None: knocked out); columns as
     `Posterior.predict`."""
     model = posterior.model
-    unknown = [g for g in levels if g not in model.tfs]
-    if unknown:
-        raise ValueError(
-            f"not among the {len(model.tfs)} regulators of this fit: {unknown}. "
-            "A gene that regulates nothing changes nothing"
-        )
+    check_regulators(list(levels), model.genes, model.tfs)
     target_of = {g: i for i, g in enumerate(model.targets)}
     place = lambda genes: torch.tensor([target_of.get(g, -1) for g in genes])
     tf_target, clamped = place(model.tfs), torch.tensor([model.tfs.index(g) for g in levels])

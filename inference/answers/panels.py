@@ -13,6 +13,7 @@ from ...models.factorbox import System
 from ...models.knockdown_response import ResponsePrediction, predict_knockdowns
 from ..draws.fitted import PosteriorLike
 from .base import COVERAGE_RANGE, Answers, Intervention, Request
+from .named_genes import check_measured
 from .panel_cells import of_panel, panel_residuals
 from .results import CellPredictions, Fluctuations
 from .tables import outcome_table
@@ -78,9 +79,7 @@ def predict_panel(
     model, level = posterior.model, request.level
     position = {gene: i for i, gene in enumerate(model.genes)}
     named = [g for one in interventions for g in (*one.levels, *one.knockdown)]
-    unknown = sorted({g for g in named if g not in position})
-    if unknown:
-        raise ValueError(f"not among the {len(model.genes)} genes of this fit: {unknown}. Name measured genes")
+    check_measured(named, model.genes)
     negative = [f"{g}={v}" for one in interventions for g, v in one.levels.items() if v is not None and v < 0]
     if negative:
         raise ValueError(f"levels below zero: {negative}. Expected levels in the units of the data, 0 or more")

@@ -9,6 +9,7 @@ from .expression import ExpressionData
 from .factor_statistics import FactorStatistics
 from .gram import GramStatistics, RegressionStatistics
 from .matrix import RowTransform, read_rows
+from .metacells import metacells
 from .moments import is_constant
 from .normalization import NORMALIZATIONS, Affine, log1p_cpm
 from .panel import PanelStatistics, panels_of
@@ -32,6 +33,7 @@ __all__ = [
     "is_constant",
     "join_modalities",
     "log1p_cpm",
+    "metacells",
     "orient",
     "panels_of",
     "read_rows",

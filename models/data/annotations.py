@@ -145,6 +145,8 @@ def times_of(
         raise ValueError(
             f"{len(times)} times and {len(names)} names of trajectories for {num_cells} cells: pass one a cell"
         )
+    if infinite := int(torch.isinf(times).sum()):
+        raise ValueError(f"{infinite} cells have an infinite time: give them a finite one, or drop them")
     if not bool(torch.isfinite(times).all()):
         raise ValueError(f"{int((~torch.isfinite(times)).sum())} cells have no time: give them one, or drop them")
     return times, *codes_of(names)

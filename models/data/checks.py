@@ -35,6 +35,12 @@ def check_genes(genes: Sequence[str], width: int) -> None:
     """Refuse another number of names than the matrix has columns, ``width``, and names that repeat."""
     if len(genes) != width:
         raise ValueError(f"{len(genes)} gene names for {width} columns: pass one name for each column")
+    unnamed = [place for place, gene in enumerate(genes, start=1) if gene == ""]
+    if unnamed:
+        raise ValueError(
+            f"{len(unnamed)} of {width} genes have no name, the first is gene {unnamed[0]} of the data: name them, or "
+            "drop them"
+        )
     repeated = pd.Index(genes)
     if not repeated.is_unique:
         raise ValueError(

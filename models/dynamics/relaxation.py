@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data.checks import constant_genes, some
+from ..data.course_checks import check_courses, course_notes
 from ..data.expression import ExpressionData
 from ..data.transitions import Transitions
 
@@ -236,12 +237,14 @@ def undisturbed_pairs(data: ExpressionData) -> Transitions:
     Raises
     ------
     ValueError
-        Interventions, several contexts, fewer than eight pairs, and as `Transitions.from_data`.
+        Interventions, several contexts, fewer than eight pairs, rows that are no moments of one system
+        (`check_courses`), and as `Transitions.from_data`.
     """
     if data.perturbed is not None and len(data.perturbed):
         raise ValueError("time courses with interventions are not supported: leave out the perturbed trajectories")
     if data.num_contexts > 1:
         raise ValueError("time courses of several contexts: fit them one by one, or leave out the context key")
+    check_courses(data)
     transitions = Transitions.from_data(data)
     if transitions.num_pairs < 8:
         raise ValueError(
@@ -266,12 +269,16 @@ def checked_transitions(data: ExpressionData) -> Transitions:
 
 
 def time_notes(data: ExpressionData) -> list[str]:
-    """What a user should know of a time course before it is fitted."""
+    """What a user should know of a time course before it is fitted; one that is none is refused (`check_courses`)."""
+    check_courses(data)
     transitions = Transitions.from_data(data)
     low, high = float(transitions.dt.min()), float(transitions.dt.max())
     gaps = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     number = len(transitions.names)
-    return [f"{transitions.num_pairs} pairs of consecutive times in {number} trajectories, {gaps} apart"]
+    return [
+        f"{transitions.num_pairs} pairs of consecutive times in {number} trajectories, {gaps} apart",
+        *course_notes(data),
+    ]
 
 
 def _ridge(gram: Tensor, cross: Tensor, weight: float, own: tuple[Tensor, Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from .columns import unused_note
 from .files import RawFile, open_raw, shorten
 from .gmt import parse_gmt, write_gmt_text
 from .names import plain_names
+from .spreadsheet import restore_names
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def read_edge_table(
     if "used" in table.attrs:
         notes += unused_note(raw.header or list(table.columns), used)
     table = _rows_where(raw, table, where or {})
-    table, renamed = plain_names(table)
+    table, renamed = plain_names(restore_names(table))
     table.attrs["notes"] = [*notes, *renamed]
     return table, chosen
 

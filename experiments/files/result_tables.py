@@ -1,0 +1,17 @@
+"""Tables of results as csv: names safe in spreadsheets, numbers to six digits."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ...priors.formats.spreadsheet import protect_table
+
+
+def write_csv(table: pd.DataFrame, path: Path, *, index: bool = False, float_format: str | None = "%.6g") -> None:
+    """Write a table; names that a spreadsheet would take for formulas have an apostrophe before them
+    (`priors.formats.spreadsheet`). Compressed where the name ends in ``.gz``."""
+    safe = protect_table(table)
+    texts = [safe.iloc[:, i] for i, kind in enumerate(safe.dtypes) if kind.kind not in "fiubc"]
+    broken = any("\r" in text for column in texts for text in column.unique() if isinstance(text, str))
+    # the csv module puts quotes around a carriage return only where lines end with one
+    safe.to_csv(path, index=index, float_format=float_format, lineterminator="\r\n" if broken else "\n")

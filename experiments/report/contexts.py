@@ -1,0 +1,59 @@
+"""The section of the report on contexts: where their networks differ, and how sure that is."""
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from ...inference import Posterior
+from ...inference.draws.differences import OTHERS, pairs_of
+from ...inference.draws.intervals import LEVEL
+from .page import Cell, bar, paragraph, table
+from .parts import probability, records
+
+NUM_ROWS = 15
+NUMERIC = ("difference", "sd", "lower", "upper", "differs", "sign_probability")
+
+
+def contexts_section(posterior: Posterior) -> list[str]:
+    """The surest differences between pairs of contexts, and the weights of the edges concerned in each context."""
+    names = posterior.coords["context"]
+    pairs = pairs_of(names)
+    found = pd.concat([posterior.context_differences(*pair, top=NUM_ROWS) for pair in pairs], ignore_index=True)
+    order = np.lexsort((-found["difference"].abs(), -found["differs"].round(2)))
+    found = found.iloc[order[:NUM_ROWS]]
+    delta = float(found["threshold"].iloc[0])
+    rows = [
+        [
+            Cell(escape(row.source), "gene"),
+            Cell(escape(row.target), "gene"),
+            escape(row.context),
+            escape(row.other),
+            *(f"{value:+.3f}" if name != "sd" else f"{value:.3f}" for name, value in _numbers(row).items()),
+            bar(row.differs, probability(row.differs)),
+            probability(row.sign_probability),
+        ]
+        for row in records(found)
+    ]
+    sure = sum(int((posterior.context_differences(*pair)["differs"] > 0.95).sum()) for pair in pairs)
+    compared = f"each with the mean of {OTHERS}" if len(pairs) and pairs[0][1] == OTHERS else "every pair of them"
+    intro = (
+        "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
+        f"Contexts: {', '.join(names)}; compared is {compared}. {sure:,} differences of an edge exceed {delta:g} in "
+        "size with a probability above 95%."
+    )
+    caution = (
+        "difference: posterior mean of the weight in the first context minus that in the other, from joint draws, with "
+        f"its {LEVEL:.0%} interval; differs: probability that it exceeds {delta:g} in size. Contexts share one prior "
+        "on how far they lie from the shared network, which draws differences towards zero: few large ones among many "
+        "small ones are underestimated. All are in differences_*.csv."
+    )
+    return [
+        paragraph(intro),
+        table(("source", "target", "context", "other", *NUMERIC), rows, numeric=NUMERIC),
+        paragraph(caution, "soft"),
+    ]
+
+
+def _numbers(row: object) -> dict[str, float]:
+    return {name: float(getattr(row, name)) for name in NUMERIC[:4]}
