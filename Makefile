@@ -7,7 +7,7 @@ DATA   ?= ../shared/data
 WORKERS ?= 2
 FROZEN  ?= frozen.json
 
-.PHONY: install demo test test-all test-gpu freeze lint types bench bench-phoenix pages clean
+.PHONY: install demo test test-all test-gpu kills freeze lint types bench bench-phoenix pages clean
 
 install: $(STAMP)
 
@@ -48,6 +48,10 @@ test-all: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
+
+# 30 runs of every kind of command, killed at random moments and resumed; KILLS="--runs 100 --seed 5" for others
+kills: $(STAMP)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m kills $(KILLS)
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference.draws.intervals import LEVEL
+from ..files.whole import whole_file
 
 WAY = ["method", "strategy", "trust"]
 SUMMARISED = (
@@ -161,9 +162,11 @@ class AblationResult:
             "break_even": pd.concat([c for c in crossings if len(c)] or crossings[:1], ignore_index=True),
         }
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+            with whole_file(folder / f"{name}.csv") as place:
+                table.to_csv(place, index=False, float_format="%.6g")
         settings = {**self.settings, "notes": list(self.notes)}
-        (folder / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        with whole_file(folder / "settings.json") as place:
+            place.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path | str) -> "AblationResult":
