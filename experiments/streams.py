@@ -4,7 +4,7 @@ import _thread
 import os
 import signal
 import sys
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 CLOSED_PIPE = "nobody reads standard output any more (a closed pipe): the rest of the results was not written"
@@ -40,15 +40,25 @@ def catch_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's background
             signal.signal(number, interrupt)
-    sys.unraisablehook = _raise_again
+    sys.unraisablehook, sys.excepthook = _raise_again, _print
 
 
 def _raise_again(unraisable: Any) -> None:
     """An interrupt that arrived in a destructor or a callback from C comes again, instead of being printed."""
     if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
         _thread.interrupt_main()
-    else:
+    elif not _told_already(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
+
+
+def _print(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not _told_already(error):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _told_already(error: BaseException | None) -> bool:
+    """What h5py prints, twice, of every object of a file that a full disk did not take, besides the error it raises."""
+    return isinstance(error, RuntimeError) and "decrement id ref count" in str(error)
 
 
 def leave_quietly() -> None:

@@ -12,7 +12,7 @@ from pyrogrn.experiments.cli import main
 def call(*arguments) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
     out, err = io.StringIO(), io.StringIO()
-    keep, hook = sys.argv, sys.unraisablehook
+    keep, hooks = sys.argv, (sys.unraisablehook, sys.excepthook)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     sys.argv = ["pyrogrn", *map(str, arguments)]
     try:
@@ -23,7 +23,7 @@ def call(*arguments) -> tuple[int, str, str]:
         code = stop.code or 0
     finally:
         sys.argv = keep
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = hooks
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return code, out.getvalue(), err.getvalue()

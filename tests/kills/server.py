@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 
 import pyrogrn.experiments.ablation
@@ -89,6 +90,7 @@ def limit(job: dict) -> None:
 
 def raise_ends(code: int) -> None:
     """End as the interpreter does: exit handlers run, here with the flushes that a forked process would skip."""
+    threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
