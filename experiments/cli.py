@@ -216,7 +216,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        code = app(standalone_mode=False)
+        code = typer.main.get_command(app)(standalone_mode=False)  # calling app would replace sys.excepthook
         if code == INTERRUPTED and isinstance(code, int):
             stop()  # typer returns the code of an interruption instead of raising
         if isinstance(code, int) and code:

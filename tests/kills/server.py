@@ -51,6 +51,9 @@ def start(job: dict) -> int:
         code = stop.code or 0
     except KeyboardInterrupt:
         code = 130
+    except ValueError as error:  # of the sweep, which is no command
+        code = 2
+        print(f"error: {error}", file=sys.stderr)
     finally:
         if sys.exc_info()[0] is not None:
             code = 1
