@@ -9,7 +9,7 @@ FROZEN  ?= frozen.json
 SEED    ?= 1
 CASES   ?= 10000
 
-.PHONY: install demo test test-all test-gpu fuzz freeze lint types bench bench-phoenix pages clean
+.PHONY: install demo test test-all test-gpu fuzz kills freeze lint types bench bench-phoenix pages clean
 
 install: $(STAMP)
 
@@ -54,6 +54,10 @@ test-gpu: $(STAMP)
 # mutated inputs over every reader, command, option and stored folder; `make fuzz SEED=2`, one again: SEED=2 CASE=417
 fuzz: $(STAMP)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz --seed $(SEED) --cases $(CASES) --workers $(WORKERS) $(if $(CASE),--case $(CASE))
+
+# 30 runs of every kind of command, killed at random moments and resumed; KILLS="--runs 100 --seed 5" for others
+kills: $(STAMP)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m kills $(KILLS)
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)

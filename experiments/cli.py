@@ -2,12 +2,10 @@
 
 import json
 import logging
-import signal
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,13 +15,16 @@ from .commands.infer_command import infer_command
 from .commands.score_cells_command import score_cells_command
 from .commands.screen_command import screen_command
 from .commands.simulate_commands import simulate_app
-from .commands.terminal import LEVEL, read_edges, say, write_table, write_table_and_figure
+from .commands.terminal import LEVEL, Interrupted, read_edges, result, say, write_table, write_table_and_figure
 from .commands.train_command import train_command
 from .files.whole import whole_file
+from .streams import CLOSED_PIPE, Signals, catch_signals, drop_output, leave_quietly
 from .wording import CommandFormatter, for_command_line
 
 # typer has carried click inside since 0.26: its exceptions are found through typer in either case
 ClickException: Any = typer.BadParameter.__mro__[2]
+
+INTERRUPTED = 130  # exit code, as of a shell
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -146,20 +147,20 @@ def score(
     from .scores import score_edges
 
     table = read_edges(edges)
-    result = score_edges(
+    found = score_edges(
         table,
         read_edges(truth),
         tfs=read_names(tfs, {*table["source"].astype(str), *table["target"].astype(str)}) if tfs is not None else None,
         restrict_to_truth_regulators=truth_regulators,
     )
     if as_json:
-        values = {name: None if value != value else value for name, value in result.values.items()}
-        typer.echo(json.dumps({**values, "matching": asdict(result.matching)}))
+        values = {name: None if value != value else value for name, value in found.values.items()}
+        result(json.dumps({**values, "matching": asdict(found.matching)}))
         return
-    say(str(result.matching))
-    width = max(len(name) for name in result.values)
-    for name, value in result.values.items():
-        typer.echo(f"{name:<{width}}  {value:.4g}")
+    say(str(found.matching))
+    width = max(len(name) for name in found.values)
+    for name, value in found.values.items():
+        result(f"{name:<{width}}  {value:.4g}")
 
 
 @app.command()
@@ -187,24 +188,47 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout
 
     table = table_of_methods()
     if as_json:
-        typer.echo(table.to_json(orient="records"))
+        result(table.to_json(orient="records"))
         return
     for method, rows in table.groupby("method", sort=False):
-        typer.echo(f"{method}    {rows['infers'].iloc[0]}: {rows['reference'].iloc[0]}")
+        result(f"{method}    {rows['infers'].iloc[0]}: {rows['reference'].iloc[0]}")
         for prior, part in rows.groupby(rows["edge_prior"] + rows["loading_prior"], sort=False):
-            typer.echo(f"  {prior}")
+            result(f"  {prior}")
             for row in part.itertuples():
-                typer.echo(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
+                result(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends in one line on stderr and exit code 2, never in a traceback."""
+    """Entry point: a user's mistake ends in one line on stderr and exit code 2, never in a traceback; an interrupt in
+    exit code 130."""
     logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
-    signal.signal(signal.SIGTERM, _interrupt)  # what a cluster sends when time is up: leave a checkpoint as on Ctrl-C
+    catch_signals()
+    Interrupted.told = False
     try:
-        code = app(standalone_mode=False)
+        _run()
+    except (typer.Abort, KeyboardInterrupt):
+        stop()
+    except SystemExit:
+        raise
+    except BaseException:
+        if not Signals.interrupted:
+            raise
+        stop()  # an import that was cut short, say
+    finally:
+        leave_quietly()
+
+
+def _run() -> None:
+    try:
+        code = typer.main.get_command(app)(standalone_mode=False)  # calling app would replace sys.excepthook
+        if code == INTERRUPTED and isinstance(code, int):
+            stop()  # typer returns the code of an interruption instead of raising
         if isinstance(code, int) and code:
-            sys.exit(code)  # typer returns the code of an interruption instead of raising
+            sys.exit(code)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # typer ends with 1, without a word
+            fail(CLOSED_PIPE)
+        raise
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except ClickException as error:
@@ -212,9 +236,9 @@ def main() -> None:
             say(error.format_message())
             sys.exit(2)
         fail(error.format_message())
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
     except ValueError as error:
+        if Signals.interrupted:
+            raise
         fail(str(error))
     except MemoryError as error:
         fail(f"out of memory ({error or 'nothing more could be had'}): use fewer cells, genes or regulators")
@@ -223,8 +247,18 @@ def main() -> None:
             raise
         fail(f"out of memory ({shown(error)}): use fewer cells, genes or regulators, or --restarts 1")
     except OSError as error:  # a broken pipe of results, a full disk: what was being written is named
+        if Signals.interrupted:
+            raise
         place = f"{error.filename}: " if error.filename and str(error.filename) not in str(error.strerror) else ""
         fail(f"{place}{error.strerror}" if error.strerror else str(error))
+
+
+def stop() -> NoReturn:
+    """One line after an interrupt, exit code 130."""
+    if not Interrupted.told:
+        say("interrupted: nothing half-written is left, give the command again")
+    drop_output()
+    sys.exit(INTERRUPTED)
 
 
 def shown(error: Exception) -> str:
@@ -238,15 +272,10 @@ def _warnings() -> logging.Handler:
     return handler
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """One line, exit code 2."""
     say("pyrogrn: error: " + for_command_line(message))
-    with suppress(OSError, ValueError, AttributeError):  # results that a full disk did not take are lost either way
-        sys.stdout.flush()
+    drop_output()
     sys.exit(2)
 
 

@@ -21,9 +21,14 @@ import cloudpickle
 import joblib
 import numpy as np
 import torch
+from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+from ..orphans import watch_parent
+from .files.scratch import remove_abandoned
+from .files.whole import whole_file
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -255,6 +260,7 @@ def _run_processes(tasks: Tasks, jobs: int) -> Iterator[Record]:
     alone, which shows whether it was the one, and the rest together."""
     pending = {task[1]: task for task in tasks}
     markers, barren = tempfile.mkdtemp(prefix="sweep-"), 0
+    resource_tracker.register(markers, "folder")  # a process of joblib's that removes it if this one is killed
     try:
         while pending:
             before = len(pending)
@@ -275,6 +281,7 @@ def _run_processes(tasks: Tasks, jobs: int) -> Iterator[Record]:
                     yield _run_alone(pending.pop(key), markers)
     finally:
         shutil.rmtree(markers, ignore_errors=True)
+        resource_tracker.unregister(markers, "folder")
 
 
 def _processes(tasks: Tasks, jobs: int, markers: str) -> Iterator[Record]:
@@ -285,6 +292,8 @@ def _processes(tasks: Tasks, jobs: int, markers: str) -> Iterator[Record]:
         return_as="generator_unordered",
         batch_size=1,
         pre_dispatch=1 if jobs == 1 else "2*n_jobs",
+        initializer=watch_parent,
+        initargs=(os.getpid(),),
     )
     yield from parallel(joblib.delayed(run_packed)(*task, markers) for task in tasks)
 
@@ -381,6 +390,8 @@ def _finished(out: Path, plain: Mapping[str, dict[str, Any]]) -> dict[str, dict[
             records[key] = record
         else:
             stale.add(version)
+    for key in plain:
+        remove_abandoned(out / f"{key}.json")
     if stale:
         logger.warning("%s has runs of pyrogrn %s, this is %s: running them again", out, stale, package_version())
     return records
@@ -393,9 +404,8 @@ def _write(out: Path, name: str, configuration: dict[str, Any], record: dict[str
     content = {"function": name, "configuration": configuration, "pyrogrn": package_version()}
     content |= {key: value for key, value in record.items() if key != "key"}
     path, error_path = out / f"{record['key']}.json", out / f"{record['key']}.error.json"
-    scratch = out / f".{record['key']}.{uuid.uuid4().hex[:8]}.partial"
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, error_path if failed else path)
+    with whole_file(error_path if failed else path) as place:
+        place.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if not failed:
         error_path.unlink(missing_ok=True)
 

@@ -12,7 +12,8 @@ from pyrogrn.experiments.cli import main
 def call(*arguments) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
     out, err = io.StringIO(), io.StringIO()
-    keep, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    keep, hooks = sys.argv, (sys.unraisablehook, sys.excepthook)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     sys.argv = ["pyrogrn", *map(str, arguments)]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -22,5 +23,7 @@ def call(*arguments) -> tuple[int, str, str]:
         code = stop.code or 0
     finally:
         sys.argv = keep
-        signal.signal(signal.SIGTERM, handler)
+        sys.unraisablehook, sys.excepthook = hooks
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return code, out.getvalue(), err.getvalue()

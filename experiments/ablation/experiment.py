@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,8 +137,9 @@ def ablate(
                 "held out: leave out the changes 'held-out', or the method"
             )
     measured = Measured.of(data, truth, within_truth=within_truth)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch if out is None else out)
+    # a folder for the while only where none is given: a killed process would leave it
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place:
+        folder = Path(place)
         try:
             (folder if out is None else folder / "runs").mkdir(parents=True, exist_ok=True)
             inputs = write_inputs(folder, data, networks)

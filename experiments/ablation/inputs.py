@@ -1,8 +1,6 @@
 """What all runs of an ablation share, as one file that a worker reads: the data and the networks."""
 
 import hashlib
-import os
-import uuid
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ import torch
 
 from ...models import ExpressionData
 from ...priors import PriorNetwork
+from ..files.whole import whole_file
 
 TENSORS = ("context", "perturbed", "time", "trajectory", "inputs", "covariates", "size_factor")
 LEAST_CELLS = 3  # to fit: with fewer nothing can be explained
@@ -53,9 +52,8 @@ def write_inputs(folder: Path, data: ExpressionData, networks: Mapping[str, Prio
         digest.update(np.ascontiguousarray(value).tobytes())
     path = folder / f"inputs-{digest.hexdigest()[:16]}.npz"
     if not path.exists():
-        scratch = folder / f".{uuid.uuid4().hex[:8]}.npz"
-        np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
-        os.replace(scratch, path)
+        with whole_file(path) as place:
+            np.savez_compressed(place, **arrays)  # type: ignore[arg-type]
     return path.resolve()
 
 

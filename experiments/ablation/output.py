@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from ..files.whole import whole_file
 from . import figures
 from .page import DELTAS
 from .result import AblationResult
@@ -31,7 +32,7 @@ def write_figures(result: AblationResult, folder: Path | str) -> list[Path]:
     paths = []
     for name, figure in make_figures(result).items():
         path = Path(folder) / f"figure_{name}.svg"
-        with mpl.rc_context({"svg.hashsalt": "pyrogrn", "svg.fonttype": "path"}):
-            figure.savefig(path, metadata={"Date": None})
+        with mpl.rc_context({"svg.hashsalt": "pyrogrn", "svg.fonttype": "path"}), whole_file(path) as place:
+            figure.savefig(place, metadata={"Date": None})
         paths.append(path)
     return paths

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..files.whole import whole_file
 from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table, tiles
 from ..report.parts import count, records
 from . import figures
@@ -51,7 +52,8 @@ def write_page(result: AblationResult, path: Path | str, *, command: str = "Pyth
         section("terms", "What the numbers mean", glossary({**MEASURES, **TERMS})),
         section("made", "How this was made", *_made(result, command)),
     ]
-    Path(path).write_text(page(title, "\n".join(content)), encoding="utf-8")
+    with whole_file(Path(path)) as place:
+        place.write_text(page(title, "\n".join(content)), encoding="utf-8")
 
 
 TERMS = {

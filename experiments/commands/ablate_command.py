@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .ablate_folder import filling
 from .terminal import read_edges, say
 
 if TYPE_CHECKING:  # Dask is an extra
@@ -167,24 +168,25 @@ def ablate_command(
     )
     say_scale(data, method or ["linear"], normalize)
     client = None if scheduler is None else dask_client(scheduler)
-    result = ablate(
-        data,
-        networks,
-        truth=known,
-        methods=method or ["linear"],
-        changes=changes,
-        strategies=strategy or None,
-        trust=levels,
-        seeds=chosen_seeds,
-        hold_out_cells=hold_out_cells,
-        within_truth=not all_regulators,
-        effort=Effort(chains, max(1, round(0.75 * steps)), steps),
-        out=out,
-        backend=backend,
-        jobs=jobs,
-        client=client,
-    )
-    write(result, out, title=f"Ablation: {expression[0].name}")
+    with filling(out):
+        result = ablate(
+            data,
+            networks,
+            truth=known,
+            methods=method or ["linear"],
+            changes=changes,
+            strategies=strategy or None,
+            trust=levels,
+            seeds=chosen_seeds,
+            hold_out_cells=hold_out_cells,
+            within_truth=not all_regulators,
+            effort=Effort(chains, max(1, round(0.75 * steps)), steps),
+            out=out,
+            backend=backend,
+            jobs=jobs,
+            client=client,
+        )
+        write(result, out, title=f"Ablation: {expression[0].name}")
 
 
 def read(

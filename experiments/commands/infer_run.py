@@ -32,7 +32,7 @@ from .options import check_kind, make_guide, parse_columns, parse_settings, pick
 from .partners import OF_INFER, check_partners, options_of
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
-from .terminal import read_edges, say
+from .terminal import read_edges, say, say_interrupted
 
 METHODS: dict[str, Any] = {
     **{model.name: model for model in MODELS},
@@ -143,7 +143,7 @@ def infer(options: InferOptions) -> None:
             write_annotated(posterior, data, options.expression[0], options.annotate)
         run.close()
     except KeyboardInterrupt:
-        say(run.after_interrupt)
+        say_interrupted(run.after_interrupt)
         run.discard()
         raise
     except BaseException:

@@ -4,17 +4,14 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ...inference import Checkpoint, load_checkpoint
+from ..files.lock import FolderLock
+from ..files.scratch import remove
 from ..files.whole import exchange, pour, refused
 
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two runs into one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
-
 UNFINISHED = "unfinished.txt"  # in a folder whose results are there, and whose report is not
+CHECKPOINT = "checkpoint.pt"
 LONGEST_NAME = 255  # bytes of a file's name that systems allow
 
 
@@ -49,22 +46,27 @@ class RunFolder:
         if self.place.exists() and not self.place.is_dir():
             raise ValueError(f"{out} is a file: choose another folder with --out")
         self.finished = resume and (self.place / UNFINISHED).exists()
-        if self.place.exists() and any(self.place.iterdir()) and not self.finished:
-            if not (self.place / "config.json").exists():
-                raise ValueError(f"{out} exists and is not an earlier run: choose another folder with --out")
-            if not overwrite:
-                raise ValueError(self._earlier())
+        self.overwrite = overwrite
+        self._check_free()
         parent = self.place.parent
         while not parent.exists():
             parent = parent.parent
         fills = self.place.exists() and not os.access(self.place, os.W_OK)
         if not os.access(parent, os.W_OK) or not parent.is_dir() or fills:
             raise ValueError(f"cannot write to {out}: no permission in {parent}. Choose another folder with --out")
-        self.checkpoint_path = self.partial / "checkpoint.pt"
+        self.checkpoint_path = self.partial / CHECKPOINT
         if resume and not self.finished and not self.checkpoint_path.exists():
             raise ValueError(f"nothing to resume: {self.checkpoint_path} does not exist. Run without --resume")
         self.resumed = load_checkpoint(self.checkpoint_path) if resume and not self.finished else None
-        self._lock: Any = None
+        self._lock = FolderLock(self.place, out)
+
+    def _check_free(self) -> None:
+        """Refuse what is not to be replaced."""
+        if self.place.exists() and any(self.place.iterdir()) and not self.finished:
+            if not (self.place / "config.json").exists():
+                raise ValueError(f"{self.out} exists and is not an earlier run: choose another folder with --out")
+            if not self.overwrite:
+                raise ValueError(self._earlier())
 
     def _earlier(self) -> str:
         if (self.place / UNFINISHED).exists():
@@ -75,41 +77,57 @@ class RunFolder:
         """Make the partial folder (removing leftovers unless resuming) and return the checkpoint that goes there."""
         with refused(self.out):
             self.place.parent.mkdir(parents=True, exist_ok=True)
-            self._acquire()
+            self._lock.acquire()
+            try:
+                self._check_free()  # again: a run that had the lock until now may have put its results there
+            except ValueError:
+                self._lock.release()
+                raise
+            kept = self.checkpoint_path if self.resumed is not None else None
+            if self.partial.exists():  # what a killed run had begun to write is not part of this one
+                for path in self.partial.iterdir():
+                    if path != kept:
+                        remove(path)
+                if self.finished:
+                    self.partial.rmdir()
             if not self.finished:
-                if self.resumed is None and self.partial.exists():
-                    shutil.rmtree(self.partial)
                 self.partial.mkdir(exist_ok=True)
         return Checkpoint(self.checkpoint_path)
 
     def publish(self, missing: Iterable[str] = ()) -> None:
         """The results are written: move them into place in one step. ``missing`` files are still to be made there."""
         with refused(self.out):
-            self.checkpoint_path.unlink(missing_ok=True)
             names = list(missing)
             if names:
                 (self.partial / UNFINISHED).write_text("\n".join(names) + "\n", encoding="utf-8")
+            else:
+                self.checkpoint_path.unlink(missing_ok=True)
+            # the checkpoint goes last: killed before the move, the run resumes from it, afterwards nothing is missing
             if not self.place.exists():
                 os.replace(self.partial, self.place)
+                (self.place / CHECKPOINT).unlink(missing_ok=True)
                 return
             if exchange(self.partial, self.place):  # the earlier run is now the partial one
+                (self.place / CHECKPOINT).unlink(missing_ok=True)
                 shutil.rmtree(self.partial)
                 return
             for path in self.place.iterdir():  # a mount point, or the working folder: only what is in it can go
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             pour(self.partial, self.place)
+            (self.place / CHECKPOINT).unlink(missing_ok=True)
             shutil.rmtree(self.partial)
 
     def close(self) -> None:
         """Nothing is missing any more."""
         (self.place / UNFINISHED).unlink(missing_ok=True)
-        self._release()
+        (self.place / CHECKPOINT).unlink(missing_ok=True)
+        self._lock.release()
 
     def discard(self) -> None:
         """Leave nothing behind, except a checkpoint to resume from."""
         if self.partial.exists() and not self.checkpoint_path.exists():
             shutil.rmtree(self.partial, ignore_errors=True)
-        self._release()
+        self._lock.release()
 
     @property
     def after_interrupt(self) -> str:
@@ -119,30 +137,3 @@ class RunFolder:
         if self.checkpoint_path.exists():
             return f"interrupted; the state is in {self.partial}, continue with --resume"
         return "interrupted before there was a state to keep: run again"
-
-    # -- one run at a time ----------------------------------------
-    def _acquire(self) -> None:
-        """Hold the folder's lock for this process; it goes with the process, however that ends."""
-        if fcntl is None:
-            return
-        path = self.place.with_name(self.place.name + ".lock")
-        while True:
-            handle = path.open("a")
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.close()
-                raise ValueError(
-                    f"another run is writing {self.out}: wait for it, or choose another folder with --out"
-                ) from None
-            if path.exists() and os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
-                break
-            handle.close()  # the run before removed it between our opening and our locking
-        self._lock = (path, handle)
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            path, handle = self._lock
-            path.unlink(missing_ok=True)
-            handle.close()
-            self._lock = None

@@ -1,5 +1,6 @@
 """What commands share: a line for the person at the terminal, tables read and written."""
 
+import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,31 @@ def say(text: str) -> None:
     """
     with suppress(OSError, ValueError, AttributeError):
         typer.echo(text, err=True)
+
+
+def say_interrupted(text: str) -> None:
+    """What there is to go on with after an interrupt; said once, and `main` then says nothing more."""
+    Interrupted.told = True
+    say(text)
+
+
+class Interrupted:
+    """Whether the person at the terminal knows what an interrupt has left."""
+
+    told = False
+
+
+def result(text: str) -> None:
+    """A line of results on stdout.
+
+    Raises
+    ------
+    ValueError
+        There is no stdout: the results would be lost without a word.
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        raise ValueError("standard output is closed, and the results go there: leave it open, or redirect it to a file")
+    typer.echo(text)
 
 
 def read_edges(path: Path) -> "pd.DataFrame":

@@ -1,7 +1,6 @@
 """The command ``pyrogrn train``."""
 
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +39,9 @@ def train_command(
     from ...inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
     from ...inference.amortised.evidence import CHANNELS
     from ...inference.amortised.training import LOSSES
+    from ..files.whole import refused
     from .terminal import say
+    from .train_folder import training_folder
 
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
@@ -67,19 +68,10 @@ def train_command(
         options |= {name: value for name, value in named.items() if value is not None}
         options |= {"init_epochs": epochs or 120, "max_cells": max_cells or 300, "base": base}
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])
-    work = out.with_name(out.name + ".work")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {work}: {error.strerror}. Choose another --out") from error
     schedule = Schedule(batches=batches, graphs=graphs, steps=steps)
     # a folder of another training, or of another version's simulations, is not continued
     settings = repr((kind, FAMILIES[family], schedule, loss, options, seed, CHANNELS))
-    note = work / "settings.txt"
-    if note.is_file() and note.read_text() != settings:
-        raise ValueError(f"{work} belongs to a training with other settings: remove it, or choose another --out")
-    note.write_text(settings)
-    try:
+    with training_folder(out, settings) as work:
         network, about = train(
             kind,
             family=family,
@@ -91,10 +83,7 @@ def train_command(
             cache=work,
             say=say,
         )
-    except KeyboardInterrupt:
-        say(f"interrupted; give the same command again to resume from {work}")
-        raise
-    digest = save_weights(network, out, {**about, "command": command})
-    shutil.rmtree(work)
+        with refused(out):
+            digest = save_weights(network, out, {**about, "command": command})
     size = out.stat().st_size / 1024
     say(f"{out}: {size:.0f} KiB, sha256 {digest}")

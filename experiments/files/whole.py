@@ -5,11 +5,12 @@ Whatever the disk refuses (full, read-only, no permission, too large) ends in on
 
 import ctypes
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .scratch import remove, remove_abandoned, scratch_of
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
@@ -49,14 +50,15 @@ def check_place(path: Path, option: str = "--out") -> None:
 def whole_file(path: Path, option: str = "--out") -> Iterator[Path]:
     """A place to write to, moved to ``path`` when all is written; removed when it is not. Its name has the same
     endings."""
-    scratch = path.with_name(f".partial-{path.name}")
+    scratch = scratch_of(path)
     try:
         with refused(path, option):
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(path)
             yield scratch
             os.replace(scratch, path)
     finally:
-        scratch.unlink(missing_ok=True)
+        remove(scratch)
 
 
 @contextmanager
@@ -65,10 +67,11 @@ def whole_folder(folder: Path, option: str = "--out") -> Iterator[Path]:
 
     Files that ``folder`` has and the new ones do not replace stay.
     """
-    scratch = folder.absolute().with_name(f".partial-{folder.absolute().name}")
+    scratch = scratch_of(folder.absolute())
     try:
         with refused(folder, option):
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove(scratch)
+            remove_abandoned(folder.absolute())
             scratch.mkdir(parents=True)
             yield scratch
             if folder.exists():
@@ -76,7 +79,7 @@ def whole_folder(folder: Path, option: str = "--out") -> Iterator[Path]:
             else:
                 os.replace(scratch, folder)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
 
 
 def pour(source: Path, target: Path) -> None:

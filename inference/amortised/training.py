@@ -1,5 +1,6 @@
 r"""Training of amortised guides on streams of fresh simulations."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from ...orphans import watch_parent
 from ..calibration import expected_calibration_error
+from ..runs.saving import save_whole
 from .families import FAMILIES, Family, stream, truth
 from .grnular import not_self
 from .head import log_size
@@ -244,7 +247,7 @@ def _train_solver(
     network.unrolled.load_state_dict(kept)
     network.unrolled.requires_grad_(False)
     if path is not None:
-        _save(kept, path)
+        save_whole(kept, path)
 
 
 def _batches(
@@ -267,14 +270,14 @@ def _batches(
         if place is not None and place.is_file():
             found[index] = Batch(*torch.load(place, weights_only=True))
     missing = [index for index in indices if index not in found]
-    made = joblib.Parallel(n_jobs=workers, return_as="generator")(
+    made = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))(
         joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
     )
     for count, (index, batch) in enumerate(zip(missing, made, strict=True), start=1):
         found[index] = batch
         place = path(index)
         if place is not None:
-            _save(tuple(batch), place)
+            save_whole(tuple(batch), place)
         if count % 20 == 0:
             say(f"{label} simulations: {len(found)} of {len(indices)} batches")
     return [found[index] for index in indices]
@@ -320,15 +323,8 @@ def _train_head(
             best, kept, waited = (score, _copy(head), 0) if score < best else (best, kept, waited + 1)
             if path is not None:
                 parts = {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "cosine": cosine.state_dict()}
-                _save({**parts, "best": best, "kept": kept, "waited": waited, "step": step + 1}, path)
+                save_whole({**parts, "best": best, "kept": kept, "waited": waited, "step": step + 1}, path)
     head.load_state_dict(kept)
-
-
-def _save(value: Any, path: Path) -> None:
-    """In one step: a file that an interrupt left half-written would stop the resumed training."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(value, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -34,9 +34,12 @@ def save_weights(network: AmortisedNetwork, path: Path, about: dict[str, Any]) -
     digest = _digest(arrays, text)
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(path.name + ".part")
-    with open(waiting, "wb") as stream:
-        np.savez_compressed(stream, **arrays, description=np.array(text), sha256=np.array(digest))
-    waiting.replace(path)
+    try:
+        with open(waiting, "wb") as stream:
+            np.savez_compressed(stream, **arrays, description=np.array(text), sha256=np.array(digest))
+        waiting.replace(path)
+    finally:
+        waiting.unlink(missing_ok=True)
     return digest
 
 

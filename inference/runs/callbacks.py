@@ -1,6 +1,6 @@
 """Progress bars and checkpoints: called by a fit, off unless asked for."""
 
-import os
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +10,10 @@ from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
+
+from .saving import save_whole
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Relay:
 @dataclass
 class Checkpoint:
     """Writes the state of a fit to ``path`` every ``seconds``, and when the fit is interrupted; replaces the file in
-    one move.
+    one move. Where the disk refuses, that is said once, the last state on disk stands, and the fit goes on.
 
     Parameters
     ----------
@@ -94,6 +98,7 @@ class Checkpoint:
     seconds: float = 30.0
     _last: float = field(default_factory=time.monotonic)
     _state: FitState | None = None
+    _refused: bool = False
 
     def __call__(self, state: FitState) -> None:
         self._state = state
@@ -104,9 +109,14 @@ class Checkpoint:
         """Write now."""
         if self._state is None:
             return
-        scratch = Path(self.path).with_suffix(".partial")
-        torch.save(self._state.snapshot(), scratch)
-        os.replace(scratch, self.path)
+        state = self._state.snapshot()
+        try:
+            save_whole(state, Path(self.path))
+            self._refused = False
+        except ValueError as error:
+            if not self._refused:
+                logger.warning("no checkpoint: %s. The fit goes on", str(error).partition(". Make room")[0])
+            self._refused = True
         self._last = time.monotonic()
 
     def close(self) -> None:

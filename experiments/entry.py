@@ -1,0 +1,16 @@
+"""Where ``pyrogrn`` begins: quick to import, so that an interrupt from the first moment ends in one line."""
+
+import sys
+
+from .streams import catch_signals, guard_streams
+
+
+def main() -> None:
+    """The command line (`cli.main`)."""
+    guard_streams()
+    try:
+        catch_signals()
+        from .cli import main as command_line
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command_line()
