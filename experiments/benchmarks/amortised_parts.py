@@ -15,6 +15,7 @@ from ...inference.amortised.families import BROAD, CLEAN
 from ...inference.amortised.weighing import Weighed, weigh
 from ...inference.amortised.weights import load_weights
 from ...inference.calibration import expected_calibration_error, log_score
+from ...inference.convergence import rhats
 from ...models import ExpressionData, LinearNetwork
 from ...models.simulators import simulate_linear
 from ..scores import auroc, average_precision
@@ -72,7 +73,9 @@ def outside() -> Iterator[tuple[str, list[ExpressionData]]]:
 def _of_genes(data: ExpressionData, genes: list[str]) -> ExpressionData:
     position = {gene: i for i, gene in enumerate(data.genes)}
     kept = set(genes)
-    return ExpressionData(data.X[:, [position[g] for g in genes]], tuple(genes), tuple(t for t in data.tfs if t in kept))
+    return ExpressionData(
+        data.X[:, [position[g] for g in genes]], tuple(genes), tuple(t for t in data.tfs if t in kept)
+    )
 
 
 def run_svi(folder: Path, results: Results) -> None:
@@ -84,6 +87,8 @@ def run_svi(folder: Path, results: Results) -> None:
             model = LinearNetwork.from_data(data)
             exact = fit(model, guide=Gibbs(num_chains=4, num_warmup=300, num_samples=400), seed=seed)
             reference = exact.moments["W"].inclusion
+            settled = float(rhats(exact.draws["edge_logit"]).max())  # whether there is one answer to be near to
+            rows.setdefault(("gibbs", "rhat_edge_logit"), []).append(settled)
             with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 guide = Amortised("grnular")(model, data, seed=seed)
@@ -99,7 +104,7 @@ def run_svi(folder: Path, results: Results) -> None:
                         rows.setdefault((when, score), []).append(value)
         for (when, score), values in rows.items():
             results.add(task, when, f"0-{len(sets) - 1}", score, *mean_se(values))
-        before, after = (rows[when, "elbo"] for when in dict.fromkeys(when for when, _ in rows))
+        before, after = (rows[when, "elbo"] for when in dict.fromkeys(w for w, score in rows if score == "elbo"))
         gains = [b - a for a, b in zip(before, after, strict=True)]
         results.add(task, "SVI", f"0-{len(sets) - 1}", "elbo gained", *mean_se(gains))
 

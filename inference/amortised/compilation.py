@@ -59,7 +59,8 @@ class NetworkPosterior:
     def __call__(self, observations: Observations) -> None:
         pyro.module("head", self.network.head)  # the unrolled cells are trained before
         logit = self.network.from_parts(*(observations[name] for name in OBSERVED[:3]))
-        with _plates(logit), poutine.mask(mask=observations["mask"] > 0):
+        others: Any = observations["mask"] > 0
+        with _plates(logit), poutine.mask(mask=others):
             pyro.sample("inclusion", dist.Bernoulli(logits=logit, validate_args=False))
 
 

@@ -2,7 +2,7 @@ r"""The two distributions of an amortised guide: graphs whose gradient is exact 
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -69,9 +69,10 @@ class Edges(dist.Bernoulli):
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
         log_q = self.log_prob(x)
+        nothing: Any = 0  # which Pyro knows by its type
         if self.carried or not self._learns:
-            return ScoreParts(log_q, 0, log_q)
-        return ScoreParts(log_q, 0, self._entropy_term(x, log_q))
+            return ScoreParts(log_q, nothing, log_q)
+        return ScoreParts(log_q, nothing, self._entropy_term(x, log_q))
 
     @property
     def _learns(self) -> bool:
@@ -98,7 +99,7 @@ class BlockNormal(dist.TorchDistribution):
         Means and factors, as `Model.conditional` gives them.
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real
     has_rsample = True
 

@@ -101,6 +101,16 @@ class Amortised(Sampler):
         network, about = load_weights(self.weights, reads=self.reads)
         return network.directed and float(about["about"]["scores"]["ece"]) <= ECE_OF_BADGE
 
+    @property
+    def why_not(self) -> str | None:
+        if self.correction != "none" or self.fine_tune:
+            return "NOT calibrated: turned towards the linear model by approximate means"
+        network, about = load_weights(self.weights, reads=self.reads)
+        ece = float(about["about"]["scores"]["ece"])
+        if not network.directed or ece <= ECE_OF_BADGE:
+            return None
+        return f"NOT calibrated: its own fresh simulations find it off by {ece:.2f} (ECE)"
+
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         started = time.monotonic()
         network, about = load_weights(self.weights, reads=self.reads)

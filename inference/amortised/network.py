@@ -106,8 +106,8 @@ class AmortisedNetwork(nn.Module):
 
     def solve(self, X: Tensor, sources: Tensor, knowledge: Tensor, *, start: Any = None) -> tuple[Tensor, Tensor]:
         """Θ and Z ``(graph, source, gene)`` of the unrolled algorithm; ``X`` ``(graph, cell, gene)``, ``sources``
-        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``; ``start`` as `start` gives it, or made anew. Zeros
-        where it is not read."""
+        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``; ``start`` as `start` gives it, or made anew.
+        Zeros where it is not read."""
         if self.unrolled is None:
             nothing = X.new_zeros(*sources.shape, X.shape[-1])
             return nothing, nothing

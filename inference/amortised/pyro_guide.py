@@ -3,18 +3,19 @@ r"""`AmortisedGuide`: a trained network as a Pyro guide of a linear network."""
 from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
-from pyro.distributions import constraints
 from torch.distributions import biject_to
 
 from ...models import ExpressionData, GaussianBlock, LinearNetwork
+from ...priors import SpikeSlab
 from ..gibbs.sites import sites_of
 from .distributions import BlockNormal, Edges
 from .edge_flips import Components, log_odds_given_rest
@@ -89,9 +90,8 @@ class AmortisedGuide(PyroModule):
         self.__dict__["model"] = model  # not a submodule: its buffers and parameters are not the guide's
         self.tune, self.bound = tune, bound
         copied = deepcopy(network).to(model.constant.device).eval().requires_grad_(False)
-        learning = {"head": [copied.head], "all": [copied], "none": []}[tune]
-        for part in learning:
-            part.requires_grad_(True)
+        if tune != "none":
+            (copied.head if tune == "head" else copied).requires_grad_(True)
         self.network = copied
         inputs, logit = read(copied, model, data, seed=seed)
         if not torch.isfinite(logit).all():
@@ -159,8 +159,7 @@ class AmortisedGuide(PyroModule):
                     stack.enter_context(plates[name])
                 values[site.name] = pyro.sample(site.name, q)
         values["noise_variance"] = _padded(values["noise_variance"])
-        family, allowed = model.edge_prior.family, model.edge_prior.allowed
-        prior = family.log_odds(values)
+        allowed, prior = model.edge_prior.allowed, self._slab.log_odds(values)
         logit = torch.where(allowed, self.logits(), prior)  # (*batch, tf, target)
 
         def flips(graph: Tensor) -> Tensor:
@@ -180,10 +179,14 @@ class AmortisedGuide(PyroModule):
         with torch.no_grad():
             graph = values["inclusion"]
             block: GaussianBlock = self.model.conditional("W", values)
-            family = self.model.edge_prior.family
-            absent = family.gaussian({**values, "inclusion": torch.zeros_like(graph)})
-            present = family.gaussian({**values, "inclusion": torch.ones_like(graph)})
+            absent = self._slab.gaussian({**values, "inclusion": torch.zeros_like(graph)})
+            present = self._slab.gaussian({**values, "inclusion": torch.ones_like(graph)})
             return log_odds_given_rest(block, graph, Components(*absent, *present), prior)
+
+    @property
+    def _slab(self) -> SpikeSlab:
+        """The prior of the edges, of a mask the one beneath."""
+        return cast(SpikeSlab, self.model.edge_prior.family)
 
     def _intercept(self, values: Mapping[str, Tensor]) -> dist.Normal:
         """Of batches of cells: its exact conditional given W and σ², all cells counted."""

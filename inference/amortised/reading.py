@@ -11,9 +11,7 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 """Evidence, Z and knowledge, as `AmortisedNetwork.inputs` gives them."""
 
 
-def read(
-    network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, *, seed: int
-) -> tuple[Inputs, Tensor]:
+def read(network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, *, seed: int) -> tuple[Inputs, Tensor]:
     """What the head sees of the cells and the model's prior networks, and log-odds ``(tf, target)``; no gradients."""
     knowledge = knowledge_of(model)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-r"""How far a guide is from the model it is a guide of: importance weights over its draws, whole and target by target."""
+"""How far a guide is from its model: importance weights of its draws, of the whole and target by target."""
 
 from typing import Any, NamedTuple
 
