@@ -2,22 +2,19 @@
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .choice import engine_of
-
-if TYPE_CHECKING:
-    from .diagnostics import Check
 
 OF_EDGES = ("R-hat of the edges", "top edges agree", "inclusion agrees")
 MEANING = (
     "Chains share one training and its probabilities of edges, so that they agree says nothing: another training may "
-    "differ. Compare weights of other seeds (`pyrogrn train --seed`)."
+    "differ. Compare weights trained with other seeds."
 )
 
 
-def without_agreement(rows: "list[Check]", engine: str) -> "list[Check]":
-    """The rows with those on edges neither passed nor failed, where chains are draws of one q(γ | X)."""
+def without_agreement(rows: list[Any], engine: str) -> list[Any]:
+    """The rows (`diagnostics.Check`), those on edges neither passed nor failed where chains are draws of one q(γ | X)."""
     if not engine_of(engine).learns_on_simulations:
         return rows
     return [replace(r, value=math.nan, passed=None, meaning=MEANING) if r.check in OF_EDGES else r for r in rows]

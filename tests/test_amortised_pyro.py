@@ -377,7 +377,9 @@ def test_pyros_csis_trains_the_same_two_functions():
         validation_batch_size=4,
     )
     before = compiled.validation_loss()
-    by_hand = sum(float(negative_log_q(NetworkPosterior(network), b.float()).detach()) * int(b.mask.sum()) for b in batches)
+    by_hand = sum(
+        float(negative_log_q(NetworkPosterior(network), b.float()).detach()) * int(b.mask.sum()) for b in batches
+    )
     assert before == pytest.approx(by_hand / 4, rel=1e-4)
     for _ in range(15):
         compiled.step()
@@ -408,7 +410,9 @@ def test_parts_are_trained_kept_and_fitted(reads, cells, tmp_path):
     again, _ = load_weights(path, reads=reads)
     assert again.reads == reads
     other = next(r for r in READS if r != reads)
-    with pytest.raises(ValueError, match=rf"read '{reads}', not '{other}': train others with pyrogrn train glad-tf"):
+    with pytest.raises(
+        ValueError, match=rf"read '{reads}', not '{other}': train others with pyrogrn train glad-tf, `reads=`"
+    ):
         load_weights(path, reads=other)
     model = LinearNetwork.from_data(cells)
     guide = Amortised(str(path), num_chains=2, num_samples=4, reads=reads)

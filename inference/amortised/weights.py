@@ -95,7 +95,7 @@ def load_weights(which: str | Path, *, reads: str | None = None) -> tuple[Amorti
     if reads is not None and network.reads != reads:
         raise ValueError(
             f"the weights {str(which)!r} read {network.reads!r}, not {reads!r}: train others with pyrogrn train "
-            f"{network.kind} --reads {reads}"
+            f"{network.kind}, `reads=` {reads}"
         )
     network.eval().requires_grad_(False)
     return network, {**description, "sha256": digest}
@@ -104,7 +104,7 @@ def load_weights(which: str | Path, *, reads: str | None = None) -> tuple[Amorti
 def _part(which: str | Path, reads: str | None, known: dict[str, str]) -> str | Path:
     """The weights in the package that read only ``reads``, where ``which`` names some."""
     if reads is not None and reads not in READS:
-        raise ValueError(f"`reads` is {reads!r}, expected one of {READS}")
+        raise ValueError(f"reads is {reads!r}, expected one of {READS}")
     if str(which) not in known or reads in (None, "both"):
         return which
     part = f"{which}-{reads}"
@@ -116,7 +116,7 @@ def _part(which: str | Path, reads: str | None, known: dict[str, str]) -> str | 
     there = [name.removesuffix(ending) for name in known if name.endswith(ending)]
     raise ValueError(
         f"no weights of {str(which)!r} that read {reads!r} are shipped, only of {there}: choose one of these, or train "
-        f"them with pyrogrn train --reads {reads}"
+        f"them with pyrogrn train, `reads=` {reads}"
     )
 
 
