@@ -14,7 +14,7 @@ MEANING = (
 
 
 def without_agreement(rows: list[Any], engine: str) -> list[Any]:
-    """The rows (`diagnostics.Check`), those on edges neither passed nor failed where chains are draws of one q(γ | X)."""
+    """Rows of checks, those on edges neither passed nor failed where chains are draws of one q(γ | X)."""
     if not engine_of(engine).learns_on_simulations:
         return rows
     return [replace(r, value=math.nan, passed=None, meaning=MEANING) if r.check in OF_EDGES else r for r in rows]
