@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyro
@@ -92,7 +93,8 @@ def run_svi(folder: Path, results: Results) -> None:
             with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 guide = Amortised("grnular")(model, data, seed=seed)
-                svi = SVI(model, guide, pyro.optim.Adam({"lr": RATE}), Trace_ELBO())
+                optim: Any = pyro.optim  # made from torch's when it is imported
+                svi = SVI(model, guide, optim.Adam({"lr": RATE}), Trace_ELBO())
                 for when in ("as trained", f"after {STEPS} steps of SVI"):
                     if when != "as trained":
                         for _ in range(STEPS):
