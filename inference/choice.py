@@ -360,7 +360,7 @@ def unearned(
     """
     if not engine.calibrated:
         kind: Any = type(engine)
-        return row_of_engine(kind).doubt or about(kind, model)
+        return engine.why_not or row_of_engine(kind).doubt or about(kind, model)
     row = row_of(model)
     if row not in OWN and not applies(type(engine), prior, model):
         return UNTESTED_PAIR

@@ -21,6 +21,7 @@ from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
+from .one_training import without_agreement
 from .regulator_checks import has_twin, twin_rows
 from .variational.densities import log_joint_of
 
@@ -60,7 +61,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         Largest of all; of hubs and noise variances, which are many, the 99th percentile; 1.1 (``RHAT_HYPER``).
     R-hat of the edges
         99th percentile over at most 1,000 (``NUM_EDGES``) edges, half of them the most probable; 1.05
-        (``RHAT_SAMPLER``) for chains of a sampler, 1.1 (``RHAT_GUIDE``) for restarts of a guide.
+        (``RHAT_SAMPLER``) for chains of a sampler, 1.1 (``RHAT_GUIDE``) for restarts of a guide. Not of amortised fits,
+        nor the next two on edges: their chains share one training.
     effective draws (samplers)
         Smallest bulk effective sample size of a hyperparameter; 40 (``MIN_ESS``).
     top edges agree
@@ -113,7 +115,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows.append(_finite(posterior))
         fitted = _sampler_checks if engine_of(posterior.guide).draws_chains else _guide_checks
         rows += fitted(posterior, seed)
-        rows += _agreement(posterior)
+        rows = without_agreement([*rows, *_agreement(posterior)], posterior.guide)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
         if has_edges(posterior.model):

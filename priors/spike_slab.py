@@ -121,13 +121,32 @@ class SpikeSlab(EdgePrior):
         Sites carry the batch dimensions of the draws on the left and keep their plate dimensions: scalars ``(*draw, 1,
         1)``, hubs ``(*draw, tf, 1)``. ``threshold`` is not used: this family has an inclusion variable.
         """
+        logit, wide, spike = self._given(draws)
+        W = draws["W"]
+        present = dist.Normal(wide * self.location(draws.get("sign_trust")), wide).log_prob(W)
+        absent = dist.Normal(torch.zeros_like(W), spike).log_prob(W)
+        return torch.sigmoid(logit + present - absent) * self.allowed
+
+    def log_odds(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Log-odds of inclusion given the hyperparameters, broadcastable to ``(*batch, tf, target)``."""
+        return self._given(values)[0]
+
+    def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and sd ``(*batch, tf, target)`` of W given the hyperparameters and the graph, the site ``inclusion``;
+        without it W is a mixture and refused."""
+        if "inclusion" not in values:
+            return super().gaussian(values)
+        present = values["inclusion"]
+        _, wide, spike = self._given(values)
+        scale = torch.where(present > 0, wide, spike)
+        return present * wide * self.location(values.get("sign_trust")), scale
+
+    def _given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters."""
         value = lambda name, hyper: draws.get(name, hyper.constants[0])
         slab, ratio = value("slab_scale", self.slab_scale), value("spike_ratio", self.spike_ratio)
         logit = value("edge_logit", self.edge_logit)
         if self.has_hubs:
             logit = logit + draws["hub"]
         logit, wide = self._place(logit, slab, draws.get("trust"))
-        W = draws["W"]
-        present = dist.Normal(wide * self.location(draws.get("sign_trust")), wide).log_prob(W)
-        absent = dist.Normal(torch.zeros_like(W), ratio * slab).log_prob(W)
-        return torch.sigmoid(logit + present - absent) * self.allowed
+        return logit, wide, ratio * slab

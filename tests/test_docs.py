@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_line import call
 from matplotlib.figure import Figure
 
@@ -98,13 +99,14 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", save_nothing)  # figures have tests of their own, and take half of the time
     FILES_OF.get(page.name, lambda: None)()
     namespace, state = {"__name__": "page"}, random.getstate()
-    for block in blocks(page):
-        if block.attributes.startswith("no-run"):
-            continue
-        if block.language == "bash":
-            run_commands(block.code)
-        else:
-            exec(compile(block.code, name_of(page), "exec"), namespace)
+    with torch.random.fork_rng(devices=[]):  # SVI by hand draws from the global generator
+        for block in blocks(page):
+            if block.attributes.startswith("no-run"):
+                continue
+            if block.language == "bash":
+                run_commands(block.code)
+            else:
+                exec(compile(block.code, name_of(page), "exec"), namespace)
     random.setstate(state)  # libraries that are imported on the way have drawn from it
 
 

@@ -10,6 +10,7 @@ import torch
 from . import (
     ablations,
     amortised,
+    amortised_parts,
     calibration,
     cellbox,
     collaborative,
@@ -53,6 +54,8 @@ SECTIONS: dict[str, Section] = {
     "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
     "amortised_speed": amortised.run_speed,
+    "amortised_parts": amortised_parts.run_parts,
+    "amortised_svi": amortised_parts.run_svi,
     "cellbox": cellbox.run,
     "factorbox_speed": factorbox_speed.run,
     "factorbox_recovery": factorbox_networks.run_recovery,

@@ -20,6 +20,9 @@ def train_command(
     loss: Annotated[
         str, typer.Option(help="Of the thresholds and penalties: posterior (-log q) or paper (F-beta + r MSE)")
     ] = "posterior",
+    reads: Annotated[
+        str, typer.Option(help="What probabilities are read off: both, unrolled (Z alone) or evidence (no Z)")
+    ] = "both",
     iterations: Annotated[int, typer.Option(help="L, cells of the unrolled algorithm")] = 10,
     inner: Annotated[int | None, typer.Option(help="P, steps of Adam in a cell of grnular [default: 5]")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers of grnular's network, 2 or 3 [default: 2]")] = None,
@@ -38,6 +41,7 @@ def train_command(
     """
     from ...inference.amortised import FAMILIES, KINDS, Schedule, save_weights, train
     from ...inference.amortised.evidence import CHANNELS
+    from ...inference.amortised.network import READS
     from ...inference.amortised.training import LOSSES
     from ..files.whole import refused
     from .terminal import say
@@ -51,6 +55,8 @@ def train_command(
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
     if loss not in LOSSES:
         raise ValueError(f"unknown --loss {loss!r}: choose one of {', '.join(LOSSES)}")
+    if reads not in READS:
+        raise ValueError(f"unknown --reads {reads!r}: choose one of {', '.join(READS)}")
     of_grnular = {"--inner": inner, "--layers": layers, "--epochs": epochs, "--max-cells": max_cells}
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
@@ -71,6 +77,8 @@ def train_command(
     schedule = Schedule(batches=batches, graphs=graphs, steps=steps)
     # a folder of another training, or of another version's simulations, is not continued
     settings = repr((kind, FAMILIES[family], schedule, loss, options, seed, CHANNELS))
+    if reads != "both":  # folders from before there was a choice are continued
+        settings += f", reads {reads}"
     with training_folder(out, settings) as work:
         network, about = train(
             kind,
@@ -78,6 +86,7 @@ def train_command(
             schedule=schedule,
             loss=loss,
             options=options,
+            reads=reads,
             seed=seed,
             workers=workers,
             cache=work,

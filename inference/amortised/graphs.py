@@ -12,6 +12,7 @@ from ..gibbs.sweep import EdgePriorState, sweep
 
 # up to here W given the graph is one joint draw; beyond, the cubes cost too much: coordinate sweeps
 JOINT_TFS = 64
+WARMUP = 40  # scans that settle noise and hyperparameters; given graphs they hardly depend on where they began
 SWEEPS = 5
 CERTAIN = 60.0  # log-odds that hold an inclusion variable where it is
 
@@ -124,3 +125,18 @@ def sample_graphs(
     if weigh:
         log_p = torch.stack([kernel.log_evidence(state, g) + kernel.log_prior(state, g) for g in graph])
     return GraphSample(graph, log_q.sum(-2), log_p)
+
+
+def settle(kernel: GivenGraph, logit: Tensor, generator: torch.Generator) -> State:
+    """Noise and hyperparameters after `WARMUP` scans over graphs of a guide whose log-odds are ``logit`` ``(tf,
+    target)``."""
+    state: State = kernel.initial_params
+    kernel.hyper.adapting = True
+    if not kernel.prior.edge_logit.is_fixed:
+        # its moves are made for places near the mode: a start far from the density of the graphs would stay there
+        share = (torch.sigmoid(logit) * kernel.allowed).sum() / kernel.allowed.sum()
+        state["edge_logit"] = torch.logit(share.clamp(1e-4, 1 - 1e-4)).expand(kernel.num_chains).clone()
+    drawn = sample_graphs(kernel, state, logit, WARMUP, weigh=False, generator=generator)
+    for graph in drawn.graph:
+        state = kernel.given(state, graph)
+    return state

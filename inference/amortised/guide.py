@@ -16,12 +16,12 @@ from ..gibbs.sites import sites_of
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
-from .graphs import GivenGraph, sample_graphs
-from .knowledge import knowledge_channels
-from .network import AmortisedNetwork
+from .graphs import WARMUP, GivenGraph, sample_graphs, settle
+from .network import READS, AmortisedNetwork
+from .pyro_guide import AmortisedGuide
+from .reading import Inputs, logit_of, read
 from .weights import load_weights
 
-WARMUP = 40  # scans that settle noise and hyperparameters; given graphs they hardly depend on where they began
 SCANS = 2  # between a new graph and its draw
 GRAPHS_A_STEP = 8  # of fine-tuning
 DEFENSIVE = 4.0  # largest log-odds of graphs that are to be weighed: an edge never drawn cannot be corrected
@@ -60,6 +60,10 @@ class Amortised(Sampler):
         φ (the head's numbers), with leave-one-out score-function gradients (Kool et al. 2019). Default 0.
     rate
         Learning rate of fine-tuning.
+    reads
+        What the probabilities are read off, each a posterior of its own training: ``both`` Z of the unrolled algorithm
+        and the evidence of pairs, ``unrolled`` (Z alone, by two numbers), ``evidence`` (the head without Z). Default:
+        whatever the weights were trained to read; those named ``NAME-unrolled`` and ``NAME-evidence`` read a part.
 
     Raises
     ------
@@ -74,12 +78,15 @@ class Amortised(Sampler):
     correction: str = "none"
     fine_tune: int = 0
     rate: float = 1e-3
+    reads: str | None = None
     name = "amortised"
     learns_on_simulations = True
     reads_cells = True
     expects = "trained on counts"  # of `models.data.scale.EXPECTATIONS`
 
     def __post_init__(self) -> None:
+        if self.reads is not None and self.reads not in READS:
+            raise ValueError(f"reads is {self.reads!r}, expected one of {READS}")
         if self.correction not in CORRECTIONS:
             raise ValueError(f"correction is {self.correction!r}, expected one of {CORRECTIONS}")
         if min(self.num_chains, self.num_samples) < 1 or self.fine_tune < 0 or self.rate <= 0:
@@ -91,12 +98,22 @@ class Amortised(Sampler):
         model by approximate means, or without knowing which genes regulate (``glad``): not."""
         if self.correction != "none" or self.fine_tune:
             return False
-        network, about = load_weights(self.weights)
+        network, about = load_weights(self.weights, reads=self.reads)
         return network.directed and float(about["about"]["scores"]["ece"]) <= ECE_OF_BADGE
+
+    @property
+    def why_not(self) -> str | None:
+        if self.correction != "none" or self.fine_tune:
+            return "NOT calibrated: turned towards the linear model by approximate means"
+        network, about = load_weights(self.weights, reads=self.reads)
+        ece = float(about["about"]["scores"]["ece"])
+        if not network.directed or ece <= ECE_OF_BADGE:
+            return None
+        return f"NOT calibrated: its own fresh simulations find it off by {ece:.2f} (ECE)"
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         started = time.monotonic()
-        network, about = load_weights(self.weights)
+        network, about = load_weights(self.weights, reads=self.reads)
         model, data = _checked(model, data)
         if run.resume is not None:
             raise ValueError("an amortised fit takes seconds and keeps no checkpoint: run it again")
@@ -104,21 +121,15 @@ class Amortised(Sampler):
         kernel.setup(WARMUP)
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
-        channels = knowledge_channels(model.knowledge).to(model.constant)
-        knowledge = channels.new_zeros(len(model.tfs), len(model.genes), channels.shape[-1])
-        knowledge[:, model.target_index] = channels
-        knowledge[..., 2] = channels[..., 2].amax() if channels.numel() else 0.0
-        with torch.no_grad():
-            inputs = network.inputs(data.X.to(model.constant), model.tf_index, knowledge, seed=run.seed)
-            logit = self._logit(network, inputs, model)
+        inputs, logit = read(network, model, data, seed=run.seed)
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
-        state = self._settled(kernel, logit, generator)
+        state = settle(kernel, logit, generator)
         trace: list[np.ndarray] = []  # log-likelihood of every draw
         elbo: list[np.ndarray] = []  # of fine-tuning
         if self.fine_tune:
             logit = self._fine_tuned(network, inputs, model, kernel, state, generator, elbo, run)
-            state = self._settled(kernel, logit, generator)
+            state = settle(kernel, logit, generator)
         kernel.hyper.adapting = False
         weigh = self.correction == "importance"
         proposal = logit.clamp(-DEFENSIVE, DEFENSIVE) if weigh else logit
@@ -144,28 +155,26 @@ class Amortised(Sampler):
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)
         return collector, History.every_step("budget", np.stack(trace, axis=1), time.monotonic() - started)
 
-    # -- pieces ----
-    def _logit(self, network: AmortisedNetwork, inputs: tuple[Tensor, Tensor, Tensor], model: LinearNetwork) -> Tensor:
-        """``(tf, target)``."""
-        return network.of_inputs(inputs, model.tf_index)[:, model.target_index].to(model.constant)
+    def __call__(
+        self, model: Model, data: ExpressionData | None, *, tune: str = "head", seed: int = 0
+    ) -> AmortisedGuide:
+        """The same as a Pyro guide of ``model``, for `SVI`, `Importance` and other algorithms of one's own; with
+        ``correction="importance"`` no edge is more certain than `DEFENSIVE` log-odds, so that weights can correct it.
+        ``tune`` and ``seed`` as in `AmortisedGuide`."""
+        linear, cells = _checked(model, data)
+        network, _ = load_weights(self.weights, reads=self.reads)
+        bound = DEFENSIVE if self.correction == "importance" else None
+        return AmortisedGuide(linear, network, cells, tune=tune, bound=bound, seed=seed)
 
-    def _settled(self, kernel: GivenGraph, logit: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Noise and hyperparameters after scans over graphs of the guide."""
-        state = kernel.initial_params
-        kernel.hyper.adapting = True
-        if not kernel.prior.edge_logit.is_fixed:
-            # its moves are made for places near the mode: a start far from the density of the graphs would stay there
-            share = (torch.sigmoid(logit) * kernel.allowed).sum() / kernel.allowed.sum()
-            state["edge_logit"] = torch.logit(share.clamp(1e-4, 1 - 1e-4)).expand(self.num_chains).clone()
-        drawn = sample_graphs(kernel, state, logit, WARMUP, weigh=False, generator=generator)
-        for graph in drawn.graph:
-            state = kernel.given(state, graph)
-        return state
+    # -- pieces ----
+    def _logit(self, network: AmortisedNetwork, inputs: Inputs, model: LinearNetwork) -> Tensor:
+        """``(tf, target)``."""
+        return logit_of(network, inputs, model)
 
     def _fine_tuned(
         self,
         network: AmortisedNetwork,
-        inputs: tuple[Tensor, Tensor, Tensor],
+        inputs: Inputs,
         model: LinearNetwork,
         kernel: GivenGraph,
         state: dict[str, Tensor],

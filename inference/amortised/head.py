@@ -43,10 +43,13 @@ class InclusionHead(nn.Module):
     ----------
     width, depth
         Of the layers: 48 and 3, some 30,000 numbers.
+    sees_z
+        False: the offset a alone, from evidence and knowledge; Z is not read.
     """
 
-    def __init__(self, *, width: int = 48, depth: int = 3) -> None:
+    def __init__(self, *, width: int = 48, depth: int = 3, sees_z: bool = True) -> None:
         super().__init__()
+        self.sees_z = sees_z
         self.register_buffer("location", torch.zeros(len(CHANNELS)))
         self.register_buffer("spread", torch.ones(len(CHANNELS)))
         self.register_buffer("z_location", torch.zeros(()))
@@ -54,7 +57,7 @@ class InclusionHead(nn.Module):
         self.first = Exchangeable(len(CHANNELS) + len(PRIOR_CHANNELS), width)
         self.layers = nn.ModuleList(Exchangeable(width, width) for _ in range(depth - 1))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth - 1))
-        self.last = nn.Linear(width, 2)
+        self.last = nn.Linear(width, 2 if sees_z else 1)
 
     location: Tensor
     spread: Tensor
@@ -68,9 +71,10 @@ class InclusionHead(nn.Module):
         spread = rows.std(0)
         # a channel that hardly varies (one number of regulators) is no evidence: its rounding must not be blown up
         self.spread.copy_(torch.where(spread > 3e-3 * rows.mean(0).abs().clamp_min(1.0), spread, 1.0))
-        sizes = torch.cat([log_size(v).double().flatten() for v in z])
-        self.z_location.copy_(sizes.mean())
-        self.z_spread.copy_(sizes.std().clamp_min(1e-6))
+        if self.sees_z:
+            location, spread_of_z = units_of_sizes(z)
+            self.z_location.copy_(location)
+            self.z_spread.copy_(spread_of_z)
 
     def forward(self, evidence: Tensor, z: Tensor, knowledge: Tensor) -> Tensor:
         """Log-odds ``(*graph, tf, gene)`` from ``(*graph, tf, gene, channel)``, ``(*graph, tf, gene)`` and ``(*graph,
@@ -79,7 +83,11 @@ class InclusionHead(nn.Module):
         h = self.first(torch.cat([scaled, knowledge], dim=-1))
         for layer, norm in zip(self.layers, self.norms, strict=True):
             h = h + layer(nn.functional.silu(norm(h)))
-        offset, slope = self.last(nn.functional.silu(h)).unbind(-1)
+        last = self.last(nn.functional.silu(h))
+        if not self.sees_z:
+            offset_alone: Tensor = last[..., 0]
+            return offset_alone
+        offset, slope = last.unbind(-1)
         size = ((log_size(z) - self.z_location) / self.z_spread).clamp(-CLAMP, CLAMP)
         return offset + nn.functional.softplus(slope) * size
 
@@ -87,3 +95,9 @@ class InclusionHead(nn.Module):
 def log_size(z: Tensor) -> Tensor:
     """log(|Z| + 10⁻³)."""
     return (z.abs() + 1e-3).log()
+
+
+def units_of_sizes(z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and sd of `log_size` over example data sets."""
+    sizes = torch.cat([log_size(v).double().flatten() for v in z])
+    return sizes.mean(), sizes.std().clamp_min(1e-6)

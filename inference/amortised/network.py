@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .evidence import CELLS, pair_evidence
+from .calibration_of_z import SizeCalibration
+from .evidence import CELLS, CHANNELS, pair_evidence
 from .glad import GLAD, correlation_matrix
 from .grnular import GRNULar
 from .head import InclusionHead
 from .knowledge import PRIOR_CHANNELS
 
 KINDS = ("glad", "glad-tf", "grnular")
+READS = ("both", "unrolled", "evidence")
 
 
 def _scaled(X: Tensor) -> Tensor:
@@ -38,24 +40,53 @@ class AmortisedNetwork(nn.Module):
         Options of `GLAD` or `GRNULar`.
     width, depth
         Of the head.
+    reads
+        What the probabilities are read off: ``both``; ``unrolled``, Z alone by two numbers (`SizeCalibration`);
+        ``evidence``, the head without Z: no unrolled algorithm is run, and of the kind only remains whether it knows
+        the regulators.
 
     Raises
     ------
     ValueError
-        An unknown kind.
+        An unknown kind or ``reads``.
     """
 
+    unrolled: GRNULar | GLAD | None
+    head: InclusionHead | SizeCalibration
+
     def __init__(
-        self, kind: str, *, unrolled: Mapping[str, Any] | None = None, width: int = 48, depth: int = 3
+        self,
+        kind: str,
+        *,
+        unrolled: Mapping[str, Any] | None = None,
+        width: int = 48,
+        depth: int = 3,
+        reads: str = "both",
     ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}, expected one of {KINDS}")
-        self.kind = kind
+        if reads not in READS:
+            raise ValueError(f"reads is {reads!r}, expected one of {READS}")
+        self.kind, self.reads = kind, reads
         self.options = {"unrolled": dict(unrolled or {}), "width": width, "depth": depth}
+        if reads != "both":  # weights that were trained before there was a choice do not name it
+            self.options["reads"] = reads
         options = {"num_extra": len(PRIOR_CHANNELS), **(unrolled or {})}
-        self.unrolled = GRNULar(**options) if kind == "grnular" else GLAD(**options)
-        self.head = InclusionHead(width=width, depth=depth)
+        made = GRNULar(**options) if kind == "grnular" else GLAD(**options)
+        self.unrolled = made if self.unrolls else None
+        both = InclusionHead(width=width, depth=depth, sees_z=self.unrolls)
+        self.head = both if self.reads_evidence else SizeCalibration()
+
+    @property
+    def unrolls(self) -> bool:
+        """Whether the unrolled algorithm is run."""
+        return self.reads != "evidence"
+
+    @property
+    def reads_evidence(self) -> bool:
+        """Whether the evidence of pairs is computed."""
+        return self.reads != "unrolled"
 
     @property
     def directed(self) -> bool:
@@ -75,7 +106,11 @@ class AmortisedNetwork(nn.Module):
 
     def solve(self, X: Tensor, sources: Tensor, knowledge: Tensor, *, start: Any = None) -> tuple[Tensor, Tensor]:
         """Θ and Z ``(graph, source, gene)`` of the unrolled algorithm; ``X`` ``(graph, cell, gene)``, ``sources``
-        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``; ``start`` as `start` gives it, or made anew."""
+        ``(graph, source)``, ``knowledge`` ``(graph, source, gene, 3)``; ``start`` as `start` gives it, or made anew.
+        Zeros where it is not read."""
+        if self.unrolled is None:
+            nothing = X.new_zeros(*sources.shape, X.shape[-1])
+            return nothing, nothing
         y = _scaled(X)
         if isinstance(self.unrolled, GRNULar):
             if start is None:
@@ -97,7 +132,9 @@ class AmortisedNetwork(nn.Module):
         return state.theta[rows, sources], state.z[rows, sources]
 
     def evidence(self, X: Tensor, sources: Tensor, *, groups: Tensor | None = None, seed: int = 0) -> Tensor:
-        """`pair_evidence` of one data set ``(cell, gene)``."""
+        """`pair_evidence` of one data set ``(cell, gene)``; zeros where it is not read."""
+        if not self.reads_evidence:
+            return X.new_zeros(len(sources), X.shape[1], len(CHANNELS))
         return pair_evidence(X, sources, groups=groups, seed=seed)
 
     def from_parts(self, evidence: Tensor, z: Tensor, knowledge: Tensor) -> Tensor:
@@ -136,6 +173,14 @@ class AmortisedNetwork(nn.Module):
             evidence = self.evidence(X, sources, groups=groups, seed=seed)
             _, z = self.solve(X[None], sources[None], channels[None])
         return evidence[None], z, channels[None]
+
+    def solve_for_inputs(self, X: Tensor, tf_index: Tensor, knowledge: Tensor) -> Tensor:
+        """Z of `inputs` once more, with gradients in the unrolled algorithm's numbers; ``knowledge`` as `inputs` gave
+        it."""
+        if len(X) > CELLS:
+            X = X[torch.linspace(0, len(X) - 1, CELLS, device=X.device).long()]
+        X = X.float()
+        return self.solve(X[None], self.sources(tf_index, X.shape[1])[None], knowledge)[1]
 
     def of_inputs(self, inputs: tuple[Tensor, Tensor, Tensor], tf_index: Tensor) -> Tensor:
         """Log-odds ``(tf, gene)`` of the edge from ``tf`` to ``gene``, from `inputs`.

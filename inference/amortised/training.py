@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import joblib
 import numpy as np
@@ -15,10 +15,12 @@ from torch import Tensor
 from ...orphans import watch_parent
 from ..calibration import expected_calibration_error
 from ..runs.saving import save_whole
-from .families import FAMILIES, Family, stream, truth
-from .grnular import not_self
+from .batches import Batch, Example, make_batch, simulate_example
+from .compilation import NetworkPosterior, negative_log_q
+from .families import FAMILIES, Family
+from .glad import GLAD
+from .grnular import GRNULar
 from .head import log_size
-from .knowledge import simulated_knowledge
 from .losses import balanced_loss, log_loss
 from .network import AmortisedNetwork
 
@@ -67,68 +69,6 @@ class Schedule:
             raise ValueError(f"{self}: expected positive numbers")
 
 
-class Batch(NamedTuple):
-    """Networks of one size: ``evidence`` (graph, source, gene, channel), ``z`` and ``truth`` (graph, source, gene),
-    ``knowledge`` (graph, source, gene, 3), ``mask`` 0 on self-pairs."""
-
-    evidence: Tensor
-    z: Tensor
-    knowledge: Tensor
-    truth: Tensor
-    mask: Tensor
-
-    def at(self, rows: Tensor) -> "Batch":
-        return Batch(*(part[rows] for part in self))
-
-    def float(self) -> "Batch":
-        return Batch(*(part.float() for part in self))
-
-
-class Example(NamedTuple):
-    """Simulated cells ``(graph, cell, gene)`` and what is asked about them."""
-
-    X: Tensor
-    sources: Tensor
-    knowledge: Tensor
-    truth: Tensor
-    mask: Tensor
-
-
-def simulate_example(directed: bool, family: Family, graphs: int, seed: int) -> Example:
-    """Cells, candidate sources, corrupted knowledge and true edges; without regulators, edges of either direction
-    between all genes."""
-    simulation = family.simulate(graphs, seed)
-    X = simulation.X.flatten(1, 2).float()
-    sources, edges = simulation.kinetics.regulators, truth(simulation)
-    generator = torch.Generator().manual_seed(stream(seed, "knowledge"))
-    if not directed:
-        genes = X.shape[-1]
-        either = torch.zeros(graphs, genes, genes)
-        either[torch.arange(graphs)[:, None], sources] = edges
-        edges = torch.maximum(either, either.mT)
-        sources = torch.arange(genes).expand(graphs, genes)
-        knowledge = simulated_knowledge(edges.triu(), generator)
-        knowledge = torch.where(knowledge[..., 1:2] > 0, knowledge, knowledge.transpose(1, 2))
-    else:
-        knowledge = simulated_knowledge(edges, generator)
-    return Example(X, sources, knowledge, edges, not_self(sources, X.shape[-1]))
-
-
-def make_batch(network: AmortisedNetwork, family: Family, graphs: int, seed: int) -> Batch:
-    """Simulate and reduce to what the head sees; a pure function of its arguments."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # workers share the cores
-    try:
-        example = simulate_example(network.directed, family, graphs, seed)
-        pairs = zip(example.X, example.sources, strict=True)
-        evidence = torch.stack([network.evidence(X, s, seed=seed) for X, s in pairs])
-        with torch.no_grad():
-            _, z = network.solve(example.X, example.sources, example.knowledge)
-    finally:
-        torch.set_num_threads(threads)
-    return Batch(evidence.half(), z, example.knowledge.half(), example.truth.bool(), example.mask.bool())
-
-
 def train(
     kind: str,
     *,
@@ -136,6 +76,7 @@ def train(
     schedule: Schedule | None = None,
     loss: str = "posterior",
     options: dict[str, Any] | None = None,
+    reads: str = "both",
     seed: int = 0,
     workers: int = 1,
     cache: Path | None = None,
@@ -144,7 +85,8 @@ def train(
     r"""Train one guide from nothing.
 
     First ρ_nn and Λ_nn end to end; then, those fixed, the head. The head is trained by neural posterior estimation,
-    :math:`-\log q(\gamma^* \mid X)` averaged over simulated pairs, whose minimum is the posterior under the simulator.
+    :math:`-\log q(\gamma^* \mid X)` averaged over simulated pairs (`negative_log_q`), whose minimum is the posterior
+    under the simulator.
 
     Parameters
     ----------
@@ -158,6 +100,9 @@ def train(
         Of ρ_nn and Λ_nn: ``posterior``, −log q with :math:`\operatorname{logit} q = a + b\log(|Z| + \epsilon)`, or
         ``paper``, Eq. 16 on Z. The paper's asks that |Z| be 0 or 1, which a precision matrix or standardised weights
         are not; measured on clean cells both order the pairs alike.
+    reads
+        ``both``; ``unrolled``, Z and two numbers that calibrate it; ``evidence``, the head without Z, where no unrolled
+        algorithm is trained or run (`AmortisedNetwork`).
     seed
         Of initial numbers and of all simulations.
     workers
@@ -185,8 +130,9 @@ def train(
     settings = FAMILIES[family] if isinstance(family, str) else family
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AmortisedNetwork(kind, unrolled=options)
-        _train_solver(network, settings, schedule, loss, seed, cache, say)
+        network = AmortisedNetwork(kind, unrolled=options, reads=reads)
+        if network.unrolled is not None:
+            _train_solver(network, network.unrolled, settings, schedule, loss, seed, cache, say)
         make = lambda first, count, label: _batches(
             network, settings, schedule, seed, range(first, first + count), workers, cache, say, label
         )
@@ -202,6 +148,7 @@ def train(
 
 def _train_solver(
     network: AmortisedNetwork,
+    unrolled: GLAD | GRNULar,
     family: Family,
     schedule: Schedule,
     kind_of_loss: str,
@@ -211,7 +158,7 @@ def _train_solver(
 ) -> None:
     path = None if cache is None else cache / "solver.pt"
     if path is not None and path.is_file():
-        network.unrolled.load_state_dict(torch.load(path, weights_only=True))
+        unrolled.load_state_dict(torch.load(path, weights_only=True))
         return
     # the solver learns a rule of three or four numbers an entry: networks of a hundred genes are enough for it
     small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
@@ -220,8 +167,8 @@ def _train_solver(
         for b in range(schedule.solver_batches + SOLVER_HELD_OUT)
     ]
     line = torch.nn.Parameter(torch.tensor([0.0, 1.0]))  # a and b (through softplus), thrown away afterwards
-    optimizer = torch.optim.Adam([*network.unrolled.parameters(), line], lr=schedule.solver_rate)
-    best, kept = np.inf, network.unrolled.state_dict()
+    optimizer = torch.optim.Adam([*unrolled.parameters(), line], lr=schedule.solver_rate)
+    best, kept = np.inf, unrolled.state_dict()
     starts = [network.start(e.X, e.sources) for e in examples]
 
     def loss_of(e: Example, start: Any) -> Tensor:
@@ -236,16 +183,16 @@ def _train_solver(
             for e, start in zip(examples[: schedule.solver_batches], starts, strict=False):
                 optimizer.zero_grad()
                 loss_of(e, start).backward()
-                torch.nn.utils.clip_grad_norm_(network.unrolled.parameters(), 1.0)
+                torch.nn.utils.clip_grad_norm_(unrolled.parameters(), 1.0)
                 optimizer.step()
         with torch.no_grad():
             held = range(schedule.solver_batches, len(examples))
             mean = float(np.mean([float(loss_of(examples[i], starts[i])) for i in held]))
         if mean < best:
-            best, kept = mean, {name: value.clone() for name, value in network.unrolled.state_dict().items()}
+            best, kept = mean, {name: value.clone() for name, value in unrolled.state_dict().items()}
         say(f"unrolled algorithm, epoch {epoch}: loss {mean:.4f} on held-out networks")
-    network.unrolled.load_state_dict(kept)
-    network.unrolled.requires_grad_(False)
+    unrolled.load_state_dict(kept)
+    unrolled.requires_grad_(False)
     if path is not None:
         save_whole(kept, path)
 
@@ -292,7 +239,7 @@ def _train_head(
     cache: Path | None,
     say: Say,
 ) -> None:
-    head = network.head
+    head, guide = network.head, NetworkPosterior(network)
     head.standardise([b.evidence for b in batches[:40]], [b.z for b in batches[:40]])
     optimizer = torch.optim.AdamW(head.parameters(), schedule.rate, weight_decay=1e-3)
     cosine = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.rate, total_steps=schedule.steps)
@@ -311,7 +258,7 @@ def _train_head(
         batch = batches[int(torch.randint(len(batches), (), generator=generator))]
         size = min(len(batch.truth), max(1, PAIRS_A_STEP // batch.truth[0].numel()))
         batch = batch.at(torch.randperm(len(batch.truth), generator=generator)[:size]).float()
-        loss = log_loss(network.from_parts(batch.evidence, batch.z, batch.knowledge), batch.truth, batch.mask)
+        loss = negative_log_q(guide, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)

@@ -12,7 +12,7 @@ import torch
 from ..archives import read_arrays
 from .evidence import CHANNELS
 from .knowledge import PRIOR_CHANNELS
-from .network import AmortisedNetwork
+from .network import READS, AmortisedNetwork
 
 FORMAT = 2  # 1: prior knowledge was not among the channels named
 SHIPPED = files(__package__) / "trained"
@@ -43,16 +43,27 @@ def save_weights(network: AmortisedNetwork, path: Path, about: dict[str, Any]) -
     return digest
 
 
-def load_weights(which: str | Path) -> tuple[AmortisedNetwork, dict[str, Any]]:
+def load_weights(which: str | Path, *, reads: str | None = None) -> tuple[AmortisedNetwork, dict[str, Any]]:
     """A trained network and its description (with ``sha256``): a name of `shipped`, or a file that ``pyrogrn train``
     wrote.
+
+    Parameters
+    ----------
+    which
+        A name or a file.
+    reads
+        What the probabilities are to be read off, of `network.READS`. Each is a training of its own: of a name in the
+        package ``NAME-unrolled`` or ``NAME-evidence`` is taken, a file must have been trained so. Default: whatever
+        ``which`` was trained to read.
 
     Raises
     ------
     ValueError
-        An unknown name, a file that is not one, was changed since, or belongs to another version.
+        An unknown name or ``reads``, a file that is not one, was changed since, belongs to another version, or reads
+        something else.
     """
     known = shipped()
+    which = _part(which, reads, known)
     if str(which) in known:
         source = SHIPPED / f"{which}.npz"
         with source.open("rb") as stream:
@@ -85,8 +96,32 @@ def load_weights(which: str | Path) -> tuple[AmortisedNetwork, dict[str, Any]]:
             f"the weights {str(which)!r} belong to another version ({reason}; this one reads format {FORMAT} with "
             f"{len(channels)} channels): train them again with pyrogrn train"
         ) from error
+    if reads is not None and network.reads != reads:
+        raise ValueError(
+            f"the weights {str(which)!r} read {network.reads!r}, not {reads!r}: train others with pyrogrn train "
+            f"{network.kind}, `reads=` {reads}"
+        )
     network.eval().requires_grad_(False)
     return network, {**description, "sha256": digest}
+
+
+def _part(which: str | Path, reads: str | None, known: dict[str, str]) -> str | Path:
+    """The weights in the package that read only ``reads``, where ``which`` names some."""
+    if reads is not None and reads not in READS:
+        raise ValueError(f"reads is {reads!r}, expected one of {READS}")
+    if str(which) not in known or reads in (None, "both"):
+        return which
+    part = f"{which}-{reads}"
+    if part in known:
+        return part
+    ending = f"-{reads}"
+    if str(which).endswith(ending):
+        return which
+    there = [name.removesuffix(ending) for name in known if name.endswith(ending)]
+    raise ValueError(
+        f"no weights of {str(which)!r} that read {reads!r} are shipped, only of {there}: choose one of these, or train "
+        f"them with pyrogrn train, `reads=` {reads}"
+    )
 
 
 def shipped() -> dict[str, str]:

@@ -37,6 +37,11 @@ class Engine(ABC):
     """Its own options for the number of chains and the draws (or rounds) of each; None where `fit` takes both, as
     ``restarts`` and ``num_steps``."""
 
+    @property
+    def why_not(self) -> str | None:
+        """Why it is not calibrated as it is set, where its class alone does not say (`choice.EngineRow`)."""
+        return None
+
     minibatches: ClassVar[bool] = True
     """Whether it can do with a part of the cells at a time, where the model can."""
 
