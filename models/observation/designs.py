@@ -103,7 +103,7 @@ class CutDesign(Design):
         if not len(self.cut):
             return error
         lost = (self._chosen(step) * self.cut).sum(-1).square()  # (*batch, pair)
-        taken = self._place(torch.zeros_like(error.squeeze(-2)), lost)
+        taken = self._place(torch.zeros_like(step[..., 0, :]), lost)
         return error - taken.unsqueeze(-2)
 
     def blocks(self) -> Iterator[Block]:
