@@ -284,9 +284,7 @@ class FactorBox(RegressionNetwork):
         pick = lambda v: v if wide else v[0]
         dof = self.dof[:, None] if wide else self.dof
         cuts = self.cuts
-        return CutDesign(
-            len(self.tfs), len(self.targets), pick(self.gram), pick(self.anchor), dof, None, *cuts
-        )
+        return CutDesign(len(self.tfs), len(self.targets), pick(self.gram), pick(self.anchor), dof, None, *cuts)
 
     def observed(self) -> Tensor:
         parts: tuple[Tensor, ...] = (self.residual, self.sse, self.log_jacobian)
@@ -333,9 +331,7 @@ class FactorBox(RegressionNetwork):
         of_cell = lambda v: by_cell(v, codes) if wide else v
         centre = pick(self.target_mean[:, None]) - (pick(self.tf_mean) * W).sum(-2, keepdim=True)
         x = level[:, self.tf_index] / self.scale[self.tf_index]
-        drive, sd = regress_cells(
-            x, W, noise, context=codes, levels=len(self.contexts), target=target, shift=centre
-        )
+        drive, sd = regress_cells(x, W, noise, context=codes, levels=len(self.contexts), target=target, shift=centre)
         headroom = (pick(self.log_headroom[:, None]) if log_headroom is None else log_headroom).exp()
         top = of_cell(pick(self.top[:, None]) * (1 + headroom))  # (*draw, condition, target)
         levels = logit_normal(drive, sd, unit=self.unit, top=top)

@@ -1,6 +1,6 @@
 """Conditions of a perturbation panel in batches: levels as the fit takes them, without the rest of the panel."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -8,8 +8,19 @@ from torch import Tensor
 from .data.checks import some
 from .data.expression import ExpressionData
 
-if TYPE_CHECKING:
-    from .factorbox import FactorBox
+
+class FittedPanel(Protocol):
+    """What a batch needs of the panel that was fitted; names as in `FactorBox`."""
+
+    genes: tuple[str, ...]
+    levels: str
+    hidden: int
+    knockdown: float | None
+    scale: Tensor
+    floor: Tensor
+    held: Tensor
+    top: Tensor
+    target_index: Tensor
 
 
 class BatchLevels(NamedTuple):
@@ -22,9 +33,9 @@ class BatchLevels(NamedTuple):
     free: Tensor
 
 
-def batch_levels(model: "FactorBox", batch: ExpressionData) -> BatchLevels:
-    """A batch as `panels_of` takes the panel: a knocked-down gene acts at the level it is held at in the fit, and a level
-    of zero counts as the fit's floor.
+def batch_levels(model: FittedPanel, batch: ExpressionData) -> BatchLevels:
+    """A batch as `panels_of` takes the panel: a knocked-down gene acts at the level it is held at in the fit, and a
+    level of zero counts as the fit's floor.
 
     Raises
     ------

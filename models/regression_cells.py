@@ -24,7 +24,14 @@ def by_cell(value: Tensor, context: Tensor) -> Tensor:
 
 
 def regress_cells(
-    x: Tensor, W: Tensor, noise: Tensor, *, context: Tensor, levels: int, target: pyro.plate, shift: Tensor | None = None
+    x: Tensor,
+    W: Tensor,
+    noise: Tensor,
+    *,
+    context: Tensor,
+    levels: int,
+    target: pyro.plate,
+    shift: Tensor | None = None,
 ) -> CellRegression:
     """Sample the intercepts, and regress cells on regulators.
 

@@ -35,10 +35,10 @@ class TrajectoryNetwork(RegressionNetwork):
     one Gram matrix, less a vector for each target, serves all of them.
 
     What it leaves out: products of regulators, noise in the regulators' own levels, and bends between two
-    measurements. It has no batches of cells: a cell is the end of one pair and the start of the next, and stands on both
-    sides of its own regression, so cells are not exchangeable and some of them are no pairs; X is observed as the
-    statistics of all pairs. On simulated time courses (`make bench`, section trajectory) edges are ranked well and their
-    probabilities are too sure, so they wear no badge. Weights are standardised: standard deviations of a target's
+    measurements. On simulated time courses (`make bench`, section trajectory) edges are ranked well and their
+    probabilities are too sure, so they wear no badge. It has no batches of cells: a cell is the end of one pair and the
+    start of the next, so cells are not exchangeable, and some of them are no pairs; X is observed as the statistics of
+    all pairs. Weights are standardised: standard deviations of a target's
     response per standard deviation of the regulator's φ. A self-edge never exists: the decay is the gene's own
     dynamics.
 

@@ -30,7 +30,7 @@ class LogPoisson(Observable):
     def density(self, value: Tensor) -> Tensor:
         return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         with torch.no_grad():
             return torch.poisson(self.log_rate.exp().expand(self._extended_shape(torch.Size(sample_shape))))
 
@@ -114,7 +114,7 @@ class MixedViews(Observable):
             log_prob = torch.where(self.kinds == LIKELIHOODS.index(kind), part.log_prob(value), log_prob)
         return log_prob
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
             found = self.location.new_zeros(shape)

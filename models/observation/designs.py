@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Block(NamedTuple):
-    """Targets ``column`` of a context (``None`` where there is one) whose regressions have the same ``gram`` (tf, tf)."""
+    """Targets ``column`` of a ``context`` (``None`` where there is one) that have the same ``gram`` (tf, tf)."""
 
     context: int | None
     column: Tensor

@@ -63,9 +63,7 @@ class ObservedEdges(Observable):
     def expanded(self, batch_shape: torch.Size) -> TorchDistribution | None:
         """With the existence of each edge in place."""
         existence = self.existence.expand(batch_shape)
-        return ObservedEdges(
-            existence, self.measured, self.covered, self.allowed, self.parameters, validate_args=False
-        )
+        return ObservedEdges(existence, self.measured, self.covered, self.allowed, self.parameters, validate_args=False)
 
     def density(self, value: Tensor) -> Tensor:
         """``(*draw, tf, target)``."""
@@ -91,7 +89,7 @@ class ObservedEdges(Observable):
             )
         return total * self.allowed
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         given, shape = self.parameters, torch.Size(sample_shape) + self.batch_shape
         parts = []
         with torch.no_grad():

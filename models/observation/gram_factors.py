@@ -137,7 +137,7 @@ class GramFactors(Observable):
         return -0.5 * (constant + dof * log_det + quadratic)
 
     # -- draws ----
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         padded = bool(self.batch_shape)
         lead = torch.Size(sample_shape) + (self.batch_shape[:-2] if padded else torch.Size())
         W, noise = self.weight.double(), self.noise.double()

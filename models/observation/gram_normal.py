@@ -13,8 +13,8 @@ from .observable import Observable
 
 
 class RegressionMoments(NamedTuple):
-    """Centred sums that a value of `GramNormal` stands for: ``cross`` (*batch, tf, target) :math:`X_i^\\top y_i`, ``square``
-    (*batch, target) :math:`y_i^\\top y_i`, float64."""
+    """Centred sums that a value of `GramNormal` stands for, float64: ``cross`` (*batch, tf, target) of regressors and
+    targets, ``square`` (*batch, target) of targets."""
 
     cross: Tensor
     square: Tensor
@@ -30,11 +30,11 @@ class GramNormal(Observable):
     :math:`a_i` near the fit, so that float32 keeps its digits, and :math:`\nu_i` degrees of freedom. A value is
     :math:`(r_i, s_i)`: event shape ``(tf + 1,)``, batch shape ``(1, target)``; contexts and draws lead.
 
-    `log_prob` is the density *of the cells* given the regressors, with flat intercepts integrated out, which depends on
-    the cells through these statistics alone:
+    `log_prob` is the density *of the cells* given the regressors, flat intercepts integrated out, which depends on the
+    cells through these statistics alone:
 
-    .. math:: -\tfrac{\nu_i}2\log 2\pi\sigma_i^2 - \tfrac12\log n_i - \tfrac{1}{2\sigma_i^2}\big[s_i + d_i^\top(G_i d_i -
-              2 r_i)\big], \qquad d_i = w_i - a_i.
+    .. math:: -\tfrac{\nu_i}2\log 2\pi\sigma_i^2 - \tfrac12\log n_i
+              - \tfrac{1}{2\sigma_i^2}\big[s_i + d_i^\top(G_i d_i - 2 r_i)\big], \qquad d_i = w_i - a_i.
 
     `sample` draws the statistics exactly, in float64 and without any cell: :math:`r_i = G_i d_i + z_i` with
     :math:`z_i = X_i^\top\epsilon_i \sim N(0, \sigma_i^2 G_i)`, and :math:`s_i = d_i^\top(r_i + z_i) + |\epsilon_i|^2`,
@@ -115,7 +115,7 @@ class GramNormal(Observable):
         return squared_error(self.design, self.weight - self.design.anchor, rows)
 
     # -- draws ----
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = torch.Size(sample_shape) + self.batch_shape
         tfs, targets = self.num_tfs, self.design.num_targets
         lead = shape[:-2]
@@ -139,8 +139,8 @@ class GramNormal(Observable):
 
     # -- what a value says ----
     def moments(self, value: Tensor) -> RegressionMoments:
-        """The centred sums that a value, observed or drawn, stands for, which two data sets over the same regressors can
-        be compared by."""
+        """The centred sums that a value, observed or drawn, stands for: by these, data over the same regressors are
+        compared."""
         rows = rows_of(value.double())
         anchor = self.design.anchor
         fitted = self.design.product(anchor.to(self.design.gram)).double()
@@ -149,7 +149,7 @@ class GramNormal(Observable):
 
 
 def rows_of(value: Tensor) -> Tensor:
-    """``(*batch, row, target)``: a value ``(*batch, 1, target, row)`` with the statistics of all targets side by side."""
+    """``(*batch, row, target)``: a value ``(*batch, 1, target, row)``, the statistics of all targets side by side."""
     return (value.squeeze(-3) if value.dim() > 2 else value).mT
 
 

@@ -12,9 +12,9 @@ def joined(owner: nn.Module, name: str, parts: Sequence[Tensor], join: Callable[
     kept = owner.__dict__.setdefault("_joined", {})
     state = [(part, part._version) for part in parts]
     found = kept.get(name)
-    if found is not None and len(found[0]) == len(state):
-        if all(old is new and before == after for (old, before), (new, after) in zip(found[0], state, strict=True)):
-            return found[1]
+    same = lambda old, new: old[0] is new[0] and old[1] == new[1]
+    if found is not None and len(found[0]) == len(state) and all(map(same, found[0], state)):
+        return found[1]
     with torch.no_grad():
         value = join(*parts)
     if not torch.jit.is_tracing():  # a value made inside a trace belongs to it

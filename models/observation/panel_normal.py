@@ -1,4 +1,4 @@
-"""`PanelNormal`: the regressions of a perturbation panel, whose responses are a known function of each gene's headroom."""
+"""`PanelNormal`: the regressions of a perturbation panel, whose responses are a function of each gene's headroom."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,12 @@ from .gram_normal import GramNormal
 
 
 class Curves(NamedTuple):
-    """Changes with log headroom from the anchor's, as Chebyshev coefficients: of :math:`\\tilde X^\\top y` ``shift``
-    (*batch, coefficient, tf, target), of the anchor's residual ``gap`` (*batch, coefficient, target), squared ``square``
-    (*batch, coefficient, coefficient, target), of the log Jacobian ``jacobian`` (*batch, coefficient, target)."""
+    """Changes d of the response with log headroom, from the anchor's, as Chebyshev coefficients.
+
+    Their products with the regressors ``shift`` (*batch, coefficient, tf, target), with the residual at the anchor
+    ``gap`` (*batch, coefficient, target), with one another ``square`` (*batch, coefficient, coefficient, target); and
+    the change of the log Jacobian ``jacobian`` (*batch, coefficient, target).
+    """
 
     shift: Tensor
     gap: Tensor

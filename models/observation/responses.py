@@ -52,7 +52,7 @@ class ResponseNormal(TorchDistribution):
         constant = 0.5 * n * math.log(2 * math.pi)
         return -size * (self.factor.diagonal().log().sum() + 0.5 * fit + constant)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 as every distribution of torch
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         with torch.no_grad():
             noise = torch.randn(*sample_shape, *self.copied.shape, dtype=self.factor.dtype, device=self.factor.device)
             return self.value_of(self.carry * self.copied + self.factor @ noise, self.copied)

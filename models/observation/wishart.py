@@ -5,8 +5,11 @@ from torch import Tensor
 
 
 def wishart(lower: Tensor, dof: int) -> Tensor:
-    r"""``(*batch, n, n)`` :math:`\sum_{c=1}^\nu e_c e_c^\top`, :math:`e_c\sim N(0, LL^\top)`, for ``lower`` L (*batch, n,
-    n) and ν ``dof``: by Bartlett's decomposition where ν ≥ n, else row by row (the matrix is singular then)."""
+    r"""``(*batch, n, n)`` :math:`\sum_{c=1}^\nu e_c e_c^\top`, :math:`e_c\sim N(0, LL^\top)`.
+
+    ``lower`` L (*batch, n, n), ``dof`` ν: by Bartlett's decomposition where ν ≥ n, else row by row (the matrix is
+    singular then).
+    """
     n = lower.shape[-1]
     if dof < n:
         half = lower @ torch.randn(*lower.shape[:-1], dof, dtype=lower.dtype, device=lower.device)
