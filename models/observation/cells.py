@@ -1,6 +1,6 @@
 """Cells one by one: views with their own likelihood, and counts by their log rate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pyro.distributions as dist
@@ -79,7 +79,7 @@ class MixedViews(Observable):
         location: Tensor,
         kinds: Tensor,
         *,
-        present: Sequence[str],
+        present: Iterable[str],
         noise: Tensor | None = None,
         dispersion: Tensor | None = None,
         offset: Tensor | None = None,

@@ -95,13 +95,16 @@ class GramFactors(Observable):
         """Draws to the left of two plates of size one."""
         if len(batch_shape) < 3 or batch_shape[-2:] != (1, 1):
             return None
-        wide = lambda part: None if part is None else part.expand(*batch_shape[:-2], *part.shape[-2:])
+
+        def wide(part: Tensor) -> Tensor:
+            return part.expand(*batch_shape[:-2], *part.shape[-2:])
+
         return GramFactors(
             wide(self.weight),
             wide(self.noise),
             dof=self.dof,
             log_count=self.log_count,
-            effect=wide(self.effect),
+            effect=None if self.effect is None else wide(self.effect),
             covariates=self.covariates,
             validate_args=False,
         )
