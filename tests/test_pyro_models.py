@@ -36,6 +36,7 @@ from pyrogrn.models import (
 )
 from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_muvi, simulate_panel
 from pyrogrn.priors import Normal, SpikeSlab
+from scipy import stats
 
 pytestmark = pytest.mark.usefixtures("seeded")
 ROOT = Path(__file__).resolve().parents[1]
@@ -324,7 +325,32 @@ def test_draws_in_one_tensor(name):
     assert X["log_prob"].shape[0] == 4
 
 
-def test_moments_of_a_model_that_moves_follow_it():
+def test_statistics_of_a_model_are_those_of_its_cells():
+    """Of the data, and of data that the model draws cell by cell."""
+    model, _ = linear()
+    model = model.double()
+    data = simulate_linear(num_genes=5, num_tfs=2, num_cells=30, seed=1).data.to(dtype=torch.float64)
+    fn = nodes_of(model)["X"]["fn"]
+    X, _ = model.standardize(data)
+    x = X[:, model.tf_index]
+    observed = fn.moments(model.observed())
+    torch.testing.assert_close(observed.cross, x.T @ X, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(observed.square, X.square().sum(0), rtol=1e-5, atol=1e-4)
+    given = {"W": 0.5 * model.anchor[0], "noise_variance": torch.full((5,), 0.4).double()}
+    free = poutine.uncondition(poutine.condition(model, given))
+    free = poutine.condition(free, given)  # undone for X alone
+    cells = Predictive(free, num_samples=400, parallel=True, return_sites=["X"])(data)["X"].reshape(400, 30, 5)
+    y = cells - cells.mean(1, keepdim=True)
+    drawn = fn.moments(Predictive(free, num_samples=400, parallel=True, return_sites=["X"])()["X"])
+    for target in range(5):
+        square, cross = y[..., target].square().sum(1), y[..., target] @ x
+        assert stats.ks_2samp(square, drawn.square.reshape(400, 5)[:, target]).pvalue > 1e-4
+        for tf in range(2):
+            found = drawn.cross.reshape(400, 2, 5)[:, tf, target]
+            assert stats.ks_2samp(cross[:, tf], found).pvalue > 1e-4
+
+
+def test_the_observed_value_follows_the_model():
     """The observed value is made once, and anew for a model in double precision or with other buffers."""
     model, _ = linear()
     first = model.observed()
