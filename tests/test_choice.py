@@ -293,9 +293,9 @@ def test_engines_of_one_model_alone():
         check_pair(course, MeanField())
 
 
-@pytest.mark.parametrize("model", [FactorBox, TrajectoryNetwork, NetREXCF], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("model", [TrajectoryNetwork, NetREXCF], ids=lambda m: m.__name__)
 def test_models_without_minibatches(model):
-    assert {m for m in MODELS if not m.minibatches} == {FactorBox, TrajectoryNetwork, NetREXCF}
+    assert {m for m in MODELS if not m.minibatches} == {TrajectoryNetwork, NetREXCF}
     made = build(model, Normal())
     with pytest.raises(ValueError, match=f"{model.__name__} conditions on all data at once"):
         fit(made, data_for(model), batch_size=5)

@@ -331,6 +331,19 @@ def refused(match, call):
     assert "\n" not in str(caught.value)
 
 
+def test_batches_of_conditions_are_fitted(panel):
+    """By the same variational family as all conditions at once."""
+    data = panel.subset(panel.context.numpy() == 0).annotated()
+    data = replace(data, context=None, context_names=("all",))
+    model = FactorBox.from_data(data, edge_prior=Normal(scale=0.5))
+    options = {"guide": MeanField(), "restarts": 1, "num_draws": 200, "seed": 1}
+    whole = fit(model, num_steps=600, **options)
+    parts = fit(model, data, batch_size=16, num_steps=600, **options)
+    one, other = whole.moments["W"].mean, parts.moments["W"].mean
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
+    assert not parts.calibrated
+
+
 def test_bad_panels_are_refused_by_name(panel):
     X = panel.X.clone()
     zero = X.clone()
