@@ -26,7 +26,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ..orphans import watch_parent
+from ..inference.runs.orphans import watch_parent
 from .files.scratch import remove_abandoned
 from .files.whole import whole_file
 

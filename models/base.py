@@ -31,6 +31,11 @@ class Model(nn.Module, ABC):
     ``forward(batch)`` on a minibatch of cells. Plates sit at fixed dimensions: ``context`` -3, ``cell`` and ``tf`` -2,
     ``target`` -1; restarts and draws come to the left of ``max_plate_nesting``. Constants are buffers, so
     ``model.to(...)`` moves the priors too.
+
+    The data are the sample site ``X``, observed: cells one by one, or of the whole data their sufficient statistics
+    under a distribution of `models.observation`, whose ``moments`` say what a value means. So
+    ``Predictive(poutine.uncondition(model), num_samples=5)()["X"]`` draws statistics from the prior, and ``(batch)``
+    in place of ``()`` cells; Pyro pads both to all plates of the model.
     """
 
     name: ClassVar[str]

@@ -1,6 +1,5 @@
 r"""Linear-Gaussian factor models: gene programs, with covariates and groups."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -15,7 +14,10 @@ from .base import Model
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
 from .depth import TOTALS, cell_names, check_depth, depth_notes, log_size_factors, stored_cell_names, stored_depth
-from .likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
+from .likelihoods import GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL, cell_moments
+from .observation.cells import MixedViews
+from .observation.gram_factors import GramFactors
+from .observation.joined import joined
 from .state import State
 
 BETA_SCALE = GAMMA_SCALE = 1.0  # of covariate effects on genes (the poster's β ~ N(0, 1)) and on factors
@@ -267,36 +269,38 @@ class FactorModel(Model):
                 log_normal = dist.LogNormal(DISPERSION_MEAN * one, DISPERSION_SD * one)
                 dispersion = pyro.sample("dispersion", log_normal)
         if self.integrated and batch is None:
-            pyro.factor("X", self.marginal_log_likelihood(W, beta, gamma, noise))
+            X = self.observed()
+            pyro.sample("X", self.cells_given(W, beta, gamma, noise).at(X), obs=X)
         else:
             self._observe_cells(W, beta, gamma, noise, dispersion, batch if batch is not None else self.cells, gene)
 
-    def marginal_log_likelihood(self, W: Tensor, beta: Tensor | None, gamma: Tensor | None, noise: Tensor) -> Tensor:
-        """``(*batch, 1, 1)`` log p(Y | W, β, Γ, Ψ), factors and flat intercepts integrated out.
+    def cells_given(self, W: Tensor, beta: Tensor | None, gamma: Tensor | None, noise: Tensor) -> GramFactors:
+        """The distribution of the whole data, factors and flat intercepts integrated out.
 
         ``W`` (*batch, factor, gene), ``beta`` (*batch, covariate, gene), ``gamma`` (*batch, covariate, factor),
         ``noise`` (*batch, 1, gene), (gene,) or a scalar.
         """
-        G, dof = len(self.genes), self.dof
-        gram = self.gram.sum(0).to(W)
-        noise = torch.broadcast_to(noise, (*noise.shape[:-1], G) if noise.dim() else (1, G))
-        noise = noise if noise.dim() > 1 else noise[None]
-        scaled = W / noise  # (factor, gene)
-        inner = scaled @ W.mT + torch.eye(len(self.factors), dtype=W.dtype, device=W.device)
-        factor = torch.linalg.cholesky(inner)
-        square = torch.diagonal(gram)[:G].expand(W.shape[:-2] + (G,))
-        project = scaled
-        if beta is not None:
-            effect = beta if gamma is None else beta + gamma @ W  # (covariate, gene)
-            cross, own = gram[G:, :G], gram[G:, G:]
-            square = square - 2 * (effect * cross).sum(-2) + (effect * (own @ effect)).sum(-2)
-            project = torch.cat([scaled, -scaled @ effect.mT], dim=-1)
-        white = torch.linalg.solve_triangular(factor, project, upper=False)
-        explained = ((white @ gram) * white).sum((-2, -1))
-        log_det = noise.log().sum(-1).squeeze(-1) + 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
-        quadratic = (square[..., None, :] / noise).sum((-2, -1)) - explained
-        constant = dof * G * math.log(2 * math.pi) + G * self.count.clamp_min(1).log().sum()
-        return (-0.5 * (constant + dof * log_det + quadratic))[..., None, None]
+        effect = None if beta is None else beta if gamma is None else beta + gamma @ W  # (covariate, gene)
+        size = len(self.genes)
+        return GramFactors(
+            W,
+            noise,
+            dof=self.dof,
+            log_count=self.count.clamp_min(1).log().sum(),
+            effect=effect,
+            covariates=None if effect is None else self.observed()[size:, size:],
+            validate_args=False,
+        )
+
+    def observed(self) -> Tensor:
+        """``(gene + covariate, gene + covariate)`` value of the site ``X`` of the whole data: the centred Gram
+        matrix."""
+        return joined(self, "X", (self.gram,), lambda gram: gram.sum(0))
+
+    def marginal_log_likelihood(self, W: Tensor, beta: Tensor | None, gamma: Tensor | None, noise: Tensor) -> Tensor:
+        """``(*batch, 1, 1)`` log p(Y | W, β, Γ, Ψ), given as `cells_given`."""
+        found = self.cells_given(W, beta, gamma, noise).log_prob(self.observed().to(W))
+        return found if found.dim() else found[None, None]
 
     def _observe_cells(
         self,
@@ -326,19 +330,17 @@ class FactorModel(Model):
             kinds = self.gene_likelihood()
             seen = ~Y.isnan()
             filled = torch.where(seen, Y, 0.0)
-            log_prob = torch.zeros_like(mean)
-            if self.has_noise:
-                gaussian = dist.Normal(mean, noise.sqrt()).log_prob(filled)
-                log_prob = torch.where(kinds == LIKELIHOODS.index(GAUSSIAN), gaussian, log_prob)
-            if BERNOULLI in self.views.values():
-                binary = dist.Bernoulli(logits=mean, validate_args=False).log_prob(filled)
-                log_prob = torch.where(kinds == LIKELIHOODS.index(BERNOULLI), binary, log_prob)
-            if dispersion is not None:
-                logits = mean + offset - dispersion.log()
-                counts = dist.NegativeBinomial(dispersion, logits=logits, validate_args=False).log_prob(filled)
-                log_prob = torch.where(kinds == LIKELIHOODS.index(NEGATIVE_BINOMIAL), counts, log_prob)
+            cells = MixedViews(
+                mean,
+                kinds,
+                present=tuple(self.views.values()),
+                noise=noise if self.has_noise else None,
+                dispersion=dispersion,
+                offset=offset,
+                validate_args=False,
+            )
             with gene:
-                pyro.factor("X", torch.where(seen, log_prob, 0.0))
+                pyro.sample("X", cells.at(filled).mask(seen), obs=filled)
 
     def prepare(self, data: ExpressionData) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Values ``(cell, gene)`` in units of the model (NaN where missing), covariates ``(cell, covariate)`` centred

@@ -1,6 +1,5 @@
 r"""FactorBox: a perturbation panel at steady state, as one linear regression given the gains."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
@@ -17,7 +17,14 @@ from .data.expression import ExpressionData
 from .data.panel import Design, PanelStatistics, chebyshev, panels_of
 from .dynamics.dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
+from .observation.designs import CutDesign
+from .observation.gram_normal import rows_of
+from .observation.joined import joined
+from .observation.levels import logit_normal
+from .observation.panel_normal import PanelNormal, curves_in, moved_error
+from .panel_batches import batch_levels
 from .regression import Cuts, RegressionNetwork
+from .regression_cells import by_cell, regress_cells
 from .state import State, as_text
 
 GAINS = ("fixed", "sampled")
@@ -74,6 +81,9 @@ class FactorBox(RegressionNetwork):
     knock-down; their effects β and the basal input b are flat and integrated out. Weights are standardised: standard
     deviations of a target's drive per standard deviation of the regulator's level.
 
+    Called with a batch of conditions, X is their levels, each logit-normal given the others, with intercepts as sites;
+    hidden inputs belong to whole panels, so with them there are no batches.
+
     Parameters
     ----------
     statistics
@@ -97,7 +107,6 @@ class FactorBox(RegressionNetwork):
     knockdown: float | None = None
     name = "factorbox"
     needs = ("perturbed",)
-    minibatches = False
     expects = "levels"
     story = "a network at steady state, additive in the drive of each gene"
     reference = "FactorBox draft (shared steady-state CellBox); Yuan et al. 2021, Cell Systems 12:128"
@@ -251,39 +260,42 @@ class FactorBox(RegressionNetwork):
         return {**super().dims, "headroom": ("context", "target") if self.has_contexts else ("target",)}
 
     # -- the generative story ----
-    def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
-        log_headroom = None
-        if self.samples_gain:
-            prior = dist.LogNormal(self.constant.new_zeros(()), self.constant.new_ones(()))
-            if context is None:
-                with target:
-                    log_headroom = pyro.sample("headroom", prior).log()
-            else:
-                with context, target:
-                    log_headroom = pyro.sample("headroom", prior).log()
-        wide = self.has_contexts
-        by = lambda v: v[:, None] if wide else v  # (context, 1, target) or (1, target)
-        log_jacobian = by(self.log_jacobian)
-        if log_headroom is not None:
-            log_headroom = (
-                log_headroom[None] if log_headroom.dim() == 1 else log_headroom
-            )  # (*batch, [context], 1, target)
-            log_jacobian = log_jacobian + self._curved(self.curve_jacobian, log_headroom)
-        error = self.squared_error(W, log_headroom)
-        half = 0.5 * by(self.dof)
-        log_prob = -half * (math.log(2 * math.pi) + noise.log()) - 0.5 * error / noise + log_jacobian
-        with target:
-            if context is None:
-                pyro.factor("X", log_prob)
-            else:
-                with context:
-                    pyro.factor("X", log_prob)
+    def _sample_headroom(self, target: pyro.plate, context: pyro.plate | None) -> Tensor | None:
+        """``(*draw, [context,] 1, target)`` log h, or ``None`` where it is fixed."""
+        if not self.samples_gain:
+            return None
+        prior = dist.LogNormal(self.constant.new_zeros(()), self.constant.new_ones(()))
+        if context is None:
+            with target:
+                log_headroom = pyro.sample("headroom", prior).log()
+        else:
+            with context, target:
+                log_headroom = pyro.sample("headroom", prior).log()
+        return log_headroom[None] if log_headroom.dim() == 1 else log_headroom
 
-    def _curved(self, curve: Tensor, log_headroom: Tensor) -> Tensor:
-        """``curve`` (context, coefficient, target) at ``log_headroom`` (*batch, [context], 1, target): like it."""
-        table = curve if self.has_contexts else curve[0]
-        terms = chebyshev(log_headroom.squeeze(-2))  # (*batch, [context], target, coefficient)
-        return torch.einsum("...tn,...nt->...t", terms, table).unsqueeze(-2)
+    def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
+        log_headroom = self._sample_headroom(target, context)
+        observed = PanelNormal(W, noise, self.design(), log_headroom, validate_args=False)
+        self._observe(observed.at(self.observed()), target, context)
+
+    def design(self) -> CutDesign:
+        """The regressions of all conditions without their responses; contexts lead everything if there are several."""
+        wide = self.has_contexts
+        pick = lambda v: v if wide else v[0]
+        dof = self.dof[:, None] if wide else self.dof
+        cuts = self.cuts
+        return CutDesign(len(self.tfs), len(self.targets), pick(self.gram), pick(self.anchor), dof, None, *cuts)
+
+    def observed(self) -> Tensor:
+        parts: tuple[Tensor, ...] = (self.residual, self.sse, self.log_jacobian)
+        if self.samples_gain:
+            parts = (*parts, self.curve, self.curve_gap, self.curve_square, self.curve_jacobian)
+        return joined(self, "X", parts, self._join)
+
+    def _join(self, residual: Tensor, sse: Tensor, *more: Tensor) -> Tensor:
+        jacobian, *curves = more
+        flat = [curve.flatten(1, -2) for curve in curves]  # (context, row, target)
+        return super()._join(residual, sse, jacobian[:, None], *flat)
 
     def response_shift(self, log_headroom: Tensor) -> Tensor:
         """``(*batch, [context], tf, target)`` change of X̃ᵀy from the anchor headroom."""
@@ -294,28 +306,11 @@ class FactorBox(RegressionNetwork):
     def squared_error(self, W: Tensor, log_headroom: Tensor | None = None) -> Tensor:
         """``(*batch, 1, target)`` residual sum of squares of ``W`` ``(*batch, tf, target)`` over the free conditions,
         at ``log_headroom`` ``(*batch, 1, target)`` or the anchor; contexts lead both if there are several."""
-        wide = self.has_contexts
-        pick = lambda v: v if wide else v[0]
-        step = W - pick(self.anchor)
-        product = pick(self.gram) @ step
-        error = pick(self.sse[:, None]) + (step * (product - 2 * pick(self.residual))).sum(-2, keepdim=True)
-        if len(self.cut):
-            flat = step.movedim(-2, -1)  # (*batch, [context], target, tf)
-            chosen = flat[..., self.cut_context, self.cut_target, :] if wide else flat[..., self.cut_target, :]
-            lost = (chosen * self.cut).sum(-1).square()  # (*batch, pair)
-            taken = torch.zeros_like(error.squeeze(-2))
-            if wide:
-                place = self.cut_context * len(self.targets) + self.cut_target
-                taken = taken.flatten(-2).index_add(-1, place, lost).unflatten(-1, (len(self.contexts), -1))
-            else:
-                taken = taken.index_add(-1, self.cut_target, lost)
-            error = error - taken.unsqueeze(-2)
+        error = super().squared_error(W)
         if log_headroom is None:
             return error
-        terms = chebyshev(log_headroom.squeeze(-2))  # (*batch, [context], target, coefficient)
-        square = torch.einsum("...tn,...tm,...nmt->...t", terms, terms, pick(self.curve_square)).unsqueeze(-2)
-        shift = (self.response_shift(log_headroom) * step).sum(-2, keepdim=True)
-        return error + square + 2 * self._curved(self.curve_gap, log_headroom) - 2 * shift
+        curves = curves_in(rows_of(self.observed()), len(self.tfs))
+        return moved_error(error, log_headroom, curves, W - self.design().anchor)
 
     @staticmethod
     def _cut_product(s: PanelStatistics, product: Tensor, W: Tensor) -> Tensor:
@@ -325,8 +320,24 @@ class FactorBox(RegressionNetwork):
         product.movedim(1, 2).index_put_((s.cut_context, s.cut_target), -inner[:, None] * s.cut, accumulate=True)
         return product
 
-    def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
-        raise ValueError("FactorBox conditions on the whole panel: fit it without `batch_size`")
+    def _observe_cells(
+        self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None
+    ) -> None:
+        # the levels themselves, condition by condition, with an intercept for each target
+        log_headroom = self._sample_headroom(target, context)
+        X, level, codes, free = batch_levels(self, batch)
+        wide = self.has_contexts
+        pick = lambda v: v if wide else v[0]
+        of_cell = lambda v: by_cell(v, codes) if wide else v
+        centre = pick(self.target_mean[:, None]) - (pick(self.tf_mean) * W).sum(-2, keepdim=True)
+        x = level[:, self.tf_index] / self.scale[self.tf_index]
+        drive, sd = regress_cells(x, W, noise, context=codes, levels=len(self.contexts), target=target, shift=centre)
+        headroom = (pick(self.log_headroom[:, None]) if log_headroom is None else log_headroom).exp()
+        top = of_cell(pick(self.top[:, None]) * (1 + headroom))  # (*draw, condition, target)
+        levels = logit_normal(drive, sd, unit=self.unit, top=top)
+        share = 1.0 if batch.population is None else batch.population / len(X)
+        with poutine.scale(scale=share), pyro.plate("cell", len(X), dim=-2), target:
+            pyro.sample("X", levels.mask(free), obs=X)
 
     def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
         if site != "W" or self.has_contexts or not self.samples_gain:

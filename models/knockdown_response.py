@@ -13,6 +13,7 @@ from pyro.optim.pytorch_optimizers import Adam  # type: ignore[attr-defined]  # 
 from torch import Tensor
 
 from .data.expression import ExpressionData
+from .observation.responses import ResponseNormal
 
 LEAST = 10  # knock-downs of a context to learn from
 STEPS, RATE = 80, 0.15  # of the scales: a handful of logarithms, flat within a few percent after 60 steps at this rate
@@ -105,8 +106,7 @@ class KnockdownResponse:
         self.kernels = torch.stack(_kernels(responses, sources))  # (kernel, gene, gene)
         spread = Y.square().mean(0).sqrt().clamp_min(1e-9)
         y, s = Y / spread, self.copied[known] / spread
-        # of (y - a s)(y - a s)ᵀ, by power of a
-        self.outer = torch.stack([y @ y.T, -y @ s.T - s @ y.T, s @ s.T]) / self.size
+        self.copies, self.outer = s, ResponseNormal.value_of(y, s)
         self.scales, self.carry = self._fit()
         A = self._covariance(self.scales, known, known)
         self.factor = torch.linalg.cholesky(A + self.scales[-1] * torch.eye(len(known), dtype=A.dtype))
@@ -126,9 +126,7 @@ class KnockdownResponse:
         A = torch.einsum("k,kij->ij", scales[:-1], kernels) + scales[-1] * torch.eye(n, dtype=kernels.dtype)
         factor = torch.linalg.cholesky(A)
         carry = pyro.sample("carry", dist.Normal(scales.new_zeros(()), 1.0))
-        outer = self.outer[0] + carry * self.outer[1] + carry.square() * self.outer[2]
-        fit = torch.cholesky_solve(outer, factor).diagonal().sum()
-        pyro.factor("responses", -self.size * (factor.diagonal().log().sum() + 0.5 * fit))
+        pyro.sample("responses", ResponseNormal(factor, carry, self.copies, validate_args=False), obs=self.outer)
 
     def _fit(self) -> tuple[Tensor, Tensor]:
         kernels = self.kernels[:, self.known[:, None], self.known]

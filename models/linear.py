@@ -13,6 +13,7 @@ from .data.checks import some
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics, RegressionStatistics
 from .regression import RegressionNetwork
+from .regression_cells import regress_cells
 
 
 class LinearNetwork(RegressionNetwork):
@@ -104,31 +105,14 @@ class LinearNetwork(RegressionNetwork):
         """One pass over the cells, then as the constructor; on the data's device."""
         return cls(data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets).to(data.device)
 
-    def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
+    def _observe_cells(
+        self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None
+    ) -> None:
         # the plain likelihood, cell by cell: the reference for the Gram form, and what posterior prediction uses
         X, mask = self.standardize(batch)  # (cell, gene), (cell, target)
-        context = torch.zeros(len(X), dtype=torch.long, device=X.device) if batch.context is None else batch.context
-        levels = len(self.contexts)
-        with target:
-            offset = (
-                pyro.sample("intercept", dist.Normal(X.new_zeros(levels, 1), X.new_tensor(10.0)).to_event(0))
-                if levels == 1
-                else None
-            )
-        if offset is None:
-            with pyro.plate("context_intercept", levels, dim=-3), target:
-                offset = pyro.sample(
-                    "intercept", dist.Normal(X.new_zeros(()), X.new_tensor(10.0))
-                )  # (context, 1, target)
+        codes = torch.zeros(len(X), dtype=torch.long, device=X.device) if batch.context is None else batch.context
         x, y = X[:, self.tf_index], X[:, self.target_index]
-        if levels == 1:
-            mean, sd = offset + x @ W, noise.sqrt().expand(*noise.shape[:-1], y.shape[-1])
-        else:
-            # (*batch, context, 1, target) -> (*batch, 1, cell, target): whatever is left of the context plate stays
-            # left of it
-            by_cell = lambda v: v.squeeze(-2)[..., context, :].unsqueeze(-3)
-            offset, sd = by_cell(offset), by_cell(noise.sqrt())
-            mean = offset + torch.einsum("ct,...ctg->...cg", x, W[..., context, :, :]).unsqueeze(-3)
+        mean, sd = regress_cells(x, W, noise, context=codes, levels=len(self.contexts), target=target)
         share = 1.0 if batch.population is None else batch.population / len(X)
         with poutine.scale(scale=share), pyro.plate("cell", len(X), dim=-2), target:
             pyro.sample("X", dist.Normal(mean, sd).mask(mask), obs=y)

@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
@@ -18,6 +19,7 @@ from .base import Model
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
 from .depth import cell_names, stored_cell_names
+from .observation.cells import LogPoisson
 from .regression import NOISE_RATE, NOISE_SHAPE
 from .state import State
 
@@ -296,9 +298,9 @@ class PMFGRN(Model):
         rows = slice(None) if batch is None else self.rows_of(batch)
         number = self.num_cells if batch is None else batch.num_cells
         eta = mu[..., self.group[rows], :] + self.standard(U[..., rows, :]) @ V  # (cell, target)
-        log_prob = torch.where(self.seen[rows], self.log_likelihood(eta, extra, rows), 0.0)
+        cells = self.cells_given(eta, extra, rows).mask(self.seen[rows])
         with poutine.scale(scale=self.num_cells / number), pyro.plate("observed_cell", number, dim=-2), target:
-            pyro.factor("X", log_prob)
+            pyro.sample("X", cells, obs=self.X[rows])
 
     def activity_prior(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sd of log U, each broadcastable to ``(*draw, cell, 1, tf)``; ``kappa`` is a number or ``(*draw,
@@ -312,16 +314,19 @@ class PMFGRN(Model):
         """Activities less their prior mean, in their prior sd."""
         return (U - 1) / torch.expm1(self.activity_spread.constants[0] ** 2).sqrt()
 
-    def log_likelihood(self, eta: Tensor, extra: Tensor, rows: slice | Tensor) -> Tensor:
-        """``(*draw, cell, target)`` log density of the cells ``rows`` given the linear predictor, and noise variance or
-        dispersion ``extra``."""
-        X = self.X[rows]
+    def cells_given(self, eta: Tensor, extra: Tensor, rows: slice | Tensor) -> TorchDistribution:
+        """The distribution of the cells ``rows``, ``(*draw, cell, target)``, given the linear predictor, and noise
+        variance or dispersion ``extra``."""
         if self.likelihood == GAUSSIAN:
-            return dist.Normal(eta, extra.sqrt(), validate_args=False).log_prob(X)
+            return dist.Normal(eta, extra.sqrt(), validate_args=False)
         log_rate = self.log_rate(eta, rows)
         if self.likelihood == POISSON:
-            return X * log_rate - log_rate.exp() - torch.lgamma(X + 1)
-        return dist.NegativeBinomial(extra, logits=log_rate - extra.log(), validate_args=False).log_prob(X)
+            return LogPoisson(log_rate, validate_args=False)
+        return dist.NegativeBinomial(extra, logits=log_rate - extra.log(), validate_args=False)
+
+    def log_likelihood(self, eta: Tensor, extra: Tensor, rows: slice | Tensor) -> Tensor:
+        """``(*draw, cell, target)`` log density of the cells ``rows``, given as `cells_given`."""
+        return self.cells_given(eta, extra, rows).log_prob(self.X[rows])
 
     def log_rate(self, eta: Tensor, rows: slice | Tensor) -> Tensor:
         """``(*draw, cell, target)`` log of the expected count."""

@@ -1,6 +1,5 @@
 """What networks have in common that are a linear-Gaussian regression of each target given some of their sites."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,9 @@ from ..priors import EdgeKnowledge, EdgePrior, Hyper
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
 from .data.twins import Twins, twins_of
+from .observation.designs import Design, SharedDesign
+from .observation.gram_normal import GramNormal, rows_of, squared_error
+from .observation.joined import by_target, joined
 from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
@@ -34,7 +36,8 @@ class RegressionNetwork(Model):
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
-    `scale` of the genes; `GibbsKernel` and the guides need no more.
+    `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
+    a `GramNormal` for the whole data, each cell for a batch of cells.
     """
 
     def _describe(
@@ -125,7 +128,7 @@ class RegressionNetwork(Model):
         if batch is None:
             self._observe_statistics(W, noise, target, context)
         else:
-            self._observe_cells(W, noise, batch, target)
+            self._observe_cells(W, noise, batch, target, context)
 
     def edges(self, tf: pyro.plate, target: pyro.plate) -> Tensor:
         """Sample W ``(tf, target)``, and observe what else depends on the edges."""
@@ -133,32 +136,51 @@ class RegressionNetwork(Model):
 
     def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
         # p(X | W, σ²) through the sufficient statistics, intercepts integrated out
-        half = 0.5 * self.dof[:, None] if self.has_contexts else 0.5 * self.dof  # (context, 1, target) or (1, target)
-        log_count = self.log_count[:, None] if self.has_contexts else self.log_count
-        log_prob = -half * (math.log(2 * math.pi) + noise.log()) - 0.5 * log_count - 0.5 * self.squared_error(W) / noise
+        observed = GramNormal(W, noise, self.design(), validate_args=False)
+        self._observe(observed.at(self.observed()), target, context)
+
+    def _observe(self, statistics: GramNormal, target: pyro.plate, context: pyro.plate | None) -> None:
         with target:
             if context is None:
-                pyro.factor("X", log_prob)
+                pyro.sample("X", statistics, obs=self.observed())
             else:
                 with context:
-                    pyro.factor("X", log_prob)
+                    pyro.sample("X", statistics, obs=self.observed())
+
+    def design(self) -> Design:
+        """The regressions without their responses; contexts lead everything if there are several."""
+        wide = self.has_contexts
+        pick = lambda v: v if wide else v[0]
+        by = lambda v: v[:, None] if wide else v  # (context, 1, target) or (1, target)
+        return SharedDesign(
+            len(self.tfs),
+            len(self.targets),
+            pick(self.gram),
+            pick(self.anchor),
+            by(self.dof),
+            by(self.log_count),
+            self.own,
+            pick(self.own_gram),
+        )
+
+    def observed(self) -> Tensor:
+        """``([context,] 1, target, statistic)`` value of the site ``X`` of the whole data."""
+        return joined(self, "X", (self.residual, self.sse), self._join)
+
+    def _join(self, residual: Tensor, sse: Tensor, *more: Tensor) -> Tensor:
+        value = by_target(residual, sse[:, None], *more)
+        return value if self.has_contexts else value[0]
 
     def squared_error(self, W: Tensor) -> Tensor:
         """``(*batch, 1, target)`` centred residual sum of squares of ``W`` ``(*batch, tf, target)``; contexts lead both
         if there are several."""
-        gram, anchor, residual, sse = self.gram, self.anchor, self.residual, self.sse[:, None]
-        own_gram = self.own_gram
-        if not self.has_contexts:
-            gram, anchor, residual, sse, own_gram = gram[0], anchor[0], residual[0], sse[0], own_gram[0]
-        step = W - anchor
-        product = gram @ step
-        if len(self.own):
-            special = torch.einsum("...pst,...tp->...sp", own_gram, step[..., self.own])
-            product = product.index_copy(-1, self.own, special)
-        return sse + (step * (product - 2 * residual)).sum(-2, keepdim=True)
+        design = self.design()
+        return squared_error(design, W - design.anchor, rows_of(self.observed()))
 
     @abstractmethod
-    def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
+    def _observe_cells(
+        self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None
+    ) -> None:
         """Observe a batch cell by cell."""
 
     # -- conjugacy ----

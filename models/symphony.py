@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
 from ..priors.edge_prior import TRUST_SCALE
-from ..priors.evidence import EdgeEvidence, list_log_prob, score_log_prob
+from ..priors.evidence import EdgeEvidence
 from .base import GaussianBlock
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics
 from .linear import LinearNetwork
+from .observation.edge_evidence import ObservedEdges
+from .observation.joined import joined
 from .regression import RegressionNetwork
 from .state import State
 
@@ -196,7 +198,8 @@ class Symphony(RegressionNetwork):
             values[self.existence_site] = nodes[self.existence_site]["value"]
         with tf, target:
             # a child of the gate in the gate's own plates, as W is: enumeration stays exact
-            pyro.factor("Y", self.evidence_log_prob(self.existence(values), values))
+            Y = self.observed_evidence()
+            pyro.sample("Y", self.evidence_given(self.existence(values), values).at(Y), obs=Y)
         return W
 
     def existence(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -207,25 +210,22 @@ class Symphony(RegressionNetwork):
             return square / (square + self.threshold**2)
         return found.to(self.constant.dtype)
 
+    def evidence_given(self, existence: Tensor, values: Mapping[str, Tensor]) -> ObservedEdges:
+        """The distribution of the evidence given the existence of the edges ``(*batch, tf, target)`` and the parameters
+        ``(profile,)`` and ``(list,)``, or ``(*batch, 1, 1, profile)``."""
+        return ObservedEdges(
+            existence, self.measured, self.covered, self.edge_prior.allowed, values, validate_args=False
+        )
+
+    def observed_evidence(self) -> Tensor:
+        """``(tf, target, profile + list)`` value of the site ``Y``."""
+        join = lambda score, listed: torch.cat([score, listed.to(score)]).movedim(0, -1)
+        return joined(self, "Y", (self.score, self.listed), join)
+
     def evidence_log_prob(self, existence: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """``(*batch, tf, target)`` log density of the evidence on each edge that may exist, given the existence of the
-        edges and the parameters ``(profile,)`` and ``(list,)``, or ``(*batch, 1, 1, profile)``."""
-        total = torch.zeros_like(existence)
-        if self.profiles:
-            total = total + score_log_prob(
-                existence,
-                self.score,
-                self.measured,
-                absent=values["absent_score"],
-                shift=values["score_shift"],
-                sd=values["score_sd"],
-                correlation=values.get("score_correlation"),
-            )
-        if self.lists:
-            total = total + list_log_prob(
-                existence, self.listed, self.covered, logit=values["list_logit"], shift=values["list_shift"]
-            )
-        return total * self.edge_prior.allowed
+        """``(*batch, tf, target)`` log density of the evidence on each edge that may exist, given as
+        `evidence_given`."""
+        return self.evidence_given(existence, values).log_prob(self.observed_evidence())
 
     def evidence_odds(self, values: Mapping[str, Tensor]) -> Tensor:
         """``(*batch, tf, target)`` what the evidence adds to the log-odds of each edge."""

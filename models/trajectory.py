@@ -1,6 +1,5 @@
 r"""The network of a time course: PHOENIX with one additive neuron a regulator, as an exact linear regression."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import pyro
@@ -12,6 +11,7 @@ from .base import Model
 from .data.checks import some
 from .data.expression import ExpressionData
 from .dynamics.relaxation import Activation, TrajectoryDesign, TrajectoryStatistics, checked_transitions, straight_paths
+from .observation.designs import OwnLevelDesign
 from .regression import Cuts, RegressionNetwork
 
 
@@ -36,7 +36,9 @@ class TrajectoryNetwork(RegressionNetwork):
 
     What it leaves out: products of regulators, noise in the regulators' own levels, and bends between two
     measurements. On simulated time courses (`make bench`, section trajectory) edges are ranked well and their
-    probabilities are too sure, so they wear no badge. Weights are standardised: standard deviations of a target's
+    probabilities are too sure, so they wear no badge. It has no batches of cells: a cell is the end of one pair and the
+    start of the next, so cells are not exchangeable, and some of them are no pairs; X is observed as the statistics of
+    all pairs. Weights are standardised: standard deviations of a target's
     response per standard deviation of the regulator's φ. A self-edge never exists: the decay is the gene's own
     dynamics.
 
@@ -141,17 +143,14 @@ class TrajectoryNetwork(RegressionNetwork):
         return self.gram_product(torch.where(self.edge_prior.allowed, 0.0, self.anchor[0]))
 
     # -- the generative story ----
-    def squared_error(self, W: Tensor) -> Tensor:
-        """``(*batch, 1, target)`` residual sum of squares of ``W`` ``(*batch, tf, target)``."""
-        step = W - self.anchor[0]
-        return self.sse[0] + (step * (self.gram_product(step) - 2 * self.residual[0])).sum(-2, keepdim=True)
+    def design(self) -> OwnLevelDesign:
+        """The regressions of the pairs of times without their responses."""
+        sizes = len(self.tfs), len(self.targets)
+        return OwnLevelDesign(*sizes, self.gram[0], self.anchor[0], self.dof, None, *self.cuts)
 
-    def _observe_statistics(self, W: Tensor, noise: Tensor, target: pyro.plate, context: pyro.plate | None) -> None:
-        log_prob = -0.5 * self.dof * (math.log(2 * math.pi) + noise.log()) - 0.5 * self.squared_error(W) / noise
-        with target:
-            pyro.factor("X", log_prob)
-
-    def _observe_cells(self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate) -> None:
+    def _observe_cells(
+        self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None
+    ) -> None:
         raise ValueError("TrajectoryNetwork conditions on the whole time course: fit it without `batch_size`")
 
     # -- the regression of given data ----

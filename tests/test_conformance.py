@@ -389,12 +389,11 @@ def test_single_and_double_agree(model_class, prior, small):
 # ---------------------------------------------------------------- data
 
 
-# FactorBox refuses batches: its headroom and hidden inputs are of the whole panel
-@cases_of(LinearNetwork, CellBox, *PROGRAMS)
+@cases_of(LinearNetwork, FactorBox, CellBox, *PROGRAMS)
 def test_minibatches_estimate_the_objective_without_bias(model_class, prior, small):
     model, data = HOW[model_class].in_batches(model_class, prior, small)
     values = prior_values(model)
-    if model_class is LinearNetwork:  # integrated out of its statistics, not of its cells
+    if model_class in (LinearNetwork, FactorBox):  # integrated out of its statistics, not of its cells
         contexts = len(model.contexts)
         values["intercept"] = torch.zeros((1, contexts, 1, 7) if contexts > 1 else (1, 1, 7), dtype=torch.float64)
     whole, _ = log_joint(model, values, data, 1)

@@ -233,7 +233,9 @@ class Pruned(Sampler):
         bound: list[float] = []
         blown = 0  # in a row
         told = (report.refined,)
-        with torch.random.fork_rng(devices=[]), taking_steps(told, 0, self.svi_steps) as steps:
+        device = model.zero.device
+        forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with forked, taking_steps(told, 0, self.svi_steps) as steps:
             torch.manual_seed(seed)
             for step in steps:
                 for group in optimizer.param_groups:

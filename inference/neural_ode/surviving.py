@@ -61,7 +61,9 @@ class SurvivingWeights(nn.Module):
         values, log_q = {}, self.center["noise"].new_zeros(())
         for name, center in self.center.items():
             spread = self.log_spread[name].exp()
-            noise = torch.randn(center.shape, generator=generator, dtype=center.dtype).to(center.device)
+            # a stored stream is the CPU's, so that draws are the same anywhere; in training none leaves the device
+            place = center.device if generator is None else generator.device
+            noise = torch.randn(center.shape, generator=generator, dtype=center.dtype, device=place).to(center.device)
             z = center + spread * noise
             density = dist.Normal(center, spread).log_prob(z)
             if name in WEIGHTS:

@@ -62,12 +62,16 @@ class HardConcrete(Sparsifier):
 
     def start(self, network: LayeredNetwork, *, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
-        center = math.log(self.keep / (1 - self.keep))
+        center, device = math.log(self.keep / (1 - self.keep)), None
         for name, weight in network.weights().items():
             self.shape[name] = weight.shape
             shape = weight.shape if self.group == "weight" else (1, weight.shape[1])
             spread = 0.01 * torch.randn(shape, generator=self.generator)  # apart, so that equal inputs can part
             self.log_alpha[name] = (center + spread).to(weight.detach()).requires_grad_()
+            if weight.device.type == "cuda":  # gates are drawn in every step: where they are used
+                device = weight.device
+        if device is not None:
+            self.generator = torch.Generator(device).manual_seed(seed)
 
     def parameters(self) -> list[Tensor]:
         return list(self.log_alpha.values())
@@ -77,7 +81,8 @@ class HardConcrete(Sparsifier):
 
     def _gate(self, logit: Tensor, training: bool) -> Tensor:
         if training:
-            u = torch.rand(logit.shape, generator=self.generator).clamp(EDGE, 1 - EDGE).to(logit)
+            place = self.generator.device
+            u = torch.rand(logit.shape, generator=self.generator, device=place).clamp(EDGE, 1 - EDGE).to(logit)
             s = torch.sigmoid((u.log() - (-u).log1p() + logit) / self.temperature)
         else:
             s = torch.sigmoid(logit.detach())
@@ -104,6 +109,9 @@ class HardConcrete(Sparsifier):
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"].cpu())
+        generator = state["generator"].cpu()
+        if generator.shape != self.generator.get_state().shape:
+            raise ValueError("this run was begun on another kind of device: resume it there, or start it anew here")
+        self.generator.set_state(generator)
         for name, value in self.log_alpha.items():
             value.copy_(state[name])
