@@ -83,7 +83,9 @@ def laid(flat: Tensor, site: Site) -> Tensor:
 def columns(z: Tensor, site: Site) -> Tensor:
     """The part of a draw ``(*batch, dimension)`` of the whole vector that is of a site, in its shape in the model, or
     with plates to the left of it where ``batch`` has any."""
-    shape = site.own_shape if z.dim() == 1 else (*z.shape[: z.dim() - 1 - len(site.shape) + site.event_dim], *site.shape)
+    shape = (
+        site.own_shape if z.dim() == 1 else (*z.shape[: z.dim() - 1 - len(site.shape) + site.event_dim], *site.shape)
+    )
     return z[..., site.start : site.stop].reshape(shape)
 
 

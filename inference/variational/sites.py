@@ -7,8 +7,8 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from torch import Tensor
 from torch.distributions import biject_to, constraints
 
 from ...models import ExpressionData, Model
