@@ -19,6 +19,7 @@ from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
 from .factors.blocked import tolerance
+from .points import is_point
 from .variational.densities import log_joint_of
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
@@ -314,7 +315,7 @@ def _rhat_row(
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
     number = posterior.draws["W"].shape[0]
     because = None
-    if engine_of(posterior.guide).point:
+    if is_point(posterior):
         because = "A point estimate has no spread to compare: see whether the top edges agree."
     elif number < 2:
         because = f"Needs at least two {runs}, and there was one."

@@ -10,7 +10,9 @@ import torch
 
 from ...inference import Amortised, Posterior, Progress, default_guide, fit
 from ...inference.amortised import KINDS
+from ...inference.choice import applies
 from ...inference.diagnostics import verdict
+from ...inference.engines.base import Engine
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
@@ -99,6 +101,7 @@ def infer(options: InferOptions) -> None:
         say(kind.matched(report))
     default = Amortised(options.method) if options.method in KINDS else default_guide(model)
     engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
+    data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)
     cells = data.to(device) if engine.reads_cells else None
@@ -214,6 +217,22 @@ def with_scale_notes(options: InferOptions, data: ExpressionData, expects: str) 
         Data that the method must not be given.
     """
     notes = scale_notes(data, expects, method=options.method, normalize=options.normalize)
+    for note in notes:
+        say(f"note: {note}")
+    return data.with_missing(data.missing, *notes)
+
+
+def with_point_notes(model: Model, engine: Engine, data: ExpressionData) -> ExpressionData:
+    """That a fit is a point estimate, and where its prior has no mode worth having, goes to terminal and report."""
+    if not engine.point:
+        return data
+    prior = type(model.edge_prior.family)
+    notes = [f"--guide {engine.name} is a point estimate: no probabilities, intervals or false sign rates"]
+    if not applies(type(engine), prior, type(model)):
+        notes.append(
+            f"{prior.__name__} has no mode to find where its scales are learned (they shrink to nothing): take another "
+            "--guide, or the prior normal or laplace"
+        )
     for note in notes:
         say(f"note: {note}")
     return data.with_missing(data.missing, *notes)
