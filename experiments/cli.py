@@ -191,9 +191,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout
             typer.echo(f"  {prior}")
             for row in part.itertuples():
                 typer.echo(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
-    typer.echo(
-        "--guide takes these names; svi is mean-field, by stochastic variational inference as low-rank and map are"
-    )
+    typer.echo("--guide takes these names, and svi for mean-field")
 
 
 def main() -> None:

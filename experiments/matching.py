@@ -107,8 +107,8 @@ def numbers(table: pd.DataFrame, column: str, kind: str) -> np.ndarray:
 
 
 def without_empty(edges: pd.DataFrame) -> pd.DataFrame:
-    r"""The table of a point estimate, which has the columns of probabilities and nothing in them, without ``inclusion``:
-    it is ranked by \|weight\|."""
+    r"""The table of a point estimate, whose columns of probabilities are empty, without ``inclusion``: it is ranked
+    by \|weight\|."""
     if "inclusion" in edges.columns and "weight" in edges.columns and edges["inclusion"].isna().all() and len(edges):
         return edges.drop(columns="inclusion")
     return edges

@@ -10,8 +10,8 @@ from .draws.fitted import PosteriorLike
 UNKNOWN = ("sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "probability", "top_probability")
 """Columns that need a spread of draws, alone or at the end of a name (``exported_sd``)."""
 NO_RATE = (
-    "a point estimate has no probabilities, so no list at a false discovery rate: take the largest weights (`top=`), or "
-    "an engine with a posterior, as `MeanField()`, `Gibbs()`"
+    "a point estimate has no probabilities, so no list at a false discovery rate: take the largest weights (`top=`), "
+    "or an engine with a posterior, as `MeanField()`, `Gibbs()`"
 )
 
 

@@ -103,8 +103,8 @@ class Posterior:
         Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between
         two regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
 
-        A point estimate is sorted by |weight| alone, and has no ``sd, lower, upper, inclusion, sign_probability, lfsr``:
-        these columns are empty.
+        A point estimate is sorted by |weight| alone; its ``sd, lower, upper, inclusion, sign_probability, lfsr`` are
+        empty.
 
         Parameters
         ----------

@@ -22,6 +22,7 @@ from pyrogrn.inference import (
     MapEstimate,
     MeanField,
     Pruned,
+    PyroGuide,
     default_guide,
     fit,
 )
@@ -265,7 +266,14 @@ def test_what_engines_say_of_themselves():
     assert {e for e in every if e.prunes} == {Pruned}
     assert {e for e in every if e.point} == {MapEstimate, BlockDescent}
     assert {e for e in every if e.reads_cells} == {Amortised, Bagging}
-    assert {e for e in every if e.length_options is None} == {MapEstimate, MeanField, LowRank, Blocked, PyroGuide, Engine}
+    assert {e for e in every if e.length_options is None} == {
+        MapEstimate,
+        MeanField,
+        LowRank,
+        Blocked,
+        PyroGuide,
+        Engine,
+    }
     assert Bagging.length_options == ("chains", "num_bags")
     assert BlockDescent.length_options == ("restarts", "max_iterations")
 

@@ -109,10 +109,11 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
                 zorder=2,
             )
         )
+    kind = "largest" if edges["inclusion"].isna().all() else "most probable"  # of a point estimate
     figure.text(
         margin / 72 / figure.get_figwidth(),
         1 - 20 / 72 / figure.get_figheight(),
-        f"The {len(edges)} {'largest' if edges['inclusion'].isna().all() else 'most probable'} edges: {len(set(source))} regulators, {len(names)} genes",
+        f"The {len(edges)} {kind} edges: {len(set(source))} regulators, {len(names)} genes",
         weight="bold",
         size=10,
     )
