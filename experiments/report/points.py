@@ -12,8 +12,8 @@ from .parts import count, records, trust_badges
 NUM_EDGES, NUM_DRAWN = 50, 60
 NO_CERTAINTY = (
     "This is a point estimate: each weight is one number, and nothing says how sure it is. Probabilities, intervals "
-    "and false sign rates are left empty, and no list can be made for a false discovery rate. An engine with a posterior "
-    "gives them (`pyrogrn methods` lists which)."
+    "and false sign rates are left empty, and no list can be made for a false discovery rate. An engine with a "
+    "posterior gives them (`pyrogrn methods` lists which)."
 )
 
 

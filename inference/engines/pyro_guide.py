@@ -1,6 +1,7 @@
 """Any guide of Pyro as an engine: automatic ones, and functions, fitted by Pyro's own SVI."""
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,10 @@ class PyroGuide(Engine):
         started = time.monotonic()
         training = _Training(model, data, run, self.guide)
         reason = training.go()
-        fitted = [Restart(laplace(r, training.first), r.store) for r in training.restarts]
+        if reason.startswith("diverged"):
+            fitted = training.restarts
+        else:
+            fitted = [Restart(laplace(r, training.first), r.store) for r in training.restarts]
         torch.manual_seed(run.seed)  # also of a run that was resumed
         collector = draw_fitted(model, Fitted(model, fitted, training.first, training.latent), run)
         table = training.table[:, : training.done]
@@ -89,7 +93,9 @@ class PyroGuide(Engine):
 
 def draw_fitted(model: Model, fitted: Fitted, run: Run) -> Collector:
     """Draws, with a note where q is a point."""
-    collector = draw_guide(model, fitted, run.num_draws, run.threshold)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)  # of a guide that has diverged
+        collector = draw_guide(model, fitted, run.num_draws, run.threshold)
     spread = [spread_of(traced(r, fitted.batch), fitted.latent) for r in fitted.restarts]
     if set(spread) == {"point"}:
         collector.notes["point"] = np.array(True)
@@ -145,7 +151,8 @@ class _Training:
     def go(self) -> str:
         """Every step of every restart; why it ended."""
         run = self.run
-        with run.steps(self.start, run.num_steps) as steps:
+        with warnings.catch_warnings(), run.steps(self.start, run.num_steps) as steps:
+            warnings.filterwarnings("ignore", "Encountered NaN", UserWarning)  # which the history says
             for step in steps:
                 batch = None if self.batches is None else next(self.batches)
                 for place in range(len(self.restarts)):
@@ -184,10 +191,14 @@ class _Training:
             "kind": "pyro-svi",
             "step": self.done,
             "params": params,
-            "optimizer": [svi.optim.get_state() for svi in self.svis],
+            "optimizer": [self._optimizer_state(place) for place in range(len(self.svis))],
             "elbo": torch.tensor(self.table[:, : self.done].T),
             "rng": self.random,
         }
+
+    def _optimizer_state(self, place: int) -> dict[str, Any]:
+        with pyro.get_param_store().scope(self.restarts[place].store):  # which has the names of the parameters
+            return self.svis[place].optim.get_state()
 
     def _restore(self, state: Any) -> None:
         self.start = self.done = state["step"]
