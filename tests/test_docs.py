@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_line import call
 from matplotlib.figure import Figure
 
@@ -104,7 +105,8 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
         if block.language == "bash":
             run_commands(block.code)
         else:
-            exec(compile(block.code, name_of(page), "exec"), namespace)
+            with torch.random.fork_rng(devices=[]):  # a reader's process is the reader's
+                exec(compile(block.code, name_of(page), "exec"), namespace)
     random.setstate(state)  # libraries that are imported on the way have drawn from it
 
 

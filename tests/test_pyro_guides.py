@@ -92,8 +92,9 @@ def test_every_guide_of_every_model_is_a_pyro_guide(model_class, prior):
             number = 1 + place % 2
             try:
                 guide = family(model, num_restarts=number)
-            except ValueError as refusal:
-                assert family.name == "blocked", refusal
+            except ValueError:
+                if family.name != "blocked":  # which says what else to take (test_elbo_guides.py)
+                    raise
                 continue
             with pyro.get_param_store().scope():
                 before = [p.detach().clone() for p in guide.parameters()]
