@@ -10,6 +10,7 @@ import pyro
 import torch
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
+from pyro.params.param_store import StateDict
 from torch import Tensor
 
 from ...models import ExpressionData, Model
@@ -127,7 +128,7 @@ class _Training:
 
     def _begin(self, source: Any) -> None:
         """A guide at its start, with its parameters, after a first draw that is looked at."""
-        store: dict[str, Any] = {"params": {}, "constraints": {}}
+        store: StateDict = {"params": {}, "constraints": {}}
         with pyro.get_param_store().scope(store), pyro.validation_enabled(True):
             guide = made_for(source, self.model)
             trace = pyro.poutine.trace(guide).get_trace(*arguments(guide, self.first))

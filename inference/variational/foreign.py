@@ -16,6 +16,7 @@ import torch
 from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.autoguide import AutoGuide, AutoLaplaceApproximation
+from pyro.params.param_store import StateDict
 from pyro.poutine import Trace
 from pyro.poutine.messenger import unwrap
 from torch import Tensor, nn
@@ -200,7 +201,7 @@ class Restart:
     """One guide, and the state of the parameter store that is its own; None: whatever the store has."""
 
     guide: PyroGuideFunction
-    store: dict[str, Any] | None
+    store: StateDict | None
 
 
 @dataclass(frozen=True, eq=False)
