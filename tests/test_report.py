@@ -253,8 +253,7 @@ def test_a_point_estimate_has_no_probabilities(sim, tmp_path):
     assert "A point estimate: " in page.text
     assert "engine map: a point estimate, not calibrated" in page.text
     assert "average precision" in page.text
-    assert not {"FDR", "expected to be wrong", "more probable than not", "nan"} & set(page.text.split())
-    for words in ("expected to be wrong", "more probable than not", "expected FDR can", "calibration error"):
+    for words in ("expected to be wrong", "more probable than not", "expected FDR", "calibration error", " nan "):
         assert words not in page.text
 
 

@@ -27,7 +27,7 @@ from .kind import ReportKind
 from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
-from .points import NO_CERTAINTY, point_edges, point_network, point_verdict
+from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
 
 NUM_EDGES, NUM_DRAWN = 50, 60
@@ -50,6 +50,8 @@ COLUMNS = {
 def _columns(posterior: Posterior) -> dict[str, str]:
     """What the columns mean for this model and engine."""
     texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
+    if is_point(posterior):
+        return known_columns(texts)
     if engine_of(posterior.guide).prunes:
         texts["inclusion"] = (
             "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "

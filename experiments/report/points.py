@@ -1,10 +1,12 @@
 """What report.html says of a point estimate, which has no probabilities."""
 
+from collections.abc import Mapping
 from html import escape
 
 import pandas as pd
 
 from ...inference import Posterior
+from ...inference.points import UNKNOWN
 from ..figures import edge_forest, network_picture
 from .page import Cell, badge, paragraph, picture, table
 from .parts import count, records, trust_badges
@@ -15,6 +17,13 @@ NO_CERTAINTY = (
     "and false sign rates are left empty, and no list can be made for a false discovery rate. An engine with a "
     "posterior gives them (`pyrogrn methods` lists which)."
 )
+
+
+def known_columns(texts: Mapping[str, str]) -> dict[str, str]:
+    """Of what the columns mean, those that a point estimate fills."""
+    uncertain = {*UNKNOWN, "lower, upper", "expected FDR"}
+    named = {name: text for name, text in texts.items() if name not in uncertain}
+    return named | {"empty columns": "What would need a posterior: this is a point estimate."}
 
 
 def point_verdict(posterior: Posterior, weights: pd.Series, diagnostics: pd.DataFrame | None) -> list[str]:

@@ -22,7 +22,7 @@ from ..figures import programs as program_figures
 from .kind import ReportKind
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
-from .points import point_verdict
+from .points import known_columns, point_verdict
 from .program_tables import GeneSets, ProgramTables
 
 NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
@@ -89,8 +89,9 @@ def write_program_report(
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
     level = LEVEL if tables is None else tables.level
     prior = type(posterior.model.edge_prior).__name__
+    columns = known_columns(_columns(level)) if is_point(posterior) else _columns(level)
     parts += [
-        ("columns", "How to read the columns", [glossary(_columns(level))]),
+        ("columns", "How to read the columns", [glossary(columns)]),
         ("cite", "How to cite", [listing(_references(posterior))]),
         ("run", "How this was made", made(posterior, command, {"loading prior": prior})),
     ]
