@@ -112,7 +112,7 @@ DropConstant = Annotated[
 Guide = Annotated[
     str | None,
     typer.Option(
-        help="gibbs, nuts, blocked, svi (or mean-field), low-rank, map, bagging (of linear), block-descent (of "
+        help="gibbs, nuts, blocked, mean-field (or svi), low-rank, map, bagging (of linear), block-descent (of "
         "netrex-cf), pruned (of phoenix) [default: the most trustworthy that applies]"
     ),
 ]
