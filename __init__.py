@@ -36,6 +36,8 @@ _PUBLIC = {
     "read_gmt": "priors",
     "fit": "inference",
     "fit_many": "inference",
+    "posterior_from": "inference",
+    "restarted": "inference",
     "Posterior": "inference",
     "number_of_factors": "inference",
     "Gibbs": "inference",

@@ -196,6 +196,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout
             result(f"  {prior}")
             for row in part.itertuples():
                 result(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
+    result("--guide takes these names, and svi for mean-field")
 
 
 def main() -> None:

@@ -106,6 +106,14 @@ def numbers(table: pd.DataFrame, column: str, kind: str) -> np.ndarray:
     return values
 
 
+def without_empty(edges: pd.DataFrame) -> pd.DataFrame:
+    r"""The table of a point estimate, whose columns of probabilities are empty, without ``inclusion``: it is ranked
+    by \|weight\|."""
+    if "inclusion" in edges.columns and "weight" in edges.columns and edges["inclusion"].isna().all() and len(edges):
+        return edges.drop(columns="inclusion")
+    return edges
+
+
 def evidence_rank(edges: pd.DataFrame, *, score: str | None = None) -> np.ndarray:
     r"""Return dense ranks (row,) of an edge table's evidence: larger is more, ties share a rank, 0 is none.
 
@@ -122,6 +130,7 @@ def evidence_rank(edges: pd.DataFrame, *, score: str | None = None) -> np.ndarra
     ValueError
         No such column, or negative or non-finite values.
     """
+    edges = without_empty(edges)
     columns = [score] if score else [column for column in ("inclusion", "weight") if column in edges.columns]
     if not columns or columns[0] not in edges.columns:
         wanted = repr(score) if score else "'inclusion' or 'weight'"
@@ -172,6 +181,7 @@ def align(
         Missing columns, empty tables, repeated pairs in `edges`, values not finite or out of range, `tfs` without any
         row in `edges`, or no true edge in the universe (with the likely cause).
     """
+    edges = without_empty(edges)
     listed, known = named_pairs(edges, "edge table"), named_pairs(truth, "truth")
     rank = evidence_rank(edges, score=score)
     duplicated = known.duplicated().to_numpy()

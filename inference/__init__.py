@@ -9,7 +9,9 @@ from .engines.bagging import Bagging
 from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
+from .engines.pyro_guide import PyroGuide
 from .fit import default_guide, fit
+from .from_guide import posterior_from
 from .gibbs.kernel import GibbsKernel
 from .many import fit_many
 from .neural_ode.pruned import Pruned
@@ -18,6 +20,7 @@ from .posterior import EDGE_COLUMNS, Posterior
 from .runs.callbacks import Checkpoint, Progress, load_checkpoint
 from .runs.history import History
 from .variational.guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
+from .variational.pyro_sites import restarted
 from .variational.stopping import NeverStop, RelativeImprovement
 from .variational.svi import Adam
 
@@ -47,6 +50,7 @@ __all__ = [
     "Posterior",
     "Progress",
     "Pruned",
+    "PyroGuide",
     "RelativeImprovement",
     "alternate",
     "default_guide",
@@ -55,6 +59,8 @@ __all__ = [
     "flux_table",
     "load_checkpoint",
     "number_of_factors",
+    "posterior_from",
     "refine",
+    "restarted",
     "train",
 ]

@@ -47,10 +47,11 @@ from .engines.base import Engine
 from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
+from .engines.pyro_guide import PyroGuide
 from .lookup import along_bases
 from .neural_ode.pruned import Pruned
 from .runs.sampler import Sampler
-from .variational.guides import Blocked, GuideFactory, LowRank, MapEstimate, MeanField
+from .variational.guides import Blocked, LowRank, MapEstimate, MeanField
 
 DENSITY = (NUTS, MapEstimate, MeanField, LowRank)
 """Engines that need a density and its gradient, and nothing else of the model."""
@@ -269,6 +270,7 @@ ENGINES: list[EngineRow] = [
         "calibrated on fresh simulations of its training family; elsewhere not known",
         doubt="NOT calibrated for edges from regulators: it is not told which genes regulate",
     ),
+    EngineRow(PyroGuide, "NOT calibrated: a guide of Pyro or of one's own, which nobody has tested on simulations"),
     EngineRow(Engine, "NOT calibrated: nobody has tested this engine on simulations"),
 ]
 
@@ -307,11 +309,21 @@ def known_models() -> dict[str, type[Model]]:
 
 
 # -- what they say ----
-def default_guide(model: Model) -> "Sampler | GuideFactory":
+def default_guide(model: Model) -> Engine:
     """The most trustworthy engine that applies and is quick: Gibbs for spike-and-slab networks, Blocked where W is
     conditionally Gaussian, else MeanField; a model may have one of its own (`CHOICES`)."""
     engine: Any = row_of(type(model)).default(model)
     return engine
+
+
+def engine_for(guide: Any) -> Engine:
+    """What `fit` is given as ``guide``: an engine is itself, a class of engines one with its defaults, and whatever
+    else can be called a guide of Pyro."""
+    if isinstance(guide, Engine):
+        return guide
+    if isinstance(guide, type) and issubclass(guide, Engine):
+        return guide()
+    return PyroGuide(guide)
 
 
 def applies(engine: type[Engine], prior: type[EdgePrior], model: type[Model] | None = None) -> bool:
@@ -323,7 +335,7 @@ def applies(engine: type[Engine], prior: type[EdgePrior], model: type[Model] | N
     return row is None or (issubclass(engine, tuple(row.engines)) and not row.forbids(engine, prior))
 
 
-def check_pair(model: Model, engine: "Sampler | GuideFactory") -> None:
+def check_pair(model: Model, engine: Engine) -> None:
     """Refuse an engine and a model of which one goes with nothing but its own.
 
     Raises
@@ -340,7 +352,7 @@ def check_pair(model: Model, engine: "Sampler | GuideFactory") -> None:
 def unearned(
     model: type[Model],
     prior: type[EdgePrior],
-    engine: "Sampler | GuideFactory",
+    engine: Engine,
     *,
     complete: bool = True,
     batch_size: int | None = None,
@@ -370,7 +382,7 @@ def unearned(
     return next((reason for reason in said if reason is not None), None)
 
 
-def earns_badge(model: Model, engine: "Sampler | GuideFactory", batch_size: int | None) -> bool:
+def earns_badge(model: Model, engine: Engine, batch_size: int | None) -> bool:
     """Whether the probabilities of a fit are called calibrated."""
     kinds = type(model), type(model.edge_prior.family)
     return unearned(*kinds, engine, complete=model.integrated, batch_size=batch_size) is None

@@ -22,6 +22,7 @@ from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site, padded
 from .draws.moments import EdgeMoments, aligned
+from .points import is_point
 from .variational.densities import BLOCK, log_joint_of, log_prior_of
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
@@ -80,9 +81,12 @@ def to_datatree(
     build = _Builder(attributes_of(posterior), {**model.coords, "draw": number})
     groups = {"posterior": _posterior_group(build, posterior, draws)}
     name = "edges" if has_edges(model) else "loadings"
-    groups[name] = build(_tables(posterior.moments["W"]), dims=model.axes)
+    point = is_point(posterior)
+    groups[name] = build(_tables(posterior.moments["W"], point), dims=model.axes)
     if "W_context" in posterior.moments:
-        groups["edges_by_context"] = build(_tables(posterior.moments["W_context"]), dims=("context", "tf", "target"))
+        groups["edges_by_context"] = build(
+            _tables(posterior.moments["W_context"], point), dims=("context", "tf", "target")
+        )
     if not answers_of(model).has_joint_density(model):
         return _tree(build, groups | _history_group(build, posterior))
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
@@ -188,8 +192,10 @@ def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([rows[n] for n in chosen["source"]]), np.array([columns[n] for n in chosen["target"]])
 
 
-def _tables(moments: EdgeMoments) -> dict[str, np.ndarray]:
-    return {f.name: getattr(moments, f.name) for f in fields(EdgeMoments)}
+def _tables(moments: EdgeMoments, point: bool) -> dict[str, np.ndarray]:
+    """All moments; of a point estimate the mean alone, and the others not a number."""
+    values = {f.name: getattr(moments, f.name) for f in fields(EdgeMoments)}
+    return {name: value * np.nan if point and name != "mean" else value for name, value in values.items()}
 
 
 def _history_group(build: _Builder, posterior: PosteriorLike[Model]) -> dict[str, xr.Dataset]:

@@ -22,6 +22,7 @@ from .draws.moments import aligned
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
 from .one_training import without_agreement
+from .points import is_point
 from .regulator_checks import has_twin, twin_rows
 from .variational.densities import log_joint_of
 
@@ -307,7 +308,7 @@ def _rhat_row(
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
     number = posterior.draws["W"].shape[0]
     because = None
-    if engine_of(posterior.guide).point:
+    if is_point(posterior):
         because = "A point estimate has no spread to compare: see whether the top edges agree."
     elif number < 2:
         because = f"Needs at least two {runs}, and there was one."

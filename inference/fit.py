@@ -1,7 +1,7 @@
 """`fit`: one call for every model and guide."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +10,15 @@ import torch
 
 from ..models import ExpressionData, Model
 from ..models.data.twins import twin_notes
-from .choice import check_pair, default_guide, earns_badge
+from .choice import check_pair, default_guide, earns_badge, engine_for
+from .engines.base import Engine
 from .posterior import Posterior
 from .runs.callbacks import Callback
 from .runs.fingerprint import check_same, fingerprint_of
 from .runs.history import History
 from .runs.run import Run
-from .runs.sampler import Sampler
 from .runs.steps import closing
 from .variational.adam import Adam
-from .variational.guides import GuideFactory
 from .variational.stopping import RelativeImprovement, StoppingRule
 
 
@@ -27,7 +26,7 @@ def fit(
     model: Model,
     data: ExpressionData | None = None,
     *,
-    guide: "Sampler | GuideFactory | None" = None,
+    guide: "Engine | Callable[..., Any] | None" = None,
     optimizer: Adam | None = None,
     stop: StoppingRule | None = None,
     num_steps: int = 3000,
@@ -51,8 +50,9 @@ def fit(
     data
         Only with ``batch_size``: the cells to take minibatches of.
     guide
-        A sampler (`Gibbs`, `NUTS`) or a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`). Default
-        `default_guide`.
+        A sampler (`Gibbs`, `NUTS`), a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`), or any
+        guide of Pyro: a class or an instance of `pyro.infer.autoguide`, or a function ``guide(batch=None)``, which
+        `pyro.infer.SVI` then fits (`PyroGuide`). Default `default_guide`.
     optimizer, stop, num_steps
         Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own
         lengths.
@@ -98,9 +98,9 @@ def fit(
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:
         model = copy.deepcopy(model).to(device)  # the caller's model stays where it is
-    guide = guide if guide is not None else default_guide(model)
-    check_pair(model, guide)
-    if batch_size is not None and not guide.minibatches:
+    engine = engine_for(guide) if guide is not None else default_guide(model)
+    check_pair(model, engine)
+    if batch_size is not None and not engine.minibatches:
         raise ValueError("samplers use all cells through the sufficient statistics: leave out `batch_size`")
     threshold = model.threshold if threshold is None else threshold
     run = Run(
@@ -116,19 +116,19 @@ def fit(
         restarts=restarts,
         jit=jit,
     )
-    run = replace(run, fingerprint=fingerprint_of(model, guide, run))
+    run = replace(run, fingerprint=fingerprint_of(model, engine, run))
     if resume is not None:
         check_same(resume, run.fingerprint)
     devices = [model.constant.device] if model.constant.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope(), closing(callbacks):
         torch.manual_seed(seed)
-        collector, history = guide.run(model, data, run)
+        collector, history = engine.run(model, data, run)
     posterior = Posterior.from_collector(
         model,
         collector,
         history,
-        guide=guide.name or type(guide).__name__,
-        calibrated=earns_badge(model, guide, batch_size),
+        guide=engine.name or type(engine).__name__,
+        calibrated=earns_badge(model, engine, batch_size),
         seed=seed,
         threshold=None if collector.has_inclusion or "existence" in model.dims else threshold,
     )

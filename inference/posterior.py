@@ -20,6 +20,7 @@ from .draws.intervals import LEVEL, check_draws, check_level, interval
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
+from .points import NO_RATE, is_point, without_certainty
 from .runs.history import History
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class Posterior:
         Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between
         two regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
 
+        A point estimate is sorted by |weight| alone; its ``sd, lower, upper, inclusion, sign_probability, lfsr`` are
+        empty.
+
         Parameters
         ----------
         level
@@ -120,6 +124,9 @@ class Posterior:
         check_level(level)
         if fdr is not None and not 0 < fdr < 1:
             raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
+        point = is_point(self)
+        if fdr is not None and point:
+            raise ValueError(NO_RATE)
         moments, draws = in_context(self, context)
         allowed = self.model.edge_prior.allowed.cpu().numpy()
         source, target = np.nonzero(allowed)
@@ -131,7 +138,7 @@ class Posterior:
             source, target, inclusion, size = source[best], target[best], inclusion[best], size[best]
         # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but
         # certain
-        order = np.lexsort((-size, -inclusion.round(2)))
+        order = np.lexsort((-size, -(0 * inclusion if point else inclusion).round(2)))
         order = order[:top]
         source, target = source[order], target[order]
         pick = lambda table: table[source, target].astype(np.float64)
@@ -157,7 +164,7 @@ class Posterior:
                 "prior": pick(prior),
             }
         )
-        return table[list(EDGE_COLUMNS)]
+        return without_certainty(self, table[list(EDGE_COLUMNS)])
 
     def context_differences(
         self,
@@ -183,32 +190,34 @@ class Posterior:
             return pd.DataFrame(columns=["source", "mean", "sd", "lower", "upper"])
         flat = self.draws["trust"].reshape(-1, self.draws["trust"].shape[-1])
         lower, upper = np.quantile(flat, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
+        return without_certainty(self, table)
 
     # -- gene programs ----
     def programs(self, *, level: float = LEVEL, program: str | None = None, top: int | None = None) -> pd.DataFrame:
         """Loadings of gene programs. See `answers.programs.programs`."""
-        return answers_of(self.model).programs(self, level=level, program=program, top=top)
+        return without_certainty(self, answers_of(self.model).programs(self, level=level, program=program, top=top))
 
     def factors(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Variance that each program explains, by view and group. See `answers.programs.factors`."""
-        return answers_of(self.model).factors(self, level=level)
+        return without_certainty(self, answers_of(self.model).factors(self, level=level))
 
     def refined_sets(self) -> pd.DataFrame:
         """Gene sets after the data: genes kept, removed, added. See `answers.programs.refined_sets`."""
-        return answers_of(self.model).refined_sets(self)
+        return without_certainty(self, answers_of(self.model).refined_sets(self))
 
     def covariate_effects(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Effects of covariates on programs and genes. See `answers.programs.covariate_effects`."""
-        return answers_of(self.model).covariate_effects(self, level=level)
+        return without_certainty(self, answers_of(self.model).covariate_effects(self, level=level))
 
     def scores(
         self, data: ExpressionData, *, group: str | None = None, least_genes: float = LEAST_GENES
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Mean and sd of each program in each cell, new ones too. See `answers.program_cells.scores`."""
-        return answers_of(self.model).scores(self, data, group=group, least_genes=least_genes)
+        mean, sd = answers_of(self.model).scores(self, data, group=group, least_genes=least_genes)
+        return mean, sd if not is_point(self) else sd * np.nan
 
     def annotate(self, adata: Any, data: ExpressionData) -> None:
         """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""
@@ -217,7 +226,7 @@ class Posterior:
     # -- activities ----
     def activities(self, *, level: float = LEVEL) -> pd.DataFrame:
         """Activities of regulators in cells. See `answers.activities.activities`."""
-        return answers_of(self.model).activities(self, level=level)
+        return without_certainty(self, answers_of(self.model).activities(self, level=level))
 
     # -- draws and predictions ----
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -291,7 +300,7 @@ class Posterior:
             raise ValueError(f"clamped twice: {sorted({g for g in named if named.count(g) > 1})}. Give each gene once")
         intervention = Intervention(levels, tuple(knockdown), dict(inputs or {}))
         request = Request(context, steps, level, num_draws, seed)
-        return answers_of(self.model).predict(self, intervention, request)
+        return without_certainty(self, answers_of(self.model).predict(self, intervention, request))
 
     def prediction_notes(self) -> list[str]:
         """What is to be said with every prediction of this fit: that observations do not tell directions."""
@@ -322,7 +331,7 @@ class Posterior:
 
     def velocity(self, data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
         """PHOENIX: the derivative at each cell. See `answers.courses.velocity`."""
-        return answers_of(self.model).velocity(self, data, num_draws=num_draws, seed=seed)
+        return without_certainty(self, answers_of(self.model).velocity(self, data, num_draws=num_draws, seed=seed))
 
     def knockouts(
         self,
@@ -343,7 +352,7 @@ class Posterior:
         parts = []
         for gene, table in zip(genes, tables, strict=True):
             table.insert(0, "knockout", gene)
-            parts.append(table)
+            parts.append(without_certainty(self, table))
         return pd.concat(parts, ignore_index=True)
 
     # -- elsewhere ----

@@ -23,6 +23,7 @@ from pyrogrn.inference import (
     MapEstimate,
     MeanField,
     Pruned,
+    PyroGuide,
     default_guide,
     fit,
 )
@@ -264,9 +265,16 @@ def test_what_engines_say_of_themselves():
     assert {e for e in every if e.draws_chains} == {Gibbs, NUTS, Amortised}
     assert {e for e in every if e.learns_on_simulations} == {Amortised}
     assert {e for e in every if e.prunes} == {Pruned}
-    assert {e for e in every if e.point} == {MapEstimate}
+    assert {e for e in every if e.point} == {MapEstimate, BlockDescent}
     assert {e for e in every if e.reads_cells} == {Amortised, Bagging}
-    assert {e for e in every if e.length_options is None} == {MapEstimate, MeanField, LowRank, Blocked, Engine}
+    assert {e for e in every if e.length_options is None} == {
+        MapEstimate,
+        MeanField,
+        LowRank,
+        Blocked,
+        PyroGuide,
+        Engine,
+    }
     assert Bagging.length_options == ("chains", "num_bags")
     assert BlockDescent.length_options == ("restarts", "max_iterations")
 

@@ -37,6 +37,7 @@ class StandIn:
         sets = {"sets & co": simulation.gene_sets} if labelled else None
         self.model = MuVI(simulation.data, gene_sets=sets, num_factors=2)
         self.data = simulation.data
+        self.attributes = {}
         self.history = History(
             elbo=np.cumsum(rng.random((2, 30)), 1),
             steps=np.arange(30),

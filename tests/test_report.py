@@ -246,7 +246,18 @@ def test_no_edge_found(tmp_path):
     assert "Nothing in this model takes up what a linear network gets wrong" in page.text
 
 
-@pytest.mark.parametrize("guide", [MapEstimate(), MeanField()])
+def test_a_point_estimate_has_no_probabilities(sim, tmp_path):
+    model = LinearNetwork.from_data(sim.data, edge_prior=Normal(), networks=networks(sim))
+    posterior = fit(model, guide=MapEstimate(), num_steps=30, num_draws=2, restarts=2, jit=False)
+    page = report(posterior, tmp_path / "r.html", data=sim.data, truth=sim.network)
+    assert "A point estimate: " in page.text
+    assert "engine map: a point estimate, not calibrated" in page.text
+    assert "average precision" in page.text
+    for words in ("expected to be wrong", "more probable than not", "expected FDR", "calibration error", " nan "):
+        assert words not in page.text
+
+
+@pytest.mark.parametrize("guide", [MeanField()])
 def test_priors_without_inclusion(guide, sim, tmp_path):
     model = LinearNetwork.from_data(sim.data, edge_prior=Normal(), networks=networks(sim))
     posterior = fit(model, guide=guide, num_steps=30, num_draws=10, restarts=2, jit=False, threshold=0.15)

@@ -117,7 +117,7 @@ Guide = Annotated[
     str | None,
     typer.Option(
         help="gibbs, nuts, blocked, mean-field, low-rank, map, bagging (of linear), block-descent (of netrex-cf), "
-        "pruned (of phoenix) [default: the most trustworthy that applies]"
+        "pruned (of phoenix), svi for mean-field [default: the most trustworthy that applies]"
     ),
 ]
 Restarts = Annotated[

@@ -10,8 +10,10 @@ import torch
 
 from ...inference import Amortised, Posterior, Progress, default_guide, fit
 from ...inference.amortised import KINDS
+from ...inference.choice import applies
 from ...inference.confounding import confounded
 from ...inference.diagnostics import verdict
+from ...inference.engines.base import Engine
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import MODELS, ExpressionData, LinearNetwork, Model
 from ...models.data.panel import panel_notes
@@ -97,16 +99,11 @@ def infer(options: InferOptions) -> None:
             say(f"{name}: {checked}")
             say(f"{folder}/report.html")
         return
-    model = model_class.from_data(data, **chosen).to(device)
-    data = with_evidence_notes(model, data)
-    for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
-        say(f"note: {note}")
-    data = with_scale_notes(options, data, expects_of(options.method) if options.method in KINDS else model.expects)
-    for report in model.knowledge.reports.values():
-        say(kind.matched(report))
+    model, data = _model_of(options, model_class, data, chosen, kind, device)
     default = Amortised(options.method) if options.method in KINDS else default_guide(model)
     engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
     check_fit(groups["fit"], engine)
+    data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)
     cells = data.to(device) if engine.reads_cells else None
@@ -179,6 +176,25 @@ def check(options: InferOptions) -> None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
 
 
+def _model_of(
+    options: InferOptions,
+    model_class: type[Model],
+    data: ExpressionData,
+    chosen: Mapping[str, Any],
+    kind: Any,
+    device: torch.device | str,
+) -> tuple[Any, ExpressionData]:
+    """The model, and the data with what was found when it was made; the person at the terminal is told."""
+    model: Any = model_class.from_data(data, **chosen).to(device)
+    data = with_evidence_notes(model, data)
+    for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
+        say(f"note: {note}")
+    data = with_scale_notes(options, data, expects_of(options.method) if options.method in KINDS else model.expects)
+    for report in model.knowledge.reports.values():
+        say(kind.matched(report))
+    return model, data
+
+
 def check_fit(settings: Mapping[str, Any], engine: Any) -> None:
     """Refuse draws by another name than that of the engine."""
     if "num_draws" in settings and engine.length_options is not None:
@@ -235,6 +251,22 @@ def with_scale_notes(options: InferOptions, data: ExpressionData, expects: str) 
         Data that the method must not be given.
     """
     notes = scale_notes(data, expects, method=options.method, normalize=options.normalize)
+    for note in notes:
+        say(f"note: {note}")
+    return data.with_missing(data.missing, *notes)
+
+
+def with_point_notes(model: Model, engine: Engine, data: ExpressionData) -> ExpressionData:
+    """That a fit is a point estimate, and where its prior has no mode worth having, goes to terminal and report."""
+    if not engine.point:
+        return data
+    prior = type(model.edge_prior.family)
+    notes = [f"--guide {engine.name} is a point estimate: no probabilities, intervals or false sign rates"]
+    if not applies(type(engine), prior, type(model)):
+        notes.append(
+            f"{prior.__name__} has no mode to find where its scales are learned (they shrink to nothing): take another "
+            "--guide, or the prior normal or laplace"
+        )
     for note in notes:
         say(f"note: {note}")
     return data.with_missing(data.missing, *notes)

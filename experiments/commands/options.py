@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import pandas as pd
 import torch
 
-from ...inference import GUIDES, SAMPLERS, Pruned
+from ...inference import GUIDES, SAMPLERS, MeanField, Pruned
 from ...inference.amortised import load_weights
 from ...inference.choice import row_of
 from ...models import LIKELIHOODS, Model
@@ -172,6 +172,10 @@ def parse_likelihoods(entries: Sequence[str]) -> str | dict[str, str]:
     return {view: name for view, _, name in pairs}
 
 
+GUIDE_WORDS = {"svi": MeanField.name}
+"""Other words for a guide."""
+
+
 def make_guide(
     name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None
 ) -> Any:
@@ -181,8 +185,9 @@ def make_guide(
     `fit`.
     """
     classes = {c.name: c for c in (*GUIDES, *SAMPLERS, Pruned)}
+    name = GUIDE_WORDS.get(name, name) if name is not None else None
     if name is not None and name not in classes:
-        raise ValueError(f"unknown guide {name!r}: choose one of {', '.join(classes)}")
+        raise ValueError(f"unknown guide {name!r}: choose one of {', '.join((*GUIDE_WORDS, *classes))}")
     kind, options = type(default) if name is None else classes[name], dict(options)
     if kind.length_options is not None:
         for key, value in zip(kind.length_options, (restarts, steps), strict=True):

@@ -47,7 +47,9 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
     edges = edges.head(count)
     figure = Figure(figsize=(8.2, 1.5 + 0.215 * max(len(edges), 3)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
-    left.set_title(f"The {len(edges)} most probable edges: posterior mean and {level:.0%} interval")
+    known = bool(edges["inclusion"].notna().any())  # not of a point estimate
+    title = f"The {len(edges)} most probable edges: posterior mean and {level:.0%} interval"
+    left.set_title(title if known or edges.empty else f"The {len(edges)} largest effects: a point estimate")
     if edges.empty:
         nothing_to_draw(left, "the table holds no edge")
         nothing_to_draw(right, "")
@@ -70,6 +72,10 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
         edge = left.get_yaxis_transform()
         left.scatter(np.full(listed.sum(), 1.01), y[listed], marker="D", s=14, c=KNOWN, transform=edge, clip_on=False)
         handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="listed by a prior source"))
+    if not known:
+        nothing_to_draw(right, "no probabilities")
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        return figure
     right.barh(y, edges["inclusion"], color=PALE, height=0.72)
     right.scatter(edges["inclusion"], y, c=colours, s=12)
     right.set_xlim(0, 1.04)

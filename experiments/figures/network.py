@@ -105,14 +105,15 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
                 mutation_scale=10,
                 color=ACTIVATION if w >= 0 else REPRESSION,
                 lw=0.8 + 1.8 * abs(w) / strongest,
-                alpha=0.25 + 0.75 * float(np.clip(p, 0, 1)),
+                alpha=1.0 if np.isnan(p) else 0.25 + 0.75 * float(np.clip(p, 0, 1)),
                 zorder=2,
             )
         )
+    kind = "largest" if edges["inclusion"].isna().all() else "most probable"  # of a point estimate
     figure.text(
         margin / 72 / figure.get_figwidth(),
         1 - 20 / 72 / figure.get_figheight(),
-        f"The {len(edges)} most probable edges: {len(set(source))} regulators, {len(names)} genes",
+        f"The {len(edges)} {kind} edges: {len(set(source))} regulators, {len(names)} genes",
         weight="bold",
         size=10,
     )

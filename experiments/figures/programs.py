@@ -80,7 +80,7 @@ def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: in
         ax.barh(y, mean, color=colours, height=0.66, alpha=0.55)
         ax.hlines(y, lower, upper, color=INK, lw=1.2)
         ax.set_xlim(left=0)
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax(upper) > 0.05 else 1))
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax(np.fmax(mean, upper)) > 0.05 else 1))
         ax.xaxis.set_major_locator(MaxNLocator(6 if len(cases) == 1 else 3))
         ax.set_title(label)
     figure.supxlabel("variance explained", fontsize=9)

@@ -68,7 +68,9 @@ def trusted(posterior: Posterior) -> list[str]:
     rows = []
     for row in records(trust):
         times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
-        if row.upper < 0.3:
+        if np.isnan(row.upper):
+            word = "a point estimate: how sure it is, is not known"
+        elif row.upper < 0.3:
             word = "ignored: the data do not bear it out"
         elif row.lower > 0.3:
             word = "used: the data bear it out"

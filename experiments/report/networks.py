@@ -15,6 +15,7 @@ from ...inference.choice import engine_of
 from ...inference.draws.intervals import LEVEL, thin_of
 from ...inference.draws.layout import padded
 from ...inference.draws.moments import aligned
+from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.formats.files import replacing
@@ -28,6 +29,7 @@ from .kind import ReportKind
 from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
+from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
 
 NUM_EDGES, NUM_DRAWN = 50, 60
@@ -50,6 +52,8 @@ COLUMNS = {
 def _columns(posterior: Posterior) -> dict[str, str]:
     """What the columns mean for this model and engine."""
     texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
+    if is_point(posterior):
+        return known_columns(texts)
     if engine_of(posterior.guide).prunes:
         texts["inclusion"] = (
             "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "
@@ -97,11 +101,19 @@ def write_report(
     """
     usable = "W" in posterior.draws and bool(np.isfinite(posterior.moments["W"].mean).all())
     results = Results(posterior) if usable else None
+    point = results is not None and is_point(posterior)
     parts = [
         ("result", "Result", _verdict(posterior, results, diagnostics)),
         ("input", "What went in", given(posterior, data, alignment)),
     ]
-    if results is not None:
+    if results is not None and point:
+        parts += [
+            ("edges", "Largest effects", point_edges(results.top)),
+            ("network", "Network", point_network(results.top, set(results.tfs))),
+            ("certainty", "How sure", [paragraph(NO_CERTAINTY)]),
+            ("prior", "Prior knowledge", trusted(posterior)),
+        ]
+    elif results is not None:
         parts += [
             ("edges", "Most probable edges", _edges(posterior, results)),
             ("network", "Network", _network(posterior, results)),
@@ -138,13 +150,15 @@ class Results:
         self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
         self.weight = moments.mean[allowed].astype(np.float64)
         self.right = np.maximum(moments.positive, moments.negative)[allowed]
+        self.point = is_point(posterior)
         self.top = posterior.edges(level=LEVEL, top=max(NUM_EDGES, NUM_DRAWN))
         self.found = {rate: figures.discoveries(self.inclusion, rate) for rate in (0.05, 0.10)}
 
     def table(self) -> pd.DataFrame:
-        """All edges: ``source, target, weight, inclusion``."""
+        """All edges: ``source, target, weight``, and ``inclusion`` where there are probabilities."""
         names = {"source": np.asarray(self.tfs)[self.source], "target": np.asarray(self.genes)[self.target]}
-        return pd.DataFrame(names | {"weight": self.weight, "inclusion": self.inclusion})
+        probabilities = {} if self.point else {"inclusion": self.inclusion}
+        return pd.DataFrame(names | {"weight": self.weight} | probabilities)
 
 
 def _size(posterior: Posterior) -> str:
@@ -162,6 +176,8 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         reason = posterior.history.reason
         text = f"No result: the fit {reason}. Use nothing of it; normalise the data or look for extreme values in them."
         return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
+    if is_point(posterior):
+        return point_verdict(posterior, results.top["weight"], diagnostics)
     strict, loose = results.found[0.05], results.found[0.10]
     exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
     made_by = engine_of(posterior.guide)
@@ -323,15 +339,17 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         pairs = align(edges, truth, restrict_to_truth_regulators=True)
     except ValueError as error:
         return [paragraph(f"The known network could not be compared: {error}")]
-    assert pairs.inclusion is not None, "the table has the column"
     shown = {
         "average precision": "average_precision",
         "average precision over chance": "average_precision_ratio",
         "area under ROC curve": "auroc",
         "precision of the top k": "early_precision",
         "share of true edges (chance)": "base_rate",
-        "calibration error": "ece",
     }
+    paragraphs = [paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft")]
+    if pairs.inclusion is None:
+        return [tiles({name: f"{scores[key]:.3f}" for name, key in shown.items()}), *paragraphs]
+    shown["calibration error"] = "ece"
     found = pairs.inclusion >= np.sort(results.inclusion)[-results.found[0.05]] if results.found[0.05] else None
     values = {name: f"{scores[key]:.3f}" for name, key in shown.items()}
     if found is not None and found.any():
@@ -342,7 +360,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
     )
     return [
         tiles(values),
-        paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft"),
+        *paragraphs,
         picture(figures.reliability_diagram(pairs.inclusion, pairs.true), caption),
     ]
 

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -135,7 +137,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequ
     for row in rows:
         cells = []
         for i, cell in enumerate(row):
-            kind, html = (cell.kind, str(cell)) if isinstance(cell, Cell) else ("", escape(cell))
+            kind, html = (cell.kind, str(cell)) if isinstance(cell, Cell) else ("", escape(dashed(cell)))
             kind = f"{kind} number".strip() if i in right else kind
             cells.append(f"<td{_kind(kind)}>{html}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
@@ -146,8 +148,18 @@ def _kind(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
 
+NOTHING = re.compile(r"(?<!\w)[+×]?nan%?(?!\w)")
+
+
+def dashed(text: str) -> str:
+    """A number that is not known, alone or in a range, as a dash."""
+    return NOTHING.sub("–", text).replace(" (– to –)", "").replace("– to –", "–") if "nan" in text else text
+
+
 def bar(share: float, text: str) -> Cell:
-    """A cell with a bar behind its number."""
+    """A cell with a bar behind its number; without one where it is not known."""
+    if math.isnan(share):
+        return Cell("–")
     width = f"{100 * min(max(share, 0), 1):.0f}%"
     back = f"background:linear-gradient(to right,var(--bar) {width},transparent {width})"
     return Cell(f'<div style="{back};padding:0 4px;border-radius:3px">{escape(text)}</div>')

@@ -13,6 +13,7 @@ import xarray as xr
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
+from ...inference.points import is_point
 from .. import figures
 from .page import Cell, badge, glossary, paragraph, picture, table
 
@@ -59,7 +60,9 @@ def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tupl
     else:
         checked = badge("diagnostics passed", True)
         advice = "; all checks of the fit passed"
-    if not posterior.calibrated:
+    if is_point(posterior):
+        engine = badge(f"engine {posterior.guide}: a point estimate, not calibrated", False)
+    elif not posterior.calibrated:
         engine = badge(f"engine {posterior.guide}: not calibrated", False)
         advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
     else:

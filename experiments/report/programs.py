@@ -12,6 +12,7 @@ from scipy.stats import halfnorm
 
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
+from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.edge_prior import TRUST_SCALE
@@ -21,6 +22,7 @@ from ..figures import programs as program_figures
 from .kind import ReportKind
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
+from .points import known_columns, point_verdict
 from .program_tables import GeneSets, ProgramTables
 
 NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
@@ -87,8 +89,9 @@ def write_program_report(
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
     level = LEVEL if tables is None else tables.level
     prior = type(posterior.model.edge_prior).__name__
+    columns = known_columns(_columns(level)) if is_point(posterior) else _columns(level)
     parts += [
-        ("columns", "How to read the columns", [glossary(_columns(level))]),
+        ("columns", "How to read the columns", [glossary(columns)]),
         ("cite", "How to cite", [listing(_references(posterior))]),
         ("run", "How this was made", made(posterior, command, {"loading prior": prior})),
     ]
@@ -153,6 +156,8 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
         reason = posterior.history.reason
         text = f"No result: the fit {reason}. Use nothing of it; normalise the data or look for extreme values in them."
         return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
+    if is_point(posterior):
+        return point_verdict(posterior, tables.programs["loading"], diagnostics)
     share = tables.importance()
     strong = share[share > MIN_SHARE].index
     sure = tables.programs[tables.programs["lfsr"] < MAX_LFSR]
@@ -297,7 +302,8 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
 
 def _some_genes(part: pd.DataFrame, status: str, number: int = 6) -> str:
     chosen = part[part["status"] == status].sort_values("probability", ascending=status == "removed", kind="stable")
-    return ", ".join(f"{row.gene} ({row.probability:.2f})" for row in records(chosen.head(number))) or "–"
+    told = lambda row: row.gene if np.isnan(row.probability) else f"{row.gene} ({row.probability:.2f})"
+    return ", ".join(told(row) for row in records(chosen.head(number))) or "–"
 
 
 def _covariates(tables: ProgramTables, effects: pd.DataFrame) -> list[str]:
@@ -335,7 +341,9 @@ def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
     factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
     rows = []
     for row in records(trust):
-        if row.upper < 0.3:
+        if np.isnan(row.upper):
+            word = "a point estimate: how sure it is, is not known"
+        elif row.upper < 0.3:
             word = "ignored: the data do not bear it out"
         elif row.lower > 0.3:
             word = "used: the data bear it out"

@@ -12,8 +12,8 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from ..runs.orphans import watch_parent
 from ..calibration import expected_calibration_error
+from ..runs.orphans import watch_parent
 from ..runs.saving import save_whole
 from .batches import Batch, Example, make_batch, simulate_example
 from .compilation import NetworkPosterior, negative_log_q

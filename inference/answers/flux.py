@@ -11,6 +11,7 @@ from ...models.dynamics.flux import Unstable, exported, imported, variance_flux
 from ...models.dynamics.settle import SETTLED, settle
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL, check_draws, check_level
+from ..points import without_certainty
 from .registry import answers_of
 from .results import Fluctuations
 
@@ -83,7 +84,8 @@ def flux_table(
     table["top_probability"] = (rank < 10).mean(0)
     table["settled"] = len(shares) / num_draws
     mean = total / len(shares)
-    return table.sort_values("exported", ascending=False, ignore_index=True), mean
+    table = table.sort_values("exported", ascending=False, ignore_index=True)
+    return without_certainty(posterior, table), mean
 
 
 def _shares(one: Fluctuations) -> Tensor | None:

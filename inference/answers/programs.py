@@ -266,7 +266,7 @@ def annotate(posterior: PosteriorLike[FactorModel], adata: Any, data: Expression
     model = posterior.model
     if adata.n_obs != data.num_cells:
         raise ValueError(f"the AnnData has {adata.n_obs} cells and the data {data.num_cells}: pass those of the fit")
-    mean, sd = scores(posterior, data)
+    mean, sd = posterior.scores(data)
     adata.obsm[f"X_{model.name}"], adata.obsm[f"X_{model.name}_sd"] = mean.to_numpy(), sd.to_numpy()
     place = {gene: i for i, gene in enumerate(model.genes)}
     loadings = np.full((adata.n_vars, len(model.factors)), np.nan)

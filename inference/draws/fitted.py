@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 
-from ...models import Model
+from ...models import ExpressionData, Model
 from ..runs.history import History
 from .moments import EdgeMoments
 
@@ -41,4 +41,5 @@ class PosteriorLike(Protocol[M_co]):
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]: ...
     def sample(self, num_draws: int, *, seed: int = 0) -> dict[str, np.ndarray]: ...
+    def scores(self, data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame]: ...
     def edges(self, *, top: int | None = None) -> pd.DataFrame: ...

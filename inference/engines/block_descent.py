@@ -58,6 +58,7 @@ class BlockDescent(Sampler):
     spread: float = 0.5
     name = "block-descent"
     calibrated = False
+    point = True
     draws_chains = False  # the best restart, alone
     length_options = ("restarts", "max_iterations")
 

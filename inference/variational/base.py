@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 
-import pyro
-import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ...models import ExpressionData, Model
+from ...models import Model
+from .pyro_sites import Plates, make_plates, register, restart_plate
 from .sites import Site
 
 
@@ -14,9 +13,15 @@ class Guide(nn.Module, ABC):
     """q(z) over the sites of a model; parameters have a leading ``restart`` dimension, and restarts are independent
     fits.
 
-    ``draw`` returns one reparameterised sample and its log density; called as a Pyro guide it samples the same sites.
+    Called with the model's arguments it is a Pyro guide, for `pyro.infer.SVI`, `Predictive` and `Importance`: it puts
+    its parameters into Pyro's store, and samples every continuous site in the plates that the model samples it in, each
+    with its own density. Several restarts are a plate ``restart`` to the left of these, as in `restarted`.
+
+    ``draw`` is the same all at once, which is quicker: one reparameterised draw and its log density, without Pyro.
     """
 
+    family: str
+    """What its parameters are called in Pyro's store: ``family$$$location``, …"""
     calibrated: bool = False
 
     def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int) -> None:
@@ -28,11 +33,12 @@ class Guide(nn.Module, ABC):
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
         """Values by site ``(restart, *plates, *event)``, and log q ``(restart,)``."""
 
-    def forward(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
-        """As a Pyro guide: every site a Delta at the draw, the log density on the first (sites of all restarts at
-        once)."""
-        values, log_q = self.draw()
-        pyro.factor("guide_log_density", log_q.sum(), has_rsample=True)
-        for site in self.sites:
-            pyro.sample(site.name, dist.Delta(values[site.name], event_dim=site.event_dim))
-        return values
+    @abstractmethod
+    def sample(self, plates: Plates) -> dict[str, Tensor]:
+        """The same by `pyro.sample`, site by site, in ``plates``."""
+
+    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
+        """As a Pyro guide; the arguments are the model's, of which q does not depend on any."""
+        register(self.family, self)
+        with restart_plate(self.num_restarts, self.model_dims):
+            return self.sample(make_plates(self.sites))

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pyro
 import torch
@@ -14,10 +14,18 @@ from ..draws.layout import laid_out
 from ..draws.moments import Collector, add_draw
 from ..factors.alignment import Aligner
 from ..lookup import along_bases
-from .base import Guide
 from .elbo import log_joint
 
 DENSITY_BLOCK = 100_000  # edge weights whose densities are evaluated at once: temporaries stay in the cache
+
+
+class Draws(Protocol):
+    """What draws, all restarts at once: `Guide`, or guides of Pyro (`foreign.Fitted`)."""
+
+    @property
+    def num_restarts(self) -> int: ...
+    def draw(self) -> tuple[dict[str, Tensor], Tensor]: ...
+
 
 Align = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 ALIGNERS: dict[type, Callable[[Any, Tensor], Align]] = {FactorModel: Aligner}
@@ -25,7 +33,7 @@ ALIGNERS: dict[type, Callable[[Any, Tensor], Align]] = {FactorModel: Aligner}
 rows of W are arbitrary."""
 
 
-def draw_guide(model: Model, guide: Guide, num_draws: int, threshold: float) -> Collector:
+def draw_guide(model: Model, guide: Draws, num_draws: int, threshold: float) -> Collector:
     """Draws from a fitted guide; a diverged guide gives draws that are not finite, and the history says so."""
     collector = Collector(model, guide.num_restarts, num_draws, has_inclusion="inclusion" in model.dims)
     size = guide.num_restarts * max(math.prod(shape) for shape in collector.shape.values())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,14 @@ from ..runs.history import History
 from ..runs.run import Run
 from .base import Guide
 from .draws import draw_guide
+from .pyro_sites import ColumnNormal, Plates, columns, laid, padded_values, placed, sample_normal, sample_point
 from .sites import Site, constrain, latent_sites, random_starts
 from .svi import run_svi
 
 
 class _MapGuide(Guide):
+    family = "map"
+
     def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor) -> None:
         super().__init__(model, sites, num_restarts)
         self.location = nn.Parameter(start)
@@ -32,8 +36,13 @@ class _MapGuide(Guide):
         values, _ = constrain(self.location, self.sites)
         return values, self.location.new_zeros(self.num_restarts)
 
+    def sample(self, plates: Plates) -> dict[str, Tensor]:
+        return {s.name: sample_point(s, laid(self.location, s), plates, jacobian=False) for s in self.sites}
+
 
 class _NormalGuide(Guide):
+    family = "mean-field"
+
     def __init__(
         self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor, init_scale: float
     ) -> None:
@@ -47,8 +56,14 @@ class _NormalGuide(Guide):
         log_q = -0.5 * noise.square().sum(1) - self.log_scale.sum(1) - 0.5 * math.log(2 * math.pi) * noise.shape[1]
         return values, log_q - jacobian
 
+    def sample(self, plates: Plates) -> dict[str, Tensor]:
+        scale = self.log_scale.exp()
+        return {s.name: sample_normal(s, self.location, scale, plates) for s in self.sites}
+
 
 class _LowRankGuide(Guide):
+    family = "low-rank"
+
     def __init__(
         self, model: Model, sites: tuple[Site, ...], num_restarts: int, start: Tensor, init_scale: float, rank: int
     ) -> None:
@@ -67,10 +82,21 @@ class _LowRankGuide(Guide):
         values, jacobian = constrain(z, self.sites)
         return values, normal.log_prob(z) - jacobian
 
+    def sample(self, plates: Plates) -> dict[str, Tensor]:
+        # all sites are one vector, which the model does not have; each is then a function of it
+        place = (self.num_restarts, *(1,) * self.model_dims) if self.num_restarts > 1 else ()
+        location, factor, variance = (
+            v.reshape(*place, *v.shape[1:]) for v in (self.location, self.factor, (2 * self.log_scale).exp())
+        )
+        normal = dist.LowRankMultivariateNormal(location, factor, variance)
+        z = pyro.sample("low_rank_latent", normal, infer={"is_auxiliary": True})
+        return {s.name: sample_point(s, columns(z, s), plates, jacobian=True) for s in self.sites}
+
 
 class _BlockedGuide(Guide):
     """Mean-field over every other site, then the exact conditional of one site given them."""
 
+    family = "blocked"
     calibrated = True
 
     def __init__(
@@ -100,6 +126,16 @@ class _BlockedGuide(Guide):
         values[self.block] = value
         return values, log_q + log_block.flatten(1).sum(1)
 
+    def sample(self, plates: Plates) -> dict[str, Tensor]:
+        scale = self.log_scale.exp()
+        values = {s.name: sample_normal(s, self.location, scale, plates) for s in self.others}
+        given = padded_values(values, self.others, self.model_dims)
+        block = self._conditional(self.block, given)
+        site = next(s for s in self.sites if s.name == self.block)
+        with placed(site, plates):
+            values[self.block] = pyro.sample(self.block, ColumnNormal(block.mean, block.factor))
+        return values
+
 
 def draw_block(block: GaussianBlock) -> tuple[Tensor, Tensor]:
     """A reparameterised draw ``(*batch, row, column)`` of independent Gaussian columns and its log density ``(*batch,
@@ -122,12 +158,20 @@ def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:
 
 @dataclass(frozen=True)
 class GuideFactory(Engine, ABC):
-    """A variational family: called with a model, a first minibatch (or ``None``) and a number of restarts, it makes a
-    guide; `run` fits that and draws from it."""
+    """A variational family: called with a model (and a first minibatch, and a number of restarts) it makes a guide,
+    which is a Pyro guide; `run` fits that and draws from it.
+
+    Examples
+    --------
+    ::
+
+        guide = MeanField()(model)
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), TraceEnum_ELBO(max_plate_nesting=2))
+    """
 
     @abstractmethod
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
-        """q(z) at its start."""
+    def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
+        """q(z) at its start, for ``num_restarts`` fits at once."""
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         """Maximise the evidence lower bound by stochastic gradients, then draw."""
@@ -157,7 +201,7 @@ class MapEstimate(GuideFactory):
     calibrated = False
     point = True
 
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+    def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
         sites = latent_sites(model, batch)
         return _MapGuide(model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread))
 
@@ -181,7 +225,7 @@ class MeanField(GuideFactory):
     name = "mean-field"
     calibrated = False
 
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+    def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
         sites = latent_sites(model, batch)
         return _NormalGuide(
             model, sites, num_restarts, random_starts(model, sites, num_restarts, self.spread), self.init_scale
@@ -206,7 +250,7 @@ class LowRank(GuideFactory):
     name = "low-rank"
     calibrated = False
 
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+    def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
         sites = latent_sites(model, batch)
         start = random_starts(model, sites, num_restarts, self.spread)
         return _LowRankGuide(model, sites, num_restarts, start, self.init_scale, self.rank)
@@ -239,7 +283,7 @@ class Blocked(GuideFactory):
     name = "blocked"
     calibrated = True
 
-    def __call__(self, model: Model, batch: ExpressionData | None, num_restarts: int) -> Guide:
+    def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
         sites = latent_sites(model, batch)
         guide = _BlockedGuide(
             model,

@@ -7,6 +7,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
@@ -16,7 +17,8 @@ from ...models import ExpressionData, Model
 @dataclass(frozen=True)
 class Site:
     """A continuous latent site: its shape padded to (*plates, *event), support transform, and place in the flat
-    vector."""
+    vector; the ``plates`` that the model samples it in, its shape there (not padded), and the ``weight`` of its log
+    density (of cells of a minibatch: how many each stands for)."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,6 +27,9 @@ class Site:
     transform: torch.distributions.Transform
     start: int
     stop: int
+    plates: tuple[CondIndepStackFrame, ...] = ()
+    own_shape: tuple[int, ...] = ()
+    weight: float | Tensor = 1.0
 
 
 def latent_sites(model: Model, batch: ExpressionData | None) -> tuple[Site, ...]:
@@ -44,7 +49,9 @@ def latent_sites(model: Model, batch: ExpressionData | None) -> tuple[Site, ...]
         support = node["fn"].support
         bound = getattr(support, "base_constraint", support)
         positive = isinstance(bound, (constraints.greater_than, constraints.greater_than_eq))
-        sites.append(Site(name, shape, event_dim, positive, biject_to(support), start, start + size))
+        frames = tuple(frame for frame in node["cond_indep_stack"] if frame.vectorized)
+        place = (start, start + size, frames, tuple(node["value"].shape), node["scale"])
+        sites.append(Site(name, shape, event_dim, positive, biject_to(support), *place))
         start += size
     return tuple(sites)
 

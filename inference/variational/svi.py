@@ -54,7 +54,7 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
         algorithm.load_state_dict(run.resume["optimizer"])
         first = done = run.resume["step"]
         table[:, :first] = run.resume["elbo"].numpy().T
-    batches = None if run.batch_size is None or data is None else _forever(data, run.batch_size, first)
+    batches = None if run.batch_size is None or data is None else forever(data, run.batch_size, first)
     compute = compiled_elbo(model, guide) if run.jit and model.traceable and batches is None else None
     if run.resume is not None:
         set_random_state(run.resume["rng"])  # only now: tracing draws once
@@ -96,7 +96,7 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
             table[:, step] = value
             done = step + 1
             steps.tell(done, f"ELBO {value.max():.1f}", snapshot)
-            if run.stop(table[:, :done]) and _is_settled(step, num_steps):
+            if run.stop(table[:, :done]) and is_settled(step, num_steps):
                 reason = "converged"
                 break
     table = table[:, :done]
@@ -106,12 +106,12 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
     return History(reason, table[:, keep], records[keep], rates, time.monotonic() - started)
 
 
-def _is_settled(step: int, num_steps: int) -> bool:
+def is_settled(step: int, num_steps: int) -> bool:
     """The cosine schedule must have come down: before that, noise of large steps can look like a plateau."""
     return step + 1 >= num_steps // 2
 
 
-def _forever(data: ExpressionData, batch_size: int, skip: int) -> Iterator[ExpressionData]:
+def forever(data: ExpressionData, batch_size: int, skip: int) -> Iterator[ExpressionData]:
     """Minibatches without end, each pass in a new order; ``skip`` batches were used by the run that is resumed."""
     count = 0
     epoch = 0
