@@ -178,14 +178,14 @@ def check(options: InferOptions) -> None:
 
 def _model_of(
     options: InferOptions,
-    model_class: type[Model],
+    model_class: Any,
     data: ExpressionData,
     chosen: Mapping[str, Any],
     kind: Any,
     device: torch.device | str,
 ) -> tuple[Any, ExpressionData]:
     """The model, and the data with what was found when it was made; the person at the terminal is told."""
-    model: Any = model_class.from_data(data, **chosen).to(device)
+    model = model_class.from_data(data, **chosen).to(device)
     data = with_evidence_notes(model, data)
     for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
         say(f"note: {note}")
