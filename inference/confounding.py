@@ -46,8 +46,10 @@ MITOCHONDRIAL_NAMES = (
     *("pct_counts_mt", "pct_counts_mito", "percent_mt", "percent.mt", "percent_mito", "percent.mito", "pct_mt"),
     *("mt_frac", "mito_frac", "mitochondrial_fraction", "subsets_mito_percent", "percent_mitochondrial"),
 )
-BATCH_NAMES = ("batch", "batch_id", "library", "library_id", "run", "lane", "plate", "chip", "replicate", "bio_rep")
-BATCH_NAMES += ("sample", "sample_id", "donor", "donor_id", "patient", "orig.ident", "channel", "sequencing_run")
+BATCH_NAMES = (
+    *("batch", "batch_id", "library", "library_id", "run", "lane", "plate", "chip", "replicate", "bio_rep", "sample"),
+    *("sample_id", "donor", "donor_id", "patient", "orig.ident", "channel", "sequencing_run"),
+)
 
 
 class Measure(NamedTuple):
