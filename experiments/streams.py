@@ -82,4 +82,4 @@ def drop_output() -> None:
             os.dup2(null, sys.stdout.fileno())
             os.close(null)
         except (OSError, ValueError, AttributeError):
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None

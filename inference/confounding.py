@@ -2,6 +2,15 @@ r"""Programs that follow the depth of cells, their mitochondrial share, or the b
 
 A program that stands for depth moves with the counts of *any* genes, a true one with those of its own. So the scores of
 each program are compared with the total over the half of the genes that load least on it.
+
+What counts is the program and not its estimate. With x the program in the cells, v a function of the data such as the
+total, and :math:`\hat x = E[x \mid y]` the scores,
+
+.. math:: \operatorname{cov}(x, v) = \operatorname{cov}(\hat x, v), \qquad
+          \operatorname{cor}(x, v) = \operatorname{cor}(\hat x, v) \sqrt{\rho}, \qquad
+          \rho = \operatorname{var}(\hat x) / \operatorname{var}(x)
+
+so that a program the data say nothing of (ρ near 0), whose scores are noise and may follow anything, follows nothing.
 """
 
 from collections.abc import Iterator
@@ -9,21 +18,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ..models import ExpressionData, Model
 from ..models.data.raw_counts import counts_behind
 from .answers.program_cells import scores
-from .answers.programs import factors
 from .checks import Check
 from .draws.fitted import PosteriorLike
+from .within_groups import between, centred, correlation
 
-COLUMNS = ("measure", "column", "program", "r", "share", "same_sign")
+COLUMNS = ("measure", "column", "program", "r", "share", "known", "chance", "same_sign", "genes")
 MOST_CELLS = 5000  # that are looked at: r is then known to 0.014
 FEWEST_CELLS = 20
 FEWEST_GENES = 8  # of a view, from which half of them tell its depth
-CLOSE = 0.5  # of r (of batches, the root of the share): a quarter of a program's variance
+CLOSE = 0.5  # of r√ρ (of batches, the root of the share): a quarter of a program's variance
 SAME_SIGN = 0.7  # of the genes that move with a depth program in its direction; half of them by chance
-WEAK = 0.001  # share of the variance below which a program is not looked at; of counts shares are small
+CHANCE = 0.01  # probability that any of the programs is named where nothing follows anything
 MOST_BATCHES = 50
 
 DEPTH, MITOCHONDRIAL, BATCH = "depth", "mitochondrial share", "batch"
@@ -36,8 +46,10 @@ MITOCHONDRIAL_NAMES = (
     *("pct_counts_mt", "pct_counts_mito", "percent_mt", "percent.mt", "percent_mito", "percent.mito", "pct_mt"),
     *("mt_frac", "mito_frac", "mitochondrial_fraction", "subsets_mito_percent", "percent_mitochondrial"),
 )
-BATCH_NAMES = ("batch", "batch_id", "library", "library_id", "run", "lane", "plate", "chip", "replicate", "bio_rep")
-BATCH_NAMES += ("sample", "sample_id", "donor", "donor_id", "patient", "orig.ident", "channel", "sequencing_run")
+BATCH_NAMES = (
+    *("batch", "batch_id", "library", "library_id", "run", "lane", "plate", "chip", "replicate", "bio_rep", "sample"),
+    *("sample_id", "donor", "donor_id", "patient", "orig.ident", "channel", "sequencing_run"),
+)
 
 
 class Measure(NamedTuple):
@@ -46,16 +58,21 @@ class Measure(NamedTuple):
     kind: str
     column: str
     values: np.ndarray
+    genes: float = np.nan
+    """Of totals over genes, their number."""
     same_sign: np.ndarray | None = None
     """``(program,)`` of totals over genes: share of these that move with the program as the total does."""
 
 
 def confounding(posterior: PosteriorLike[Any], data: ExpressionData) -> pd.DataFrame:
-    """How closely each program follows what is known of the cells: ``measure, column, program, r, share, same_sign``.
+    """How closely each program follows what is known of the cells, one row a measure and program.
 
-    ``r``: correlation of the scores with the measure within groups of cells; of batches, the root of the share. Totals
-    and their columns in logarithms. ``share``: r², the share of the scores' variance. ``same_sign``: of totals over
-    genes, the share of these that move in the total's direction; a program that stands for depth moves most of them so.
+    ``measure, column, program``; ``r`` correlation of the scores with the measure within groups of cells (of batches,
+    the root of the share; totals and their columns in logarithms); ``share`` r², of the scores' variance; ``known`` ρ,
+    the share of the program's variance that its scores have; ``chance`` the probability of so large an r where the
+    measure has nothing to do with the program (t test, of batches F test); of totals over genes, ``genes`` their number
+    and ``same_sign`` the share of these that move in the total's direction: a program that stands for depth moves most
+    of them so.
 
     What covariates explain of the scores is taken out first. Depth is the total of the counts, or of the values given
     where there are no counts and they cannot be had back from their logarithms; and columns of the cells' annotations
@@ -76,42 +93,58 @@ def confounding(posterior: PosteriorLike[Any], data: ExpressionData) -> pd.DataF
         return pd.DataFrame(columns=list(COLUMNS))
     values, counted = counts_behind(data, rows)
     cells = data.subset(rows)
-    score = scores(posterior, cells)[0].to_numpy()
+    mean, sd = scores(posterior, cells)
+    score, lost = mean.to_numpy(), 0
     if cells.covariates is not None:  # what they explain is accounted for
         Z = np.column_stack([np.ones(len(rows)), cells.covariates.double().cpu().numpy()])
         score = score - Z @ np.linalg.lstsq(Z, score, rcond=None)[0]
+        lost = int(np.linalg.matrix_rank(Z)) - 1
     codes = np.zeros(len(rows), dtype=int) if cells.context is None else cells.context.cpu().numpy()
+    inside, lost = centred(score, codes), lost + len(np.unique(codes))
+    variance = (inside**2).mean(0)
+    known = variance / (variance + (sd.to_numpy() ** 2).mean(0)).clip(1e-12)
     found = []
-    for measure in _measures(posterior, cells, values, counted, _centred(score, codes)):
+    for measure in _measures(posterior, cells, values, counted, inside):
         if measure.kind == BATCH:
-            share = _between(score, measure.values, codes)
+            share, chance = between(score, measure.values, codes, lost)
             r = np.sqrt(share)
         else:
-            r = _correlation(_centred(score, codes), _centred(measure.values, codes))
+            r, chance = correlation(inside, centred(measure.values, codes), lost)
             share = r**2
         same = np.full(len(r), np.nan) if measure.same_sign is None else measure.same_sign
         found += [
-            (measure.kind, measure.column, name, *numbers)
-            for name, *numbers in zip(model.factors, r, share, same, strict=True)
+            (measure.kind, measure.column, name, *numbers, measure.genes)
+            for name, *numbers in zip(model.factors, r, share, known, chance, same, strict=True)
         ]
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
 def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) -> Iterator[Check]:
-    """One row for depth, and for mitochondrial share and batch where they are known: the program that follows it most.
+    r"""One row for depth, and for mitochondrial share and batch where they are known: the program that follows it most.
 
-    Programs that explain less than 0.1% of the variance (``WEAK``) are not looked at. Fails from a correlation of 0.5
-    (``CLOSE``) on, of totals where 70% of the genes (``SAME_SIGN``) move alike.
+    The value is :math:`|r| \sqrt{\rho}`, the correlation of the program itself. Fails where it is at least 0.5
+    (``CLOSE``), a quarter of the program's variance, and no accident: the probability that chance alone names one of
+    the programs is below 1% (``CHANCE``, Bonferroni over programs and columns). Of totals over genes, besides, 70% of
+    these (``SAME_SIGN``) must move alike, and more than random signs would (sign test, the same 1%): genes of a program
+    of many genes that go up and down add up to something too. With so few genes that all of them could agree by chance,
+    no verdict.
     """
     table = confounding(posterior, data)
-    strong = factors(posterior).groupby("program", sort=False)["variance_explained"].max() >= WEAK
-    table = table[table["program"].map(strong).astype(bool)]
     for kind in (DEPTH, MITOCHONDRIAL, BATCH):
         part = table[table["measure"] == kind].dropna(subset=["r"])
         if part.empty:
             continue
-        part = part.assign(size=part["r"].abs()).sort_values("size", ascending=False, kind="stable")
-        close = part[(part["size"] >= CLOSE) & ~(part["same_sign"] < SAME_SIGN)]
+        level = CHANCE / len(part)
+        genes = part["genes"].to_numpy()
+        told = ~(2 * 0.5**genes >= level)  # NaN where no genes are counted
+        if not told.any():
+            yield Check(f"programs and {kind}", np.nan, CLOSE, None, "Too few genes to tell a program from depth.")
+            continue
+        part = part.assign(size=part["r"].abs() * np.sqrt(part["known"]))[told]
+        part = part.sort_values("size", ascending=False, kind="stable")
+        alike = stats.binom.sf(part["same_sign"] * part["genes"] - 0.5, part["genes"], 0.5)
+        random = (part["same_sign"] < SAME_SIGN) | (2 * alike >= level)
+        close = part[(part["size"] >= CLOSE) & (part["chance"] < level) & ~random]
         shown = part if close.empty else close
         yield Check(f"programs and {kind}", float(shown["size"].iloc[0]), CLOSE, close.empty, _meaning(kind, close))
 
@@ -125,10 +158,10 @@ def confounded(table: pd.DataFrame) -> list[str]:
 
 def _meaning(kind: str, close: pd.DataFrame) -> str:
     if close.empty:
-        return f"No program that matters follows the {kind} of the cells."
+        return f"No program follows the {kind} of the cells."
     worst = close.drop_duplicates("program")
     named = "; ".join(
-        f"{row.program!r} (r {row.r:.2f} with {row.column}, {row.share:.0%} of its variance)"
+        f"{row.program!r} (scores: r {row.r:.2f} with {row.column}, {row.share:.0%} of their variance)"
         for row in worst.head(3).itertuples()
     )
     more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
@@ -175,10 +208,10 @@ def _totals(label: str, values: np.ndarray, loading: np.ndarray, score: np.ndarr
     filled = np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
     total = filled @ least.T.astype(float)  # (cell, program)
     total = np.log(total.clip(0) + 0.5) if label.startswith("log") else total
-    by_gene = _centred(filled, codes).T @ score  # (gene, program)
-    direction = np.sign((_centred(total, codes) * score).sum(0))
+    by_gene = centred(filled, codes).T @ score  # (gene, program)
+    direction = np.sign((centred(total, codes) * score).sum(0))
     same = ((np.sign(by_gene) == direction) & least.T).sum(0) / least.sum(1)
-    return Measure(DEPTH, label, total, same)
+    return Measure(DEPTH, label, total, int(least[0].sum()), same)
 
 
 def _of_table(cells: ExpressionData) -> Iterator[Measure]:
@@ -198,32 +231,3 @@ def _of_table(cells: ExpressionData) -> Iterator[Measure]:
             levels, _ = pd.factorize(values.astype(object))
             if 2 <= len(set(levels.tolist())) <= MOST_BATCHES:
                 yield Measure(BATCH, str(column), levels)
-
-
-# -- within groups ----------------------------------------
-def _centred(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    out = values.copy()
-    for code in np.unique(codes):
-        out[codes == code] -= values[codes == code].mean(0)
-    return out
-
-
-def _correlation(score: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``(program,)``; 0 where one of both does not vary."""
-    values = values if values.ndim == 2 else values[:, None]
-    size = np.sqrt((score**2).sum(0) * (values**2).sum(0))
-    return np.divide((score * values).sum(0), size, out=np.zeros(score.shape[1]), where=size > 1e-12)
-
-
-def _between(score: np.ndarray, batch: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """``(program,)`` share of the scores' variance within groups that is between batches, less what chance gives."""
-    within = _centred(score, codes)
-    total = (within**2).sum(0)
-    rest = _centred(within, np.unique(np.stack([codes, batch]), axis=1, return_inverse=True)[1].reshape(-1))
-    groups = len({*zip(codes.tolist(), batch.tolist(), strict=True)}) - len(set(codes.tolist()))
-    left = len(score) - groups - len(set(codes.tolist()))
-    if groups < 1 or left < 1:
-        return np.zeros(score.shape[1])
-    share = 1 - (rest**2).sum(0) / left / (total / (left + groups)).clip(1e-12)
-    return share.clip(0, 1)

@@ -64,7 +64,8 @@ def fit(
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
     threshold
         δ: families without an inclusion variable report P(|W| > δ) as inclusion. Default the model's: 0.1 standard
-        deviations; for PHOENIX, whose effects on a target sum to one in size, 0.01.
+        deviations; for PHOENIX, whose effects on a target sum to one in size, 0.01. Not used by
+        the others, whose posteriors have ``threshold`` None.
     jit
         Trace the full-batch objective once (two to three times faster on CPU).
     seed

@@ -571,9 +571,9 @@ REAL = [  # file, edges, regulators (None: not stated), known signs
 @needs_data
 @pytest.mark.parametrize(("file", "num_edges", "num_sources", "num_signed"), REAL)
 def test_real_file(file, num_edges, num_sources, num_signed):
-    start = time.perf_counter()
+    start = time.process_time()
     network = PriorNetwork.read(DATA / file)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
     assert len(network) == num_edges
     assert num_sources in (None, len(network.sources))
     assert np.count_nonzero(network.sign) == num_signed

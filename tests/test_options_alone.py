@@ -3,6 +3,10 @@
 import pytest
 from command_line import call
 from pyrogrn.experiments.commands.gene_names import listed_genes
+from pyrogrn.experiments.commands.infer_run import check_fit
+from pyrogrn.inference import Blocked, fit
+from pyrogrn.models import LinearNetwork
+from pyrogrn.priors import Horseshoe
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +25,16 @@ ALONE = [
     (["infer", "cells.csv", "--method", "muvi", "--min-overlap", 3], "--min-overlap does nothing without --gene-sets"),
     (["infer", "cells.csv", "--method", "trajectory", "--metacells", 3], "needs --time-key"),
     (["infer", "cells.csv", "--set", "fit.num_draws=9"], "--steps"),
+    (["infer", "cells.csv", "--set", "fit.threshold=0.2"], "--set fit.threshold does nothing here"),
+    (["infer", "cells.csv", "--method", "pmf-grn", "--set", "fit.threshold=0.2"], "fit.threshold does nothing here"),
+    (
+        ["infer", "cells.csv", "--edge-prior", "horseshoe", "--set", "fit.threshold=-1"],
+        "--set fit.threshold=-1: expected a finite number of at least 0",
+    ),
+    (
+        ["infer", "cells.csv", "--guide", "mean-field", "--set", "fit.num_draws=few"],
+        "--set fit.num_draws=few: expected a whole number of at least 1",
+    ),
     (["ablate", "cells.csv", "--prior", "p=prior.csv", "--unmeasured"], "--perturbation-key"),
     (["ablate", "cells.csv", "--prior", "p=prior.csv", "--trajectory-key", "t"], "--time-key"),
     (["ablate", "cells.csv", "--prior", "p=prior.csv", "--all-regulators"], "without --truth"),
@@ -40,6 +54,16 @@ def test_it_is_refused(cells, tmp_path, monkeypatch, command, words):
     assert code == 2, err
     assert words in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_threshold_is_used_where_inclusion_is_a_size(tiny_data):
+    model = LinearNetwork.from_data(tiny_data, edge_prior=Horseshoe())
+    check_fit({"threshold": 0.3}, Blocked(), model)
+    low, high = (fit(model, guide=Blocked(), num_steps=20, num_draws=50, restarts=1, threshold=t) for t in (0.0, 0.3))
+    allowed = model.edge_prior.allowed.numpy()
+    assert (low.moments["W"].inclusion[allowed] == 1).all()
+    assert (high.moments["W"].inclusion[allowed] < 1).any()
+    assert high.threshold == 0.3
 
 
 def test_lists_of_genes():

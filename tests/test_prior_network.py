@@ -387,9 +387,9 @@ def test_a_million_edges_take_well_under_a_second():
     tfs = np.array([f"t{i}" for i in range(1000)], dtype=object)
     targets = np.array([f"g{i}" for i in range(20_000)], dtype=object)
     network = make(list(zip(tfs[cell // 20_000], targets[cell % 20_000], strict=True)))
-    start = time.perf_counter()
+    start = time.process_time()
     probability, _ = network.matrix(tfs, targets)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert np.count_nonzero(probability) == len(network)
 
 
@@ -506,9 +506,9 @@ def test_shuffling_fifty_thousand_edges_takes_seconds_and_forgets():
     cell = np.unique(rng.zipf(1.3, 400_000) % 500 * 5000 + rng.integers(0, 5000, 400_000))
     cell = rng.choice(cell, 50_000, replace=False)
     network = make([(f"t{c // 5000}", f"g{c % 5000}") for c in cell])
-    start = time.perf_counter()
+    start = time.process_time()
     shuffled = network.shuffled(rng)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     out_degree, in_degree = Counter(network.source), Counter(network.target)
     chance = sum(min(1.0, out_degree[s] * in_degree[t] / 50_000) for s, t in pairs(network)) / 50_000
     assert len(pairs(shuffled) & pairs(network)) / 50_000 < 1.1 * chance

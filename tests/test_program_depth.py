@@ -8,10 +8,12 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import ExpressionData, MuVI, fit
-from pyrogrn.inference.confounding import confounded, confounding
+from pyrogrn.inference.confounding import CLOSE, COLUMNS, confounded, confounding, confounding_checks
+from pyrogrn.inference.within_groups import between, centred, correlation
 from pyrogrn.models.data.raw_counts import counts_behind
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import write_gmt
+from scipy import stats
 
 anndata = pytest.importorskip("anndata")
 
@@ -55,7 +57,9 @@ def test_depth_in_normalised_counts_is_named_with_its_share_and_what_to_do(deep)
     found = row(posterior, data, "depth")
     assert found.passed is False
     assert found.value > 0.5
-    assert re.search(r"'(PROG|RANDOM|factor_1)' \(r -?0\.\d\d with log total, \d\d% of its variance\)", found.meaning)
+    assert re.search(
+        r"'(PROG|RANDOM|factor_1)' \(scores: r -?0\.\d\d with log total, \d\d% of their variance\)", found.meaning
+    )
     assert "likelihood='negative-binomial'" in found.meaning
     assert confounded(posterior.diagnose(data)) == [found.meaning]
 
@@ -100,7 +104,8 @@ def test_without_the_offset_counts_of_nothing_have_a_factor_of_all_genes():
     without, data = fitted(frame, likelihood="negative-binomial", depth="none")
     found = row(without, data, "depth")
     assert found.passed is False
-    assert found.value > 0.95
+    table = confounding(without, data).set_index("program")
+    assert (table["r"].abs() > 0.95).any()
     assert without.factors()["genes"].max() > 40
     with_offset, data = fitted(frame, likelihood="negative-binomial")
     assert with_offset.factors()["genes"].max() < 5
@@ -152,6 +157,82 @@ def test_clean_simulated_cells_pass():
         assert row(posterior, simulation.data, "depth").passed is True
 
 
+VERDICTS = [  # r, ρ, probability by chance, share of like signs, genes; the verdict
+    (0.6, 0.9, 1e-9, 1.0, 30, False),
+    (0.6, 0.9, 1e-9, 0.6, 30, True),  # genes that go up and down
+    (0.6, 0.9, 1e-9, 0.7, 30, True),  # as random signs do now and then
+    (0.6, 0.9, 1e-9, 0.7, 300, False),
+    (0.99, 0.9, 1e-9, 1.0, 8, None),  # eight genes may agree by chance
+    (0.99, 0.1, 1e-9, 1.0, 30, True),  # the data do not tell this program
+    (0.6, 0.6, 1e-9, np.nan, np.nan, True),  # of the program itself, r is below a half
+    (0.6, 0.9, 0.004, np.nan, np.nan, True),  # one of three programs, so chance gives it once in 80 times
+    (0.6, 0.9, 0.003, np.nan, np.nan, False),
+]
+
+
+@pytest.mark.parametrize(("r", "known", "chance", "same", "genes", "passed"), VERDICTS)
+def test_a_program_is_named_that_the_data_tell_and_that_is_no_accident(
+    monkeypatch, r, known, chance, same, genes, passed
+):
+    rows = [("depth", "total", name, 0.01, 0.0, 0.9, 0.5, 0.5 if genes > 0 else np.nan, genes) for name in "bc"]
+    table = pd.DataFrame([("depth", "total", "a", r, r**2, known, chance, same, genes), *rows], columns=list(COLUMNS))
+    monkeypatch.setattr("pyrogrn.inference.confounding.confounding", lambda posterior, data: table)
+    (check,) = confounding_checks(None, None)
+    assert check.passed is passed
+    assert ("'a'" in check.meaning) == (passed is False)
+
+
+def test_chance_is_that_of_the_t_and_the_f_test_within_groups():
+    rng = np.random.default_rng(2)
+    score, values, codes = rng.normal(size=(40, 2)), rng.normal(size=40), np.repeat([0, 1], 20)
+    r, chance = correlation(score - score.mean(0), values - values.mean(), 1)
+    expected = stats.pearsonr(score[:, 1], values)
+    assert r[1] == pytest.approx(expected.statistic)
+    assert chance[1] == pytest.approx(expected.pvalue)
+    one = np.zeros(40, dtype=int)
+    batch = rng.integers(0, 3, 40)
+    by_batch = [score[batch == b] for b in range(3)]
+    assert between(score, batch, one, 1)[1] == pytest.approx(stats.f_oneway(*by_batch).pvalue)
+    # in groups: every mean costs a degree of freedom
+    draws = np.array([between(rng.normal(size=(40, 25)), batch, codes, 2)[1] for _ in range(20)])
+    assert abs((draws < 0.1).mean() - 0.1) < 0.05
+    residual = centred(rng.normal(size=(40, 500)), codes)
+    chance = correlation(residual, centred(values, codes), 2)[1]
+    assert abs((chance < 0.1).mean() - 0.1) < 0.05
+
+
+def test_r_of_the_program_is_that_of_its_scores_times_the_root_of_what_they_tell():
+    rng = np.random.default_rng(3)
+    x, loading = rng.normal(size=200_000), np.array([0.3, 0.2, -0.1])
+    y = x[:, None] * loading + rng.normal(size=(len(x), 3))
+    variance = 1 / (1 + loading @ loading)
+    score, total = variance * y @ loading, y.sum(1)
+    known = score.var() / (score.var() + variance)
+    assert np.corrcoef(score, total)[0, 1] * np.sqrt(known) == pytest.approx(np.corrcoef(x, total)[0, 1], abs=0.01)
+
+
+def test_unrelated_annotations_and_dense_programs_of_few_cells_pass():
+    rng = np.random.default_rng(4)
+    z, loading = rng.normal(size=(40, 2)), rng.normal(size=(2, 60))
+    names = [f"c{i}" for i in range(40)]
+    frame = pd.DataFrame(z @ loading + 0.5 * rng.normal(size=(40, 60)), names, [f"G{i}" for i in range(60)])
+    obs = pd.DataFrame(
+        {
+            "n_counts": rng.normal(size=40) + 9,
+            "percent.mt": rng.normal(size=40),
+            "donor": rng.choice(list("abcdef"), 40),
+        },
+        names,
+    )
+    data = ExpressionData.from_anndata(anndata.AnnData(frame, obs=obs))
+    posterior = fit(MuVI(data, num_factors=3), data, num_steps=150, restarts=1)
+    for kind in ("depth", "mitochondrial share", "batch"):
+        found = row(posterior, data, kind)
+        assert found.passed is True
+        assert found.value < CLOSE
+    assert set(confounding(posterior, data)["column"]) == {"total", "log n_counts", "percent.mt", "donor"}
+
+
 def test_annotated_totals_shares_and_batches_are_compared():
     rng = np.random.default_rng(1)
     frame, z = counts(depth=0.0)
@@ -172,7 +253,7 @@ def test_annotated_totals_shares_and_batches_are_compared():
     ):
         found = row(posterior, data, kind)
         assert found.passed is False
-        assert "'PROG' (r " in found.meaning
+        assert "'PROG' (scores: r " in found.meaning
         assert f"with {column}," in found.meaning
         assert "covariates=" in found.meaning
     obs = obs.assign(batch="one")

@@ -16,6 +16,7 @@ from pyrogrn.inference.neural_ode.surviving import SurvivingWeights, weight_draw
 from pyrogrn.inference.runs.run import Run
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import Phoenix
+from pyrogrn.models.data.cell_labels import CellLabels
 from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters
 from pyrogrn.models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork
 from pyrogrn.models.simulators import simulate_courses
@@ -345,6 +346,8 @@ def test_courses_start_where_told_and_keep_what_is_held(courses, posterior):
 def test_velocity_is_the_slope_of_the_course(courses, posterior):
     weights, _ = weight_draws(posterior)
     mean = posterior.velocity(courses.data, num_draws=30).to_numpy()
+    named = replace(courses.data, labels=CellLabels.of([f"cell-{i}" for i in range(courses.data.num_cells)]))
+    assert list(posterior.velocity(named, num_draws=1).index) == list(named.labels.names)
     course = posterior.course([0.0, 1e-3], start=posterior.model.names[0], num_draws=30)
     slope = ((course.levels[:, 1] - course.levels[:, 0]) / 1e-3).mean(0)
     assert len(weights.upsilon) == 30

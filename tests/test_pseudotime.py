@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import call
+from pyrogrn import read_expression
 from pyrogrn.models import ExpressionData, Phoenix, TrajectoryNetwork
 from pyrogrn.models.data.course_checks import check_courses, course_notes, smoothness
 from pyrogrn.models.data.metacells import metacells
@@ -136,6 +137,8 @@ def test_the_command_line(tmp_path):
     assert code == 0, err
     assert said in err
     assert said in (tmp_path / "run" / "report.html").read_text()
+    data = read_expression([tmp_path / "cells.csv"], tfs=None, time_key="pt", metacells=15)
+    assert list(data.labels.names) == [f"all:{i + 1}" for i in range(15)]
     code, _, err = call("infer", tmp_path / "cells.csv", "--metacells", 15, "--out", tmp_path / "no")
     assert code == 2
     assert "--metacells does not go with --method linear" in err

@@ -1,5 +1,6 @@
 """What ``pyrogrn infer`` does: check, read, fit, write."""
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -81,28 +82,12 @@ def infer(options: InferOptions) -> None:
         "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
     }
     if options.method == "celloracle":
-        config["prior_files"] = list(options.prior or [])
-        data = with_scale_notes(options, data, expects_of(options.method))
-        written = run_celloracle(
-            run,
-            data,
-            chosen["networks"],
-            groups["model"],
-            config=config,
-            level=options.level,
-            top=options.top,
-            truth=known,
-            seed=options.seed,
-            say=say,
-        )
-        for name, folder, checked in written:
-            say(f"{name}: {checked}")
-            say(f"{folder}/report.html")
+        infer_by_bags(run, data, chosen, groups, options=options, known=known, config=config)
         return
     model, data = _model_of(options, model_class, data, chosen, kind, device)
     default = Amortised(options.method) if options.method in KINDS else default_guide(model)
     engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
-    check_fit(groups["fit"], engine)
+    check_fit(groups["fit"], engine, model)
     data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)
@@ -152,6 +137,34 @@ def infer(options: InferOptions) -> None:
     say(f"{options.out}/report.html")
 
 
+def infer_by_bags(
+    run: RunFolder,
+    data: ExpressionData,
+    chosen: Mapping[str, Any],
+    groups: Mapping[str, Mapping[str, Any]],
+    *,
+    options: InferOptions,
+    known: pd.DataFrame | None,
+    config: dict[str, Any],
+) -> None:
+    """The part of CellOracle, which fits each context alone and chooses its engine by itself."""
+    written = run_celloracle(
+        run,
+        with_scale_notes(options, data, expects_of(options.method)),
+        chosen["networks"],
+        groups["model"],
+        config=config | {"prior_files": list(options.prior or [])},
+        level=options.level,
+        top=options.top,
+        truth=known,
+        seed=options.seed,
+        say=say,
+    )
+    for name, folder, checked in written:
+        say(f"{name}: {checked}")
+        say(f"{folder}/report.html")
+
+
 # -- before anything is computed ----
 def check(options: InferOptions) -> None:
     """Refuse options of other methods, and numbers out of range."""
@@ -195,10 +208,29 @@ def _model_of(
     return model, data
 
 
-def check_fit(settings: Mapping[str, Any], engine: Any) -> None:
-    """Refuse draws by another name than that of the engine."""
+def check_fit(settings: Mapping[str, Any], engine: Any, model: Model) -> None:
+    """Refuse draws by another name than that of the engine, and a threshold where nothing is compared with it."""
     if "num_draws" in settings and engine.length_options is not None:
         raise ValueError("--set fit.num_draws is for variational fits: of a sampler, --steps are the kept draws")
+    number = settings.get("num_draws", 1)
+    if type(number) is not int or number < 1:
+        raise ValueError(f"--set fit.num_draws={number}: expected a whole number of at least 1")
+    if "threshold" in settings:
+        check_threshold(settings["threshold"], learned=engine.learns_on_simulations, dims=model.dims)
+
+
+def check_threshold(threshold: Any, *, learned: bool, dims: Collection[str]) -> None:
+    """Refuse a threshold that is no size, or that the fit would not use: an edge or a loading with a variable of its
+    own that says whether it exists needs none."""
+    if type(threshold) not in (int, float) or not 0 <= threshold < math.inf:
+        raise ValueError(f"--set fit.threshold={threshold}: expected a finite number of at least 0")
+    own = {"inclusion", "existence"} & set(dims)
+    if learned or own:
+        raise ValueError(
+            "--set fit.threshold does nothing here: the inclusion of this fit is the probability that an edge or a "
+            "member exists, not that its weight exceeds a size. Leave it out (a size is asked where the prior has no "
+            "such variable, as --edge-prior horseshoe or --loading-prior normal)"
+        )
 
 
 # -- data ----

@@ -1,7 +1,7 @@
 """``pyrogrn score-cells``: gene programs of a fit in cells of another file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,6 +80,6 @@ def score_cells_command(
         named = ", ".join(wide[:3]) + (", ..." if len(wide) > 3 else "")
         say(f"note: next to nothing is known of {len(wide)} programs in these cells ({named}): their sd is over {WIDE}")
     with whole_file(out) as scratch:
-        compression = "gzip" if out.suffix == ".gz" else None
+        compression: Literal["gzip"] | None = "gzip" if out.suffix == ".gz" else None
         long_scores(mean, sd).to_csv(scratch, index=False, float_format="%.5g", compression=compression)
     say(f"{data.num_cells} cells, {len(coords['factor'])} programs: {out}")

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from ...models import CellBox, Dynamics, ExpressionData
+from ...models.data.cell_labels import name_of
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 from ..draws.moments import aligned
@@ -72,7 +73,7 @@ def of_nodes(
     shape = draws["W"].shape[:2]
     mean = x.cpu().numpy().reshape(*shape, cells, nodes)[:, :, row, node]
     sd = draws["noise"][..., node].astype(np.float64)
-    labels = [f"{c}:{model.genes[g]}" for c, g in zip(row.tolist(), node.tolist(), strict=True)]
+    labels = [f"{name_of(data.labels, c)}:{model.genes[g]}" for c, g in zip(row.tolist(), node.tolist(), strict=True)]
     return CellPredictions(data.X.double().cpu().numpy()[row, node], mean, sd, labels, row)
 
 

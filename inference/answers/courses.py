@@ -194,6 +194,7 @@ def velocity(
     posterior: PosteriorLike[Phoenix], data: ExpressionData, *, num_draws: int = 50, seed: int = 0
 ) -> pd.DataFrame:
     """``(cell, gene)`` posterior mean of the derivative at each cell, per unit of time: what RNA velocity estimates.
+    The rows are called as the cells, or numbered where these have no names.
 
     Parameters
     ----------
@@ -216,7 +217,8 @@ def velocity(
     for one in _each(weights):
         total += model.derivative(one, g)
     mean = total / len(noise) * model.size / model.time_unit
-    return pd.DataFrame(mean.cpu().numpy(), columns=list(model.genes))
+    index = None if data.labels is None else pd.Index(data.labels.names, name="cell")
+    return pd.DataFrame(mean.cpu().numpy(), index, list(model.genes))
 
 
 def final_levels(

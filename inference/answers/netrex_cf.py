@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ...models import ExpressionData, NetREXCF
+from ...models.data.cell_labels import name_of
 from ..draws.fitted import PosteriorLike
 from .base import Answers
 from .results import CellPredictions
@@ -64,5 +65,7 @@ def of_activities(
     shape = (*drawn.shape[:2], len(cell))
     arrange = lambda values: torch.stack(values).reshape(shape).cpu().numpy()
     mean, sd = arrange([level + unit * m for m in means]), arrange([unit * s for s in sds])
-    labels = [f"{c}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)]
+    labels = [
+        f"{name_of(data.labels, c)}:{model.targets[t]}" for c, t in zip(cell.tolist(), target.tolist(), strict=True)
+    ]
     return CellPredictions(observed.cpu().numpy(), mean, sd, labels, cell.cpu().numpy())

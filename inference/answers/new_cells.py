@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,12 @@ class NewCells(NamedTuple):
         values = cells.X.new_full((cells.num_cells, len(model.genes)), torch.nan)
         values[:, torch.as_tensor(self.place, device=values.device)] = cells.X
         view = model.view_of_gene.to(values.device)
-        parts = {"genes": model.genes, "tfs": model.genes, "view": view, "view_names": tuple(model.views)}
+        parts: dict[str, Any] = {
+            "genes": model.genes,
+            "tfs": model.genes,
+            "view": view,
+            "view_names": tuple(model.views),
+        }
         parts |= {"perturbed": None, "inputs": None}  # no program model reads them
         return replace(cells, matrix=values, transform=None, column=None, missing=True, **parts)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ...models import ExpressionData, FactorBox, TrajectoryNetwork
+from ...models.data.cell_labels import name_of
 from ...models.dynamics.relaxation import TrajectoryDesign
 from ...models.factorbox import FittedDesign
 from ..draws.fitted import PosteriorLike
@@ -15,14 +16,23 @@ from .results import CellPredictions
 Panel = FactorBox | TrajectoryNetwork
 
 
+def conditions(data: ExpressionData) -> list[list[str]]:
+    """How the rows of each context are called, in their order; numbered within it where they have no names."""
+    codes = np.zeros(data.num_cells, dtype=int) if data.context is None else data.context.cpu().numpy()
+    rows = [np.flatnonzero(codes == k).tolist() for k in range(len(data.context_names))]
+    return [[str(i) if data.labels is None else name_of(data.labels, c) for i, c in enumerate(part)] for part in rows]
+
+
 def of_panel(
     posterior: PosteriorLike[Panel],
     model: Panel,
     data: ExpressionData,
     number: int,
     rng: np.random.Generator,
+    names: Sequence[Sequence[str]] | None = None,
 ) -> CellPredictions:
-    """Drives of random free (condition, target) pairs; labels "context:condition:target".
+    """Drives of random free (condition, target) pairs; labels "context:condition:target", the condition by its name in
+    ``names`` of each context, or its number (of time courses, that of the interval).
 
     The drive logit(x/ε) of the panel that was fitted, at the anchor headroom, or the end of an interval of a time
     course less what its start has left; intercept and effects of hidden inputs are at their conditional mean given the
@@ -45,7 +55,8 @@ def of_panel(
         observed[i] = raw
         mean[..., i] = raw - (residual - weight @ x)
         sd[..., i] = np.sqrt(noise[:, :, k, target] * (1 + design.leverage[row, target].item()))
-        labels.append(f"{model.contexts[k]}:{row}:{model.targets[target]}")
+        condition = str(row) if names is None else names[k][row]
+        labels.append(f"{model.contexts[k]}:{condition}:{model.targets[target]}")
     return CellPredictions(observed, mean, sd, labels, pairs[:, 0])
 
 

@@ -14,7 +14,7 @@ from ...models.knockdown_response import ResponsePrediction, predict_knockdowns
 from ..draws.fitted import PosteriorLike
 from .base import COVERAGE_RANGE, Answers, Intervention, Request
 from .named_genes import check_measured
-from .panel_cells import of_panel, panel_residuals
+from .panel_cells import conditions, of_panel, panel_residuals
 from .results import CellPredictions, Fluctuations
 from .tables import outcome_table
 
@@ -36,7 +36,7 @@ class PanelAnswers(Answers[FactorBox]):
     def cells(
         self, posterior: PosteriorLike[FactorBox], data: ExpressionData, number: int, rng: np.random.Generator
     ) -> CellPredictions:
-        return of_panel(posterior, posterior.model, data, number, rng)
+        return of_panel(posterior, posterior.model, data, number, rng, names=conditions(data))
 
     def residuals(
         self, posterior: PosteriorLike[FactorBox], data: ExpressionData, *, num_cells: int, num_draws: int, seed: int

@@ -34,7 +34,7 @@ class CellLabels:
     def of_frame(cls, frame: pd.DataFrame) -> "CellLabels | None":
         """The index of a table of cells; None where it only counts them."""
         counted = isinstance(frame.index, pd.RangeIndex) and frame.index.start == 0 and frame.index.step == 1
-        return None if counted else cls.of(frame.index)
+        return None if counted else cls.of(frame.index.tolist())
 
     def __len__(self) -> int:
         return len(self.names)

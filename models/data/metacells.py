@@ -6,12 +6,14 @@ import numpy as np
 import torch
 
 from ...priors.shortened import shortened
+from .cell_labels import CellLabels
 from .expression import ExpressionData
 
 
 def metacells(data: ExpressionData, number: int) -> ExpressionData:
     """The means of ``number`` bins of each trajectory, of rows that follow each other in time, as equal in size as they
-    can be (they differ by one row at most); the time of a mean is the mean of its times.
+    can be (they differ by one row at most); the time of a mean is the mean of its times, its name
+    ``TRAJECTORY:BIN`` where the rows have names.
 
     Levels are averaged in the units of ``data`` (after normalisation), missing values left out. A mean of m unrelated
     cells has their scatter divided by √m, and hides what differs between cells of like time. The more bins the finer
@@ -63,6 +65,7 @@ def metacells(data: ExpressionData, number: int) -> ExpressionData:
         names += [name] * number
         sizes += [len(part) for part in bins]
     mean = torch.stack(means).to(data.dtype)
+    called = [f"{name}:{i % number + 1}" for i, name in enumerate(names)]
     size = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     course = replace(
         data,
@@ -76,6 +79,7 @@ def metacells(data: ExpressionData, number: int) -> ExpressionData:
         time=None,
         trajectory=None,
         trajectory_names=(),
+        labels=None if data.labels is None else CellLabels.of(called),
         missing=bool(torch.isnan(mean).any()),
     )
     said = (
