@@ -159,7 +159,7 @@ def _one(
     varying = data.without_constant_genes()
     notes = [f"{name}: {note}" for note in varying.notes[len(data.notes) :]]
     targets = _listed_targets(varying, networks)
-    base, guide, options = _engine(estimator, ridge, lasso_scale, num_bags, num_steps)
+    base, guide, options = engine_for(estimator, ridge, lasso_scale, num_bags, num_steps)
     model = LinearNetwork.from_data(varying, edge_prior=HardMask(base), networks=networks, targets=targets)
     explained = model.edge_prior.allowed.any(0).tolist()
     if not all(explained):  # listed with a probability that rounds to nothing
@@ -169,9 +169,10 @@ def _one(
     return posterior.with_notes([*data.notes, *notes])
 
 
-def _engine(
+def engine_for(
     estimator: str, ridge: float, lasso_scale: float, num_bags: int, num_steps: int
 ) -> tuple[Any, Any, dict[str, Any]]:
+    """Edge prior beneath the mask, engine, and options of `fit`, of an estimator of `celloracle`."""
     if estimator == "bagging":
         return Normal(scale=ridge**-0.5), Bagging(num_bags=num_bags, chains=4 if num_bags % 4 == 0 else 1), {}
     if estimator == "bayesian":

@@ -16,6 +16,7 @@ from pyro import poutine
 from ..models import ExpressionData, Model
 from .answers.cells import predict_cells
 from .answers.registry import answers_of
+from .arviz_limits import unpredicted, with_limits
 from .choice import engine_of
 from .draws.description import package_version
 from .draws.fitted import PosteriorLike
@@ -57,6 +58,9 @@ def to_datatree(
         With ``data``: random (cell, target) pairs, on a dimension ``observation`` labelled "cell:target", in the units
         of the data (`answers.cells.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
 
+    Where ArviZ cannot compute something from it (one draw, no predictions), its attribute ``limits`` says what and why
+    (`arviz_limits`).
+
     Parameters
     ----------
     posterior
@@ -88,7 +92,7 @@ def to_datatree(
             _tables(posterior.moments["W_context"], point), dims=("context", "tf", "target")
         )
     if not answers_of(model).has_joint_density(model):
-        return _tree(build, groups | _history_group(build, posterior))
+        return _tree(build, groups | _history_group(build, posterior), unpredicted(posterior, data))
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
@@ -96,6 +100,7 @@ def to_datatree(
     groups["sample_stats"] = build.sampled(densities or {"lp": log_joint_of(model, draws)}, {})
     groups["log_prior"] = build.sampled(log_prior_of(model, draws), model.dims)
     groups |= _history_group(build, posterior)
+    why = unpredicted(posterior, data)
     if data is not None:
         cells = predict_cells(posterior, data, num_observations=num_observations, seed=seed)
         build = _Builder(build.attrs, {"draw": number, "observation": cells.labels})
@@ -103,12 +108,12 @@ def to_datatree(
         groups["posterior_predictive"] = build.sampled({"X": cells.draw(seed)}, dims)
         groups["log_likelihood"] = build.sampled({"X": cells.log_likelihood()}, dims)
         groups["observed_data"] = build({"X": cells.observed}, dims=("observation",))
-    return _tree(build, groups)
+    return _tree(build, groups, why)
 
 
-def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
+def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset], why: str | None) -> xr.DataTree:
     tree = xr.DataTree.from_dict(dict(groups))
-    tree.attrs = build.attrs
+    tree.attrs = with_limits(build.attrs, groups, why)
     return tree
 
 

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from ...inference.amortised import KINDS
 from ...inference.choice import known_models, row_of
 from ...models import ExpressionData, LinearNetwork, Model
 from ...priors import EDGE_PRIORS, EdgePrior, HardMask, PriorNetwork, SpikeSlab
+from .base_grn import CELLORACLE, celloracle_model, fit_celloracle
 from .held_trust import fit_held
 from .information import kl_bits
+from .program_models import PROGRAMS, program_strategies
+from .settings import UNSET, Settings, own_prior
 
 PRIOR_ONLY = "prior-only"
 OWN = "own"  # the edge prior of a method that has one of its own
@@ -50,14 +53,14 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
-def _strategies() -> dict[str, Callable[[], EdgePrior]]:
-    spike: dict[str, Callable[[], EdgePrior]] = {
-        "inclusion": lambda: SpikeSlab(strategy="inclusion"),
-        "scale": lambda: SpikeSlab(strategy="scale"),
-        "mask": lambda: HardMask(SpikeSlab()),
+def _strategies() -> dict[str, Callable[..., EdgePrior]]:
+    spike: dict[str, Callable[..., EdgePrior]] = {
+        "inclusion": lambda **options: SpikeSlab(**{"strategy": "inclusion"} | options),
+        "scale": lambda **options: SpikeSlab(**{"strategy": "scale"} | options),
+        "mask": lambda **options: HardMask(SpikeSlab(**options)),
     }
     others = {kebab(kind.__name__): kind for kind in EDGE_PRIORS if kind not in (SpikeSlab, HardMask)}
-    masked = {f"mask:{name}": (lambda kind=kind: HardMask(kind())) for name, kind in others.items()}
+    masked = {f"mask:{name}": (lambda kind=kind, **options: HardMask(kind(**options))) for name, kind in others.items()}
     return spike | others | masked
 
 
@@ -68,7 +71,7 @@ by its name, which takes knowledge by its first strategy; ``mask:NAME`` that pri
 LACKING = {  # what the data must have, by the field that holds it
     "time": "needs time courses: pass data with times (--time-key), or another method",
     "perturbed": "needs knock-downs: pass data with perturbations (--perturbation-key)",
-    "inputs": "needs inputs, which an ablation does not read: choose another method",
+    "inputs": "needs inputs: pass data with inputs (--inputs), a table of conditions x nodes",
 }
 
 
@@ -79,12 +82,14 @@ def networks_by_name() -> dict[str, type[Model]]:
 
 def method_names() -> list[str]:
     """What ``methods=`` takes."""
-    return [*networks_by_name(), *KINDS, PRIOR_ONLY]
+    return [*networks_by_name(), CELLORACLE, *KINDS, PRIOR_ONLY, *PROGRAMS]
 
 
 def strategies_of(method: str) -> tuple[str, ...]:
     """Strategies that a method can be given; ``("own",)`` where it brings its own edge prior, ``("evidence",)`` of
     symphony, which with sources as a prior is the linear network."""
+    if method in PROGRAMS:
+        return program_strategies(method)
     kind = networks_by_name().get(method)
     if kind is None:
         return ("inclusion",) if method == PRIOR_ONLY else (OWN,)
@@ -98,16 +103,23 @@ def check_method(method: str, data: ExpressionData) -> None:
     if method not in method_names():
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(method_names())}")
     kind = networks_by_name().get(method, LinearNetwork)
+    if method == CELLORACLE and data.num_contexts > 1:
+        raise ValueError(
+            f"method {method} fits each of the {data.num_contexts} cell types by itself: ablate the cells of one type "
+            "(no --context-key)"
+        )
     for need in kind.needs:
         if getattr(data, need) is None:
             raise ValueError(f"method {method} {LACKING.get(need, f'needs data with {need!r}')}")
 
 
-def edge_prior_of(strategy: str, networks: Mapping[str, PriorNetwork]) -> EdgePrior:
+def edge_prior_of(
+    strategy: str, networks: Mapping[str, PriorNetwork], options: Mapping[str, Any] | None = None
+) -> EdgePrior:
     """The edge prior of a strategy; without sources a mask leaves every edge to its base."""
     if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
-    prior = STRATEGIES[strategy]()
+    prior = STRATEGIES[strategy](**(options or {}))
     return prior if networks else prior.family
 
 
@@ -119,21 +131,47 @@ def canonical(method: str, strategy: str, trust: str | float, sources: bool) -> 
     return ("inclusion" if base in ("inclusion", "scale", "mask") else base), SAMPLED
 
 
-def make_model(method: str, strategy: str, data: ExpressionData, networks: Mapping[str, PriorNetwork]) -> Model:
+def make_model(
+    method: str,
+    strategy: str,
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    settings: Settings = UNSET,
+) -> Model:
     """The network of a method with the knowledge in it."""
+    if method == CELLORACLE:
+        return celloracle_model(data, networks, settings.model)
     kind: Any = LinearNetwork if method in KINDS or method == PRIOR_ONLY else networks_by_name()[method]
+    options: dict[str, Any] = {**settings.model, "networks": networks}
     if strategy == EVIDENCE:
-        return kind.from_data(data, evidence=networks)
-    options: dict[str, Any] = {"networks": networks}
+        del options["networks"]
+        own = {"edge_prior": own_prior(kind)(**settings.prior)} if settings.prior else {}
+        return kind.from_data(data, evidence=networks, **options, **own)
     if strategy != OWN:
-        options["edge_prior"] = edge_prior_of(strategy, networks)
+        options["edge_prior"] = edge_prior_of(strategy, networks, settings.prior)
+    elif settings.prior:
+        options["edge_prior"] = own_prior(kind)(**settings.prior)
     elif "edge_prior" in inspect.signature(kind.from_data).parameters:
         options["edge_prior"] = SpikeSlab() if method in KINDS else None
     return kind.from_data(data, **options)
 
 
+def guide_of(method: str, model: Model, effort: Effort, settings: Settings = UNSET) -> Any:
+    """The default engine of a method at this effort, with what ``--set guide.`` says of it."""
+    guide: Any = Amortised(method, num_chains=effort.num_chains) if method in KINDS else default_guide(model)
+    guide = guide.sized(num_chains=effort.num_chains, num_warmup=effort.num_warmup, num_samples=effort.num_samples)
+    return replace(guide, **settings.guide) if settings.guide else guide
+
+
 def fit_method(
-    method: str, model: Model, data: ExpressionData, *, trust: str | float, effort: Effort, seed: int
+    method: str,
+    model: Model,
+    data: ExpressionData,
+    *,
+    trust: str | float,
+    effort: Effort,
+    seed: int,
+    settings: Settings = UNSET,
 ) -> Posterior:
     """The posterior of a method by its default engine.
 
@@ -142,8 +180,9 @@ def fit_method(
     ValueError
         Trust held at a value where that is not possible; a fit that diverged.
     """
-    guide: Any = Amortised(method, num_chains=effort.num_chains) if method in KINDS else default_guide(model)
-    guide = guide.sized(num_chains=effort.num_chains, num_warmup=effort.num_warmup, num_samples=effort.num_samples)
+    if method == CELLORACLE:
+        return fit_celloracle(model, data, settings.model, seed=seed, num_steps=effort.num_steps)
+    guide = guide_of(method, model, effort, settings)
     if trust != SAMPLED and model.knowledge.sources:
         sampled = Gibbs in row_of(type(model)).engines and not guide.learns_on_simulations
         if not sampled or not model.edge_prior.family.holds_trust:
@@ -160,7 +199,7 @@ def fit_method(
         seed=seed,
         restarts=effort.num_chains,
         num_steps=effort.num_steps,  # samplers have their own length
-        num_draws=effort.num_samples,
+        **{"num_draws": effort.num_samples, **settings.fit},
     )
     if posterior.history.reason.startswith("diverged"):
         raise ValueError(f"the fit {posterior.history.reason}: leave this method out, or check the data")

@@ -20,9 +20,11 @@ from .case import run_case
 from .changes import NO_SOURCE, Change, standard_changes
 from .engines import EVIDENCE, HELD, OWN, SAMPLED, STRATEGIES, Effort, canonical, check_method, strategies_of
 from .inputs import varying_in_training, write_inputs
-from .measures import Measured, measure
+from .measures import measure
+from .program_models import LOADING_STRATEGIES, method_notes
 from .result import AblationResult
-from .sources import describe_sources
+from .settings import Settings
+from .subjects import subject_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,7 +35,7 @@ UNKEYED = ("inputs", "name")  # where the inputs lie, and what a run is called: 
 
 def ablate(
     data: ExpressionData,
-    networks: Mapping[str, PriorNetwork],
+    networks: Mapping[str, PriorNetwork | Mapping[str, Sequence[str]]],
     *,
     truth: pd.DataFrame | None = None,
     methods: Sequence[str] = ("linear",),
@@ -44,6 +46,7 @@ def ablate(
     hold_out_cells: float = 0.2,
     within_truth: bool = True,
     effort: Effort | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     out: Path | str | None = None,
     backend: str = "loky",
     jobs: int | None = None,
@@ -60,12 +63,15 @@ def ablate(
     data
         Expression. Targets are all genes, regulators ``data.tfs``.
     networks
-        Sources of prior knowledge by name.
+        Sources of prior knowledge by name; of programs libraries of gene sets, name → genes, or networks from sets to
+        genes.
     truth
-        ``source, target``: the edges that exist. Without it there are no scores of edges, only bits and predictions.
+        ``source, target``: the edges that exist; of programs the genes (target) that belong to a set (source). Without
+        it there are no scores of edges, only bits and predictions.
     methods
-        Names (`engines.method_names`): any network method, ``glad``, ``glad-tf``, ``grnular``, and ``prior-only``, the
-        knowledge without the data.
+        Names (`engines.method_names`): any network method, ``glad``, ``glad-tf``, ``grnular``, ``celloracle``, and
+        ``prior-only``, the knowledge without the data; or programs, ``muvi`` and ``ppca`` (whose prior takes no sets:
+        they name its programs afterwards).
     changes
         What to run; a run without any source is added, everything is compared with it. Default `standard_changes`: each
         source alone, each left out, all.
@@ -85,6 +91,10 @@ def ablate(
         Score only pairs of regulators that have an edge in ``truth`` (default): others are unknown rather than absent.
     effort
         Lengths of the fits. Default `Effort()`.
+    settings
+        Options of ``model``, ``prior``, ``guide`` and ``fit`` by name, for every method, as ``--set`` of `infer`; of
+        programs also ``model.num_factors``, those beside the sets (default 2), and ``model.min_overlap`` (default 5).
+        They say nothing of ``prior-only`` but its prior.
     out
         Folder for finished runs and tables; a run that is there is not repeated. The workers must be able to read it.
         Default: nothing is kept.
@@ -121,32 +131,36 @@ def ablate(
     client = dask_client(client) if backend == "dask" else None
     for method in methods:
         check_method(method, data)
+    subject, chosen = subject_of(methods), Settings.of(settings)
     before = data.notes
     data = varying_in_training(data, hold_out_cells, seeds)
-    sources, notes = describe_sources(networks, data.tfs, data.genes)
+    used = subject.prepared(networks, data, chosen)
+    sources, notes = subject.described(networks, used, data)
     notes += [note for note in data.notes if note not in before]
-    changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), networks)
+    changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), used)
+    subject.check(changes)
     notes += _unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
     ways: dict[str, Ways] = {}
     for method in methods:
         ways[method], dropped = _ways(method, strategies, trust)
-        notes += dropped
+        notes += dropped + method_notes(method)
         if ways[method] == [(EVIDENCE, SAMPLED)] and any(change.damage == "held-out" for change in changes):
             raise ValueError(
                 f"method {method} reads a target without an edge in a list as one without regulators, so none can be "
                 "held out: leave out the changes 'held-out', or the method"
             )
-    measured = Measured.of(data, truth, within_truth=within_truth)
+    measured = subject.measured(data, used, truth, within_truth)
     # a folder for the while only where none is given: a killed process would leave it
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place:
         folder = Path(place)
         try:
             (folder if out is None else folder / "runs").mkdir(parents=True, exist_ok=True)
-            inputs = write_inputs(folder, data, networks)
+            inputs = write_inputs(folder, data, used)
         except OSError as error:
             raise ValueError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder") from error
         shared: Configuration = {"inputs": str(inputs), "digest": inputs.stem}
         shared |= {"hold_out_cells": hold_out_cells, "effort": asdict(effort)}
+        shared |= {"settings": chosen.to_dict()} if chosen.to_dict() else {}  # runs without any keep their keys
         cases = [
             _configuration(method, strategy, level, change, seed, shared)
             for method in methods
@@ -173,7 +187,7 @@ def ablate(
         base = results[_key(run | bare)]
         rows.append(label | measure(own, base, measured))
         trusts += [label | row for row in own["trust"]]
-    settings = {
+    told: dict[str, Any] = {
         "methods": list(methods),
         "strategies": None if strategies is None else list(strategies),
         "trust": list(trust),
@@ -182,20 +196,21 @@ def ablate(
         "effort": asdict(effort),
         "cells": data.num_cells,
         "genes": data.num_genes,
-        "regulators": len(data.tfs),
+        **subject.counts(data, used),
         "pairs_scored": measured.num_pairs,
         "true_edges": measured.num_true,
         "truth_outside": measured.num_outside,
         "changes": [change.to_dict() for change in changes],
     }
-    result = AblationResult(pd.DataFrame(rows), pd.DataFrame(trusts), sources, tuple(notes), settings)
+    told |= {"settings": chosen.to_dict()} if chosen.to_dict() else {}
+    result = AblationResult(pd.DataFrame(rows), pd.DataFrame(trusts), sources, tuple(notes), told)
     if out is not None:
         result.write(folder)
     return result
 
 
 def _refuse(
-    networks: Mapping[str, PriorNetwork],
+    networks: Mapping[str, Any],
     *,
     methods: Sequence[str],
     strategies: Sequence[str] | None,
@@ -220,7 +235,7 @@ def _refuse(
         raise ValueError(f"hold_out_cells is {hold_out_cells}; expected a share of at least 0 and below 1")
 
 
-def _checked(changes: list[Change], networks: Mapping[str, PriorNetwork]) -> list[Change]:
+def _checked(changes: list[Change], networks: Mapping[str, Any]) -> list[Change]:
     """The changes with the one without sources first; unknown sources and repeated names are refused."""
     for change in changes:
         unknown = [name for name in change.sources if name not in networks]
@@ -271,8 +286,9 @@ def _ways(method: str, strategies: Sequence[str] | None, trust: Sequence[str | f
     known = strategies_of(method)
     wanted = list(known[:1] if strategies is None else strategies)
     for strategy in wanted:
-        if strategy not in (*STRATEGIES, EVIDENCE, OWN):
-            raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join((*STRATEGIES, EVIDENCE, OWN))}")
+        every = dict.fromkeys((*STRATEGIES, *LOADING_STRATEGIES, EVIDENCE, OWN))
+        if strategy not in every:
+            raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(every)}")
     fitting = [strategy for strategy in wanted if strategy in known]
     if not fitting:
         raise ValueError(

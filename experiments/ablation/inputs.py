@@ -16,7 +16,7 @@ from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..files.whole import whole_file
 
-TENSORS = ("context", "perturbed", "time", "trajectory", "inputs", "covariates", "size_factor")
+TENSORS = ("context", "perturbed", "time", "trajectory", "inputs", "covariates", "size_factor", "view")
 LEAST_CELLS = 3  # to fit: with fewer nothing can be explained
 NETWORK_COLUMNS = ("source", "target", "probability", "sign", "evidence")
 
@@ -42,6 +42,10 @@ def write_inputs(folder: Path, data: ExpressionData, networks: Mapping[str, Prio
         "networks": np.array(list(networks), dtype=str),
     }
     arrays |= {name: getattr(data, name).cpu().numpy() for name in TENSORS if getattr(data, name) is not None}
+    if data.view is not None:
+        arrays["view_names"] = np.array(data.view_names, dtype=str)
+    if data.missing:
+        arrays["missing"] = np.array(True)
     for i, network in enumerate(networks.values()):
         for column in NETWORK_COLUMNS:
             value = getattr(network, column)
@@ -64,6 +68,8 @@ def read_inputs(path: str) -> Inputs:
         arrays = {name: file[name] for name in file.files}
     names = lambda key: tuple(arrays[key].tolist())
     tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in TENSORS if name in arrays}
+    if "view" in arrays:
+        tensors["view_names"] = names("view_names")
     data = ExpressionData(
         torch.from_numpy(arrays["X"]),
         names("genes"),
@@ -71,6 +77,7 @@ def read_inputs(path: str) -> Inputs:
         context_names=names("context_names"),
         trajectory_names=names("trajectory_names"),
         covariate_names=names("covariate_names"),
+        missing="missing" in arrays,
         **tensors,
     )
     networks = {

@@ -36,6 +36,9 @@ MEASURES = {
     "delta_log_score_bits": "against the same run without sources; above 0 the sources helped",
     "elpd": "log predictive density of the held-out values, nats",
     "delta_elpd": "against the same run without sources",
+    "set_average_precision": "of programs: of the members of each set by |loading|, as the run has the sets (without "
+    "sources: as they are given); by chance the share of genes in the set",
+    "set_share": "of programs: share of the squared loadings of a program in its set",
     "chain_error": "mean standard error of an edge's probability, from how far chains differ",
 }
 
@@ -125,6 +128,7 @@ def measure(own: Mapping[str, Any], base: Mapping[str, Any], measured: Measured)
         row |= {"gain_bits_per_edge": float(gain.mean())}
     row |= _edge_scores(own, base, q, without, measured)
     row |= _predictions(own["predicted"], base["predicted"])
+    row |= own.get("follows", {})  # of programs
     return row | {
         "chain_error": _number(own["chain_error"]),
         "calibrated": own["calibrated"],

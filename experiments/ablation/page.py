@@ -14,6 +14,7 @@ from ..report.parts import count, records
 from . import figures
 from .measures import MEASURES
 from .result import AblationResult
+from .words import in_words_of
 
 LARGEST_CHAIN_ERROR = 0.02  # mean error of a probability above which sums of bits are mostly noise
 DELTAS = {
@@ -50,8 +51,9 @@ def write_page(result: AblationResult, path: Path | str, *, command: str = "Pyth
         section("information", "Information", *_information(result, summary)),
         section("numbers", "All numbers", *_numbers(summary)),
         section("terms", "What the numbers mean", glossary({**MEASURES, **TERMS})),
-        section("made", "How this was made", *_made(result, command)),
     ]
+    content = [in_words_of(result.settings, part) for part in content]
+    content.append(section("made", "How this was made", *_made(result, command)))
     with whole_file(Path(path)) as place:
         place.write_text(page(title, "\n".join(content)), encoding="utf-8")
 
@@ -130,7 +132,9 @@ def _badge(result: AblationResult) -> tuple[str, bool | None]:
 
 def _tiles(result: AblationResult) -> dict[str, str]:
     s = result.settings
-    values = {"cells": f"{s['cells']:,}", "genes": f"{s['genes']:,}", "regulators": f"{s['regulators']:,}"}
+    values = {"cells": f"{s['cells']:,}", "genes": f"{s['genes']:,}"}
+    what = "gene sets" if "gene_sets" in s else "regulators"
+    values[what] = f"{s[what.replace(' ', '_')]:,}"
     values |= {"sources": f"{len(result.sources):,}", "runs": f"{len(result.rows):,}", "seeds": f"{len(s['seeds'])}"}
     if s["pairs_scored"]:
         values |= {"pairs scored": f"{s['pairs_scored']:,}", "true edges among them": f"{s['true_edges']:,}"}

@@ -32,6 +32,8 @@ SUMMARISED = (
     "moved_bits",
     "moved_bits_floor",
     "moved_bits_per_edge",
+    "set_average_precision",
+    "set_share",
     "chain_error",
     "seconds",
 )
@@ -75,7 +77,7 @@ class AblationResult:
         keys = [*WAY, "change", "sources", "damage", "fraction"]
         groups = self.rows.groupby(keys, sort=False, dropna=False)
         table = groups.size().rename("seeds").to_frame()
-        for name in SUMMARISED:
+        for name in (name for name in SUMMARISED if name in self.rows):
             table[name] = groups[name].mean()
             table[f"{name}_se"] = groups[name].std(ddof=1) / np.sqrt(groups[name].count())
             if name in WITHIN:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # Dask is an extra
     from distributed import Client
 
     from ...models import ExpressionData
-    from ...priors import PriorNetwork
     from ..ablation import AblationResult
 
 Expression = Annotated[
@@ -24,13 +23,34 @@ Expression = Annotated[
     typer.Argument(help="h5ad, zarr, or csv/tsv[.gz]; several files are several contexts, as of `infer`"),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for runs, tables, figures and report.html")]
-Prior = Annotated[list[str], typer.Option(help="NAME=FILE[?KEY=VALUE], a source of prior knowledge; repeatable")]
+Prior = Annotated[list[str] | None, typer.Option(help="NAME=FILE[?KEY=VALUE], a source of prior knowledge; repeatable")]
+GeneSets = Annotated[
+    list[str] | None, typer.Option(help="Of muvi and ppca: LIBRARY=FILE.gmt[.gz], a source of gene sets; repeatable")
+]
+Factors = Annotated[int | None, typer.Option(help="Of muvi and ppca: programs beside those of the sets [default: 2]")]
+MinOverlap = Annotated[
+    int | None, typer.Option(help="Of muvi and ppca: fewest measured genes of a set that counts [default: 5]")
+]
+Inputs = Annotated[
+    Path | None, typer.Option(help="Of cellbox: conditions x nodes, what acts on each node from outside")
+]
+Nodes = Annotated[
+    Path | None, typer.Option(help="Of cellbox: table node,kind; drug_activity and phenotype carry rules")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="model.NAME=VALUE, prior., guide. or fit., as of infer; repeatable")
+]
 Truth = Annotated[
     Path | None,
     typer.Option(help="Known network, FILE or FILE?format=NAME: scores of edges; without it bits and predictions"),
 ]
 Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators; default every gene")]
-Method = Annotated[list[str] | None, typer.Option(help="A network method, or prior-only; repeatable [default: linear]")]
+Method = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A method of `pyrogrn methods`, or prior-only; networks, or programs; repeatable [default: linear]"
+    ),
+]
 Strategy = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,10 +107,16 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on in an OUT that has
 def ablate_command(
     expression: Expression,
     out: Out,
-    prior: Prior,
+    prior: Prior = None,
+    gene_sets: GeneSets = None,
     truth: Truth = None,
     tfs: Tfs = None,
     method: Method = None,
+    settings: Settings = None,
+    factors: Factors = None,
+    min_overlap: MinOverlap = None,
+    inputs: Inputs = None,
+    nodes: Nodes = None,
     strategy: Strategy = None,
     trust: Trust = None,
     corrupt: Corrupt = "",
@@ -131,14 +157,17 @@ def ablate_command(
     import torch
 
     from ..ablation import Effort, ablate, standard_changes
-    from .options import read_priors
+    from .ablate_settings import check_guide, read_settings, read_sources
 
     torch.set_num_threads(1)
     check_folder(out, resume=resume)
     check_given(given)
     chosen_seeds = whole_numbers("--seeds", seeds)
     levels = [level if level == "sampled" else number("--trust", level) for level in trust or ["sampled"]]
-    networks = read_priors(prior)
+    own = {"--factors": factors, "--min-overlap": min_overlap, "--inputs": inputs, "--nodes": nodes}
+    own |= {"--prior": prior or [], "--gene-sets": gene_sets or []}
+    groups = read_settings(settings or [], method or ["linear"], strategy or None, own)
+    networks = read_sources(prior or [], gene_sets or [])
     changes = standard_changes(
         list(networks),
         corrupt=numbers("--corrupt", corrupt),
@@ -152,6 +181,7 @@ def ablate_command(
         expression,
         networks,
         truth,
+        inputs=inputs,
         tfs=tfs,
         layer=layer,
         normalize=normalize,
@@ -167,6 +197,8 @@ def ablate_command(
         min_cells=min_cells,
     )
     say_scale(data, method or ["linear"], normalize)
+    effort = Effort(chains, max(1, round(0.75 * steps)), steps)
+    check_guide(groups, data, networks, method or ["linear"], effort)
     client = None if scheduler is None else dask_client(scheduler)
     with filling(out):
         result = ablate(
@@ -180,7 +212,8 @@ def ablate_command(
             seeds=chosen_seeds,
             hold_out_cells=hold_out_cells,
             within_truth=not all_regulators,
-            effort=Effort(chains, max(1, round(0.75 * steps)), steps),
+            effort=effort,
+            settings=groups,
             out=out,
             backend=backend,
             jobs=jobs,
@@ -190,7 +223,7 @@ def ablate_command(
 
 
 def read(
-    expression: list[Path], networks: Mapping[str, "PriorNetwork"], truth: Path | None, **reading: Any
+    expression: list[Path], networks: Mapping[str, Any], truth: Path | None, **reading: Any
 ) -> tuple["ExpressionData", "pd.DataFrame | None"]:
     """The cells and the truth; says what there is to say of them. ``reading`` is handed to `read_expression`."""
     import pandas as pd
@@ -201,8 +234,10 @@ def read(
     from ..wording import in_options
 
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
-    data = read_expression(expression, known=known_names(networks, known), **reading)
-    if known is not None:
+    sets = all(isinstance(source, Mapping) for source in networks.values())  # libraries, of which the truth names sets
+    names = known_names({}, None, networks) if sets else known_names(networks, known)
+    data = read_expression(expression, known=names, **reading)
+    if known is not None and not sets:
         check_truth(known, data, str(truth))
     check_courses(data)
     for note in (*data.notes, *map(in_options, course_notes(data))):
@@ -236,6 +271,9 @@ def write(result: "AblationResult", out: Path, *, title: str) -> None:
 def tell(result: "AblationResult") -> None:
     """Say how much of each source was used, and what was not run."""
     for row in result.sources.to_dict("records"):
+        if "sets_used" in row:
+            say(f"{row['source']}: {row['sets_used']} of {row['sets_in']} gene sets used, {row['genes']} genes")
+            continue
         say(f"{row['source']}: {row['edges_used']} of {row['edges_in']} edges used, {row['only_here']} only here")
     for note in result.notes:
         say(f"note: {note}")

@@ -51,6 +51,7 @@ def write_reports(
         "checks": to_records(checks),
         "history": {"reason": posterior.history.reason, "seconds": posterior.history.seconds},
     }
+    report |= {"arviz": for_command_line(tree.attrs["limits"])} if "limits" in tree.attrs else {}
     with whole_file(folder / "diagnostics.json") as path:
         path.write_text(json.dumps(report, indent=1))
     with whole_file(folder / "report.html") as path:

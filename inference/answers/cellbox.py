@@ -21,6 +21,8 @@ from .tables import outcome_table
 class CellBoxAnswers(Answers[CellBox]):
     """Responses to inputs."""
 
+    predicts_held_out = True
+
     def unpredictable(self, model: CellBox, data: ExpressionData) -> str | None:
         return None
 

@@ -26,6 +26,7 @@ class CourseAnswers(Answers[Phoenix]):
     """Trajectories from any start, velocities, and ends of intervals between measurements."""
 
     directed = True  # by time
+    predicts_held_out = True
     spent_knowledge = "Pruning has gone by the sources already: what is left cannot tell whether the data support them."
 
     def unpredictable(self, model: Phoenix, data: ExpressionData) -> str | None:

@@ -49,6 +49,15 @@ def network_of(data: ExpressionData, *, signs: bool = True) -> dict[str, PriorNe
     return {"motif": PriorNetwork.from_edges(edges, name="motif")}
 
 
+def datasets() -> dict[type[Model], ExpressionData]:
+    """What the small posterior of each model was fitted to."""
+    held = {model: make.__closure__ or () for model, make in models().items()}
+    found = {model: [cell.cell_contents for cell in cells] for model, cells in held.items()}
+    simulated = {model: next((v for v in values if hasattr(v, "gene_sets")), None) for model, values in found.items()}
+    plain = {model: next((v for v in values if isinstance(v, ExpressionData)), None) for model, values in found.items()}
+    return {model: plain[model] if simulated[model] is None else simulated[model].data for model in found}
+
+
 def models() -> dict[type[Model], Callable[[], Posterior]]:
     """How to fit one small posterior of each model."""
     cells = simulate_linear(num_genes=6, num_tfs=3, num_cells=40, edge_probability=0.4, seed=3).data
