@@ -44,7 +44,10 @@ class Phoenix(Model):
 
     Weights of neurons are no edges: different networks can have the same effects. So the model is fitted by `Pruned`
     (training, pruning, then the posterior of the weights that survive, each start a chain), and not by the engines of
-    linear networks.
+    linear networks. `pyro.infer.SVI` by hand works, with an automatic guide that starts narrow (``init_scale=0.01``: a
+    wide draw of the weights blows up), `MeanField` or any other: nothing is pruned then, the weights are one of many
+    networks alike, and the effects are drawn by ``Predictive(model, guide=guide, num_samples=100,
+    return_sites=["W"])``.
 
     Parameters
     ----------
