@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
+from ..priors.host_values import kept
 from .base import Model
 from .data.checks import constant_genes
 from .data.expression import ExpressionData
@@ -249,10 +250,8 @@ class Phoenix(Model):
     @property
     def transitions(self) -> Transitions:
         """What the model was made from, on its device."""
-        start, stop, dt, observed, trajectory = (
-            self.get_buffer(f"data_{n}") for n in ("start", "stop", "dt", "observed", "trajectory")
-        )
-        return Transitions(start, stop, dt, observed, trajectory, self.names, self.genes)
+        parts = [self.get_buffer(f"data_{n}") for n in ("start", "stop", "dt", "observed", "trajectory")]
+        return kept(self, "transitions", parts, lambda *values: Transitions(*values, self.names, self.genes))
 
     def to_state(self) -> dict[str, list[str]]:
         step = self.solver.longest_step
