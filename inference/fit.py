@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.optim import PyroOptim
 
 from ..models import ExpressionData, Model
 from ..models.data.twins import twin_notes
@@ -19,6 +20,7 @@ from .runs.history import History
 from .runs.run import Run
 from .runs.steps import closing
 from .variational.adam import Adam
+from .variational.pyro_optim import check_optimizer
 from .variational.stopping import RelativeImprovement, StoppingRule
 
 
@@ -27,7 +29,7 @@ def fit(
     data: ExpressionData | None = None,
     *,
     guide: "Engine | Callable[..., Any] | None" = None,
-    optimizer: Adam | None = None,
+    optimizer: Adam | PyroOptim | None = None,
     stop: StoppingRule | None = None,
     num_steps: int = 3000,
     batch_size: int | None = None,
@@ -55,7 +57,7 @@ def fit(
         `pyro.infer.SVI` then fits (`PyroGuide`). Default `default_guide`.
     optimizer, stop, num_steps
         Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own
-        lengths.
+        lengths. Guides of Pyro take an optimiser of `pyro.optim` too, each restart one of its own.
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
@@ -101,6 +103,7 @@ def fit(
         model = copy.deepcopy(model).to(device)  # the caller's model stays where it is
     engine = engine_for(guide) if guide is not None else default_guide(model)
     check_pair(model, engine)
+    check_optimizer(optimizer, engine)
     if batch_size is not None and not engine.minibatches:
         raise ValueError("samplers use all cells through the sufficient statistics: leave out `batch_size`")
     threshold = model.threshold if threshold is None else threshold

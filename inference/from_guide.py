@@ -51,7 +51,8 @@ def posterior_from(
     Raises
     ------
     ValueError
-        A guide that misses sites of the model or has others, or that has no parameters.
+        A guide that misses sites of the model or has others, or that has no parameters; a model like `Phoenix`, whose W
+        follows from weights that draws do not keep.
     """
     if not callable(guide) or isinstance(guide, type):
         raise ValueError(
@@ -59,6 +60,7 @@ def posterior_from(
         )
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}: expected at least 1")
+    _check_direct(model, batch)
     threshold = model.threshold if threshold is None else threshold
     run = Run(seed=seed, threshold=threshold, num_draws=num_draws)
     devices = [model.constant.device] if model.constant.device.type == "cuda" else []
@@ -87,3 +89,14 @@ def posterior_from(
         threshold=None if collector.has_inclusion or "existence" in model.dims else threshold,
     )
     return replace(posterior, attributes=collector.extras())
+
+
+def _check_direct(model: Model, batch: ExpressionData | None) -> None:
+    """Refuse a model with sites that follow from others, which guides do not sample."""
+    following = [name for name in model.dims if name not in latent_nodes(model, batch)]
+    if following:
+        sites = ", ".join(following)
+        raise ValueError(
+            f"{sites} of {type(model).__name__} follows from sites that a posterior does not keep: draw it by "
+            f"`Predictive(model, guide=guide, num_samples=100, return_sites={following!r})`, or `fit` the model"
+        )

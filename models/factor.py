@@ -10,6 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, LoadingPrior
+from ..priors.host_values import kept
 from .base import Model
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
@@ -137,7 +138,7 @@ class FactorModel(Model):
     @property
     def dof(self) -> float:
         """Cells, less one for the intercept of every group that has any."""
-        return float(self.count.sum() - (self.count > 0).sum())
+        return kept(self, "dof", (self.count,), lambda count: float(count.sum() - (count > 0).sum()))
 
     @property
     def loading_prior(self) -> LoadingPrior:
@@ -362,7 +363,11 @@ class FactorModel(Model):
         if self.depth != TOTALS or not self.has_dispersion:
             return Y.new_zeros(len(Y), 1)
         counts = self.gene_likelihood() == LIKELIHOODS.index(NEGATIVE_BINOMIAL)
-        return log_size_factors(Y, self.typical_counts.to(Y), self.view_of_gene.to(Y.device), counts.to(Y.device))
+
+        def measured(matrix: Tensor, count: Tensor, mean: Tensor, view: Tensor) -> Tensor:
+            return log_size_factors(Y, self.typical_counts.to(Y), view.to(Y.device), counts.to(Y.device))
+
+        return kept(self, "depth", (data.X, self.count, self.mean, self.view_of_gene), measured)
 
     @property
     def typical_counts(self) -> Tensor:

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
+from ..priors.host_values import kept
 from .base import GaussianBlock, Model
 from .data.checks import some
 from .data.expression import ExpressionData
@@ -354,7 +355,7 @@ class FactorBox(RegressionNetwork):
         if len(self.cut) == 0:
             return super().target_gram()
         gram = self.gram[0].repeat(len(self.targets), 1, 1)
-        for target, v in zip(self.cut_target.tolist(), self.cut, strict=True):
+        for target, v in zip(kept(self, "cut_target", (self.cut_target,), Tensor.tolist), self.cut, strict=True):
             gram[target] -= torch.outer(v, v)
         return gram
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork
 from ..priors.elastic_net import ElasticNet
+from ..priors.host_values import kept
 from .base import Model
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
@@ -336,7 +337,7 @@ class NetREXCF(Model):
             raise ValueError("NetREX-CF conditions on all cells at once: fit it without `batch_size`")
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
-        zero, components, rank = self.X.new_zeros(()), self.X.shape[1], int(self.rank)
+        zero, components, rank = self.X.new_zeros(()), self.X.shape[1], kept(self, "rank", (self.rank,), int)
         latent = dist.Normal(zero, (2 * self.latent_penalty) ** -0.5).expand([rank]).to_event(1)
         W = self.edge_prior(tf, target)  # (tf, target)
         with tf:

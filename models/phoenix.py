@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
+from ..priors.host_values import kept
 from .base import Model
 from .data.checks import constant_genes
 from .data.expression import ExpressionData
@@ -44,7 +45,10 @@ class Phoenix(Model):
 
     Weights of neurons are no edges: different networks can have the same effects. So the model is fitted by `Pruned`
     (training, pruning, then the posterior of the weights that survive, each start a chain), and not by the engines of
-    linear networks.
+    linear networks. `pyro.infer.SVI` by hand works, with an automatic guide that starts narrow (``init_scale=0.01``: a
+    wide draw of the weights blows up), `MeanField` or any other: nothing is pruned then, the weights are one of many
+    networks alike, and the effects are drawn by ``Predictive(model, guide=guide, num_samples=100,
+    return_sites=["W"])``.
 
     Parameters
     ----------
@@ -246,10 +250,8 @@ class Phoenix(Model):
     @property
     def transitions(self) -> Transitions:
         """What the model was made from, on its device."""
-        start, stop, dt, observed, trajectory = (
-            self.get_buffer(f"data_{n}") for n in ("start", "stop", "dt", "observed", "trajectory")
-        )
-        return Transitions(start, stop, dt, observed, trajectory, self.names, self.genes)
+        parts = [self.get_buffer(f"data_{n}") for n in ("start", "stop", "dt", "observed", "trajectory")]
+        return kept(self, "transitions", parts, lambda *values: Transitions(*values, self.names, self.genes))
 
     def to_state(self) -> dict[str, list[str]]:
         step = self.solver.longest_step

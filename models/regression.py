@@ -140,12 +140,9 @@ class RegressionNetwork(Model):
         self._observe(observed.at(self.observed()), target, context)
 
     def _observe(self, statistics: GramNormal, target: pyro.plate, context: pyro.plate | None) -> None:
-        with target:
-            if context is None:
-                pyro.sample("X", statistics, obs=self.observed())
-            else:
-                with context:
-                    pyro.sample("X", statistics, obs=self.observed())
+        # the batch shape is (context or 1, 1, target): guides that read the plates of a model count on one for each
+        with context or pyro.plate("regression", 1, dim=-2), target:
+            pyro.sample("X", statistics, obs=self.observed())
 
     def design(self) -> Design:
         """The regressions without their responses; contexts lead everything if there are several."""

@@ -8,6 +8,8 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from .host_values import kept
+
 
 class Hyper(nn.Module):
     """A scalar hyperparameter: ``Hyper(0.3)`` is fixed, ``Hyper(dist.LogNormal, -1.2, 0.7)`` is sampled.
@@ -35,6 +37,11 @@ class Hyper(nn.Module):
     @property
     def is_fixed(self) -> bool:
         return self.family is None
+
+    @property
+    def first(self) -> float:
+        """The fixed value as Python's, or the first parameter of the hyperprior."""
+        return kept(self, "first", (self.constants,), lambda constants: float(constants[0]))
 
     def distribution(self, validate_args: bool | None = None) -> Any:
         """The hyperprior; only for sampled hyperparameters. ``validate_args``: as torch; checking values takes half of

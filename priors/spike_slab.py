@@ -78,7 +78,7 @@ class SpikeSlab(EdgePrior):
 
     @property
     def has_hubs(self) -> bool:
-        return not (self.hub_scale.is_fixed and float(self.hub_scale.constants[0]) == 0.0)
+        return not (self.hub_scale.is_fixed and self.hub_scale.first == 0.0)
 
     def family_dims(self) -> dict[str, tuple[str, ...]]:
         named: dict[str, tuple[str, ...]] = {"inclusion": ("tf", "target")}

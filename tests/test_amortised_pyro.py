@@ -13,8 +13,8 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import CSIS, SVI, EmpiricalMarginal, Importance, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
-from pyrogrn.inference import Amortised, fit
-from pyrogrn.inference.amortised import Family, Schedule, load_weights, save_weights, train
+from pyrogrn.inference import Amortised, fit, posterior_from
+from pyrogrn.inference.amortised import Family, Schedule, load_weights, pyro_guide, save_weights, train
 from pyrogrn.inference.amortised.batches import make_batch
 from pyrogrn.inference.amortised.compilation import NetworkPosterior, Simulated, negative_log_q
 from pyrogrn.inference.amortised.edge_flips import Components, log_odds_given_rest
@@ -36,8 +36,9 @@ QUICK = Schedule(solver_batches=1, solver_epochs=1, solver_graphs=2, batches=3, 
 
 
 @pytest.fixture(autouse=True)
-def own_parameters(no_global_state_changed):
-    """Every test has a parameter store of its own, and a seed."""
+def own_parameters(no_global_state_changed, monkeypatch):
+    """Every test has a parameter store of its own, and a seed; noise and hyperparameters begin from few sweeps."""
+    monkeypatch.setattr(pyro_guide, "SCANS", 12)
     with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         yield
@@ -185,6 +186,7 @@ def test_importance_weighted_evidence_is_the_marginal_likelihood(fixed, cells, b
     assert found.elbo < found.log_evidence < by_sum[0].sum() + 1
 
 
+@pytest.mark.slow
 def test_pyros_importance_gives_the_inclusion_of_the_sum(cells, by_sum):
     two = list(cells.genes[3:5])
     model = LinearNetwork.from_data(cells, edge_prior=SpikeSlab(**FIXED), targets=two)
@@ -288,7 +290,7 @@ def test_all_objectives_of_pyro_take_the_same_step(learned, cells):
 # -- SVI ----
 
 
-@pytest.mark.parametrize("tune", ["head", "all", "none"])
+@pytest.mark.parametrize("tune", ["head", "all", pytest.param("none", marks=pytest.mark.slow)])
 def test_svi_moves_what_is_tuned(learned, cells, tune):
     guide = made(learned, cells, tune=tune)
     before = {name: value.clone() for name, value in guide.network.state_dict().items()}
@@ -301,9 +303,15 @@ def test_svi_moves_what_is_tuned(learned, cells, tune):
     assert all(torch.equal(value, before[name]) for name, value in kept.items())
 
 
-def test_svi_raises_the_elbo_of_the_whole_posterior_and_khat_falls(cells):
-    model = LinearNetwork.from_data(cells)
-    guide = made(model, cells)
+@pytest.fixture(scope="module")
+def plain(cells):
+    """No sources, and the hyperparameters sampled."""
+    return LinearNetwork.from_data(cells)
+
+
+def test_svi_raises_the_elbo_of_the_whole_posterior_and_khat_falls(plain, cells, monkeypatch):
+    monkeypatch.setattr(pyro_guide, "SCANS", 50)
+    model, guide = plain, Amortised("grnular")(plain, cells)
     before = weigh(model, guide, num_draws=200, seed=1)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO(num_particles=2, vectorize_particles=True))
     for _ in range(80):
@@ -313,9 +321,43 @@ def test_svi_raises_the_elbo_of_the_whole_posterior_and_khat_falls(cells):
     assert after.khat < before.khat
 
 
-def test_batches_of_cells_are_taken(cells):
-    model = LinearNetwork.from_data(cells)
-    guide = made(model, cells)
+def test_a_guide_that_svi_has_tuned_goes_back_into_a_posterior(plain, cells):
+    """Its draws are the posterior's: graphs with the probabilities of q, weights given them, checks by its density."""
+    guide = made(plain, cells)
+    svi = SVI(plain, guide, pyro.optim.Adam({"lr": 0.03}), Trace_ELBO())
+    losses = [svi.step() for _ in range(10)]
+    posterior = posterior_from(plain, guide, losses=losses, num_draws=200)
+    assert not posterior.calibrated
+    assert posterior.history.elbo.shape == (1, 10)
+    assert set(posterior.draws) == set(plain.dims)
+    q = torch.sigmoid(guide.logits()).detach().numpy()
+    allowed = plain.edge_prior.allowed.numpy()
+    gap = np.abs(posterior.moments["W"].inclusion - q)[allowed]
+    assert gap.max() < 4.5 * 0.5 / math.sqrt(200)
+    edges = posterior.edges()
+    assert len(edges) == allowed.sum()
+    assert edges["inclusion"].between(0, 1).all()
+    table = posterior.diagnose().set_index("check")
+    assert math.isfinite(table.loc["importance weights (k-hat)", "value"])
+    torch.testing.assert_close(
+        torch.as_tensor(posterior.attributes["lp"] - posterior.attributes["lq"]).median(),
+        torch.as_tensor(weigh(plain, guide, num_draws=100).log_weight).median(),
+        atol=5.0,
+        rtol=0.0,
+    )
+    with pytest.raises(ValueError, match="made for the model and trained"):
+        posterior_from(plain, Amortised)
+
+
+def test_fit_takes_an_amortised_guide(plain, cells):
+    guide = made(plain, cells)
+    posterior = fit(plain, guide=guide, num_steps=4, num_draws=5, restarts=2, optimizer=pyro.optim.Adam({"lr": 0.01}))
+    assert posterior.history.elbo.shape == (2, 4)
+    assert not np.array_equal(posterior.draws["W"][0], posterior.draws["W"][1])
+
+
+def test_batches_of_cells_are_taken(plain, cells):
+    model, guide = plain, made(plain, cells)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
     batch = next(cells.minibatches(30, torch.Generator().manual_seed(0)))
     with warnings.catch_warnings():
@@ -402,7 +444,7 @@ def test_each_part_reads_what_it_says():
         assert (network.unrolled is None) == (reads == "evidence")
 
 
-@pytest.mark.parametrize("reads", ["unrolled", "evidence"])
+@pytest.mark.parametrize("reads", ["unrolled", pytest.param("evidence", marks=pytest.mark.slow)])
 def test_parts_are_trained_kept_and_fitted(reads, cells, tmp_path):
     network, about = train("glad-tf", family=TINY, schedule=QUICK, options={"num_iterations": 2}, reads=reads, seed=1)
     path = tmp_path / "part.npz"
@@ -438,8 +480,8 @@ def test_shipped_parts_are_found_by_name_and_what_is_not_there_is_said():
 # -- one training is not several ----
 
 
-def test_agreement_of_chains_is_no_check_of_one_training(cells):
-    model = LinearNetwork.from_data(cells)
+def test_agreement_of_chains_is_no_check_of_one_training(plain, cells):
+    model = plain
     table = fit(model, cells, guide=Amortised("grnular", num_chains=2, num_samples=20), seed=1).diagnose()
     rows = table.set_index("check")
     for name in ("R-hat of the edges", "top edges agree", "inclusion agrees"):

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .figure import Figure
 from .grid import grid
+from .guides import guide_table
 from .rows import Rows
 
 HERE = Path(__file__).resolve().parents[2]
@@ -40,6 +41,9 @@ class Checkout:
             wanted[page] = between_marks(page.read_text(), text) if file.name == README else text
         if not wanted:
             raise ValueError(f"no templates in {self.templates}: pages are written in a checkout of the project")
+        engines = self.root / "docs" / "engines.md"
+        if engines.exists():
+            wanted[engines] = between_marks(engines.read_text(), "\n" + guide_table() + "\n", engines.name)
         return wanted
 
     def environment(self) -> Environment:
@@ -64,12 +68,12 @@ class Checkout:
         return environment
 
 
-def between_marks(page: str, text: str) -> str:
+def between_marks(page: str, text: str, name: str = README) -> str:
     """A page with the text between its two marks."""
     before, _, rest = page.partition(OPEN)
     _, mark, after = rest.partition(CLOSE)
     if not mark:
-        raise ValueError(f"{README} lacks the marks {OPEN.strip()} and {CLOSE}")
+        raise ValueError(f"{name} lacks the marks {OPEN.strip()} and {CLOSE}")
     return before + OPEN + text + CLOSE + after
 
 

@@ -153,11 +153,14 @@ class Collector:
         self.chain_inclusion = None if chain_inclusion is None else chain_inclusion.to(device)
 
 
-def add_draw(model: Model, collector: Collector, values: dict[str, Tensor], threshold: float) -> None:
+def add_draw(
+    model: Model, collector: Collector, values: dict[str, Tensor], threshold: float, graph: Tensor | None = None
+) -> None:
     """Put one draw of padded sites ``(chain, *plates, *event)`` into the collector, with the inclusion probability that
-    goes with it."""
+    goes with it: that of the model given the weights, or the ``graph`` that a guide drew, whose own probability is not
+    that of the model."""
     prior = model.edge_prior
-    inclusion = model.inclusion(values, threshold=threshold)
+    inclusion = model.inclusion(values, threshold=threshold) if graph is None else graph * prior.allowed
     count = len(values["W"])
     shape = (count, *(len(model.coords[axis]) for axis in model.axes))
     inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)

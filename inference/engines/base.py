@@ -33,6 +33,8 @@ class Engine(ABC):
     """Whether each restart is a single point: its draws have no spread to compare."""
     reads_cells: ClassVar[bool] = False
     """Whether it needs the cells themselves, beside what the model keeps of them."""
+    any_optimizer: ClassVar[bool] = False
+    """Whether an optimiser of `pyro.optim` may be its ``optimizer``."""
     length_options: ClassVar[tuple[str, str] | None] = None
     """Its own options for the number of chains and the draws (or rounds) of each; None where `fit` takes both, as
     ``restarts`` and ``num_steps``."""

@@ -9,7 +9,6 @@ import numpy as np
 import pyro
 import torch
 from pyro.infer import SVI
-from pyro.optim import PyroOptim
 from pyro.params.param_store import StateDict
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ...models import ExpressionData, Model
 from ..draws.moments import Collector
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..variational.adam import Adam
 from ..variational.draws import draw_guide
 from ..variational.foreign import (
     Fitted,
@@ -29,9 +29,11 @@ from ..variational.foreign import (
     made_for,
     objective_of,
     spread_of,
+    trace_of,
     traced,
     words,
 )
+from ..variational.pyro_optim import begin_step, end_step, made, rate_of
 from ..variational.svi import forever, is_settled
 from .base import Engine
 
@@ -42,7 +44,8 @@ class PyroGuide(Engine):
 
     Restarts go step by step beside each other, each with its own copy of the guide, seed, optimiser and parameter
     store; the caller's store and guide are left alone. Discrete sites that the guide does not sample are summed out.
-    Not calibrated: a guide that nobody has tested.
+    Not calibrated: a guide that nobody has tested. ``fit(optimizer=...)`` may be any of `pyro.optim`, schedules
+    included (a step of the schedule is a step of SVI); default pyrogrn's `Adam`.
 
     Parameters
     ----------
@@ -63,6 +66,7 @@ class PyroGuide(Engine):
     guide: Any
     name = "pyro"
     calibrated = False
+    any_optimizer = True
 
     def __post_init__(self) -> None:
         if not callable(self.guide):
@@ -88,7 +92,7 @@ class PyroGuide(Engine):
         table = training.table[:, : training.done]
         steps = np.arange(1, training.done + 1)
         keep = np.unique(np.linspace(0, max(len(steps) - 1, 0), min(len(steps), 2000)).astype(int))
-        rates = np.array([run.optimizer.rate(int(s) - 1, run.num_steps) for s in steps[keep]])
+        rates = np.array(training.rates[: training.done])[keep]
         return collector, History(reason, table[:, keep], steps[keep], rates, time.monotonic() - started)
 
 
@@ -119,7 +123,7 @@ class _Training:
             torch.manual_seed(run.seed * 1009 + restart)
             self._begin(source)
         self._check_apart()
-        self.table = np.empty((run.restarts, run.num_steps))
+        self.table, self.rates = np.empty((run.restarts, run.num_steps)), np.empty(run.num_steps)
         self.start = self.done = 0
         if run.resume is not None:
             self._restore(run.resume)
@@ -131,12 +135,11 @@ class _Training:
         store: StateDict = {"params": {}, "constraints": {}}
         with pyro.get_param_store().scope(store), pyro.validation_enabled(True):
             guide = made_for(source, self.model)
-            trace = pyro.poutine.trace(guide).get_trace(*arguments(guide, self.first))
+            trace = trace_of(guide, self.first)
             check_sites(self.model, guide, trace, self.latent)
             check_enumeration(self.model, trace, self.first)
-        adam = self.run.optimizer
-        optimizer = PyroOptim(torch.optim.Adam, {"lr": adam.lr, "betas": adam.betas})
-        self.svis.append(SVI(self.model, guide, optimizer, objective_of(self.model, trace, self.latent)))
+        objective = objective_of(self.model, trace, self.latent)
+        self.svis.append(SVI(self.model, guide, made(self.run.optimizer), objective))
         self.restarts.append(Restart(guide, store))
         self.random.append(random_state(self.model.constant.device))
 
@@ -173,16 +176,16 @@ class _Training:
         return "budget"
 
     def _step(self, place: int, step: int, batch: ExpressionData | None) -> float:
-        restart, svi = self.restarts[place], self.svis[place]
-        for optimizer in svi.optim.optim_objs.values():
-            for group in optimizer.param_groups:
-                group["lr"] = self.run.optimizer.rate(step, self.run.num_steps)
+        restart, svi, rule = self.restarts[place], self.svis[place], self.run.optimizer
+        begin_step(svi.optim, rule, step, self.run.num_steps)
         set_random_state(self.random[place])
         # the first draw was checked; after it, what is not finite shows in the bound
         with pyro.get_param_store().scope(restart.store), pyro.validation_enabled(False):
-            loss = svi.step(*arguments(restart.guide, batch))
+            loss = float(svi.step(*arguments(restart.guide, batch)))
+        self.rates[step] = rate_of(svi.optim, rule, step, self.run.num_steps)
+        end_step(svi.optim, loss)
         self.random[place] = random_state(self.model.constant.device)
-        return -float(loss)
+        return -loss
 
     # -- checkpoints ----
     def _snapshot(self) -> dict[str, Any]:
@@ -194,6 +197,7 @@ class _Training:
             "params": params,
             "optimizer": [self._optimizer_state(place) for place in range(len(self.svis))],
             "elbo": torch.tensor(self.table[:, : self.done].T),
+            "rates": self.rates[: self.done].tolist(),
             "rng": self.random,
         }
 
@@ -204,8 +208,9 @@ class _Training:
     def _restore(self, state: Any) -> None:
         self.start = self.done = state["step"]
         self.table[:, : self.start] = state["elbo"].numpy().T
+        self.rates[: self.start] = state["rates"]
         self.random = [list(one) for one in state["rng"]]
-        rate = self.run.optimizer.rate(self.start, self.run.num_steps)
+        rule = self.run.optimizer
         for restart, svi, params, optimizers in zip(
             self.restarts, self.svis, state["params"], state["optimizer"], strict=True
         ):
@@ -213,7 +218,7 @@ class _Training:
             with torch.no_grad():
                 for name, value in params.items():
                     restart.store["params"][name].copy_(value)
-            for one in optimizers.values():
-                for group in one["param_groups"]:
-                    group["lr"] = rate  # the state is read at the next step, with the rate of the last
+            for one in optimizers.values() if isinstance(rule, Adam) else ():
+                for group in one["param_groups"]:  # the state is read at the next step, with the rate of the last
+                    group["lr"] = rule.rate(self.start, self.run.num_steps)
             svi.optim.set_state(optimizers)

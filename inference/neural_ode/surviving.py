@@ -9,11 +9,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import PhoenixParameters
 from ...models.dynamics.phoenix_network import WEIGHTS
 from ...models.phoenix import Phoenix
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
+from ..variational.pyro_sites import register
 
 POSITIVE = ("trust", "weight_scale", "noise")
 FIRST_SPREAD = 0.1  # sd of logarithms and rates, and of a weight relative to the size of its layer, at the start
@@ -75,8 +77,9 @@ class SurvivingWeights(nn.Module):
             values[name] = z.reshape(1, 1, 1, *z.shape)
         return values, log_q.reshape(1)
 
-    def forward(self) -> dict[str, Tensor]:
-        """The same as a Pyro guide."""
+    def forward(self, batch: Transitions | None = None) -> dict[str, Tensor]:
+        """The same as a Pyro guide, its parameters in Pyro's store; ``batch`` as the model takes it."""
+        register("surviving-weights", self)
         values = {}
         for name, center in self.center.items():
             spread = self.log_spread[name].exp()

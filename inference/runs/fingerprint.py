@@ -8,6 +8,7 @@ from typing import Any
 from ...models import Model
 from ..draws.description import describe
 from ..engines.base import Engine
+from ..variational.pyro_optim import described
 from .run import Run
 
 
@@ -17,7 +18,7 @@ def fingerprint_of(model: Model, engine: Engine, run: Run) -> dict[str, Any]:
         "model": model.name,
         "edge_prior": json.dumps(describe(model.edge_prior), sort_keys=True),
         "guide": repr(engine),
-        "optimizer": repr(run.optimizer),
+        "optimizer": described(run.optimizer),
         "stop": repr(run.stop),
         "seed": run.seed,
         "data": digest_of(model),

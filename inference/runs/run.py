@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyro.optim import PyroOptim
+
 from ..variational.adam import Adam
 from ..variational.stopping import RelativeImprovement, StoppingRule
 from .callbacks import Callback
@@ -28,7 +30,7 @@ class Run:
     resume
         A checkpoint of the same run, to continue from. Default none: from the start.
     optimizer, stop, num_steps, batch_size, num_draws, restarts, jit
-        Of variational fits, as in `fit`, with its defaults.
+        Of variational fits, as in `fit`, with its defaults; optimisers of Pyro for `PyroGuide` alone.
     """
 
     seed: int
@@ -36,7 +38,7 @@ class Run:
     callbacks: Sequence[Callback] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     resume: Mapping[str, Any] | None = None
-    optimizer: Adam = field(default_factory=Adam)
+    optimizer: Adam | PyroOptim = field(default_factory=Adam)
     stop: StoppingRule = field(default_factory=RelativeImprovement)
     num_steps: int = 3000
     batch_size: int | None = None

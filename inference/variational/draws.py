@@ -49,7 +49,7 @@ def draw_guide(model: Model, guide: Draws, num_draws: int, threshold: float) -> 
                 sites = {n: v.reshape(len(v), *collector.shape[n]) for n, v in values.items() if n in collector.shape}
                 align = align if align is not None else aligner(model, sites["W"][0])
                 values = {**values, **laid_out(model, align(sites))}
-            add_draw(model, collector, values, threshold)
+            add_draw(model, collector, values, threshold, values.get("inclusion"))  # summed out by guides of ours
             if i % collector.thin == 0:
                 waiting.append((values, log_q))
             if waiting and (len(waiting) == block or i == num_draws - 1):

@@ -18,6 +18,7 @@ from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.autoguide import AutoGuide, AutoLaplaceApproximation
 from pyro.params.param_store import StateDict
 from pyro.poutine import Trace
+from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import unwrap
 from torch import Tensor, nn
 
@@ -32,7 +33,13 @@ def is_class(source: object) -> bool:
     """Whether this is a class of automatic guides, perhaps with options: ``partial(AutoLowRankMultivariateNormal,
     rank=5)``."""
     kind = source.func if isinstance(source, partial) else source
-    return isinstance(kind, type) and issubclass(kind, AutoGuide)
+    return isinstance(kind, type) and issubclass(kind, (AutoGuide, GuideMessenger))
+
+
+def is_handler(source: object) -> bool:
+    """Whether this is a class of automatic guides that are effect handlers, as `AutoNormalMessenger`."""
+    kind = source.func if isinstance(source, partial) else source
+    return isinstance(kind, type) and issubclass(kind, GuideMessenger)
 
 
 def words(source: object) -> str:
@@ -62,6 +69,11 @@ def made_for(source: Any, model: Model) -> PyroGuideFunction:
                 f"AutoLaplaceApproximation cannot sum out {', '.join(hidden)}, whose curvature it would miss: use "
                 "AutoMultivariateNormal, or a prior without them"
             )
+        if hidden and is_handler(source):
+            raise ValueError(
+                f"{words(source)} is an effect handler, under which Pyro sums out no discrete site "
+                f"({', '.join(hidden)}): use AutoNormal, or a prior without them"
+            )
         if is_class(source):
             return source(poutine.block(model, hide=hidden) if hidden else model)
     if isinstance(source, Guide) and source.num_restarts > 1:
@@ -69,15 +81,15 @@ def made_for(source: Any, model: Model) -> PyroGuideFunction:
             f"the guide has {source.num_restarts} restarts of its own: pass its factory, as `MeanField()`, with "
             "`restarts=`, or a guide with one"
         )
-    if isinstance(source, AutoGuide):
+    if isinstance(source, (AutoGuide, GuideMessenger)):
         check_model(source, model)
     return copied(source) if isinstance(source, nn.Module) else source
 
 
-def check_model(guide: AutoGuide, model: Model) -> None:
+def check_model(guide: Any, model: Model) -> None:
     """Refuse an automatic guide of another model."""
-    for part in guide.modules():
-        if isinstance(part, AutoGuide) and part._model is not None:
+    for part in guide.modules() if isinstance(guide, nn.Module) else (guide,):
+        if isinstance(part, (AutoGuide, GuideMessenger)) and part._model is not None:
             own: Any = unwrap(part.model)
             if own is not model and isinstance(own, nn.Module):
                 raise ValueError(
@@ -89,6 +101,8 @@ def check_model(guide: AutoGuide, model: Model) -> None:
 
 def copied(guide: nn.Module) -> nn.Module:
     """A copy whose parameters are its own; automatic guides go on referring to the same model."""
+    if isinstance(guide, GuideMessenger):
+        return copy.deepcopy(guide, {id(guide._model): guide._model})
     parts = [part for part in guide.modules() if isinstance(part, AutoGuide)]
     held = [(part._model, part.master) for part in parts]
     try:
@@ -120,6 +134,19 @@ def arguments(guide: PyroGuideFunction, batch: ExpressionData | None) -> tuple[A
 
 
 # -- what a guide samples ----
+def trace_of(guide: PyroGuideFunction, batch: ExpressionData | None) -> Trace:
+    """One call of a guide. Guides that are effect handlers run the model too, and keep the latent sites apart."""
+    if not isinstance(guide, GuideMessenger):
+        return poutine.trace(guide).get_trace(*arguments(guide, batch))
+    with poutine.trace(param_only=True) as params:
+        guide(*arguments(guide, batch))
+    trace = guide.get_traces()[1]
+    for name, site in params.trace.nodes.items():
+        if site["type"] == "param":
+            trace.add_node(name, **site)
+    return trace
+
+
 def latent_nodes(model: Model, batch: ExpressionData | None) -> dict[str, Any]:
     """Sites of a model that are not observed, discrete ones included."""
     with torch.random.fork_rng(), torch.no_grad(), pyro.get_param_store().scope():
@@ -236,9 +263,9 @@ def traced(restart: Restart, batch: ExpressionData | None) -> Trace:
     """One draw of a guide under its own parameters; not finite where it has diverged."""
     with pyro.validation_enabled(False), torch.no_grad():
         if restart.store is None:
-            return poutine.trace(restart.guide).get_trace(*arguments(restart.guide, batch))
+            return trace_of(restart.guide, batch)
         with pyro.get_param_store().scope(restart.store):
-            return poutine.trace(restart.guide).get_trace(*arguments(restart.guide, batch))
+            return trace_of(restart.guide, batch)
 
 
 def laplace(restart: Restart, batch: ExpressionData | None) -> PyroGuideFunction:

@@ -3,7 +3,7 @@ r"""Stochastic variational inference, all restarts in one tensor program."""
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
     """Maximise the ELBO in place; the parameters of ``guide`` are the result. Restarts are independent: the objective
     is their sum."""
     started = time.monotonic()
-    optimizer, num_steps = run.optimizer, run.num_steps
+    optimizer, num_steps = cast(Adam, run.optimizer), run.num_steps  # `check_optimizer` has refused others
     algorithm = optimizer.build(list(guide.parameters()))
     table = np.empty((guide.num_restarts, num_steps))  # ELBO by restart and step
     first = done = 0

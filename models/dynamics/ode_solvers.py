@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from torchdiffeq import odeint, odeint_adjoint
 
 from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, derivative
@@ -58,7 +59,7 @@ class RungeKutta:
         return self.step
 
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
-        plan = StepPlan.of(dt.detach(), self.step)
+        plan = _plan(dt, self.step)
         sorted_free = None if free is None else free[plan.order]
         result = FixedStep.apply(plan, start[..., plan.order, :], sorted_free, *parameters)
         back = torch.argsort(plan.order)
@@ -115,6 +116,18 @@ class Dopri5:
         if not bool(torch.isfinite(result).all()):
             raise BlowUp(f"the solution is not finite after {calls} evaluations of the derivative", calls)
         return result
+
+
+PLANS: Any = WeakTensorKeyDictionary()
+"""Of durations that are solved again and again, as those of a model are in every step of a fit: a plan is read from the
+device once."""
+
+
+def _plan(dt: Tensor, step: float) -> StepPlan:
+    known = PLANS.get(dt)
+    if known is None or known[:2] != (dt._version, step):
+        known = PLANS[dt] = dt._version, step, StepPlan.of(dt.detach(), step)
+    return known[2]
 
 
 def _locate(parameters: PhoenixParameters, start: Tensor, plan: StepPlan, free: Tensor | None) -> None:

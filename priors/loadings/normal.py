@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..conjugate import Take
+from ..host_values import kept
 from .prior import LoadingPrior, State, half_cauchy, half_cauchy_update, mean_log
 
 
@@ -37,7 +38,7 @@ class NormalLoading(LoadingPrior):
 
     @property
     def learns_scale(self) -> bool:
-        return bool(self.fixed_scale.isnan())
+        return kept(self, "learns_scale", (self.fixed_scale,), lambda scale: bool(scale.isnan()))
 
     @property
     def rotates_freely(self) -> bool:
