@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ...orphans import watch_parent
+from ...workers import startable
 from ..calibration import expected_calibration_error
 from ..runs.saving import save_whole
 from .families import FAMILIES, Family, stream, truth
@@ -270,9 +271,11 @@ def _batches(
         if place is not None and place.is_file():
             found[index] = Batch(*torch.load(place, weights_only=True))
     missing = [index for index in indices if index not in found]
-    made = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))(
-        joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
-    )
+    parallel = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))
+    with startable("use one, `workers=` 1"):
+        made = parallel(
+            joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
+        )
     for count, (index, batch) in enumerate(zip(missing, made, strict=True), start=1):
         found[index] = batch
         place = path(index)
