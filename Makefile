@@ -55,9 +55,10 @@ test-gpu: $(STAMP)
 fuzz: $(STAMP)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz --seed $(SEED) --cases $(CASES) --workers $(WORKERS) $(if $(CASE),--case $(CASE))
 
-# 30 runs of every kind of command, killed at random moments and resumed; KILLS="--runs 100 --seed 5" for others
+# 30 runs of ten kinds of commands, killed at random moments and resumed, and all hostile surroundings; KILLS="--runs 100 --seed 5" for others
 kills: $(STAMP)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m kills $(KILLS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_hostile.py
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)

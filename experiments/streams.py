@@ -4,9 +4,12 @@ import _thread
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+AGAIN = 0.02  # seconds until an interrupt that Python would drop is raised again
 CLOSED_PIPE = "nobody reads standard output any more (a closed pipe): the rest of the results was not written"
 
 
@@ -44,9 +47,15 @@ def catch_signals() -> None:
 
 
 def _raise_again(unraisable: Any) -> None:
-    """An interrupt that arrived in a destructor or a callback from C comes again, instead of being printed."""
+    """An interrupt that arrived in a destructor or a callback from C comes again, instead of being printed.
+
+    It comes a moment later: at once, it would be raised in this hook, where Python drops it.
+    """
     if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
+        again = threading.Timer(AGAIN, _thread.interrupt_main)
+        again.daemon = True
+        with suppress(RuntimeError):  # the interpreter ends: no thread can be started, and none is needed
+            again.start()
     elif not _told_already(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 

@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ..inference.runs.orphans import watch_parent
+from ..inference.runs.workers import startable
 from .files.scratch import remove_abandoned
 from .files.whole import whole_file
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BACKENDS = ("loky", "serial", "dask")
+IN_THIS_PROCESS = "use backend='serial'"
 DEATH = "the worker process died (killed, crashed, or out of memory), also when the configuration ran alone"
 
 Function = Callable[[dict[str, Any]], Any]
@@ -259,7 +261,8 @@ def _run_processes(tasks: Tasks, jobs: int) -> Iterator[Record]:
     """Processes by joblib. When one dies, joblib gives up all it had been given: whatever was running then is run again
     alone, which shows whether it was the one, and the rest together."""
     pending = {task[1]: task for task in tasks}
-    markers, barren = tempfile.mkdtemp(prefix="sweep-"), 0
+    with startable(IN_THIS_PROCESS):
+        markers, barren = tempfile.mkdtemp(prefix="sweep-"), 0
     resource_tracker.register(markers, "folder")  # a process of joblib's that removes it if this one is killed
     try:
         while pending:
@@ -295,7 +298,9 @@ def _processes(tasks: Tasks, jobs: int, markers: str) -> Iterator[Record]:
         initializer=watch_parent,
         initargs=(os.getpid(),),
     )
-    yield from parallel(joblib.delayed(run_packed)(*task, markers) for task in tasks)
+    with startable(IN_THIS_PROCESS):
+        records = parallel(joblib.delayed(run_packed)(*task, markers) for task in tasks)
+    yield from records
 
 
 def _run_alone(task: tuple[bytes, str, dict[str, Any]], markers: str) -> Record:

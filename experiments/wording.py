@@ -42,6 +42,7 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\(adata\.var_names_make_unique\(\)\)", "(in Python: adata.var_names_make_unique())"),
         (r"drop the context$", "leave it out (--min-cells 3)"),
         (r"\(`with_times`\)", "(--time-key)"),
+        (r"\bbackend='(loky|serial|dask)'", r"--backend \1"),
         (r"\bgain='(fixed|sampled)'", r"--set model.gain=\1"),
     )
 )

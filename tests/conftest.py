@@ -126,3 +126,13 @@ def integrate_noise(x, y, loc, variance):
 def exact():
     """Posteriors of one regression by quadrature over the noise: `integrate_noise`."""
     return integrate_noise
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The process that forks commands (`kills/server.py`), one for all tests that need it."""
+    from kills.harness import Server
+
+    found = Server()
+    yield found
+    found.close()

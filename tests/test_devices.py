@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
-from pyrogrn.inference import Blocked, BlockDescent, Gibbs, MapEstimate, MeanField, Pruned, default_guide, fit
+from pyrogrn.inference import BlockDescent, Blocked, Gibbs, MapEstimate, MeanField, Pruned, default_guide, fit
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import CellBox, Phoenix
 from test_pyro_models import ROWS, made

@@ -1,23 +1,27 @@
-"""Kills at random moments, in short (`make kills` does thirty): absent or whole, resumed to equal tables."""
+"""Kills at random moments, one of each kind (`make kills` does thirty): outputs absent or whole, resumed tables equal.
+
+All but the quickest are marked slow.
+"""
 
 import os
 
 import pytest
-from kills.harness import Harness, Server
-from kills.jobs import QUICK, make_inputs
+from kills.harness import Harness
+from kills.jobs import JOBS, QUICK, make_inputs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory):
+def harness(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
-    server = Server()
-    yield Harness(server, folder, make_inputs(folder / "inputs"))
-    server.close()
+    return Harness(server, folder, make_inputs(folder / "inputs"))
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, 101 + i) for i, name in enumerate(QUICK)])
-def test_killed_and_resumed(name, seed, harness):
-    outcome = harness.run(name, seed)
+KINDS = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in JOBS]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_killed_and_resumed(name, harness):
+    outcome = harness.run(name, seed=101)
     assert not outcome.wrong, outcome

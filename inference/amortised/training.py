@@ -15,6 +15,7 @@ from torch import Tensor
 from ..calibration import expected_calibration_error
 from ..runs.orphans import watch_parent
 from ..runs.saving import save_whole
+from ..runs.workers import startable
 from .batches import Batch, Example, make_batch, simulate_example
 from .compilation import NetworkPosterior, negative_log_q
 from .families import FAMILIES, Family
@@ -217,9 +218,11 @@ def _batches(
         if place is not None and place.is_file():
             found[index] = Batch(*torch.load(place, weights_only=True))
     missing = [index for index in indices if index not in found]
-    made = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))(
-        joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
-    )
+    parallel = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))
+    with startable("use one, `workers=` 1"):
+        made = parallel(
+            joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
+        )
     for count, (index, batch) in enumerate(zip(missing, made, strict=True), start=1):
         found[index] = batch
         place = path(index)

@@ -1,11 +1,17 @@
 """A process that has everything imported, and forks one for each command: kills fall into the work, not into imports.
 
-Requests come as lines of JSON on standard input: ``{"start": {...}}`` answers with the number of the process, and
-``{"wait": number, "seconds": s}`` with its exit code (negative for a signal), or null where it still runs.
+Requests come as lines of JSON on standard input: ``{"start": {...}}`` answers with the number of the process,
+``{"wait": number, "seconds": s}`` with its exit code (negative for a signal), or null where it still runs, and
+``{"here": words}`` with the exit code of a command that this process does itself, so that what is imported or compiled
+for it the first time is there for all that are forked later.
 """
 
 import atexit
+import contextlib
+import ctypes
+import io
 import json
+import logging
 import os
 import resource
 import signal
@@ -24,6 +30,8 @@ from kills.jobs import run_sweep
 
 FAST = 0.1  # seconds between checkpoints, where users have 30
 CLOSED, PIPE = "closed", "pipe"  # standard streams that are not files
+DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2  # capabilities(7): what lets root write where permissions say no
+CAPABILITY_VERSION = 0x20080522
 
 
 def start(job: dict) -> int:
@@ -78,7 +86,8 @@ def connect(stream: int, name: str) -> None:
 
 
 def limit(job: dict) -> None:
-    """Sizes of files and of memory (beyond what the process has), and the user, where the job has them."""
+    """Sizes of files and of memory (beyond what the process has), and permissions that hold for root too, where the
+    job has them."""
     if "file size" in job:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file size"], job["file size"]))
@@ -86,9 +95,21 @@ def limit(job: dict) -> None:
         pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115
         most = pages * resource.getpagesize() + job["memory"]
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    if "user" in job and os.getuid() == 0:  # permissions do not hold for root
-        os.setgid(job["user"])
-        os.setuid(job["user"])
+    if job.get("permissions hold") and os.getuid() == 0:
+        obey_permissions()
+
+
+def obey_permissions() -> None:
+    """Give up root's right to pass over permissions; another user might not even read the interpreter's own files."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice
+    if libc.capget(header, held):
+        raise OSError(ctypes.get_errno(), "capget")
+    for place in (0, 1):
+        held[place] &= ~(1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH)
+    if libc.capset(header, held):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def raise_ends(code: int) -> None:
@@ -116,12 +137,31 @@ def wait(number: int, seconds: float) -> int | None:
         time.sleep(0.01)
 
 
+def here(words: list[str]) -> int:
+    """A command in this process; of what it leaves, only what the interpreter has loaded stays."""
+    sys.argv = ["pyrogrn", *words]
+    silent = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+            cli.main()
+    except SystemExit as stop:
+        if stop.code:
+            print(silent.getvalue(), file=sys.stderr)
+        return stop.code or 0
+    finally:
+        logging.getLogger().handlers.clear()  # they hold the stream of this command
+    return 0
+
+
 def serve() -> None:
     torch.set_num_threads(1)
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = start(request["start"]) if "start" in request else wait(request["wait"], request["seconds"])
+        if "here" in request:
+            answer = here(request["here"])
+        else:
+            answer = start(request["start"]) if "start" in request else wait(request["wait"], request["seconds"])
         print(json.dumps(answer), flush=True)
 
 
