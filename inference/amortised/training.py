@@ -15,6 +15,7 @@ from torch import Tensor
 from ...orphans import watch_parent
 from ..calibration import expected_calibration_error
 from ..runs.saving import save_whole
+from .kept_states import read_kept
 from .families import FAMILIES, Family, stream, truth
 from .grnular import not_self
 from .head import log_size
@@ -211,7 +212,7 @@ def _train_solver(
 ) -> None:
     path = None if cache is None else cache / "solver.pt"
     if path is not None and path.is_file():
-        network.unrolled.load_state_dict(torch.load(path, weights_only=True))
+        network.unrolled.load_state_dict(read_kept(path))
         return
     # the solver learns a rule of three or four numbers an entry: networks of a hundred genes are enough for it
     small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
@@ -268,7 +269,7 @@ def _batches(
     for index in indices:
         place = path(index)
         if place is not None and place.is_file():
-            found[index] = Batch(*torch.load(place, weights_only=True))
+            found[index] = Batch(*read_kept(place))
     missing = [index for index in indices if index not in found]
     made = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))(
         joblib.delayed(make_batch)(network, family, schedule.graphs, seed * 1_000_003 + index) for index in missing
@@ -299,7 +300,7 @@ def _train_head(
     best, kept, waited, first = np.inf, _copy(head), 0, 0
     path = None if cache is None else cache / "head.pt"
     if path is not None and path.is_file():
-        state = torch.load(path, weights_only=True)
+        state = read_kept(path)
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         cosine.load_state_dict(state["cosine"])
