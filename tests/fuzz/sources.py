@@ -58,9 +58,12 @@ def make_expression(folder: Path) -> None:
     table.to_csv(folder / "x.txt", sep=" ", index_label="cell")
     extra = table.assign(pert=["control", "SPI1"] * 12, time=[str(i // 2 % 4) for i in range(24)])
     extra["course"] = [f"t{i % 2}{i // 8}" for i in range(24)]
-    extra.loc[extra["pert"] == "SPI1", ["CSF1R", "KLF1"]] *= [20.0, 9.0]  # seen in a screen
     extra.to_csv(folder / "labels.csv", index_label="cell")
     (extra[list(GENES)] * 0.37 + 0.5).assign(pert=extra["pert"]).to_csv(folder / "panel.csv", index_label="cell")
+    screened = np.log1p(extra[list(GENES)]).assign(pert=extra["pert"])
+    screened.loc[screened["pert"] == "SPI1", ["CSF1R", "KLF1"]] += [3.0, 4.0]
+    screened.loc[screened["pert"] == "SPI1", "SPI1"] = 0.0
+    screened.to_csv(folder / "screened.csv", index_label="cell")
     annotated(table, values).write_h5ad(folder / "dense.h5ad")
     annotated(table, sp.csr_matrix(values)).write_h5ad(folder / "csr.h5ad")
     annotated(table, sp.csc_matrix(values)).write_h5ad(folder / "csc.h5ad")

@@ -132,12 +132,12 @@ def commands() -> list[Target]:
         ),
         _command(
             "screen",
-            "panel.csv",
+            "screened.csv",
             "--perturbation-key",
             "pert",
             "--out",
             "made.csv",
-            files=("panel.csv",),
+            files=("screened.csv",),
             weight=3,
         ),
         _command(
