@@ -18,6 +18,7 @@ from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, Interrupted, read_edges, result, say, write_table, write_table_and_figure
 from .commands.train_command import train_command
 from .files.whole import whole_file
+from .finite_numbers import with_finite_numbers
 from .streams import CLOSED_PIPE, Signals, catch_signals, drop_output, leave_quietly
 from .wording import CommandFormatter, for_command_line
 
@@ -221,7 +222,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)  # calling app would replace sys.excepthook
+        command = with_finite_numbers(typer.main.get_command(app))
+        code = command(standalone_mode=False)  # calling app would replace sys.excepthook
         if code == INTERRUPTED and isinstance(code, int):
             stop()  # typer returns the code of an interruption instead of raising
         if isinstance(code, int) and code:

@@ -30,6 +30,7 @@ from ..inference.runs.orphans import watch_parent
 from ..inference.runs.workers import startable
 from .files.scratch import remove_abandoned
 from .files.whole import whole_file
+from .sweep_records import HASH, digest_of_result, read_record
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -383,14 +384,7 @@ def _finished(out: Path, plain: Mapping[str, dict[str, Any]]) -> dict[str, dict[
         path = out / f"{key}.json"
         if not path.exists():
             continue
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            record = {"key": key, "result": stored["result"]}
-            version = stored["pyrogrn"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is no result of a sweep ({type(error).__name__}: {error}): remove it to run it again"
-            ) from error
+        record, version = read_record(path, key)
         if version == package_version():
             records[key] = record
         else:
@@ -408,6 +402,8 @@ def _write(out: Path, name: str, configuration: dict[str, Any], record: dict[str
     failed = "error" in record
     content = {"function": name, "configuration": configuration, "pyrogrn": package_version()}
     content |= {key: value for key, value in record.items() if key != "key"}
+    if not failed:
+        content[HASH] = digest_of_result(record["result"])
     path, error_path = out / f"{record['key']}.json", out / f"{record['key']}.error.json"
     with whole_file(error_path if failed else path) as place:
         place.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

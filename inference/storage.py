@@ -27,6 +27,7 @@ from .storage_checks import check_attributes, check_draws, check_model, check_na
 
 FORMAT = "pyrogrn-posterior"
 VERSION = 1  # raise it when an older pyrogrn could not read what `save` writes
+LONGEST_REASON = 200  # letters of another library's message; zipfile quotes all the bytes that it took for a name
 MANIFEST, DRAWS, MODEL = "manifest.json", "draws.npz", "model.npz"
 
 
@@ -110,7 +111,7 @@ def _check_replaceable(folder: Path) -> None:
 def _is_posterior(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     known = {MANIFEST, DRAWS, MODEL}
     return (
@@ -233,7 +234,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is missing: {folder} is not a saved posterior")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}): save the posterior again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path} is not the manifest of a saved posterior: expected format {FORMAT!r}")
@@ -257,7 +258,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     except MemoryError:
         raise
     except Exception as error:  # numpy, zipfile and zlib meet damage with errors of ten kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:LONGEST_REASON] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is damaged or truncated ({reason}): copy it again or save the posterior again"
         ) from error

@@ -12,6 +12,7 @@ import pandas as pd
 from ...inference import Posterior
 from ...inference.diagnostics import to_records, verdict
 from ...models import ExpressionData
+from ..files.stored_config import read_config
 from ..files.whole import refused, whole_file
 from ..report.kind import Tables
 from ..report.parts import checked_cells
@@ -77,7 +78,7 @@ def same_run(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         It was made from other data, or with another method, seed or settings, than ``config`` says.
     """
-    stored: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    stored = read_config(folder)
     told = ("method", "expression", "layer", "normalize", "seed", "settings")
     other = [name for name in told if stored.get(name) != config[name]]
     if other:

@@ -27,10 +27,9 @@ def score_cells_command(
 ) -> None:
     """Scores of new cells: how active each program of a fit is in them, with sd. Genes of the fit that the file lacks
     are missing values, which makes the sd larger."""
-    import json
-
     from ...inference import Posterior
     from ..files.readers import read_expression
+    from ..files.stored_config import read_config
     from ..files.whole import whole_file
     from ..report.program_tables import long_scores
     from .terminal import say
@@ -40,7 +39,7 @@ def score_cells_command(
     if not 0 < least_genes <= 1:
         raise ValueError(f"--least-genes {least_genes}: expected a share above 0 and at most 1")
     place = folder / "config.json"
-    config = json.loads(place.read_text()) if place.is_file() else {}
+    config = read_config(folder) if place.is_file() else {}
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     model = posterior.model
     if model.infers != "programs":

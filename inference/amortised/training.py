@@ -22,6 +22,7 @@ from .families import FAMILIES, Family
 from .glad import GLAD
 from .grnular import GRNULar
 from .head import log_size
+from .kept_states import read_kept
 from .losses import balanced_loss, log_loss
 from .network import AmortisedNetwork
 
@@ -159,7 +160,7 @@ def _train_solver(
 ) -> None:
     path = None if cache is None else cache / "solver.pt"
     if path is not None and path.is_file():
-        unrolled.load_state_dict(torch.load(path, weights_only=True))
+        unrolled.load_state_dict(read_kept(path))
         return
     # the solver learns a rule of three or four numbers an entry: networks of a hundred genes are enough for it
     small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
@@ -216,7 +217,7 @@ def _batches(
     for index in indices:
         place = path(index)
         if place is not None and place.is_file():
-            found[index] = Batch(*torch.load(place, weights_only=True))
+            found[index] = Batch(*read_kept(place))
     missing = [index for index in indices if index not in found]
     parallel = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))
     with startable("use one, `workers=` 1"):
@@ -249,7 +250,7 @@ def _train_head(
     best, kept, waited, first = np.inf, _copy(head), 0, 0
     path = None if cache is None else cache / "head.pt"
     if path is not None and path.is_file():
-        state = torch.load(path, weights_only=True)
+        state = read_kept(path)
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         cosine.load_state_dict(state["cosine"])

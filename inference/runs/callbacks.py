@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from tqdm import tqdm
 
-from .saving import save_whole
+from .saving import load_whole, save_whole
 
 logger = logging.getLogger(__name__)
 
@@ -136,16 +135,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        The file is not a checkpoint.
+        The file is not a checkpoint, is damaged, or was changed since it was written.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of a fit ({type(error).__name__}): remove it and run again without resuming"
-        ) from error
+        state = load_whole(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: remove it and run again without resuming") from error
     if not isinstance(state, dict) or "fingerprint" not in state:
         raise ValueError(f"{path} is not a checkpoint of a fit: remove it and run again without resuming")
     return state

@@ -1,16 +1,20 @@
-"""States of unfinished work on disk, each replaced in one move."""
+"""States of unfinished work on disk, each replaced in one move, and read only where they are what was written."""
 
+import hashlib
 import io
 import os
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+MARK = b"\npyrogrn sha256 "  # after the archive, where torch does not look; then the hash in hex
+
 
 def save_whole(value: Any, path: Path) -> None:
-    """Write ``value`` as torch does; ``path`` is the old file until it is the whole new one.
+    """Write ``value`` as torch does, and a hash of that; ``path`` is the old file until it is the whole new one.
 
     It is written in memory first: torch's own writer ends the process (``terminate called``) on a disk that becomes
     full.
@@ -22,6 +26,7 @@ def save_whole(value: Any, path: Path) -> None:
     """
     content = io.BytesIO()
     torch.save(value, content)
+    content.write(MARK + hashlib.sha256(content.getbuffer()).hexdigest().encode())
     scratch = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,3 +36,32 @@ def save_whole(value: Any, path: Path) -> None:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise ValueError(f"cannot write to {path}: {error.strerror or error}. Make room, and go on") from error
+
+
+def load_whole(path: Path) -> Any:
+    """What `save_whole` wrote, on the CPU (tensors and plain values only, no code).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It cannot be read, is cut short or was changed since, or is another file. The message says what the file is not,
+        and leaves it to the caller to say what to do.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    content, mark, digest = raw.rpartition(MARK)
+    if not mark:
+        how = "has no hash at its end" if zipfile.is_zipfile(io.BytesIO(raw)) else "is cut short, or another file"
+        raise ValueError(f"{path} is not a state that this version wrote: it {how}")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError(f"{path} was changed after it was written: its hash does not fit")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # written by another program: unpickling meets it with errors of many kinds
+        raise ValueError(f"{path} is not a state that this version wrote ({type(error).__name__})") from error

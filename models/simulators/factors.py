@@ -249,7 +249,7 @@ def simulate_muvi(
     for name, share in (("hidden", hidden), ("missing", missing), ("missing_cells", missing_cells)):
         if not 0 <= share < 1:
             raise ValueError(f"{name} is {share}, expected a share in [0, 1)")
-    if false < 0:
+    if not 0 <= false < math.inf:
         raise ValueError(f"false is {false}, expected 0 or more, as a share of each set's size")
     if dispersion <= 0:
         raise ValueError(f"dispersion is {dispersion}, expected a positive number")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .cases import Outcome, explain, limit_memory, run_case
+from .cases import Outcome, explain, limit_memory, run_case, valid_cases
 from .sources import make_sources
 
 HANG = 60.0  # seconds; the slowest case takes a few
@@ -120,7 +120,7 @@ def main() -> int:
         sources = (options.sources or Path(place) / "sources").absolute()
         if not sources.exists():
             make_sources(sources)
-        cases = options.case or list(range(options.cases))
+        cases = options.case or [*valid_cases(sources), *range(options.cases)]
         made = time.monotonic() - start
         done = run(options.seed, cases, sources, options.workers, options.seconds - made)
     return report(done, options.seed, len(cases), time.monotonic() - start)

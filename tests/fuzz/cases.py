@@ -51,8 +51,9 @@ def limit_memory(limit: int = MEMORY) -> None:
 
 
 def run_case(seed: int, case: int, sources: Path, *, kinds: Sequence[str] = ("known", "command", "reader")) -> Outcome:
-    """Make the input, try it, judge; in a folder of its own that is removed."""
-    rng = np.random.default_rng([seed, case])
+    """Make the input, try it, judge; in a folder of its own that is removed. Cases below zero are the valid inputs,
+    each target's as it is, which must be read: what refuses them shields what it guards from every mutation."""
+    rng = np.random.default_rng([seed, abs(case)])
     at = rng.random()
     kind = "known" if at < SHARES["known"] else "command" if at < sum(SHARES.values()) else "reader"
     kind = kind if kind in kinds else kinds[case % len(kinds)]
@@ -60,10 +61,47 @@ def run_case(seed: int, case: int, sources: Path, *, kinds: Sequence[str] = ("kn
     folder.mkdir()
     try:
         os.chdir(folder)
+        if case < 0:
+            return _valid(case, sources, folder)
         return _known(rng, case, folder) if kind == "known" else _mutated(rng, case, sources, folder, kind)
     finally:
         os.chdir(here)
         shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def valid_cases(sources: Path) -> list[int]:
+    """Numbers of the valid inputs."""
+    return [-1 - i for i in range(len(_present(sources, "reader")) + len(_present(sources, "command")))]
+
+
+def _present(sources: Path, kind: str) -> list[Target]:
+    targets = commands() if kind == "command" else readers(sources)
+    return [t for t in targets if all((sources / name).exists() for name in needed(t, sources))]
+
+
+def _valid(case: int, sources: Path, folder: Path) -> Outcome:
+    target = [*_present(sources, "reader"), *_present(sources, "command")][-1 - case]
+    copy_files(target, sources, folder)
+    with _reports(full=False):
+        ended, wrong = judge(target, list(target.command), folder)
+    if not wrong and ended not in ("read", "exit 0"):
+        wrong = "valid input refused"
+    return Outcome(case, f"{target.name} | valid", "valid", wrong)
+
+
+def needed(target: Target, sources: Path) -> tuple[str, ...]:
+    """The files of a target, and those that its command names."""
+    words = (word.rpartition("=")[2] for word in target.command)
+    return tuple(dict.fromkeys((*target.files, *(w for w in words if w and (sources / w).is_file()))))
+
+
+def copy_files(target: Target, sources: Path, folder: Path) -> None:
+    """What it reads, in the folder of the case."""
+    for name in needed(target, sources):
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            (shutil.copytree if (sources / name).is_dir() else shutil.copyfile)(sources / name, place)
 
 
 def _known(rng: np.random.Generator, case: int, folder: Path) -> Outcome:
@@ -81,18 +119,10 @@ def _known(rng: np.random.Generator, case: int, folder: Path) -> Outcome:
 
 
 def _mutated(rng: np.random.Generator, case: int, sources: Path, folder: Path, kind: str) -> Outcome:
-    targets = commands() if kind == "command" else readers(sources)
-    targets = [t for t in targets if all((sources / name).exists() for name in t.files)]
+    targets = _present(sources, kind)
     weight = np.array([t.weight for t in targets])
     target = targets[int(rng.choice(len(targets), p=weight / weight.sum()))]
-    needed = [
-        *target.files,
-        *(w for word in target.command if (w := word.rpartition("=")[2]) and (sources / w).is_file()),
-    ]
-    for name in dict.fromkeys(needed):
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (sources / name).is_dir() else shutil.copyfile)(sources / name, place)
+    copy_files(target, sources, folder)
     words, changes = list(target.command), []
     of_options = kind == "command" and (not target.files or rng.random() < 0.5)
     for _ in range(int(rng.integers(1, 3))):

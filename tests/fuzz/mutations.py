@@ -13,6 +13,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
+from pyrogrn.inference.runs.saving import MARK
 
 Generator = np.random.Generator
 Mutation = Callable[[Generator, Path], None]
@@ -407,6 +409,24 @@ def manifest_changed(rng: Generator, path: Path) -> None:
     path.write_text(json.dumps(root))
 
 
+def state_changed(rng: Generator, path: Path) -> None:
+    """A value somewhere in a state that torch wrote is missing or another; with its old hash, or without one."""
+    raw = path.read_bytes()
+    state = torch.load(io.BytesIO(raw), weights_only=True)
+    places = [(state, key) for key in (state if isinstance(state, dict) else range(len(state)))]
+    node, key = pick(rng, places)
+    if isinstance(node, dict) and rng.random() < 0.3:
+        del node[key]
+    elif isinstance(node, dict):
+        node[key] = pick(rng, (None, -1, "x", {}, [], torch.zeros(2), torch.full((3, 1), float("nan"))))
+    else:
+        state = list(node)
+        state[key] = torch.zeros(1)
+    content = io.BytesIO()
+    torch.save(state, content)
+    path.write_bytes(content.getvalue() + (raw[raw.rindex(MARK) :] if rng.random() < 0.7 else b""))
+
+
 TEXT: tuple[Mutation, ...] = (
     *map(_table, (odd_number, odd_name, column_dropped, column_twice, row_twice, row_dropped, only_header, ragged)),
     *map(_table, (transposed, all_the_same, huge_numbers)),
@@ -423,9 +443,10 @@ STORE: tuple[Mutation, ...] = tuple(
     )
 )
 ENDINGS: dict[str, tuple[Mutation, ...]] = {
-    **dict.fromkeys((".h5ad", ".loom", ".h5", ".nc"), STORE),
+    **dict.fromkeys((".h5ad", ".h5mu", ".loom", ".h5", ".nc"), STORE),
     **dict.fromkeys((".json", ".zattrs", ".zgroup", ".zarray"), (manifest_changed,)),
     ".npz": (array_changed,),
+    ".pt": (state_changed,),
     ".parquet": (),
 }
 

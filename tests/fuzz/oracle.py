@@ -9,6 +9,7 @@ from command_line import call
 from .targets import Target
 
 LONGEST = 1500  # letters of a message
+REUSED = re.compile(r"^ablated/made/inputs-\w+\.npz$")  # which the runs that are there were given
 ALLOWED = (0, 2, 130)
 LEFT_OVER = re.compile(r"(^|/)\.partial-|\.partial(/|$)|\.lock$|\.tmp")
 
@@ -91,6 +92,7 @@ def judge_command(words: list[str], folder: Path) -> tuple[str, str]:
     if code == 2 and (wrong := wrong_line(lines[-1])):
         return ended, wrong
     left = sorted(name for name in new if not name.startswith("made.partial") or ".lock" in name)
+    left = [name for name in left if not REUSED.search(name)]
     if left and not (folder / "made.partial" / "checkpoint.pt").exists():
         return ended, f"left behind after exit {code}: {left[:3]} ({lines[-1][:100] if lines else ''})"
     return ended, ""

@@ -2,6 +2,7 @@
 
 import gzip
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import anndata
@@ -13,6 +14,8 @@ import scipy.sparse as sp
 from command_line import call
 from pyrogrn.priors import PriorNetwork
 from pyrogrn.priors.formats.registry import FORMATS
+
+from .stored_sources import make_stored
 
 GENES = ("SPI1", "GATA1", "MYC", "CSF1R", "KLF1", "HBB")
 TFS = GENES[:3]
@@ -53,8 +56,14 @@ def make_expression(folder: Path) -> None:
     table.T.to_csv(folder / "genes_first.csv", index_label="gene")
     table.to_csv(folder / "x.tsv.gz", sep="\t", index_label="cell")
     table.to_csv(folder / "x.txt", sep=" ", index_label="cell")
-    extra = table.assign(pert=["control", "SPI1"] * 12, time=[str(i % 4) for i in range(24)])
+    extra = table.assign(pert=["control", "SPI1"] * 12, time=[str(i // 2 % 4) for i in range(24)])
+    extra["course"] = [f"t{i % 2}{i // 8}" for i in range(24)]
     extra.to_csv(folder / "labels.csv", index_label="cell")
+    (extra[list(GENES)] * 0.37 + 0.5).assign(pert=extra["pert"]).to_csv(folder / "panel.csv", index_label="cell")
+    screened = np.log1p(extra[list(GENES)]).assign(pert=extra["pert"])
+    screened.loc[screened["pert"] == "SPI1", ["CSF1R", "KLF1"]] += [3.0, 4.0]
+    screened.loc[screened["pert"] == "SPI1", "SPI1"] = 0.0
+    screened.to_csv(folder / "screened.csv", index_label="cell")
     annotated(table, values).write_h5ad(folder / "dense.h5ad")
     annotated(table, sp.csr_matrix(values)).write_h5ad(folder / "csr.h5ad")
     annotated(table, sp.csc_matrix(values)).write_h5ad(folder / "csc.h5ad")
@@ -85,6 +94,11 @@ def make_expression(folder: Path) -> None:
     lines = ["#1.2", f"{len(GENES)}\t{len(CELLS)}", "\t".join(["Name", "Description", *CELLS])]
     lines += ["\t".join([g, "na", *map(str, table[g])]) for g in GENES]
     (folder / "x.gct").write_text("\n".join(lines) + "\n")
+    if find_spec("mudata"):  # an extra
+        import mudata
+
+        views = {"rna": annotated(table, values), "atac": annotated(table.add_suffix("_peak"), values)}
+        mudata.MuData(views).write_h5mu(folder / "views.h5mu")
     try:
         table.to_parquet(folder / "x.parquet")
     except ImportError:  # an extra
@@ -107,6 +121,8 @@ def make_knowledge(folder: Path) -> None:
     for known in FORMATS:
         if known.write is not None:
             network.write(folder / f"net_{known.name}{suffix.get(known.name, '.tsv')}", format=known.name)
+    (folder / "net_phoenix_gene_names.csv").rename(folder / "names_phoenix.csv")  # a list, no network
+    (folder / "edges.csv").write_text("source,target,weight\nSPI1,CSF1R,.9\nGATA1,KLF1,.2\nMYC,HBB,.5\nSPI1,HBB,.1\n")
     (folder / "net_headerless.tsv").write_text("SPI1\tCSF1R\tActivation\t1\nGATA1\tKLF1\tRepression\t2\n")
     (folder / "net_mode.csv").write_text("TF,target,mode\nSPI1,CSF1R,1\nGATA1,KLF1,-1\nMYC,HBB,dual\n")
     (folder / "sets.gmt").write_text("one\tx\tSPI1\tCSF1R\tKLF1\ntwo\tx\tMYC\tHBB\tGATA1\n")
@@ -161,7 +177,7 @@ def make_sources(folder: Path) -> Path:
     folder.mkdir(parents=True)
     make_expression(folder)
     make_knowledge(folder)
-    refused = make_fits(folder)
+    refused = {**make_fits(folder), **make_stored(folder)}
     if refused:
         raise RuntimeError(f"valid inputs were refused: {refused}")
     return folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyrogrn.priors import PriorNetwork
 from pyrogrn.priors.evidence import read_scores
 
 from .sources import FITS, GENES, QUICK, TFS
+from .stored_sources import ABLATE, INFER, TRAIN, placed
 
 assert REPORTS  # imported before workers are forked, so that no case waits for it
 
@@ -46,11 +48,15 @@ class Target:
 
 
 EXPRESSION = (
-    *("x.csv", "genes_first.csv", "x.tsv.gz", "x.txt", "labels.csv", "dense.h5ad", "csr.h5ad", "csc.h5ad", "x.zarr"),
-    *("x.loom", "tenx.h5", "mtx", "x.gct", "x.parquet"),
+    *("x.csv", "genes_first.csv", "x.tsv.gz", "x.txt", "dense.h5ad", "csr.h5ad", "csc.h5ad", "x.zarr"),
+    *("x.loom", "tenx.h5", "mtx", "x.gct"),
+    *(("x.parquet",) if find_spec("pyarrow") else ()),
+    *(("views.h5mu",) if find_spec("mudata") else ()),
 )
+ASKED = {"net_inferelator-prior.tsv": "?format=inferelator-prior"}
+"""What has to be said of a valid network that could be of two formats."""
 KEYS = {
-    "labels.csv": {"perturbation_key": "pert", "time_key": "time"},
+    "labels.csv": {"perturbation_key": "pert", "time_key": "time", "trajectory_key": "course"},
     "dense.h5ad": {"perturbation_key": "pert", "context_key": "context", "covariates": ("age",)},
     "csr.h5ad": {"time_key": "time", "trajectory_key": "course"},
     "csc.h5ad": {"layer": "raw"},
@@ -68,14 +74,17 @@ def readers(folder: Path) -> list[Target]:
     """Readers of every kind of input."""
     made = [_expression(name) for name in EXPRESSION]
     made += [_expression(name, **keys) for name, keys in KEYS.items()]
-    made += [_expression(name, missing=True, normalize="zscore") for name in ("x.csv", "dense.h5ad", "x.parquet")]
+    made += [_expression(name, missing=True, normalize="zscore") for name in ("x.csv", "dense.h5ad")]
     made += [_expression("csr.h5ad", backed=True), _expression("dense.h5ad", backed=True)]
     made.append(_expression("drugs.csv", inputs=Path("inputs.csv")))
     made[-1] = Target(made[-1].name, ("drugs.csv", "inputs.csv"), made[-1].read)
     for path in sorted(folder.glob("net_*")):
         name = path.name
-        made.append(Target(f"network {name}", (name,), lambda name=name: NetworkFile.parse(name).read(name="m")))
-        made.append(Target(f"read_edges {name}", (name,), lambda name=name: read_edges(Path(name)), weight=0.5))
+        asked, files = name + ASKED.get(name, ""), (name,)
+        if name == "net_phoenix.tsv":
+            asked, files = f"{name}?genes=names_phoenix.csv", (name, "names_phoenix.csv")
+        made.append(Target(f"network {name}", files, lambda asked=asked: NetworkFile.parse(asked).read(name="m")))
+        made.append(Target(f"read_edges {name}", files, lambda asked=asked: read_edges(Path(asked)), weight=0.5))
     for name in ("truth.csv", "scores.csv"):
         made.append(Target(f"read_edges {name}", (name,), lambda name=name: read_edges(Path(name))))
     made += [
@@ -83,6 +92,7 @@ def readers(folder: Path) -> list[Target]:
         Target("tfs.txt", ("tfs.txt",), lambda: read_names(Path("tfs.txt"), GENES), weight=2),
         Target("tfs.csv", ("tfs.csv",), lambda: read_names(Path("tfs.csv"), GENES), weight=2),
         Target("tfs with data", ("tfs.csv", "x.csv"), lambda: read_expression(Path("x.csv"), tfs=Path("tfs.csv"))),
+        _expression("panel.csv", perturbation_key="pert"),
         Target("evidence", ("scores.csv",), lambda: read_scores(Path("scores.csv")), weight=2),
         Target("nodes", ("nodes.csv",), lambda: read_kinds("nodes.csv"), weight=2),
         Target("sergio", ("targets.csv", "regulators.csv"), lambda: read_sergio("targets.csv", "regulators.csv")),
@@ -91,10 +101,9 @@ def readers(folder: Path) -> list[Target]:
     for name in FITS:
         place = f"run_{name}/model"
         made.append(Target(f"posterior {name}", (place,), lambda place=place: Posterior.load(place), weight=3))
-    if (folder / "checkpoint.pt").exists():
-        made.append(Target("checkpoint", ("checkpoint.pt",), lambda: load_checkpoint(Path("checkpoint.pt")), weight=2))
-    if (folder / "weights.npz").exists():
-        made.append(Target("weights", ("weights.npz",), lambda: load_weights(Path("weights.npz")), weight=2))
+    state = "interrupted/made.partial/checkpoint.pt"
+    made.append(Target("checkpoint", (state,), lambda: load_checkpoint(Path(state)), weight=3))
+    made.append(Target("trained weights", ("weights.npz",), lambda: load_weights(Path("weights.npz")), weight=3))
     return made
 
 
@@ -107,9 +116,9 @@ def commands() -> list[Target]:
     """Every command, on inputs so small that most end in a tenth of a second."""
     quick = (*QUICK, "--guide", "mean-field")
     made = [
-        _command("score", "scores.csv", "truth.csv", files=("scores.csv", "truth.csv"), weight=6),
+        _command("score", "edges.csv", "truth.csv", files=("edges.csv", "truth.csv"), weight=6),
         _command(
-            "score", "scores.csv", "truth.csv", "--tfs", "tfs.csv", "--json", files=("tfs.csv", "truth.csv"), weight=4
+            "score", "edges.csv", "truth.csv", "--tfs", "tfs.csv", "--json", files=("tfs.csv", "truth.csv"), weight=4
         ),
         _command("convert", "net_mode.csv", "made.csv", files=("net_mode.csv",), weight=6),
         _command(
@@ -123,27 +132,13 @@ def commands() -> list[Target]:
         ),
         _command(
             "screen",
-            "labels.csv",
+            "screened.csv",
             "--perturbation-key",
             "pert",
-            "--normalize",
-            "log1p-cpm",
             "--out",
             "made.csv",
-            files=("labels.csv",),
+            files=("screened.csv",),
             weight=3,
-        ),
-        _command(
-            "screen",
-            "dense.h5ad",
-            "--perturbation-key",
-            "pert",
-            "--layer",
-            "log",
-            "--out",
-            "made.csv",
-            files=("dense.h5ad",),
-            weight=2,
         ),
         _command(
             "predict",
@@ -170,7 +165,11 @@ def commands() -> list[Target]:
             files=("run_contexts/model",),
             weight=3,
         ),
-        _command("predict", "run_muvi", "--all-knockouts", "--out", "made.csv", files=("run_muvi/model",)),
+        _command(
+            *("score-cells", "run_muvi", "csr.h5ad", "--out", "made.csv.gz"),
+            files=("run_muvi/model", "run_muvi/config.json", "csr.h5ad"),
+            weight=2,
+        ),
         _command(
             "predict",
             "run_cellbox",
@@ -211,7 +210,10 @@ def commands() -> list[Target]:
         ),
         _command("flux", "run_cellbox", "--draws", 2, "--out", "made.csv", files=("run_cellbox/model",), weight=0.3),
         _command("methods", weight=0.2),
-        _command("simulate", "linear", "--genes", 6, "--tfs", 2, "--cells", 9, "--out", "made", weight=2),
+        _command(
+            *("simulate", "linear", "--genes", 6, "--tfs", 2, "--cells", 9, "--edge-probability", 0.5, "--out", "made"),
+            weight=2,
+        ),
         _command("simulate", "panel", "--genes", 6, "--out", "made", weight=1),
         _command("simulate", "ode", "--genes", 4, "--trajectories", 3, "--out", "made", weight=1),
         _command("simulate", "ppca", "--genes", 6, "--cells", 9, "--out", "made", weight=1),
@@ -235,18 +237,12 @@ def commands() -> list[Target]:
             files=("targets.csv", "regulators.csv"),
             weight=0.5,
         ),
-        _command("train", "glad-tf", "--batches", 0, "--graphs", 0, "--steps", 0, "--out", "made.npz", weight=0.5),
+        _command(*placed(TRAIN, "training"), files=("training/made.npz.work",), weight=1),
+        _command(*placed(INFER, "interrupted"), "--resume", files=("interrupted/made.partial",), weight=2),
+        _command(*placed(INFER, "unreported"), "--resume", files=("unreported/made",), weight=2),
+        _command(*placed(ABLATE, "ablated"), "--resume", files=("ablated/made/runs",), weight=0.5),
         _command(
-            "ablate",
-            "x.csv",
-            "--prior",
-            "m=truth.csv",
-            "--tfs",
-            "tfs.txt",
-            "--strategy",
-            "none",
-            "--out",
-            "made",
+            *ABLATE,
             files=("x.csv", "truth.csv", "tfs.txt"),
             weight=0.5,
         ),
@@ -342,20 +338,15 @@ def commands() -> list[Target]:
         ),
         _command(
             "infer",
-            "labels.csv",
-            "--method",
-            "phoenix",
-            "--time-key",
-            "time",
-            *QUICK,
+            *FITS["phoenix"],
             "--out",
             "made",
-            files=("labels.csv",),
+            files=("dense.h5ad",),
             weight=0.2,
         ),
         _command(
             "infer",
-            "labels.csv",
+            "panel.csv",
             "--method",
             "factorbox",
             "--perturbation-key",
@@ -363,7 +354,7 @@ def commands() -> list[Target]:
             *QUICK,
             "--out",
             "made",
-            files=("labels.csv",),
+            files=("panel.csv",),
             weight=0.2,
         ),
     ]

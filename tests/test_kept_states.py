@@ -1,0 +1,74 @@
+"""States of unfinished work and configurations of runs, damaged or changed: one line that says what to do."""
+
+import json
+
+import pytest
+import torch
+from command_line import call
+from pyrogrn.experiments.files.stored_config import read_config
+from pyrogrn.inference import load_checkpoint
+from pyrogrn.inference.amortised.kept_states import read_kept
+from pyrogrn.inference.runs.saving import load_whole, save_whole
+
+STATE = {"fingerprint": "abc", "step": 3, "value": torch.arange(6.0)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_whole(STATE, tmp_path / "state.pt")
+    return tmp_path / "state.pt"
+
+
+def test_a_state_comes_back_and_torch_reads_it_too(path):
+    for state in (load_whole(path), load_checkpoint(path), torch.load(path, weights_only=True)):
+        assert torch.equal(state["value"], STATE["value"])
+
+
+@pytest.mark.parametrize("where", [0, 1, 2, 3, 4, 5, 6, 7])
+def test_any_bit_is_noticed(path, where):
+    raw = bytearray(path.read_bytes())
+    raw[where * (len(raw) - 1) // 7] ^= 4
+    path.write_bytes(raw)
+    said = r"state.pt (was changed|is not a state).*remove it and run again without resum"
+    with pytest.raises(ValueError, match=said):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("raw", [b"", b"PK\x03\x04", b"x" * 500])
+def test_another_file_is_no_state(path, raw):
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="cut short, or another file"):
+        load_checkpoint(path)
+
+
+def test_a_state_cut_short_or_edited(path):
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-90])
+    with pytest.raises(ValueError, match="is not a state that this version wrote"):
+        read_kept(path)
+    torch.save({**STATE, "step": "x"}, path)
+    with pytest.raises(ValueError, match=r"has no hash at its end: remove .* and train again"):
+        read_kept(path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null", json.dumps({"layer": 5}), "[" * 100_000])
+def test_a_configuration_that_is_none(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json.*run again with --overwrite"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "muvi", "--false", "inf"),
+        ("simulate", "sergio", "--decay", "nan"),
+        ("simulate", "linear", "--edge-probability", "-inf"),
+        ("score-cells", "run", "x.csv", "--least-genes", "nan"),
+    ],
+)
+def test_numbers_of_options_are_finite(words, tmp_path):
+    code, _, err = call(*words, "--out", tmp_path / "made")
+    assert code == 2
+    assert f"{words[-2]} {words[-1]}: expected a finite number" in err
+    assert not list(tmp_path.iterdir())
