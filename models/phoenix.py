@@ -251,7 +251,11 @@ class Phoenix(Model):
     def transitions(self) -> Transitions:
         """What the model was made from, on its device."""
         parts = [self.get_buffer(f"data_{n}") for n in ("start", "stop", "dt", "observed", "trajectory")]
-        return kept(self, "transitions", parts, lambda *values: Transitions(*values, self.names, self.genes))
+
+        def made(start: Tensor, stop: Tensor, dt: Tensor, observed: Tensor, trajectory: Tensor) -> Transitions:
+            return Transitions(start, stop, dt, observed, trajectory, self.names, self.genes)
+
+        return kept(self, "transitions", parts, made)
 
     def to_state(self) -> dict[str, list[str]]:
         step = self.solver.longest_step

@@ -153,11 +153,7 @@ def ablate(
     # a folder for the while only where none is given: a killed process would leave it
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place:
         folder = Path(place)
-        try:
-            (folder if out is None else folder / "runs").mkdir(parents=True, exist_ok=True)
-            inputs = write_inputs(folder, data, used)
-        except OSError as error:
-            raise ValueError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder") from error
+        inputs = _written_inputs(folder, data, used, runs=out is not None)
         shared: Configuration = {"inputs": str(inputs), "digest": inputs.stem}
         shared |= {"hold_out_cells": hold_out_cells, "effort": asdict(effort)}
         shared |= {"settings": chosen.to_dict()} if chosen.to_dict() else {}  # runs without any keep their keys
@@ -207,6 +203,15 @@ def ablate(
     if out is not None:
         result.write(folder)
     return result
+
+
+def _written_inputs(folder: Path, data: ExpressionData, used: Any, *, runs: bool) -> Path:
+    """The file of what all runs share, in ``folder``, which also gets a place for ``runs``."""
+    try:
+        (folder / "runs" if runs else folder).mkdir(parents=True, exist_ok=True)
+        return write_inputs(folder, data, used)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder") from error
 
 
 def _refuse(

@@ -21,21 +21,24 @@ MIN_OVERLAP = 5  # as `MuVI`
 OF_SETS = ("num_factors", "min_overlap")  # settings of the model that say which programs there are
 
 
+STRATEGIES: dict[str, tuple[str, ...]] = {MuVI.name: tuple(LOADING_STRATEGIES), PPCA.name: (AFTERWARDS,)}
+"""Ways in which gene sets enter a method; the first is the default."""
+NOTES: dict[str, str] = {
+    PPCA.name: "method ppca: its prior takes no gene sets, they name its programs after the fit. Whichever sets are "
+    "in, the fit and its predictions are the same, and what moves are names: it is what muvi is to be compared with",
+    CELLORACLE: "method celloracle: without a source its base GRN is all pairs",
+}
+"""What is to be said of a method in which sources do not enter as in the others."""
+
+
 def program_strategies(method: str) -> tuple[str, ...]:
     """Ways in which gene sets enter a method."""
-    return tuple(LOADING_STRATEGIES) if method == MuVI.name else (AFTERWARDS,)
+    return STRATEGIES[method]
 
 
 def method_notes(method: str) -> list[str]:
     """What is to be said of a method in which sources do not enter as in the others."""
-    if method == PPCA.name:
-        return [
-            "method ppca: its prior takes no gene sets, they name its programs after the fit. Whichever sets are in, "
-            "the fit and its predictions are the same, and what moves are names: it is what muvi is to be compared with"
-        ]
-    if method == CELLORACLE:
-        return ["method celloracle: without a source its base GRN is all pairs"]
-    return []
+    return [NOTES[method]] if method in NOTES else []
 
 
 def program_model(
@@ -64,11 +67,36 @@ def program_model(
     """
     free = int(settings.model.get("num_factors", NUM_FREE))
     options = {name: value for name, value in settings.model.items() if name not in OF_SETS}
-    if method == PPCA.name:
-        if settings.prior:
-            options["loading_prior"] = NormalLoading(**settings.prior)
-        return PPCA.from_data(data, num_factors=num_sets + free, **options)
+    return BUILDERS[method](strategy, data, libraries, num_sets, free, options, settings.prior)
+
+
+def _without_sets(
+    strategy: str,
+    data: ExpressionData,
+    libraries: Mapping[str, PriorNetwork],
+    num_sets: int,
+    free: int,
+    options: dict[str, Any],
+    prior: Mapping[str, Any],
+) -> Model:
+    if prior:
+        options["loading_prior"] = NormalLoading(**prior)
+    return PPCA.from_data(data, num_factors=num_sets + free, **options)
+
+
+def _with_sets(
+    strategy: str,
+    data: ExpressionData,
+    libraries: Mapping[str, PriorNetwork],
+    num_sets: int,
+    free: int,
+    options: dict[str, Any],
+    prior: Mapping[str, Any],
+) -> Model:
     inside = len(dict.fromkeys(name for network in libraries.values() for name in network.sources))
     sets: dict[str, Any] = {"gene_sets": libraries, "min_overlap": 1} if libraries else {}  # chosen before any damage
-    prior = LOADING_STRATEGIES[strategy](**settings.prior)
-    return MuVI.from_data(data, num_factors=num_sets - inside + free, loading_prior=prior, **sets, **options)
+    loadings = LOADING_STRATEGIES[strategy](**prior)
+    return MuVI.from_data(data, num_factors=num_sets - inside + free, loading_prior=loadings, **sets, **options)
+
+
+BUILDERS = {MuVI.name: _with_sets, PPCA.name: _without_sets}

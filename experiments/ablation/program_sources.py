@@ -36,7 +36,8 @@ def measured_sets(
     ValueError
         A library without such a set, or a set that two libraries have.
     """
-    known, found, origin = set(genes), {}, {}
+    known, found = set(genes), {}
+    origin: dict[str, str] = {}
     for name, network in as_networks(libraries).items():
         inside = np.array([target in known for target in network.target], dtype=bool)
         names, count = np.unique(network.source[inside].astype(str), return_counts=True)

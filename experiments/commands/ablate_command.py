@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # Dask is an extra
 
     from ...models import ExpressionData
     from ..ablation import AblationResult
+    from ..ablation.changes import Change
 
 Expression = Annotated[
     list[Path],
@@ -156,7 +157,7 @@ def ablate_command(
     given = dict(locals())
     import torch
 
-    from ..ablation import Effort, ablate, standard_changes
+    from ..ablation import Effort, ablate
     from .ablate_settings import check_guide, read_settings, read_sources
 
     torch.set_num_threads(1)
@@ -164,38 +165,12 @@ def ablate_command(
     check_given(given)
     chosen_seeds = whole_numbers("--seeds", seeds)
     levels = [level if level == "sampled" else number("--trust", level) for level in trust or ["sampled"]]
-    own = {"--factors": factors, "--min-overlap": min_overlap, "--inputs": inputs, "--nodes": nodes}
+    own: dict[str, Any] = {"--factors": factors, "--min-overlap": min_overlap, "--inputs": inputs, "--nodes": nodes}
     own |= {"--prior": prior or [], "--gene-sets": gene_sets or []}
     groups = read_settings(settings or [], method or ["linear"], strategy or None, own)
     networks = read_sources(prior or [], gene_sets or [])
-    changes = standard_changes(
-        list(networks),
-        corrupt=numbers("--corrupt", corrupt),
-        flip=numbers("--flip", flip),
-        drop=numbers("--drop", drop),
-        hold_out=numbers("--hold-out", hold_out),
-        shuffle=shuffle,
-        damage_of=damage,
-    )
-    data, known = read(
-        expression,
-        networks,
-        truth,
-        inputs=inputs,
-        tfs=tfs,
-        layer=layer,
-        normalize=normalize,
-        context_key=context_key,
-        perturbation_key=perturbation_key,
-        control=control or (),
-        unmeasured=unmeasured,
-        drop_constant=drop_constant,
-        time_key=time_key,
-        trajectory_key=trajectory_key,
-        metacells=metacells,
-        genes_in=genes_in,
-        min_cells=min_cells,
-    )
+    changes = changes_of(list(networks), given)
+    data, known = read(expression, networks, truth, **{name: given[name] for name in READING})
     say_scale(data, method or ["linear"], normalize)
     effort = Effort(chains, max(1, round(0.75 * steps)), steps)
     check_guide(groups, data, networks, method or ["linear"], effort)
@@ -222,6 +197,24 @@ def ablate_command(
         write(result, out, title=f"Ablation: {expression[0].name}")
 
 
+READING = (
+    *("inputs", "tfs", "layer", "normalize", "context_key", "perturbation_key", "control", "unmeasured"),
+    *("drop_constant", "time_key", "trajectory_key", "metacells", "genes_in", "min_cells"),
+)
+"""Options that say how the cells are read, by their names in `read_expression`."""
+
+
+def changes_of(sources: list[str], given: Mapping[str, Any]) -> "list[Change]":
+    """What is done to the sources, of the options ``given``."""
+    from ..ablation import standard_changes
+
+    shares = {name: numbers(f"--{name.replace('_', '-')}", given[name]) for name in DAMAGES}
+    return standard_changes(sources, **shares, shuffle=given["shuffle"], damage_of=given["damage"])
+
+
+DAMAGES = ("corrupt", "flip", "drop", "hold_out")
+
+
 def read(
     expression: list[Path], networks: Mapping[str, Any], truth: Path | None, **reading: Any
 ) -> tuple["ExpressionData", "pd.DataFrame | None"]:
@@ -236,7 +229,7 @@ def read(
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     sets = all(isinstance(source, Mapping) for source in networks.values())  # libraries, of which the truth names sets
     names = known_names({}, None, networks) if sets else known_names(networks, known)
-    data = read_expression(expression, known=names, **reading)
+    data = read_expression(expression, known=names, **reading | {"control": reading["control"] or ()})
     if known is not None and not sets:
         check_truth(known, data, str(truth))
     check_courses(data)

@@ -1,12 +1,14 @@
 """Which guide goes with which model and prior, from the tables of `inference.choice`: for docs/engines.md."""
 
+from typing import Any
+
 from ...inference import NUTS, Amortised, Bagging, BlockDescent, Blocked, Gibbs, LowRank, MapEstimate, MeanField, Pruned
 from ...inference.choice import applies
 from ...models import MODELS, Model
 from ...priors import EdgePrior
 from ..methods import priors_of
 
-GUIDES = {
+GUIDES: dict[str, Any] = {
     "svi": MeanField,
     "low-rank": LowRank,
     "map": MapEstimate,

@@ -218,7 +218,8 @@ class _Training:
             with torch.no_grad():
                 for name, value in params.items():
                     restart.store["params"][name].copy_(value)
-            for one in optimizers.values() if isinstance(rule, Adam) else ():
-                for group in one["param_groups"]:  # the state is read at the next step, with the rate of the last
-                    group["lr"] = rule.rate(self.start, self.run.num_steps)
+            if isinstance(rule, Adam):
+                for one in optimizers.values():
+                    for group in one["param_groups"]:  # the state is read at the next step, with the rate of the last
+                        group["lr"] = rule.rate(self.start, self.run.num_steps)
             svi.optim.set_state(optimizers)
