@@ -1,6 +1,7 @@
 """States of unfinished work and configurations of runs, damaged or changed: one line that says what to do."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from command_line import call
 from pyrogrn.experiments.files.stored_config import read_config
 from pyrogrn.inference import load_checkpoint
 from pyrogrn.inference.amortised.kept_states import read_kept
+from pyrogrn.experiments.sweep import sweep
+from pyrogrn.inference.storage import _read_arrays
 from pyrogrn.inference.runs.saving import load_whole, save_whole
 
 STATE = {"fingerprint": "abc", "step": 3, "value": torch.arange(6.0)}
@@ -72,3 +75,30 @@ def test_numbers_of_options_are_finite(words, tmp_path):
     assert code == 2
     assert f"{words[-2]} {words[-1]}: expected a finite number" in err
     assert not list(tmp_path.iterdir())
+
+
+def double(configuration):
+    return {"value": [2.0 * configuration["x"]]}
+
+
+def test_a_result_of_a_sweep_that_was_changed(tmp_path):
+    sweep(double, [{"x": 1}, {"x": 2}], out=tmp_path, backend="serial", progress=False)
+    path = sorted(tmp_path.glob("*.json"))[0]
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"result": {"value": []}}))
+    with pytest.raises(ValueError, match=f"{path.name} was changed after it was written: remove it to run it again"):
+        sweep(double, [{"x": 1}, {"x": 2}], out=tmp_path, backend="serial", progress=False)
+    del stored["sha256"]  # as earlier versions wrote it
+    path.write_text(json.dumps(stored))
+    assert len(sweep(double, [{"x": 1}, {"x": 2}], out=tmp_path, backend="serial", progress=False)) == 2
+
+
+def test_what_another_library_says_of_damage_is_cut(tmp_path):
+    name = "draws/" + "x" * 3000
+    with zipfile.ZipFile(tmp_path / "draws.npz", "w") as archive:
+        archive.writestr(name, b"1")
+    raw = (tmp_path / "draws.npz").read_bytes()
+    (tmp_path / "draws.npz").write_bytes(raw.replace(b"xxx", b"yyy", 1))
+    with pytest.raises(ValueError, match="damaged or truncated") as error:
+        _read_arrays(tmp_path / "draws.npz")
+    assert len(str(error.value)) < 700
