@@ -113,7 +113,10 @@ def obey_permissions() -> None:
 
 
 def raise_ends(code: int) -> None:
-    """End as the interpreter does: exit handlers run, here with the flushes that a forked process would skip."""
+    """End as the command line does: exit handlers run, here with the flushes that a forked process would skip, and an
+    interrupt meanwhile ends the process without a word."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(130))
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
