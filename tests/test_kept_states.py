@@ -7,11 +7,11 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn.experiments.files.stored_config import read_config
+from pyrogrn.experiments.sweep import sweep
 from pyrogrn.inference import load_checkpoint
 from pyrogrn.inference.amortised.kept_states import read_kept
-from pyrogrn.experiments.sweep import sweep
-from pyrogrn.inference.storage import _read_arrays
 from pyrogrn.inference.runs.saving import load_whole, save_whole
+from pyrogrn.inference.storage import _read_arrays
 
 STATE = {"fingerprint": "abc", "step": 3, "value": torch.arange(6.0)}
 
