@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from pyrogrn.experiments import ablation
 from pyrogrn.experiments.ablation import AblationResult, Change, Effort, ablate, method_names, standard_changes
 from pyrogrn.experiments.ablation.engines import strategies_of
 from pyrogrn.experiments.ablation.inputs import read_inputs, write_inputs
@@ -212,7 +213,7 @@ BAD = {
     "inputs": (["--inputs", "x.csv"], "--inputs is for --method cellbox"),
     "group": (["--set", "magic.x=1"], "--set magic.x=1: expected model.NAME=VALUE"),
     "fit": (["--set", "fit.x=1"], "--set fit.x: unknown, choose from num_draws, threshold"),
-    "model": (["--set", "model.rank=1"], "--set model.rank: --method muvi takes no model options"),
+    "model": (["--set", "model.rank=1"], "--set model.rank: --method muvi takes depth"),
     "prior-name": (["--set", "prior.magic=1"], "--set prior.magic: HorseshoeLoading takes"),
     "prior-value": (["--set", "prior.outside=much"], "expected a number"),
     "guide": (["--set", "guide.magic=1"], "--set guide.magic: Blocked takes"),
@@ -270,7 +271,7 @@ def test_celloracle_takes_one_cell_type(network):
         of(network, two, "celloracle")
 
 
-def test_cellbox_reads_inputs(network, tmp_path):
+def test_cellbox_reads_inputs(network, tmp_path, monkeypatch):
     few = network.data.subset(np.arange(24))
     doses = pd.DataFrame(np.random.default_rng(0).normal(size=(24, 3)), columns=list(network.data.tfs))
     few = replace(few, matrix=0.3 * (few.X - few.X.mean(0)), tfs=few.genes).with_inputs(doses)
@@ -279,7 +280,8 @@ def test_cellbox_reads_inputs(network, tmp_path):
     assert found.rows["moved_bits"].iloc[1] > 0
     with pytest.raises(ValueError, match="method cellbox needs inputs: pass data with inputs"):
         of(network, network.data, "cellbox")
-    # the command
+    # the command, whose fits may take thousands of steps
+    monkeypatch.setattr(ablation, "Effort", lambda *sizes: Effort(*sizes, num_steps=20))
     names = [f"c{i}" for i in range(24)]
     pd.DataFrame(few.X.numpy(), index=names, columns=few.genes).to_csv(tmp_path / "x.csv", index_label="condition")
     doses.set_axis(names, axis=0).to_csv(tmp_path / "u.csv", index_label="condition")
