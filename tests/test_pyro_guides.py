@@ -325,7 +325,9 @@ def test_automatic_guides_that_read_plates_or_handle_effects(guide, tiny_data):
 
 OPTIMIZERS = {
     "clipped": lambda: pyro.optim.ClippedAdam({"lr": 0.03, "lrd": 0.9}),
-    "falling": lambda: pyro.optim.ExponentialLR({"optimizer": torch.optim.SGD, "optim_args": {"lr": 1e-4}, "gamma": 0.9}),
+    "falling": lambda: pyro.optim.ExponentialLR(
+        {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1e-4}, "gamma": 0.9}
+    ),
     "plateau": lambda: pyro.optim.ReduceLROnPlateau(
         {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.03}, "patience": 2}
     ),
