@@ -1,4 +1,5 @@
-"""What Python has to know of a buffer, read once and not in every step: a read waits for all that a GPU has queued."""
+"""What Python has to know of a buffer, read once and not in every step: on a GPU a read waits for all that is
+queued."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar

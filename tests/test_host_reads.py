@@ -31,9 +31,9 @@ def test_reads_are_seen():
         "_local_scalar_dense": lambda: (float(x[0]), bool(x[0] > 0), x[1].item()),
         "nonzero": lambda: x.nonzero(),
         "index": lambda: x[x > 0],
-        "tolist": x.tolist,
-        "numpy": x.numpy,
-        "cpu": x.cpu,
+        "tolist": lambda: x.tolist(),
+        "numpy": lambda: x.numpy(),
+        "cpu": lambda: x.cpu(),
     }
     for name, way in ways.items():
         with host_reads() as found:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyro
 import pytest
 import torch
 from pyro import poutine
@@ -57,7 +58,8 @@ def test_density_of_draws_is_that_of_the_pyro_guide(courses, network):
     values, log_q = guide.draw(torch.Generator().manual_seed(1))
     assert bool((values["U_pi"][0, 0, 0, :4] == 0).all())
     flat = {name: value.reshape(value.shape[3:]) for name, value in values.items()}
-    trace = poutine.trace(poutine.condition(guide, data=flat)).get_trace()
+    with pyro.get_param_store().scope():
+        trace = poutine.trace(poutine.condition(guide, data=flat)).get_trace()
     trace.compute_log_prob()
     assert float(trace.log_prob_sum().detach()) == pytest.approx(float(log_q.detach()), rel=1e-4)
 
