@@ -57,11 +57,24 @@ def load_whole(path: Path) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     content, mark, digest = raw.rpartition(MARK)
     if not mark:
-        how = "has no hash at its end" if zipfile.is_zipfile(io.BytesIO(raw)) else "is cut short, or another file"
-        raise ValueError(f"{path} is not a state that this version wrote: it {how}")
-    if hashlib.sha256(content).hexdigest().encode() != digest:
+        content = _of_earlier_version(path, raw)
+    elif hashlib.sha256(content).hexdigest().encode() != digest:
         raise ValueError(f"{path} was changed after it was written: its hash does not fit")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # written by another program: unpickling meets it with errors of many kinds
         raise ValueError(f"{path} is not a state that this version wrote ({type(error).__name__})") from error
+
+
+def _of_earlier_version(path: Path, raw: bytes) -> bytes:
+    """An archive without a hash, as versions before this wrote it, which ends where the archive does; its parts have
+    check sums of their own."""
+    if raw[-22:-18] != b"PK\x05\x06" or not zipfile.is_zipfile(io.BytesIO(raw)):
+        how = (
+            "its hash is damaged" if raw[:4] == b"PK\x03\x04" and len(raw) > 100 else "it is cut short, or another file"
+        )
+        raise ValueError(f"{path} is not a state that this version wrote: {how}")
+    with zipfile.ZipFile(io.BytesIO(raw)) as parts:
+        if (damaged := parts.testzip()) is not None:
+            raise ValueError(f"{path} was changed after it was written: its part {damaged} is damaged")
+    return raw
