@@ -52,12 +52,20 @@ def _raise_again(unraisable: Any) -> None:
     It comes a moment later: at once, it would be raised in this hook, where Python drops it.
     """
     if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
-        again = threading.Timer(AGAIN, _thread.interrupt_main)
+        again = threading.Timer(AGAIN, _interrupt_main)
         again.daemon = True
         with suppress(RuntimeError):  # the interpreter ends: no thread can be started, and none is needed
             again.start()
     elif not _told_already(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_main() -> None:
+    """As Ctrl-C does: a signal also ends a wait in C, which `_thread.interrupt_main` does not."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _print(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
