@@ -463,7 +463,7 @@ def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     if not answers_of(posterior.model).directed:
         yield _between_regulators(posterior)
     yield _idle_regulators(posterior)
-    yield from (Check(*row) for row in twin_rows(posterior))
+    yield from twin_rows(posterior)
 
 
 def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:

@@ -6,18 +6,17 @@ import numpy as np
 
 from ..models import Model
 from ..models.data.twins import ALIKE, twin_notes
+from .checks import Check
 from .draws.fitted import PosteriorLike
 
-Row = tuple[str, float, float, None, str]
 
-
-def twin_rows(posterior: PosteriorLike[Model]) -> Iterator[Row]:
+def twin_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     """One row that informs, with the largest |r| of two regulators, where any pair is above `ALIKE`; else none."""
     twins = posterior.model.twins
     if twins:
         (note,) = twin_notes(twins)
         largest = max(abs(t.correlation) for t in twins)
-        yield "regulators alike", largest, ALIKE, None, f"{note[0].upper()}{note[1:]}."
+        yield Check("regulators alike", largest, ALIKE, None, f"{note[0].upper()}{note[1:]}.")
 
 
 def has_twin(posterior: PosteriorLike[Model]) -> np.ndarray:

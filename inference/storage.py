@@ -75,26 +75,29 @@ def save(posterior: PosteriorLike[Model], folder: Path) -> None:
         "notes": list(posterior.notes),
         "attributes": plain,
     }
-    try:
-        text = json.dumps(manifest, indent=1, allow_nan=False, default=_as_plain)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"cannot save the posterior: {error}. Attributes may be plain values or numpy arrays"
-        ) from error
+    _text_of(manifest)  # before anything is written
     scratch = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         scratch.mkdir(parents=True)
         np.savez(scratch / DRAWS, **draws)  # type: ignore[arg-type]  # numpy types every keyword as its own
         model_arrays = {name: value.detach().cpu().numpy() for name, value in (buffers | tables).items()}
         np.savez_compressed(scratch / MODEL, **model_arrays)
-        digests = json.dumps({name: digest_of(scratch / name) for name in (DRAWS, MODEL)}, indent=1)
-        text = f'{text.removesuffix("}").rstrip()},\n "sha256": {digests}\n}}\n'
-        (scratch / MANIFEST).write_text(text, encoding="utf-8")
+        manifest["sha256"] = {name: digest_of(scratch / name) for name in (DRAWS, MODEL)}
+        (scratch / MANIFEST).write_text(_text_of(manifest) + "\n", encoding="utf-8")
         _put_in_place(scratch, folder)
     except OSError as error:
         raise ValueError(f"cannot write {folder}: {error.strerror or error}. Choose another folder") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _text_of(manifest: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(manifest, indent=1, allow_nan=False, default=_as_plain)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"cannot save the posterior: {error}. Attributes may be plain values or numpy arrays"
+        ) from error
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrogrn.inference import Checkpoint, Gibbs, GibbsKernel, fit, load_checkpoint
+from pyrogrn.inference import Checkpoint, Gibbs, GibbsKernel, MapEstimate, MeanField, fit, load_checkpoint
 from pyrogrn.models import FactorBox, LinearNetwork, Symphony, TrajectoryNetwork
 from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_panel
-from pyrogrn.priors import Collaborative, PriorNetwork, SpikeSlab
+from pyrogrn.priors import Collaborative, Normal, PriorNetwork, SpikeSlab
 
 GUIDE = Gibbs(num_chains=2, num_warmup=5, num_samples=15)
 
@@ -121,3 +121,20 @@ def test_the_completed_residual_is_that_of_the_responses(tmp_path):
     assert torch.equal(other._completed(), kernel._completed())
     torch.testing.assert_close(older._completed(), kernel._completed(), rtol=1e-4, atol=1e-4)
     assert not torch.equal(older._completed(), kernel._completed()), "the reason for keeping it"
+
+
+@pytest.mark.parametrize("guide", [MeanField(), MapEstimate()])
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_guide_is_equal_up_to_the_rounding_of_its_compiled_objective(guide, jit, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    model = lambda: LinearNetwork.from_data(cells(), edge_prior=Normal())
+    options = {"guide": guide, "seed": 3, "num_steps": 60, "restarts": 1, "jit": jit}
+    whole = fit(model(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), **options, callbacks=[Checkpoint(path), StopAt(40)])
+    found = fit(model(), **options, resume=load_checkpoint(path))
+    for site, value in whole.draws.items():
+        if jit:
+            np.testing.assert_allclose(found.draws[site], value, rtol=1e-4, atol=1e-5, err_msg=site)
+        else:
+            np.testing.assert_array_equal(found.draws[site], value, err_msg=site)

@@ -104,6 +104,13 @@ Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one 
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in an OUT that has runs; finished ones are not repeated")]
 
+READING = (
+    *("inputs", "tfs", "layer", "normalize", "context_key", "perturbation_key", "control", "unmeasured"),
+    *("drop_constant", "time_key", "trajectory_key", "metacells", "genes_in", "min_cells"),
+)
+"""Options that say how the cells are read, by their names in `read_expression`."""
+DAMAGES = ("corrupt", "flip", "drop", "hold_out")
+
 
 def ablate_command(
     expression: Expression,
@@ -197,22 +204,12 @@ def ablate_command(
         write(result, out, title=f"Ablation: {expression[0].name}")
 
 
-READING = (
-    *("inputs", "tfs", "layer", "normalize", "context_key", "perturbation_key", "control", "unmeasured"),
-    *("drop_constant", "time_key", "trajectory_key", "metacells", "genes_in", "min_cells"),
-)
-"""Options that say how the cells are read, by their names in `read_expression`."""
-
-
 def changes_of(sources: list[str], given: Mapping[str, Any]) -> "list[Change]":
     """What is done to the sources, of the options ``given``."""
     from ..ablation import standard_changes
 
     shares = {name: numbers(f"--{name.replace('_', '-')}", given[name]) for name in DAMAGES}
     return standard_changes(sources, **shares, shuffle=given["shuffle"], damage_of=given["damage"])
-
-
-DAMAGES = ("corrupt", "flip", "drop", "hold_out")
 
 
 def read(

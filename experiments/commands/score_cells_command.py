@@ -1,7 +1,7 @@
 """``pyrogrn score-cells``: gene programs of a fit in cells of another file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ def score_cells_command(
     are missing values, which makes the sd larger."""
     from ...inference import Posterior
     from ..files.readers import read_expression
+    from ..files.result_tables import write_csv
     from ..files.stored_config import read_config
     from ..files.whole import whole_file
     from ..report.program_tables import long_scores
@@ -79,6 +80,5 @@ def score_cells_command(
         named = ", ".join(wide[:3]) + (", ..." if len(wide) > 3 else "")
         say(f"note: next to nothing is known of {len(wide)} programs in these cells ({named}): their sd is over {WIDE}")
     with whole_file(out) as scratch:
-        compression: Literal["gzip"] | None = "gzip" if out.suffix == ".gz" else None
-        long_scores(mean, sd).to_csv(scratch, index=False, float_format="%.5g", compression=compression)
+        write_csv(long_scores(mean, sd), scratch, float_format="%.5g")
     say(f"{data.num_cells} cells, {len(coords['factor'])} programs: {out}")

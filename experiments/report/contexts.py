@@ -12,6 +12,7 @@ from .page import Cell, bar, paragraph, table
 from .parts import probability, records
 
 NUM_ROWS = 15
+SURE = 0.95
 NUMERIC = ("difference", "sd", "lower", "upper", "differs", "sign_probability")
 
 
@@ -19,7 +20,12 @@ def contexts_section(posterior: Posterior) -> list[str]:
     """The surest differences between pairs of contexts, and the weights of the edges concerned in each context."""
     names = posterior.coords["context"]
     pairs = pairs_of(names)
-    found = pd.concat([posterior.context_differences(*pair, top=NUM_ROWS) for pair in pairs], ignore_index=True)
+    largest, sure = [], 0
+    for pair in pairs:
+        compared = posterior.context_differences(*pair)
+        largest.append(compared.head(NUM_ROWS))
+        sure += int((compared["differs"] > SURE).sum())
+    found = pd.concat(largest, ignore_index=True)
     order = np.lexsort((-found["difference"].abs(), -found["differs"].round(2)))
     found = found.iloc[order[:NUM_ROWS]]
     delta = float(found["threshold"].iloc[0])
@@ -35,12 +41,11 @@ def contexts_section(posterior: Posterior) -> list[str]:
         ]
         for row in records(found)
     ]
-    sure = sum(int((posterior.context_differences(*pair)["differs"] > 0.95).sum()) for pair in pairs)
-    compared = f"each with the mean of {OTHERS}" if len(pairs) and pairs[0][1] == OTHERS else "every pair of them"
+    others = f"each with the mean of {OTHERS}" if len(pairs) and pairs[0][1] == OTHERS else "every pair of them"
     intro = (
         "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
-        f"Contexts: {', '.join(names)}; compared is {compared}. {sure:,} differences of an edge exceed {delta:g} in "
-        "size with a probability above 95%."
+        f"Contexts: {', '.join(names)}; compared is {others}. {sure:,} differences of an edge exceed {delta:g} in "
+        "size with a probability above {SURE:.0%}."
     )
     caution = (
         "difference: posterior mean of the weight in the first context minus that in the other, from joint draws, with "

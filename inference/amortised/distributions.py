@@ -1,16 +1,12 @@
-r"""The two distributions of an amortised guide: graphs whose gradient is exact edge by edge, and weights given them."""
+r"""Graphs of an amortised guide: Bernoulli edges whose gradient is exact edge by edge."""
 
-import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.score_parts import ScoreParts
 from torch import Size, Tensor
-from torch.distributions import constraints
-
-from ...models import GaussianBlock
 
 
 class Edges(dist.Bernoulli):
@@ -84,43 +80,3 @@ class Edges(dist.Bernoulli):
             p = torch.sigmoid(self.logits)
             slope = p * (1 - p) * (self.flips(graph) - self.logits)
         return torch.where(self.learned, -slope * self.logits, log_q)
-
-
-class BlockNormal(dist.TorchDistribution):
-    r"""W ``(*batch, tf, target)``: for each target one Gaussian over its regulators, :math:`N(m, (LL^\top)^{-1})`.
-
-    Elements of a target are not independent: ``log_prob`` gives each its density given those after it, :math:`\log
-    L_{tt} - \tfrac12 z_t^2 - \tfrac12\log 2\pi` with :math:`z = L^\top(w - m)`, and the sum over regulators is the
-    joint density. The site can so lie in the plates of the model.
-
-    Parameters
-    ----------
-    block
-        Means and factors, as `Model.conditional` gives them.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real
-    has_rsample = True
-
-    def __init__(self, block: GaussianBlock, validate_args: bool | None = None) -> None:
-        self.block = block
-        *batch, target, tf = block.mean.shape
-        super().__init__(Size((*batch, tf, target)), validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "BlockNormal":
-        *batch, tf, target = batch_shape
-        mean = self.block.mean.expand(*batch, target, tf)
-        return BlockNormal(GaussianBlock(mean, self.block.factor.expand(*mean.shape, tf)))
-
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:
-        mean, factor = self.block
-        noise = torch.randn(Size(sample_shape) + mean.shape, dtype=mean.dtype, device=mean.device)
-        step = torch.linalg.solve_triangular(factor.mT.expand(*noise.shape, -1), noise[..., None], upper=True)
-        return (mean + step[..., 0]).mT
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        mean, factor = self.block
-        z = (factor.mT @ (value.mT - mean)[..., None])[..., 0]
-        log_diagonal = factor.diagonal(dim1=-2, dim2=-1).log()
-        return (log_diagonal - 0.5 * z.square() - 0.5 * math.log(2 * math.pi)).mT

@@ -167,10 +167,6 @@ class Amortised(Sampler):
         return AmortisedGuide(linear, network, cells, tune=tune, bound=bound, seed=seed)
 
     # -- pieces ----
-    def _logit(self, network: AmortisedNetwork, inputs: Inputs, model: LinearNetwork) -> Tensor:
-        """``(tf, target)``."""
-        return logit_of(network, inputs, model)
-
     def _fine_tuned(
         self,
         network: AmortisedNetwork,
@@ -190,7 +186,7 @@ class Amortised(Sampler):
         with run.steps(0, self.fine_tune) as steps:
             for step in steps:
                 with torch.enable_grad():
-                    logit = self._logit(tuned, inputs, model)
+                    logit = logit_of(tuned, inputs, model)
                     drawn = sample_graphs(kernel, state, logit.detach(), GRAPHS_A_STEP, weigh=True, generator=generator)
                     value = drawn.log_p - drawn.log_q  # (sample, chain, target)
                     flat = value.flatten(0, 1)
@@ -206,7 +202,7 @@ class Amortised(Sampler):
                 elbo.append(value.sum(-1).mean(0).double().cpu().numpy())
                 steps.tell(step + 1, f"ELBO {float(elbo[-1].mean()):.1f}")
         with torch.no_grad():
-            return self._logit(tuned, inputs, model)
+            return logit_of(tuned, inputs, model)
 
 
 def _checked(model: Any, data: ExpressionData | None) -> tuple[LinearNetwork, ExpressionData]:

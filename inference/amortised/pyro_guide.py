@@ -17,7 +17,8 @@ from torch.distributions import biject_to
 from ...models import ExpressionData, GaussianBlock, LinearNetwork
 from ...priors import SpikeSlab
 from ..gibbs.sites import sites_of
-from .distributions import BlockNormal, Edges
+from ..variational.pyro_sites import ColumnNormal
+from .distributions import Edges
 from .edge_flips import Components, log_odds_given_rest
 from .graphs import GivenGraph, sample_graphs, settle
 from .network import AmortisedNetwork
@@ -124,9 +125,10 @@ class AmortisedGuide(PyroModule):
             sites = sites_of(model, state)
             for site in self._hypers:
                 found[site.name].append(sites[site.name])
-        shapes = _shapes(model)
+        nodes = _latent(model, None)
         for site in self._hypers:
-            draws = torch.cat([v.reshape(CHAINS, *shapes[site.name]) for v in found[site.name]])
+            shape = nodes[site.name]["value"].shape
+            draws = torch.cat([v.reshape(CHAINS, *shape) for v in found[site.name]])
             free = site.transform.inv(draws)
             setattr(self.locs, site.name, PyroParam(free.mean(0)))
             scale = free.std(0).clamp_min(NARROWEST)
@@ -169,7 +171,7 @@ class AmortisedGuide(PyroModule):
             values["inclusion"] = pyro.sample("inclusion", Edges(logit, allowed, flips, carried=_enumerating()))
         block = model.conditional("W", values)
         with plates["tf"], plates["target"]:
-            values["W"] = pyro.sample("W", BlockNormal(block))
+            values["W"] = pyro.sample("W", ColumnNormal(*block))
         if batch is not None and self._of_cells:
             with plates["target"]:
                 values["intercept"] = pyro.sample("intercept", self._intercept(values))
@@ -210,10 +212,6 @@ def _hypers(model: LinearNetwork) -> tuple[_Hyper, ...]:
         plates = tuple((frame.name, frame.size, frame.dim) for frame in node["cond_indep_stack"])
         found.append(_Hyper(name, biject_to(node["fn"].support), plates, node["fn"].event_dim))
     return tuple(found)
-
-
-def _shapes(model: LinearNetwork, batch: ExpressionData | None = None) -> dict[str, torch.Size]:
-    return {name: node["value"].shape for name, node in _latent(model, batch).items()}
 
 
 def _latent(model: LinearNetwork, batch: ExpressionData | None) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def make_expression(folder: Path) -> None:
     extra["course"] = [f"t{i % 2}{i // 8}" for i in range(24)]
     extra.to_csv(folder / "labels.csv", index_label="cell")
     (extra[list(GENES)] * 0.37 + 0.5).assign(pert=extra["pert"]).to_csv(folder / "panel.csv", index_label="cell")
-    others = np.random.default_rng(1).normal(2.0, 0.3, (len(CELLS), 40))  # a screen finds its null in genes without effect
+    others = np.random.default_rng(1).normal(
+        2.0, 0.3, (len(CELLS), 40)
+    )  # a screen finds its null in genes without effect
     screened = np.log1p(extra[list(GENES)]).assign(**{f"N{i}": others[:, i] for i in range(40)}, pert=extra["pert"])
     screened.loc[screened["pert"] == "SPI1", ["CSF1R", "KLF1"]] += [3.0, 4.0]
     screened.loc[screened["pert"] == "SPI1", "SPI1"] = 0.0
