@@ -23,7 +23,7 @@ def unpredicted(posterior: PosteriorLike[Model], data: ExpressionData | None) ->
     return None if why is None else why.removeprefix("Not checked: ").rstrip(".")
 
 
-def limits(groups: Mapping[str, xr.Dataset], why: str | None = None) -> list[str]:
+def limits(groups: Mapping[str, xr.Dataset], why: str | None = None, *, point: bool = False) -> list[str]:
     """Sentences, one for each reason.
 
     Parameters
@@ -32,18 +32,25 @@ def limits(groups: Mapping[str, xr.Dataset], why: str | None = None) -> list[str
         Of the DataTree.
     why
         There are no densities of single values, as `unpredicted`.
+    point
+        Every chain is one point, however often it is repeated.
     """
     sizes = groups["posterior"].sizes
     number = sizes["chain"] * sizes["draw"]
     said = []
-    if number == 1:
+    if point and number > 1:
+        said.append(
+            "a point estimate: draws repeat one point a chain, and chains differ by where restarts ended, so no sd, "
+            "interval, rhat, loo, compare or psense of it means anything"
+        )
+    elif number == 1:
         said.append(
             "one draw, a point estimate: summary and plots show its values, and no spread; loo, compare and psense "
             "need many draws"
         )
     elif number < LEAST_DRAWS:
         said.append(f"{number} draws: loo, compare and psense need at least {LEAST_DRAWS}")
-    if sizes["chain"] == 1 and number > 1:
+    if sizes["chain"] == 1 and number > 1 and not point:
         said.append("one chain: rhat compares chains, fit more")
     if "log_likelihood" not in groups:
         said.append("no log_likelihood, so no loo, compare or psense of it" + ("" if why is None else f": {why}"))
@@ -52,7 +59,9 @@ def limits(groups: Mapping[str, xr.Dataset], why: str | None = None) -> list[str
     return said
 
 
-def with_limits(attributes: Mapping[str, Any], groups: Mapping[str, xr.Dataset], why: str | None) -> dict[str, Any]:
+def with_limits(
+    attributes: Mapping[str, Any], groups: Mapping[str, xr.Dataset], why: str | None, *, point: bool = False
+) -> dict[str, Any]:
     """The attributes with ``limits``, where there are any."""
-    said = limits(groups, why)
+    said = limits(groups, why, point=point)
     return {**attributes, "limits": "; ".join(said)} if said else dict(attributes)

@@ -55,8 +55,9 @@ def to_datatree(
     ``svi`` or ``trace``
         ELBO and learning rate by (restart, step); of samplers the log-likelihood by (chain, step), warm-up included.
     ``observed_data``, ``posterior_predictive``, ``log_likelihood``
-        With ``data``: random (cell, target) pairs, on a dimension ``observation`` labelled "cell:target", in the units
-        of the data (`answers.cells.predict_cells`). Power-scaling the likelihood is then scaling that of these pairs.
+        With ``data`` whose values the model predicts: random (cell, target) pairs, on a dimension ``observation``
+        labelled "cell:target", in the units of the data (`answers.cells.predict_cells`). Power-scaling the likelihood
+        is then scaling that of these pairs.
 
     Where ArviZ cannot compute something from it (one draw, no predictions), its attribute ``limits`` says what and why
     (`arviz_limits`).
@@ -92,7 +93,7 @@ def to_datatree(
             _tables(posterior.moments["W_context"], point), dims=("context", "tf", "target")
         )
     if not answers_of(model).has_joint_density(model):
-        return _tree(build, groups | _history_group(build, posterior), unpredicted(posterior, data))
+        return _tree(build, groups | _history_group(build, posterior), unpredicted(posterior, data), point)
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
@@ -101,19 +102,19 @@ def to_datatree(
     groups["log_prior"] = build.sampled(log_prior_of(model, draws), model.dims)
     groups |= _history_group(build, posterior)
     why = unpredicted(posterior, data)
-    if data is not None:
+    if data is not None and answers_of(model).has_predictions(model):
         cells = predict_cells(posterior, data, num_observations=num_observations, seed=seed)
         build = _Builder(build.attrs, {"draw": number, "observation": cells.labels})
         dims = {"X": ("observation",)}
         groups["posterior_predictive"] = build.sampled({"X": cells.draw(seed)}, dims)
         groups["log_likelihood"] = build.sampled({"X": cells.log_likelihood()}, dims)
         groups["observed_data"] = build({"X": cells.observed}, dims=("observation",))
-    return _tree(build, groups, why)
+    return _tree(build, groups, why, point)
 
 
-def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset], why: str | None) -> xr.DataTree:
+def _tree(build: "_Builder", groups: Mapping[str, xr.Dataset], why: str | None, point: bool) -> xr.DataTree:
     tree = xr.DataTree.from_dict(dict(groups))
-    tree.attrs = with_limits(build.attrs, groups, why)
+    tree.attrs = with_limits(build.attrs, groups, why, point=point)
     return tree
 
 

@@ -22,8 +22,9 @@ from .draws.moments import aligned
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
 from .one_training import without_agreement
-from .points import is_point
-from .regulator_checks import has_twin, twin_rows
+from .points import NO_PROBABILITY, is_point
+from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
+from .regulator_checks import has_twin, regulator_rows
 from .variational.densities import log_joint_of
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
@@ -41,7 +42,6 @@ VARIANCE_RATIO, MAX_SHARE_OFF = 0.2, 0.05
 TRUST_FLOOR = 0.3  # b below it changes the odds of an edge by less than a third
 MAX_UNSUPPORTED = 0.5  # more probable than not that the trust in a source is below the floor
 MAX_SHARE_ROUGH = 0.1  # of targets whose graphs were corrected from too few good draws
-PROBABLE = 0.5  # an edge above it more likely exists than not
 NUM_EDGES = 1000  # whose R-hat is looked at: ArviZ takes a millisecond for each
 
 
@@ -120,7 +120,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
         if has_edges(posterior.model):
-            rows += _regulators(posterior)
+            rows += regulator_rows(posterior)
         elif data is not None:
             rows += confounding_checks(posterior, data)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
@@ -354,17 +354,26 @@ def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         for check, limit in zip(names, (MIN_JACCARD, MIN_CORRELATION), strict=True):
             yield Check(check, math.nan, limit, None, f"Needs at least two {runs} with finite results.")
         return
-    found = agreement(inclusion, np.abs(posterior.draws["W"].mean(1)[:, allowed]))
+    found, point = agreement(inclusion, np.abs(posterior.draws["W"].mean(1)[:, allowed])), is_point(posterior)
     good: bool | None = found.jaccard >= MIN_JACCARD
     meaning = f"The {number} {runs} name the same top {found.k} edges."
     if not good and found.above < found.k:
         good = None
-        meaning = f"Only {found.above} edges are probable; the order of the rest of the top {found.k} is arbitrary."
+        counted = "are beyond the threshold" if point else "are probable"
+        meaning = f"Only {found.above} edges {counted}; the order of the rest of the top {found.k} is arbitrary."
     elif not good:
         meaning = f"The {number} {runs} name different top {found.k} edges: do not rely on single edges; run longer."
     yield Check(names[0], found.jaccard, MIN_JACCARD, good, meaning)
+    if point:
+        yield Check(names[1], math.nan, MIN_CORRELATION, None, NO_PROBABILITY)
+        return
     good = found.correlation >= MIN_CORRELATION or found.largest <= SMALL_DIFFERENCE
     meaning = f"Edge probabilities of the {number} {runs} agree (largest difference {found.largest:.2f})."
+    if good and found.largest > SMALL_DIFFERENCE:
+        meaning = (
+            f"Edge probabilities of the {number} {runs} agree on the whole (correlation {found.correlation:.2f}); "
+            f"single ones differ by up to {found.largest:.2f}."
+        )
     if not good:
         meaning = f"Edge probabilities of the {number} {runs} differ by up to {found.largest:.2f}: run longer."
     yield Check(names[1], found.correlation, MIN_CORRELATION, good, meaning)
@@ -457,38 +466,3 @@ def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         if value > MAX_UNSUPPORTED:
             meaning = f"The data do not support source {source!r}, so it had little influence: wrong tissue?"
         yield Check(f"prior knowledge: {source}", value, MAX_UNSUPPORTED, value <= MAX_UNSUPPORTED, meaning)
-
-
-def _regulators(posterior: PosteriorLike[Model]) -> Iterator[Check]:
-    if not answers_of(posterior.model).directed:
-        yield _between_regulators(posterior)
-    yield _idle_regulators(posterior)
-    yield from twin_rows(posterior)
-
-
-def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
-    best = posterior.moments["W"].inclusion.max(1)
-    idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > PROBABLE]
-    share = len(idle) / len(best)
-    meaning = "Every regulator has a probable edge."
-    if share == 1:
-        meaning = "No regulator has a probable edge: too few cells, too much noise, or the wrong list of regulators."
-    elif idle:
-        meaning = f"{len(idle)} of {len(best)} regulators have no probable edge, e.g. {', '.join(idle[:3])}."
-    return Check("regulators without edges", share, 1.0, share < 1, meaning)
-
-
-def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
-    """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
-    alike."""
-    inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
-    is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
-    probable = inclusion > PROBABLE
-    total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
-    if not total:
-        return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
-    meaning = (
-        f"{between} of {total} probable edges end at a regulator: their direction is not known from these data, and "
-        "their probabilities are not calibrated. Read them as links, unless interventions on both ends tell."
-    )
-    return Check("edges between regulators", between / total, math.nan, None, meaning)

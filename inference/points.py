@@ -14,6 +14,9 @@ NO_RATE = (
     "or an engine with a posterior, as `MeanField()`, `Gibbs()`"
 )
 
+NO_PROBABILITY = "A point estimate has no probabilities."
+UNDIRECTED = "Edges that end at a regulator have no direction that these data know: read them as links."
+
 
 def is_point(posterior: PosteriorLike[Model]) -> bool:
     """Whether each restart is a single point: of the engine, or of a guide of one's own that has no spread."""

@@ -1,13 +1,18 @@
-"""Rows of `diagnostics.diagnose` on regulators that the data can hardly tell apart."""
+"""Rows of `diagnostics.diagnose` on regulators: without edges, regulated themselves, hardly told apart by the data."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from ..models import Model
 from ..models.data.twins import ALIKE, twin_notes
+from .answers.registry import answers_of
 from .checks import Check
 from .draws.fitted import PosteriorLike
+from .points import NO_PROBABILITY, UNDIRECTED, is_point
+
+PROBABLE = 0.5  # an edge above it more likely exists than not
 
 
 def twin_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
@@ -23,3 +28,45 @@ def has_twin(posterior: PosteriorLike[Model]) -> np.ndarray:
     """``(target,)`` whether a target is one of two regulators that are alike."""
     names = [name for twins in posterior.model.twins for name in (twins.first, twins.second)]
     return np.isin(np.asarray(posterior.coords["target"], dtype=str), np.asarray(names, dtype=str))
+
+
+def regulator_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
+    """Rows on regulators; of a point estimate without probabilities."""
+    if is_point(posterior):
+        if not answers_of(posterior.model).directed:
+            yield Check("edges between regulators", math.nan, math.nan, None, UNDIRECTED)
+        yield Check("regulators without edges", math.nan, 1.0, None, NO_PROBABILITY)
+        yield from twin_rows(posterior)
+        return
+    if not answers_of(posterior.model).directed:
+        yield _between_regulators(posterior)
+    yield _idle_regulators(posterior)
+    yield from twin_rows(posterior)
+
+
+def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
+    best = posterior.moments["W"].inclusion.max(1)
+    idle = [name for name, p in zip(posterior.coords["tf"], best.tolist(), strict=True) if not p > PROBABLE]
+    share = len(idle) / len(best)
+    meaning = "Every regulator has a probable edge."
+    if share == 1:
+        meaning = "No regulator has a probable edge: too few cells, too much noise, or the wrong list of regulators."
+    elif idle:
+        meaning = f"{len(idle)} of {len(best)} regulators have no probable edge, e.g. {', '.join(idle[:3])}."
+    return Check("regulators without edges", share, 1.0, share < 1, meaning)
+
+
+def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
+    """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
+    alike."""
+    inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
+    is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
+    probable = inclusion > PROBABLE
+    total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
+    if not total:
+        return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
+    meaning = (
+        f"{between} of {total} probable edges end at a regulator: their direction is not known from these data, and "
+        "their probabilities are not calibrated. Read them as links, unless interventions on both ends tell."
+    )
+    return Check("edges between regulators", between / total, math.nan, None, meaning)

@@ -380,7 +380,9 @@ class Phoenix(Model):
                 bias = dist.Normal(self.zero, 1.0).expand(shape).to_event(1)
                 weights[name] = _without_plates(pyro.sample(name, bias), 1)
         parameters = PhoenixParameters(**weights)
-        pyro.deterministic("W", self.edges(parameters), event_dim=2)
+        W = self.edges(parameters)
+        # draws lie to the left of the plates that X has
+        pyro.deterministic("W", W if W.dim() == 2 else W[..., None, None, :, :], event_dim=2)
         mean = self.solver(parameters, _for_draws(parameters, pairs.start), pairs.dt)  # (*draw, pair, gene)
         with (
             poutine.scale(scale=len(self.data_dt) / pairs.num_pairs),

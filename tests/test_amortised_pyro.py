@@ -12,7 +12,16 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import CSIS, SVI, EmpiricalMarginal, Importance, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
+from pyro.infer import (
+    CSIS,
+    SVI,
+    EmpiricalMarginal,
+    Importance,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
 from pyrogrn.inference import Amortised, fit, posterior_from
 from pyrogrn.inference.amortised import Family, Schedule, load_weights, pyro_guide, save_weights, train
 from pyrogrn.inference.amortised.batches import make_batch
@@ -285,6 +294,9 @@ def test_all_objectives_of_pyro_take_the_same_step(learned, cells):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    _, found = gradients(learned, guide, TraceMeanField_ELBO)  # closed forms for the scales, none for the graph
+    for name in (name for name in expected if name.startswith("network.")):
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 # -- SVI ----

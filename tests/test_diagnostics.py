@@ -263,6 +263,10 @@ def test_a_point_estimate_has_no_r_hat(simulation):
     table = diagnose(posterior, simulation.data).set_index("check")
     assert table.loc["R-hat of the edges", "passed"] is None
     assert "point estimate" in table.loc["R-hat of the edges", "meaning"]
+    for check in ("inclusion agrees", "edges between regulators", "regulators without edges"):
+        assert np.isnan(table.loc[check, "value"])
+        assert table.loc[check, "passed"] is None
+    assert not table["meaning"].str.contains("robab").drop(["inclusion agrees", "regulators without edges", "top edges agree"]).any()
     assert table.loc["importance weights (k-hat)", "passed"] is None
     assert table.loc["ELBO settled", "passed"] is True  # no noise, and yet no objection
     assert table.loc["top edges agree", "passed"] is True

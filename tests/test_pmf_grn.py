@@ -488,3 +488,12 @@ def test_bad_data_are_refused_in_one_line():
     with pytest.raises(ValueError, match="1 of 12 cells have no counts") as caught:
         PMFGRN.from_data(ExpressionData(X, data.genes, data.tfs), likelihood="poisson")
     assert "\n" not in str(caught.value)
+
+
+def test_a_fit_of_counts_is_exported_without_predictions():
+    data = cells("poisson")
+    model = PMFGRN.from_data(data, likelihood="poisson")
+    posterior = fit(model, guide=MeanField(), num_steps=5, restarts=1, num_draws=30)
+    tree = posterior.to_datatree(data)
+    assert "posterior_predictive" not in tree.children
+    assert "the predictions of counts are not normal" in tree.attrs["limits"]

@@ -634,3 +634,15 @@ def test_engines_by_name():
             for engine in (MeanField, LowRank):
                 assert applies(engine, prior, model)
                 assert trusted(engine(), prior, model)[1].startswith("NOT calibrated")
+
+
+def test_a_guide_made_without_cells_refuses_a_batch_and_the_other_way_round():
+    data = simulate_linear(num_genes=6, num_tfs=2, num_cells=40, seed=1).data
+    model, batch = LinearNetwork.from_data(data, edge_prior=Normal()), next(data.minibatches(10, torch.Generator()))
+    for made, called in ((None, batch), (batch, None)):
+        guide = MeanField()(model, made)
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+        with pyro.get_param_store().scope(), pytest.raises(ValueError, match="differ in intercept"):
+            svi.step(called)
+        with pyro.get_param_store().scope():
+            assert math.isfinite(svi.step(made))

@@ -325,6 +325,16 @@ def test_draws_in_one_tensor(name):
     assert X["log_prob"].shape[0] == 4
 
 
+@pytest.mark.parametrize("name", ["linear", "phoenix"])
+def test_predictive_in_parallel_keeps_the_shapes(name):
+    model, _ = made(name)
+    one = Predictive(poutine.uncondition(model), num_samples=3)()
+    together = Predictive(poutine.uncondition(model), num_samples=3, parallel=True)()
+    assert {site: value.numel() for site, value in one.items()} == {
+        site: value.numel() for site, value in together.items()
+    }
+
+
 def test_statistics_of_a_model_are_those_of_its_cells():
     """Of the data, and of data that the model draws cell by cell."""
     model, _ = linear()

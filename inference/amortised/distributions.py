@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.score_parts import ScoreParts
 from torch import Size, Tensor
+from torch.distributions import register_kl
 
 
 class Edges(dist.Bernoulli):
@@ -20,7 +21,9 @@ class Edges(dist.Bernoulli):
     2015): no score function, no baseline. Pyro asks a distribution for these terms (`ScoreParts`, as of its rejection
     samplers), so to `Trace_ELBO` and `TraceGraph_ELBO` the site is a reparameterised one.
 
-    ``log_prob`` is the plain log mass, and its derivatives too.
+    ``log_prob`` is the plain log mass, and its derivatives too. `TraceMeanField_ELBO` finds no closed form of the KL
+    divergence here and takes the same terms; importance-weighted objectives (`RenyiELBO`) are not bounds that these
+    gradients are of: do not train with them.
 
     Parameters
     ----------
@@ -80,3 +83,10 @@ class Edges(dist.Bernoulli):
             p = torch.sigmoid(self.logits)
             slope = p * (1 - p) * (self.flips(graph) - self.logits)
         return torch.where(self.learned, -slope * self.logits, log_q)
+
+
+@register_kl(Edges, dist.Bernoulli)
+def _no_closed_form(q: Edges, p: dist.Bernoulli) -> Tensor:
+    """The divergence of `Bernoulli`, which `Edges` would inherit, has another gradient than the ELBO of a graph whose
+    weights depend on it."""
+    raise NotImplementedError

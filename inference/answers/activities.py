@@ -21,6 +21,9 @@ class ActivityAnswers(Answers[PMFGRN]):
     def unpredictable(self, model: PMFGRN, data: ExpressionData) -> str | None:
         return None if _is_normal(model) else "Not checked: the predictions of counts are not normal."
 
+    def has_predictions(self, model: PMFGRN) -> bool:
+        return _is_normal(model)
+
     def checks_residuals(self, model: PMFGRN) -> bool:
         """Of counts, to say that they are not checked; of log levels, residuals are what the activities are fitted
         to."""

@@ -69,6 +69,10 @@ class Answers(Generic[M]):
         """How many numbers a variational fit learned, by which its drift is judged; and what to raise if it moves."""
         return posterior.moments["W"].mean.size, "num_steps"
 
+    def has_predictions(self, model: M) -> bool:
+        """Whether `cells` answers for data of the fit, checked or not."""
+        return True
+
     def has_joint_density(self, model: M) -> bool:
         """Whether the draws have all sites that the density p(X, z) takes."""
         return True

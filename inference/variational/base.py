@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 
+from pyro import poutine
 from torch import Tensor, nn
 
-from ...models import Model
+from ...models import ExpressionData, Model
 from .pyro_sites import Plates, make_plates, register, restart_plate
-from .sites import Site
+from .sites import Site, latent_sites
 
 
 class Guide(nn.Module, ABC):
@@ -27,6 +28,8 @@ class Guide(nn.Module, ABC):
     def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int) -> None:
         super().__init__()
         self.model_dims = model.max_plate_nesting
+        self.__dict__["_model"] = model  # not a submodule: its buffers are not the guide's
+        self._called = False
         self.sites, self.num_restarts = sites, num_restarts
 
     @abstractmethod
@@ -37,8 +40,28 @@ class Guide(nn.Module, ABC):
     def sample(self, plates: Plates) -> dict[str, Tensor]:
         """The same by `pyro.sample`, site by site, in ``plates``."""
 
-    def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """As a Pyro guide; the arguments are the model's, of which q does not depend on any."""
+    def forward(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
+        """As a Pyro guide; ``batch`` is the model's argument, on which q does not depend.
+
+        Raises
+        ------
+        ValueError
+            At the first call: the guide was made without a batch and is called with one that brings sites, or the
+            other way round.
+        """
+        if not self._called:
+            self._check(batch)
+            self._called = True
         register(self.family, self)
         with restart_plate(self.num_restarts, self.model_dims):
             return self.sample(make_plates(self.sites))
+
+    def _check(self, batch: ExpressionData | None) -> None:
+        with poutine.block():  # a look at the model, which is not part of the guide's own trace
+            own, there = {s.name for s in self.sites}, {s.name for s in latent_sites(self._model, batch)}
+        if own == there:
+            return
+        names = ", ".join(sorted(own ^ there))
+        how = "made without a batch of cells and called with one" if there - own else "made for batches of cells"
+        remedy = "make it with one: MeanField()(model, batch)" if there - own else "call it with one"
+        raise ValueError(f"the guide was {how}: it and the model differ in {names}; {remedy}")
