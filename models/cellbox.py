@@ -246,6 +246,16 @@ class CellBox(Model):
             "noise": 2 * self.noise_center,
         }
 
+    @property
+    def step_units(self) -> dict[str, Tensor]:
+        """Of W its scale under the default prior where trust in ``drugs`` starts: steps of the rate itself, for all
+        edges into a node together, reach networks that do not settle within a few of them."""
+        drugs = torch.zeros(len(self.tfs), len(self.targets))
+        if DRUGS in self.knowledge.sources:
+            drugs = self.knowledge.probability[self.knowledge.sources.index(DRUGS)]
+        among = max(1, int((drugs <= 0).any(1).sum()))
+        return {"W": (0.5 * START_TRUST * drugs.to(self.noise_center)).exp() * PRIOR_ROOT / among}
+
     # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:
         if torch.jit.is_tracing():

@@ -2,10 +2,11 @@ r"""The loadings and effects of each gene, given everything else: regressions th
 
 With U the Gram matrix of factors and covariates and :math:`d_j` the prior precisions of gene j,
 
-.. math:: \theta_j = (w_j, \beta_j) \sim N(S_j c_j \tau_j, S_j), \qquad S_j = (\tau_j U + \operatorname{diag}(d_j))^{-1}.
+.. math:: \theta_j = (w_j, \beta_j) \sim N(S_j c_j \tau_j, S_j), \qquad
+          S_j = (\tau_j U + \operatorname{diag}(d_j))^{-1}.
 
-There are as many matrices :math:`S_j` as genes and chains, 65 MB of them for 2,000 genes, 32 coefficients and four chains:
-they are made in blocks that stay in the cache, summed, and forgotten.
+There are as many matrices :math:`S_j` as genes and chains, 65 MB of them for 2,000 genes, 32 coefficients and four
+chains: they are made in blocks that stay in the cache, summed, and forgotten.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,8 +74,8 @@ class Regressions:
 @dataclass(frozen=True, eq=False)
 class Spread:
     """What coordinate ascent needs of the covariances S_j: ``variance`` (chain, gene, p) their diagonals, ``weighted``
-    (chain, p, p) their sum in units of each gene's noise, Σ S_j / σ_j², ``total`` their sum, and the ``regressions`` they
-    come from, of which draws are made."""
+    (chain, p, p) their sum in units of each gene's noise, Σ S_j / σ_j², ``total`` their sum, and the ``regressions``
+    they come from, of which draws are made."""
 
     variance: Tensor
     weighted: Tensor
@@ -148,7 +149,7 @@ def optimum(found: Regressions, square: Tensor, renew: Renew | None) -> Optimum:
         Of some genes and their ``rss``, 1/σ² afterwards, with which ``spread.weighted`` is made; ``None``: as it was.
     """
     cross = found.cross
-    chains, number, p = cross.shape
+    chains, _, p = cross.shape
     theta, variance = torch.empty_like(cross), torch.empty_like(cross)
     log_det, rss, precision = (torch.empty_like(found.precision) for _ in range(3))
     total, weighted = (cross.new_zeros(chains, p, p) for _ in range(2))

@@ -62,7 +62,7 @@ class LoadingPrior(EdgePrior):
         return torch.nn.functional.one_hot(self.view, self.num_views).to(self.probability.dtype)
 
     def by_gene(self, values: Tensor) -> Tensor:
-        """``(*batch, gene)`` of values by view ``(*batch, view)``; of a single view ``(*batch, 1)``, which broadcasts."""
+        """``(*batch, gene)`` of values by view ``(*batch, view)``; of one view ``(*batch, 1)``, which broadcasts."""
         return values if self.num_views == 1 else values[..., self.view]
 
     @property
