@@ -1,5 +1,6 @@
 """The blocked guide of factor models: coordinate ascent in closed form, and draws that are refreshed once."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .sweep import FactorState, GramRound, Round, effects_factor
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
+LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -154,8 +156,7 @@ def draw(
 ) -> Collector:
     """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
 
-    Of each place that restarts have found, ``run.num_draws``; of a model so large that fewer could be kept, as many as
-    are kept: draws are independent, and one that is thrown away has cost as much as one that is not.
+    Of each place that restarts have found, `num_drawn`.
     """
     best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
@@ -166,7 +167,7 @@ def draw(
     state = select(state, kept)
     state = Restarts(np.arange(len(kept))).looked_at(model, state)
     chains, options = len(state.loadings), {"has_inclusion": "inclusion" in model.dims, "without": ("x",)}
-    number = Collector(model, chains, run.num_draws, **options).kept
+    number = num_drawn(Collector(model, chains, run.num_draws, **options))
     collector = Collector(model, chains, number, **options)
     collector.notes = notes
     take, copies = Take(draws=True), max(1, DRAWN // state.loadings.numel())
@@ -181,6 +182,15 @@ def draw(
                 add_draw(model, collector, {n: v[i::count] for n, v in sites.items()}, run.threshold)
             steps.tell(first + count, "draws", snapshot)
     return collector
+
+
+def num_drawn(planned: Collector) -> int:
+    """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
+    `LEAST` of each chain, and none that are not kept. They are independent, and one thrown away costs as much as any.
+    """
+    if planned.thin == 1:
+        return planned.num_draws
+    return min(planned.kept, max(LEAST, math.ceil(planned.num_draws / planned.num_chains)))
 
 
 def draw_state(engine: Round, state: FactorState, take: Take, copies: int = 1) -> FactorState:
