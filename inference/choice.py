@@ -79,6 +79,9 @@ class Length(NamedTuple):
     restarts: int = 4
 
 
+USUAL_LENGTH = Length()
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """What goes with a model, and with its subclasses that have no row of their own.
@@ -113,7 +116,7 @@ class ModelRow:
     prior: type[EdgePrior] | None = None
     knowledge: str | None = None
     unearned: Reason = None
-    length: Length = Length()
+    length: Length = USUAL_LENGTH
 
     def forbids(self, engine: type[Engine], prior: type[EdgePrior]) -> bool:
         """Whether the two are among the pairs that do not go together."""

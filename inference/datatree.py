@@ -30,7 +30,9 @@ from .variational.densities import log_joint_of, log_prior_of
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
 NUM_EDGES = 500  # then only the most probable edges
 NUM_PRIOR_DRAWS = 500
-PRIOR_BLOCK = 2_000_000  # numbers of the largest site in a block of prior draws: scales of edges are worked out for each
+PRIOR_BLOCK = (
+    2_000_000  # numbers of the largest site in a block of prior draws: scales of edges are worked out for each
+)
 
 
 def to_datatree(

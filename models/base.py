@@ -132,8 +132,10 @@ class Model(nn.Module, ABC):
 
     @property
     def step_units(self) -> Mapping[str, Tensor]:
-        """Sizes by site, broadcastable to its plates, in which guides take their steps; one for sites not named. A step
-        of Adam has the size of its rate, whatever the gradient: for weights of a hundredth that is the whole of them."""
+        """Sizes by site, broadcastable to its plates, in which guides take their steps; one for sites not named.
+
+        A step of Adam has the size of its rate, whatever the gradient: for weights of a hundredth that is all of them.
+        """
         return {}
 
     @abstractmethod

@@ -10,7 +10,6 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-
 _asked: ContextVar[bool] = ContextVar("densities_of_data_are_asked_for", default=True)
 
 
