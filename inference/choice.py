@@ -180,7 +180,7 @@ def _filter_unearned(terms: Terms) -> str | None:
     return "NOT calibrated: features and their scale collapse in variational fits"
 
 
-CELLBOX_STEPS = 150  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
+CELLBOX_STEPS = 250  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
 UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
 REGRESSION = ModelRow(RegressionNetwork, _of_regressions, (*DENSITY, Gibbs, Blocked), prior=SpikeSlab)

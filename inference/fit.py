@@ -56,7 +56,7 @@ def fit(
         guide of Pyro: a class or an instance of `pyro.infer.autoguide`, or a function ``guide(batch=None)``, which
         `pyro.infer.SVI` then fits (`PyroGuide`). Default `default_guide`.
     optimizer, stop, num_steps
-        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps (CellBox: 150). Samplers
+        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps (CellBox: 250). Samplers
         have their own lengths. Guides of Pyro take an optimiser of `pyro.optim` too, each restart one of its own.
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.

@@ -7,20 +7,21 @@ from pyrogrn.inference import MapEstimate, MeanField, NeverStop, default_guide, 
 from pyrogrn.inference.choice import default_length
 from pyrogrn.inference.variational.sites import latent_sites, step_units
 from pyrogrn.models import CellBox, ExpressionData, LinearNetwork
+from pyrogrn.priors import HardMask, Laplace, Normal
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
 KINDS = {"D0": "drug_activity", "D1": "drug_activity"}
 
 
-def conditions():
+def conditions(edge_prior=None):
     rng = np.random.default_rng(0)
     X = torch.tensor(rng.normal(0, 0.3, (8, 6)), dtype=torch.float32)
     inputs = torch.zeros(8, 6)
     inputs[:, 4:] = torch.tensor(rng.choice([0.0, -1.0], (8, 2)), dtype=torch.float32)
     inputs[0, 4] = -1.0
     data = ExpressionData(X, ("P0", "P1", "P2", "P3", "D0", "D1"), inputs=inputs)
-    return CellBox.from_data(data, kinds=KINDS)
+    return CellBox.from_data(data, kinds=KINDS, edge_prior=edge_prior)
 
 
 def test_a_first_step_of_adam_has_the_size_of_the_unit():
@@ -37,6 +38,14 @@ def test_a_first_step_of_adam_has_the_size_of_the_unit():
     W = moved[site.start : site.stop].view(len(model.tfs), len(model.targets)) / 0.1
     torch.testing.assert_close(W[:4], torch.full((4, 4), 0.25 / 4))  # between measured nodes
     assert (W[4:] > 10 * W[:4].max()).all()  # of drugs and their class
+
+
+def test_they_follow_a_fixed_prior_that_is_no_wider_than_the_default():
+    units = conditions(Laplace(scale=0.01)).step_units["W"]
+    torch.testing.assert_close(units[:4], torch.full((4, 4), 0.01))
+    assert conditions(HardMask(Normal(scale=0.02))).step_units["W"][0, 1] == pytest.approx(0.02)
+    assert conditions(Laplace()).step_units == {}  # learned
+    assert conditions(Laplace(scale=0.1)).step_units == {}  # four edges into a node: 0.4, not 0.25
 
 
 def test_other_models_have_none():

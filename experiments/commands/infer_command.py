@@ -127,7 +127,7 @@ Steps = Annotated[
     int | None,
     typer.Option(
         help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000; "
-        "cellbox 150]"
+        "cellbox 250]"
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
