@@ -250,8 +250,8 @@ class CellBox(Model):
     @property
     def step_units(self) -> dict[str, Tensor]:
         """Of W its scale a priori, trust in ``drugs`` being where it starts, if that is fixed and no wider than the
-        default: steps of the rate itself, for all edges into a node together, reach networks that do not settle within a
-        few of them. Wider priors expect edges that such steps would not reach."""
+        default: steps of the rate itself, for all edges into a node together, reach networks that do not settle within
+        a few of them. Wider priors expect edges that such steps would not reach."""
         size = self.edge_prior.family.edge_size
         drugs = torch.zeros(len(self.tfs), len(self.targets))
         if DRUGS in self.knowledge.sources:

@@ -110,7 +110,7 @@ def commands(
 def whole(words: list[str], threads: int) -> tuple[float, float, float]:
     """CPU and wall seconds and peak memory of one command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "pyrogrn.experiments.entry", "infer", *words]
+    command = [sys.executable, "-c", "from pyrogrn.experiments.entry import main; main()", "infer", *words]
     started = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None, "it is a pipe"
@@ -150,9 +150,10 @@ def ours(kind: type[FactorModel]) -> Any:
 
     def fitted(Y: np.ndarray, genes: tuple[str, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
         data = ExpressionData(torch.tensor(Y, dtype=torch.float32), genes)
-        model: Any = kind
-        posterior = fit(model(data, num_factors=10), restarts=1, num_draws=50, seed=seed)
-        scale = posterior.model.scale.numpy()
+        made: Any = kind
+        model: FactorModel = made(data, num_factors=10)
+        posterior = fit(model, restarts=1, num_draws=50, seed=seed)
+        scale = model.scale.numpy()
         noise = np.broadcast_to(posterior.draws["noise_variance"].mean((0, 1)), len(genes))
         return posterior.moments["W"].mean * scale, noise * scale**2
 

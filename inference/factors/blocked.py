@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,9 +167,9 @@ def draw(
     }
     state = select(state, kept)
     state = Restarts(np.arange(len(kept))).looked_at(model, state)
-    chains, options = len(state.loadings), {"has_inclusion": "inclusion" in model.dims, "without": ("x",)}
-    number = num_drawn(Collector(model, chains, run.num_draws, **options))
-    collector = Collector(model, chains, number, **options)
+    planned = partial(Collector, model, len(state.loadings), has_inclusion="inclusion" in model.dims, without=("x",))
+    number = num_drawn(planned(run.num_draws))
+    collector = planned(number)
     collector.notes = notes
     take, copies = Take(draws=True), max(1, DRAWN // state.loadings.numel())
     with run.steps(0, number) as steps:
