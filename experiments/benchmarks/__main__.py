@@ -82,7 +82,6 @@ SECTIONS: dict[str, Section] = {
     "programs_heldout": program_data.run_heldout,
     "programs_large": program_data.run_large,
     "programs_size": programs_size.run,
-    "programs_huge": programs_size.run_large,
 }
 
 

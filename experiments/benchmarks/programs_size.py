@@ -25,7 +25,6 @@ from ...priors import Take
 from .results import Results, mean_se
 
 SIZES = ((1000, 500, 10), (5000, 2000, 30))  # cells, genes, sets of 50 genes, a tenth of each hidden
-LARGE = (50_000, 5000, 50)
 ROUNDS, DRAWS = 6, 24  # timed, of the ascent and of the posterior
 HELDOUT = 1000  # cells beside the training ones, on which other programs are compared
 WHOLE = ("CPU seconds", "wall seconds", "peak resident GB")
@@ -51,13 +50,6 @@ def run(folder: Path, results: Results) -> None:
             for score, value in scores.items():
                 results.add(named(*size), method, 0, score, value)
     beside(results)
-
-
-def run_large(folder: Path, results: Results) -> None:
-    """The whole command of `muvi` at 50,000 cells with two threads; ``folder`` is not read."""
-    scores = commands(simulated(*LARGE), LARGE[2], threads=2, methods=("muvi",))["infer muvi"]
-    for score, value in scores.items():
-        results.add(named(*LARGE), "infer muvi, two threads", 0, score, value)
 
 
 # -- parts, in this process ----
@@ -87,9 +79,7 @@ def parts(simulation: FactorSimulation) -> dict[str, float]:
 
 
 # -- whole commands ----
-def commands(
-    simulation: FactorSimulation, factors: int, *, threads: int = 1, methods: tuple[str, ...] = ("muvi", "ppca")
-) -> dict[str, dict[str, float]]:
+def commands(simulation: FactorSimulation, factors: int) -> dict[str, dict[str, float]]:
     """From a file to the report, by `infer` with its defaults."""
     data, found = simulation.data, {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,18 +88,18 @@ def commands(
         anndata.AnnData(data.X.numpy(), obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(path)
         sets.write_text("".join("\t".join([n, "", *m]) + "\n" for n, m in simulation.gene_sets.items()))
         own = {"muvi": ["--gene-sets", f"sets={sets}"], "ppca": ["--factors", str(factors)]}
-        for method in methods:
+        for method in own:
             out = Path(scratch) / method
-            words = [str(path), "--method", method, *own[method], "--threads", str(threads), "--out", str(out)]
-            found[f"infer {method}"] = dict(zip(WHOLE, whole(words, threads), strict=True))
+            words = [str(path), "--method", method, *own[method], "--out", str(out)]
+            found[f"infer {method}"] = dict(zip(WHOLE, whole(words), strict=True))
             history = json.loads((out / "diagnostics.json").read_text())["history"]
             found[f"infer {method}"]["wall seconds, fit"] = float(history["seconds"])
     return found
 
 
-def whole(words: list[str], threads: int) -> tuple[float, float, float]:
+def whole(words: list[str]) -> tuple[float, float, float]:
     """CPU and wall seconds and peak memory of one command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "from pyrogrn.experiments.entry import main; main()", "infer", *words]
     started = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -182,6 +172,3 @@ def plain_density(Y: np.ndarray, W: np.ndarray, noise: np.ndarray) -> float:
     white = np.linalg.solve(lower, Y.T)
     log_det = 2 * np.log(np.diag(lower)).sum()
     return float(-0.5 * ((white**2).sum(0).mean() + log_det + len(noise) * np.log(2 * np.pi)))
-
-
-__all__ = ["run", "run_large"]
