@@ -72,6 +72,16 @@ Reason = str | Callable[[Terms], str | None] | None
 """Why a badge is not earned: always, on some terms, or never."""
 
 
+class Length(NamedTuple):
+    """How long a variational fit is: at most so many steps, from so many random starts."""
+
+    num_steps: int = 3000
+    restarts: int = 4
+
+
+USUAL_LENGTH = Length()
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """What goes with a model, and with its subclasses that have no row of their own.
@@ -94,6 +104,8 @@ class ModelRow:
         How prior networks enter where it is not through the prior.
     unearned
         Why engines that can be calibrated are not, on this model.
+    length
+        Steps and restarts of a variational fit where nobody says how many.
     """
 
     model: type  # of `Model`, which may be abstract
@@ -104,6 +116,7 @@ class ModelRow:
     prior: type[EdgePrior] | None = None
     knowledge: str | None = None
     unearned: Reason = None
+    length: Length = USUAL_LENGTH
 
     def forbids(self, engine: type[Engine], prior: type[EdgePrior]) -> bool:
         """Whether the two are among the pairs that do not go together."""
@@ -167,6 +180,7 @@ def _filter_unearned(terms: Terms) -> str | None:
     return "NOT calibrated: features and their scale collapse in variational fits"
 
 
+CELLBOX_STEPS = 250  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
 UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
 REGRESSION = ModelRow(RegressionNetwork, _of_regressions, (*DENSITY, Gibbs, Blocked), prior=SpikeSlab)
@@ -198,7 +212,14 @@ CHOICES: list[ModelRow] = [
         but=((Gibbs, Collaborative),),
         prior=SpikeSlab,
     ),
-    ModelRow(CellBox, lambda model: MeanField(), DENSITY, prior=Laplace),  # its steady states are not linear in W
+    ModelRow(
+        CellBox,
+        # narrow: most edges are of a thousandth to a hundredth, and from the usual width a fit has to unlearn them
+        lambda model: MeanField(spread=0.001, init_scale=0.003),
+        DENSITY,  # its steady states are not linear in W
+        prior=Laplace,
+        length=Length(CELLBOX_STEPS, 1),
+    ),
     # activities are not integrated out of these two, and the filter of the second is not Gaussian in W
     ModelRow(PMFGRN, lambda model: MeanField(), DENSITY, prior=LogitNormal, unearned=NOT_FOUND),
     ModelRow(
@@ -314,6 +335,11 @@ def default_guide(model: Model) -> Engine:
     conditionally Gaussian, else MeanField; a model may have one of its own (`CHOICES`)."""
     engine: Any = row_of(type(model)).default(model)
     return engine
+
+
+def default_length(model: Model) -> Length:
+    """Steps and restarts of a variational fit of this model, where they are not given."""
+    return row_of(type(model)).length
 
 
 def engine_for(guide: Any) -> Engine:

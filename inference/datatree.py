@@ -14,6 +14,7 @@ from arviz_base import dict_to_dataset
 from pyro import poutine
 
 from ..models import ExpressionData, Model
+from ..models.observation.observable import densities_not_asked
 from .answers.cells import predict_cells
 from .answers.registry import answers_of
 from .arviz_limits import unpredicted, with_limits
@@ -24,11 +25,14 @@ from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site, padded
 from .draws.moments import EdgeMoments, aligned
 from .points import is_point
-from .variational.densities import BLOCK, log_joint_of, log_prior_of
+from .variational.densities import log_joint_of, log_prior_of
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
 NUM_EDGES = 500  # then only the most probable edges
 NUM_PRIOR_DRAWS = 500
+PRIOR_BLOCK = (
+    2_000_000  # numbers of the largest site in a block of prior draws: scales of edges are worked out for each
+)
 
 
 def to_datatree(
@@ -234,7 +238,8 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
     num_draws
         Default 500, down to 50 for networks of more than four million edges.
     """
-    shape = {name: [len(model.coords[d]) for d in dims] for name, dims in model.dims.items()}
+    coords = model.coords
+    shape = {name: [len(coords[d]) for d in dims] for name, dims in model.dims.items()}
     size = max(math.prod(s) for s in shape.values())
     if num_draws is None:
         num_draws = max(50, min(NUM_PRIOR_DRAWS, NUM_PRIOR_DRAWS * 4_000_000 // size))
@@ -246,9 +251,10 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
     held = poutine.condition(model.hyper, data=fixed)
     drawn: dict[str, list[np.ndarray]] = {}
     devices = [constant.device] if constant.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), pyro.validation_enabled(False):
+    forked, plain = torch.random.fork_rng(devices=devices), pyro.validation_enabled(False)
+    with forked, torch.no_grad(), plain, densities_not_asked():
         torch.manual_seed(seed)
-        block = max(1, BLOCK // size)
+        block = max(1, PRIOR_BLOCK // size)
         for start in range(0, num_draws, block):
             count = min(block, num_draws - start)
             with pyro.plate("prior_draw", count, dim=-(model.max_plate_nesting + 1)):

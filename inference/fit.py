@@ -11,7 +11,7 @@ from pyro.optim import PyroOptim
 
 from ..models import ExpressionData, Model
 from ..models.data.twins import twin_notes
-from .choice import check_pair, default_guide, earns_badge, engine_for
+from .choice import check_pair, default_guide, default_length, earns_badge, engine_for
 from .engines.base import Engine
 from .posterior import Posterior
 from .runs.callbacks import Callback
@@ -31,10 +31,10 @@ def fit(
     guide: "Engine | Callable[..., Any] | None" = None,
     optimizer: Adam | PyroOptim | None = None,
     stop: StoppingRule | None = None,
-    num_steps: int = 3000,
+    num_steps: int | None = None,
     batch_size: int | None = None,
     num_draws: int = 500,
-    restarts: int = 4,
+    restarts: int | None = None,
     threshold: float | None = None,
     jit: bool = True,
     seed: int = 0,
@@ -56,14 +56,16 @@ def fit(
         guide of Pyro: a class or an instance of `pyro.infer.autoguide`, or a function ``guide(batch=None)``, which
         `pyro.infer.SVI` then fits (`PyroGuide`). Default `default_guide`.
     optimizer, stop, num_steps
-        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps. Samplers have their own
-        lengths. Guides of Pyro take an optimiser of `pyro.optim` too, each restart one of its own.
+        Of variational fits: default `Adam()`, `RelativeImprovement()`, and at most 3,000 steps (CellBox: 250). Samplers
+        have their own lengths. Guides of Pyro take an optimiser of `pyro.optim` too, each restart one of its own.
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
-        Draws by restart from a variational guide.
+        Draws by restart from a variational guide. Of factor models (`Blocked`) by place that restarts have found, and
+        no more of a large model than are kept (`Collector`).
     restarts
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
+        Default 4 (CellBox: 1). Of factor models those that come to the same place are one chain.
     threshold
         δ: families without an inclusion variable report P(|W| > δ) as inclusion. Default the model's: 0.1 standard
         deviations; for PHOENIX, whose effects on a target sum to one in size, 0.01. Not used by
@@ -97,6 +99,9 @@ def fit(
         )
     if batch_size is not None and not model.minibatches:
         raise ValueError(f"{type(model).__name__} conditions on all data at once: leave out `batch_size`")
+    length = default_length(model)
+    num_steps = length.num_steps if num_steps is None else num_steps
+    restarts = length.restarts if restarts is None else restarts
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:

@@ -130,6 +130,14 @@ class Model(nn.Module, ABC):
         places."""
         return {}
 
+    @property
+    def step_units(self) -> Mapping[str, Tensor]:
+        """Sizes by site, broadcastable to its plates, in which guides take their steps; one for sites not named.
+
+        A step of Adam has the size of its rate, whatever the gradient: for weights of a hundredth that is all of them.
+        """
+        return {}
+
     @abstractmethod
     def to_state(self) -> dict[str, list[str]]:
         """Names that, with the knowledge, the edge prior and the model's own buffers, rebuild it without the data."""

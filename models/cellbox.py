@@ -93,9 +93,10 @@ class CellBox(Model):
 
     Notes
     -----
-    `fit` does not trace it: how many steps a solve takes depends on the weights, and a trace would freeze it. Start
-    variational guides narrow, ``MeanField(spread=0.001, init_scale=0.003)``: the edges between measured nodes are of
-    that size, and from the default width a fit has to unlearn them first.
+    `fit` does not trace it: how many steps a solve takes depends on the weights, and a trace would freeze it. Its
+    default is one narrow fit of 250 steps, ``MeanField(spread=0.001, init_scale=0.003)``: the edges between measured
+    nodes are of that size, and from the usual width a fit has to unlearn them first. Steps are in units of the prior's
+    scale of each edge (`step_units`), with which networks stay among those that settle.
     """
 
     traceable = False
@@ -245,6 +246,20 @@ class CellBox(Model):
             "log_decay": torch.zeros_like(self.gain_center),
             "noise": 2 * self.noise_center,
         }
+
+    @property
+    def step_units(self) -> dict[str, Tensor]:
+        """Of W its scale a priori, trust in ``drugs`` being where it starts, if that is fixed and no wider than the
+        default: steps of the rate itself, for all edges into a node together, reach networks that do not settle within
+        a few of them. Wider priors expect edges that such steps would not reach."""
+        size = self.edge_prior.family.edge_size
+        drugs = torch.zeros(len(self.tfs), len(self.targets))
+        if DRUGS in self.knowledge.sources:
+            drugs = self.knowledge.probability[self.knowledge.sources.index(DRUGS)]
+        among = max(1, int((drugs <= 0).any(1).sum()))
+        if size is None or size * among > 1.01 * PRIOR_ROOT:
+            return {}
+        return {"W": (0.5 * START_TRUST * drugs.to(self.noise_center)).exp() * size}
 
     # -- the generative story ----
     def forward(self, batch: ExpressionData | None = None) -> None:

@@ -30,6 +30,8 @@ class Take:
         """Of Gamma(shape, rate): a draw, or the mean shape / rate; floored away from zero, where precisions die."""
         if not self.draws:
             return shape / rate
+        if isinstance(shape, float) and shape == 1.0:  # exponential: five times as quick, and the local scales are it
+            return (torch.empty_like(rate).exponential_() / rate).clamp_min(1e-30)
         shape = torch.as_tensor(shape, dtype=rate.dtype, device=rate.device).expand(rate.shape)
         return (torch._standard_gamma(shape) / rate).clamp_min(1e-30)
 

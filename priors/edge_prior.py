@@ -152,6 +152,11 @@ class EdgePrior(nn.Module, ABC):
         """
         return (draws["W"].abs() > threshold).to(draws["W"].dtype) * self.allowed
 
+    @property
+    def edge_size(self) -> float | None:
+        """Scale of an edge of which no source says anything, where it is fixed; None where it is learned."""
+        return None
+
     def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and sd ``(*batch, tf, target)`` of W given the other sites; only for conditionally Gaussian families."""
         raise ValueError(

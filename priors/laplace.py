@@ -29,6 +29,10 @@ class Laplace(EdgePrior):
     def family_dims(self) -> dict[str, tuple[str, ...]]:
         return {} if self.scale.is_fixed else {"edge_scale": ()}
 
+    @property
+    def edge_size(self) -> float | None:
+        return self.scale.first if self.scale.is_fixed else None
+
     def forward(self, tf: Any, target: Any) -> Tensor:
         trust, sign_trust = self.sample_trust()
         scale = self.scale("edge_scale") * (0.5 * self.evidence(trust)).exp()  # (tf, target) or ()

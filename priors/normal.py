@@ -40,6 +40,10 @@ class Normal(EdgePrior):
         scale = values.get("edge_scale", self.scale.constants[0]) * (0.5 * self.evidence(values.get("trust"))).exp()
         return scale * self.location(values.get("sign_trust")), scale
 
+    @property
+    def edge_size(self) -> float | None:
+        return self.scale.first if self.scale.is_fixed else None
+
     def forward(self, tf: Any, target: Any) -> Tensor:
         trust, sign_trust = self.sample_trust()
         scale = self.scale("edge_scale") * (0.5 * self.evidence(trust)).exp()  # (tf, target) or ()

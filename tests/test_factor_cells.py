@@ -140,16 +140,7 @@ def test_noise_is_as_uncertain_as_the_observed_values_leave_it(kind):
     data = with_values(simulation.data, X, missing=True)
     model = kind(data, num_factors=1, loading_prior=NormalLoading())
     _, engine, state = climbed(model, data, 60)
-    many = replace(
-        state,
-        loadings=state.loadings.repeat(4000, 1, 1),
-        covariance=state.covariance.repeat(4000, 1, 1, 1),
-        precision=state.precision.repeat(4000, 1),
-        gamma=state.gamma.repeat(4000, 1, 1),
-        bound=None,
-        log_det=None,
-    )
-    drawn = draw_state(engine, many, Take(draws=True)).precision
+    drawn = draw_state(engine, state, Take(draws=True), 4000).precision
     seen = (~X.isnan()).sum(0).double()
     size = seen.sum() if kind is PPCA else seen
     shape = engine.gram_round.noise_shape + 0.5 * size

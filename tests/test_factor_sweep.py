@@ -84,7 +84,7 @@ def log_evidence(model, state, num_samples=40_000):
     # everything in one vector: W, β, log σ², γ
     log_noise = -state.precision[0, : 1 if model.isotropic else G].log()
     centre = torch.cat([mean[:, 0], mean[:, 1:].T.flatten(), log_noise, state.gamma[0].flatten()])
-    sd = torch.diagonal(state.covariance[0], dim1=1, dim2=2).sqrt()
+    sd = state.variance[0].sqrt()
     noise_sd = math.sqrt(2 / float(size * (G if model.isotropic else 1)))
     wide = torch.cat([sd[:, 0], sd[:, 1:].T.flatten(), torch.full_like(log_noise, noise_sd)])
     wide = 1.7 * torch.cat([wide, torch.full((state.gamma[0].numel(),), 0.3, dtype=torch.float64)])

@@ -13,7 +13,12 @@ from pyrogrn.experiments.pages import Checkout, Figure, Rows, grid, stale, write
 CHECKOUT = Checkout()
 TEMPLATES = sorted(CHECKOUT.templates.glob("*.md"))
 TYPED = re.compile(r"(?<![\d/.:])\d*\.\d{2,}(?!\d*[/.])")  # 0.93 and .926, not the parts of an address
-WITH = {"program_data": "programs", "amortised_parts": "amortised"}  # a module that has its page with another
+WITH = {
+    "cellbox_length": "cellbox",
+    "programs_size": "programs",
+    "program_data": "programs",
+    "amortised_parts": "amortised",
+}  # a module that has its page with another
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from . import (
     amortised_parts,
     calibration,
     cellbox,
+    cellbox_length,
     collaborative,
     evidence,
     factorbox_networks,
@@ -25,6 +26,7 @@ from . import (
     phoenix_speed,
     program_data,
     programs,
+    programs_size,
     scale_out,
     sergio,
     speed,
@@ -57,6 +59,7 @@ SECTIONS: dict[str, Section] = {
     "amortised_parts": amortised_parts.run_parts,
     "amortised_svi": amortised_parts.run_svi,
     "cellbox": cellbox.run,
+    "cellbox_length": cellbox_length.run,
     "factorbox_speed": factorbox_speed.run,
     "factorbox_recovery": factorbox_networks.run_recovery,
     "factorbox_dream4": factorbox_networks.run_dream4,
@@ -78,6 +81,7 @@ SECTIONS: dict[str, Section] = {
     "programs_repair": programs.run_repair,
     "programs_heldout": program_data.run_heldout,
     "programs_large": program_data.run_large,
+    "programs_size": programs_size.run,
 }
 
 

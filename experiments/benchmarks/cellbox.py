@@ -164,7 +164,7 @@ class CellBoxFit:
             prior.trust_prior = Hyper(dist.LogNormal, float(np.log(MAP_TRUST)), 0.002)
             model = CellBox.from_data(data, edge_prior=prior, **options)
             guide = MapEstimate(spread=0.001)
-            posterior = fit(model, guide=guide, num_steps=300, num_draws=1, optimizer=Adam(lr=0.01), **common)
+            posterior = fit(model, guide=guide, num_steps=300, num_draws=1, optimizer=Adam(lr=0.1), **common)
         x, outcome = model.predict(posterior.draws, torch.tensor(study.u.to_numpy()))
         states, settled = x.numpy(), float((outcome == SETTLED).float().mean())
         if not self.bayesian:

@@ -121,11 +121,14 @@ Guide = Annotated[
     ),
 ]
 Restarts = Annotated[
-    int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [default: 4]")
+    int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [4; cellbox 1]")
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000]"),
+    typer.Option(
+        help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000; "
+        "cellbox 250]"
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]

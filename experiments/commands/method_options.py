@@ -7,7 +7,7 @@ from typing import Any
 from ...inference.amortised import KINDS
 from ...models import Model
 
-OWN_UNITS = ("netrex-cf",)  # whose edge prior by default has its constants from the model
+OWN_UNITS = ("netrex-cf", "cellbox")  # whose edge prior by default has its constants from the model
 # of `--set model.NAME=VALUE`, by method, with what each value must be
 MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "celloracle": {"estimator": str, "ridge": float, "lasso_scale": float, "num_bags": int},

@@ -67,6 +67,11 @@ class Collector:
         self.notes: dict[str, np.ndarray] = {}  # what an engine wants diagnostics to know
         self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
+    @property
+    def kept(self) -> int:
+        """Draws of large sites, by chain, that will have been kept at the end."""
+        return math.ceil(self.num_draws / self.thin)
+
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
         given it."""

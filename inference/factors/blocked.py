@@ -1,8 +1,10 @@
 """The blocked guide of factor models: coordinate ascent in closed form, and draws that are refreshed once."""
 
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,13 @@ from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
 from .alignment import Aligner
 from .cells import CellRound, CellStatistics
+from .restarts import BESIDE, LOOK, MASS, Restarts, best_restarts, pack, restart_agreement, select, unpack
 from .start import arrange, start
 from .sweep import FactorState, GramRound, Round, effects_factor
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
-MASS = 7.0  # nats: e^-7 is a thousandth
+DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
+LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -43,21 +47,24 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     engine: Round = cell_round if cell_round is not None else GramRound(model)
     record: list[np.ndarray] = []
     first, reason, sums = 0, "budget", None
+    restarts = Restarts(np.arange(run.restarts))
     if resume is None:
         state = engine.start(start(engine.gram_round, run.restarts))
         state = arrange(engine, state) if batch_size is None else state
     else:
-        state = unpack(resume["state"] | {name: resume[name] for name in BESIDE}, place)
+        stored = resume["state"] | {name: resume[name] for name in BESIDE}
+        state = unpack(stored, place, by_cell=cell_round is not None)
+        restarts = Restarts(np.asarray(resume["rows"])) if "rows" in resume else restarts
         record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
         if resume["sums"] is not None:
             sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
         set_random_state(resume["rng"])
         if batch_size is None and _settled(record, state, state, None, tolerance(model)):
             reason = "converged"  # the last round was the last: what was interrupted is the drawing
-    if cell_round is None or batch_size is None:
-        rounds = _rounds(engine, state)
-    else:
-        rounds = _minibatches(cell_round, state, batch_size, sums, first)
+    batches = None
+    if cell_round is not None and batch_size is not None:
+        batches = _minibatches(cell_round, state, batch_size, sums, first)
+    take = Take(draws=False)
     before_draws: list[Tensor] | None = None  # the generator's state when the draws began, for a resume from there
 
     def snapshot() -> dict[str, Any]:
@@ -68,6 +75,7 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
             "state": pack(state),
             "sums": None if sums is None else tuple(sums),
             **{name: getattr(state, name) for name in BESIDE},
+            "rows": restarts.row.tolist(),
             "reason": reason,
             "elbo": torch.tensor(np.array(record)),
             "rng": before_draws if before_draws is not None else random_state(place),
@@ -76,12 +84,14 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     with run.steps(first, first if reason == "converged" else run.num_steps) as steps:
         for step in steps:
             before = state
-            state, sums = next(rounds)
-            bound = state.bound if state.bound is not None else state.loadings.new_full((run.restarts,), torch.nan)
-            record.append(bound.cpu().numpy())
+            state, sums = (engine(state, take), None) if batches is None else next(batches)
+            bound = state.bound if state.bound is not None else torch.full_like(state.loadings[:, 0, 0], torch.nan)
+            record.append(restarts.of_each(bound.cpu().numpy()))
             if not bool(state.loadings.isfinite().all()):
                 reason = f"diverged at step {step + 1}: loadings are not finite"
                 break
+            if batches is None and (step + 1) % LOOK == 0:
+                state = restarts.looked_at(model, state)
             steps.tell(step + 1, f"ELBO {record[-1].max():.1f}", snapshot)
             if _settled(record, before, state, batch_size, tolerance(model)):
                 reason = "converged"
@@ -90,19 +100,11 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     if table.shape[1] > 1 and np.isnan(table[:, 0]).all():
         table = table[:, 1:]  # the first round cell by cell comes before there is a bound
     before_draws = random_state(place)
-    collector = draw(model, engine, state, run.num_draws, refresh, run.threshold)
+    collector = draw(model, engine, state, restarts, run, refresh, snapshot)
     return collector, History.every_step(reason, table, time.monotonic() - started)
 
 
 Progress = Iterator[tuple[FactorState, CellStatistics | None]]
-
-
-def _rounds(engine: Round, state: FactorState) -> Progress:
-    """Rounds over all cells without end."""
-    take = Take(draws=False)
-    while True:
-        state = engine(state, take)
-        yield state, None
 
 
 def _minibatches(
@@ -148,61 +150,62 @@ def draw(
     model: FactorModel,
     engine: Round,
     state: FactorState,
-    num_draws: int,
+    restarts: Restarts,
+    run: Run,
     refresh: int,
-    threshold: float,
+    snapshot: Callable[[], dict[str, Any]],
 ) -> Collector:
-    """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data)."""
+    """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
+
+    Of each place that restarts have found, `num_drawn`.
+    """
     best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
-    agreement = restart_agreement(model, state, best)
+    notes = {
+        "restart_agreement": restarts.of_each(restart_agreement(model, state, best)),
+        "restarts_kept": np.flatnonzero(np.isin(restarts.row, kept.cpu().numpy())),
+    }
     state = select(state, kept)
-    has_inclusion = "inclusion" in model.dims
-    collector = Collector(model, len(kept), num_draws, has_inclusion=has_inclusion, without=("x",))
-    collector.notes = {"restart_agreement": agreement, "restarts_kept": kept.cpu().numpy()}
-    take = Take(draws=True)
-    for _ in range(num_draws):
-        drawn = draw_state(engine, state, take)
-        for _ in range(refresh if engine.refreshes else 0):
-            drawn = engine(drawn, take)
-        add_draw(model, collector, laid_out(model, align(sites_of(model, engine, drawn))), threshold)
+    state = Restarts(np.arange(len(kept))).looked_at(model, state)
+    planned = partial(Collector, model, len(state.loadings), has_inclusion="inclusion" in model.dims, without=("x",))
+    number = num_drawn(planned(run.num_draws))
+    collector = planned(number)
+    collector.notes = notes
+    take, copies = Take(draws=True), max(1, DRAWN // state.loadings.numel())
+    with run.steps(0, number) as steps:
+        for first in range(0, number, copies):
+            count = min(copies, number - first)
+            drawn = draw_state(engine, state, take, count)
+            for _ in range(refresh if engine.refreshes else 0):
+                drawn = engine(drawn, take)
+            sites = laid_out(model, align(sites_of(model, engine, drawn)))
+            for i in range(count):
+                add_draw(model, collector, {n: v[i::count] for n, v in sites.items()}, run.threshold)
+            steps.tell(first + count, "draws", snapshot)
     return collector
 
 
-def best_restarts(state: FactorState, within: float = MASS) -> tuple[int, Tensor]:
-    """The restart with the highest bound, and all that come within so many nats of it (and of where they would settle).
-
-    A restart that ended at a worse optimum has, as far as the bound tells, less than a thousandth of the posterior's
-    mass:
-    to average its loadings with those of the best would describe neither.
+def num_drawn(planned: Collector) -> int:
+    """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
+    `LEAST` of each chain, and none that are not kept. They are independent, and one thrown away costs as much as any.
     """
-    if state.bound is None or not bool(state.bound.isfinite().any()):
-        return 0, torch.arange(len(state.loadings))
-    bound = torch.nan_to_num(state.bound, nan=-torch.inf)
-    return int(torch.argmax(bound)), torch.nonzero(bound > bound.max() - within)[:, 0]
+    if planned.thin == 1:
+        return planned.num_draws
+    return min(planned.kept, max(LEAST, math.ceil(planned.num_draws / planned.num_chains)))
 
 
-def restart_agreement(model: FactorModel, state: FactorState, best: int) -> np.ndarray:
-    """``(restart,)`` correlation of each restart's loadings, aligned, with those of the best."""
-    W = state.loadings[..., : len(model.factors)].mT
-    found = Aligner(model, W[best])({"W": W})["W"].flatten(1)
-    return torch.corrcoef(torch.cat([found[best][None], found]))[0, 1:].cpu().numpy()
-
-
-def select(state: FactorState, chains: Tensor) -> FactorState:
-    """Some chains of a state."""
-    take = lambda v: v[chains] if isinstance(v, Tensor) else v
-    prior = {name: value[chains] for name, value in state.prior.items()}
-    parts: dict[str, Any] = {f.name: take(getattr(state, f.name)) for f in fields(state) if f.name != "prior"}
-    return FactorState(prior=prior, **parts)
-
-
-def draw_state(engine: Round, state: FactorState, take: Take) -> FactorState:
-    """A draw of q: loadings, noise, effects, and scales given the loadings."""
-    assert state.covariance is not None, "the state of coordinate ascent"
-    lower = torch.linalg.cholesky(state.covariance)
-    noise = (lower @ torch.randn_like(state.loadings)[..., None])[..., 0]
-    theta = state.loadings + noise
+def draw_state(engine: Round, state: FactorState, take: Take, copies: int = 1) -> FactorState:
+    """``copies`` draws of q for each chain, chain by chain: loadings, noise, effects, and scales given the loadings."""
+    chains = len(state.loadings)
+    if state.spread is not None and state.spread.regressions is not None:
+        theta = state.spread.regressions.around(state.loadings, copies)
+    else:
+        assert state.covariance is not None, "the state of coordinate ascent"
+        lower = torch.linalg.cholesky(state.covariance)[:, None]
+        noise = torch.randn(chains, copies, *state.loadings.shape[1:]).to(lower)
+        theta = (state.loadings[:, None] + (lower @ noise[..., None])[..., 0]).flatten(0, 1)
+    rows = torch.arange(chains, device=theta.device).repeat_interleave(copies)
+    state = select(replace(state, loadings=theta[:chains], spread=None, covariance=None, log_det=None), rows)
     rounds = engine.gram_round
     size = state.size if state.size is not None else torch.full_like(state.precision, rounds.dof)
     if engine.model.isotropic:
@@ -216,7 +219,7 @@ def draw_state(engine: Round, state: FactorState, take: Take) -> FactorState:
     gamma = state.gamma
     if engine.model.factor_effects:
         gamma = gamma + torch.linalg.solve_triangular(effects_factor(engine.zz).mT, torch.randn_like(gamma), upper=True)
-    return replace(state, loadings=theta, covariance=None, log_det=None, precision=precision, gamma=gamma, prior=prior)
+    return replace(state, loadings=theta, precision=precision, gamma=gamma, prior=prior)
 
 
 def sites_of(model: FactorModel, engine: Round, state: FactorState) -> dict[str, Tensor]:
@@ -236,20 +239,3 @@ def sites_of(model: FactorModel, engine: Round, state: FactorState) -> dict[str,
             sites["dispersion"] = state.dispersion
     dtype = model.constant.dtype
     return {name: value.to(dtype).contiguous() for name, value in sites.items()}
-
-
-BESIDE = ("dispersion", "size", "scales_bound")
-"""Parts of a state that checkpoints of coordinate ascent have beside it, as the first ones had; Gibbs sampling needs
-none of them to go on."""
-
-
-def pack(state: FactorState) -> dict[str, Any]:
-    """As plain tensors, for a checkpoint; without what goes beside."""
-    return {f.name: getattr(state, f.name) for f in fields(state) if f.name not in BESIDE}
-
-
-def unpack(state: dict[str, Any], device: torch.device) -> FactorState:
-    """Back from `pack`, on a device."""
-    parts: dict[str, Any] = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in state.items()}
-    parts["prior"] = {name: v.to(device) for name, v in state["prior"].items()}
-    return FactorState(**parts)

@@ -100,7 +100,9 @@ class CellRound:
         p = loadings.shape[2]
         tiny = torch.eye(p, dtype=loadings.dtype, device=loadings.device) * 1e-4
         covariance = tiny.expand(chains, self.G, p, p)
-        return replace(state, loadings=loadings, covariance=covariance, log_det=None, dispersion=dispersion)
+        return replace(
+            state, loadings=loadings, covariance=covariance, spread=None, log_det=None, dispersion=dispersion
+        )
 
     # -- cells ----
     def block(self, state: FactorState, rows: slice | Tensor, take: Take) -> CellStatistics:

@@ -15,8 +15,9 @@ from ..runs.chains import Chains
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
 from .alignment import Aligner
-from .blocked import best_restarts, draw_state, pack, restart_agreement, select, sites_of, unpack
+from .blocked import draw_state, sites_of
 from .cells import CellRound
+from .restarts import best_restarts, pack, restart_agreement, select, unpack
 from .start import arrange, start
 from .sweep import FactorState, GramRound, Round
 
@@ -43,7 +44,8 @@ def sample(model: FactorModel, data: ExpressionData | None, run: Run, chains: Ch
         first = 0
     else:
         agreement = resume["agreement"].numpy()
-        state, first, reference = unpack(resume["state"], model.constant.device), resume["step"], resume["reference"]
+        state = unpack(resume["state"], model.constant.device, by_cell=not model.integrated)
+        first, reference = resume["step"], resume["reference"]
         collector.restore(resume["collector"], model.constant.device)
         record = list(resume["elbo"].numpy())
         set_random_state(resume["rng"])

@@ -73,8 +73,7 @@ def arrange(engine: Round, state: FactorState) -> FactorState:
     for _ in range(ARRANGE):
         state = plain(state, Take(draws=False))
     m = engine.gram_round.num_factors
-    assert state.covariance is not None, "of coordinate ascent"
-    square = state.loadings[..., :m].mT ** 2 + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+    square = state.square(m)
     scales = prior.start(len(state.loadings), like)
     for _ in range(SETTLE):
         scales = prior.update(scales, square, Take(draws=False))

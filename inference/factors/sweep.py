@@ -24,17 +24,18 @@ from torch import Tensor
 from ...models.factor import BETA_SCALE, GAMMA_SCALE, FactorModel
 from ...priors import LoadingPrior, Take
 from ...priors.loadings.prior import State
+from .loadings import Optimum, Regressions, Spread, optimum
 
 
 @dataclass(frozen=True, eq=False)
 class FactorState:
     """Where a round stands; every tensor leads with ``chain``.
 
-    ``loadings`` (gene, factor + covariate) of W and β and, in coordinate ascent, their ``covariance`` (gene, p, p) and
-    ``log_det`` (gene,); ``precision`` (gene,) 1/σ²; ``gamma`` (covariate, factor); ``prior`` the loading prior's state;
-    ``bound`` (chain,) the evidence lower bound after the round. Cell by cell besides: ``dispersion`` (gene,) r of the
-    counts; ``size`` (gene,) observed values; ``scales_bound`` (chain,) what the scales of the prior, as last updated,
-    add to the bound.
+    ``loadings`` (gene, factor + covariate) of W and β and, in coordinate ascent, the ``spread`` of their q and the
+    ``log_det`` (gene,) of its covariances; ``precision`` (gene,) 1/σ²; ``gamma`` (covariate, factor); ``prior`` the
+    loading prior's state; ``bound`` (chain,) the evidence lower bound after the round. Cell by cell the ``covariance``
+    (gene, p, p) itself stands for the spread, and there are: ``dispersion`` (gene,) r of the counts; ``size`` (gene,)
+    observed values; ``scales_bound`` (chain,) what the scales of the prior, as last updated, add to the bound.
     """
 
     loadings: Tensor
@@ -47,6 +48,19 @@ class FactorState:
     dispersion: Tensor | None = None
     size: Tensor | None = None
     scales_bound: Tensor | float = 0.0
+    spread: Spread | None = None
+
+    @property
+    def variance(self) -> Tensor | None:
+        """``(chain, gene, p)`` of the loadings under q; ``None`` of a draw."""
+        if self.spread is not None:
+            return self.spread.variance
+        return None if self.covariance is None else torch.diagonal(self.covariance, dim1=2, dim2=3)
+
+    def square(self, number: int) -> Tensor:
+        """``(chain, factor, gene)`` (expected) squares of the loadings of the first ``number`` coefficients."""
+        found, variance = self.loadings[..., :number].mT ** 2, self.variance
+        return found if variance is None else found + variance[..., :number].mT
 
 
 class Round(Protocol):
@@ -146,47 +160,51 @@ class GramRound:
         W = state.loadings[..., :m].mT * state.precision[:, None]  # (chain, factor, gene)
         last = state.gamma.mT - second[:, :m, m:]
         T = sigma @ torch.cat([W, last], dim=2)  # (chain, factor, column)
-        xd = T @ self.gram
-        xx = xd @ T.mT
         log_det = -2 * torch.diagonal(lower, dim1=1, dim2=2).log().sum(1)
         if not take.draws:
-            return Moments(xx + self.dof * sigma, xd, log_det)
+            xd = T @ self.gram
+            return Moments(xd @ T.mT + self.dof * sigma, xd, log_det)
         half = torch.linalg.solve_triangular(lower.mT, eye.expand_as(lower), upper=True)  # half halfᵀ = Σ_x
         root = self.root
         normal = torch.randn(len(T), m, root.shape[1], dtype=T.dtype, device=T.device)
-        left = half @ normal  # (chain, factor, rank)
-        noise_d = left @ root.T
-        cross = T @ noise_d.mT
+        drawn = times_root(T, root) + half @ normal  # (chain, factor, rank): X = (D T + E) of the rows that R has
         rest = half @ wishart(self.dof - root.shape[1], m, len(T), T)
-        xx = xx + cross + cross.mT + left @ left.mT + rest @ rest.mT
-        return Moments(xx, xd + noise_d, log_det)
+        return Moments(drawn @ drawn.mT + rest @ rest.mT, times_root_transposed(drawn, root), log_det)
 
     def _second(self, state: FactorState) -> Tensor:
         theta = state.loadings
         second = (theta * state.precision[..., None]).mT @ theta
-        if state.covariance is not None:
-            second = second + torch.einsum("cg,cgpq->cpq", state.precision, state.covariance)
-        return second
+        return second if state.spread is None else second + state.spread.weighted
 
     def weights(self, state: FactorState, moments: Moments, take: Take) -> FactorState:
         """(w_j, β_j) jointly, gene by gene: the exact Gaussian given the factors' moments, scales and noise."""
+        found = self.regressions(state, moments)
+        if take.draws:
+            return replace(state, loadings=found.draw(), spread=None, log_det=None)
+        best = optimum(found, self._squares(state), None)
+        return replace(state, loadings=best.loadings, spread=best.spread, log_det=best.log_det)
+
+    def regressions(self, state: FactorState, moments: Moments) -> Regressions:
+        """What the loadings and effects of each gene are drawn from, or their q made of."""
         m, G, v = self.num_factors, self.num_genes, self.num_covariates
         U, cross = self.regression(moments)
         own = self.prior.precision(state.prior).expand(len(U), m, G).mT  # (chain, gene, factor)
         if v:
             own = torch.cat([own, own.new_full((len(U), G, v), BETA_SCALE**-2)], dim=2)
-        precision = state.precision[..., None, None] * U[:, None] + torch.diag_embed(own)
-        eta = state.precision[..., None] * cross.mT  # (chain, gene, p)
-        lower = torch.linalg.cholesky(precision)
-        log_det = -2 * torch.diagonal(lower, dim1=2, dim2=3).log().sum(2)
-        if take.draws:
-            half = torch.linalg.solve_triangular(lower, eta[..., None], upper=False)
-            half = half + torch.randn_like(half)
-            theta = torch.linalg.solve_triangular(lower.mT, half, upper=True)[..., 0]
-            return replace(state, loadings=theta, covariance=None, log_det=None)
-        covariance = torch.cholesky_inverse(lower)
-        theta = (covariance @ eta[..., None])[..., 0]
-        return replace(state, loadings=theta, covariance=covariance, log_det=log_det)
+        return Regressions(U, cross.mT.contiguous(), state.precision, own.contiguous())
+
+    def _squares(self, state: FactorState) -> Tensor:
+        """``(chain, gene)`` sums of squares of the genes."""
+        return self.square.expand_as(state.precision)
+
+    def _optimum(self, state: FactorState, moments: Moments, take: Take) -> Optimum:
+        """q of the loadings, and then of the noise."""
+        found, square = self.regressions(state, moments), self._squares(state)
+        if not self.model.isotropic:
+            return optimum(found, square, lambda genes, rss: self.noise(state, rss, take))
+        best = optimum(found, square, None)
+        precision = self.noise(state, best.rss, take)
+        return best._replace(precision=precision, spread=best.spread.with_noise(precision[:, :1]))
 
     def regression(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """Gram ``(chain, p, p)`` of factors and covariates, and their products with the genes ``(chain, p, gene)``."""
@@ -199,12 +217,10 @@ class GramRound:
         return torch.cat([top, bottom], dim=1), cross
 
     def residual(self, state: FactorState, moments: Moments) -> Tensor:
-        """``(chain, gene)`` (expected) sum of squared residuals."""
+        """``(chain, gene)`` sum of squared residuals of drawn loadings."""
         U, cross = self.regression(moments)
         theta = state.loadings
         found = self.square - 2 * (theta * cross.mT).sum(2) + ((theta @ U) * theta).sum(2)
-        if state.covariance is not None:
-            found = found + torch.einsum("cpq,cgpq->cg", U, state.covariance)
         return found.clamp_min(1e-12)
 
     def noise(self, state: FactorState, rss: Tensor, take: Take) -> Tensor:
@@ -270,10 +286,7 @@ class GramRound:
         """
         m, G = self.num_factors, self.num_genes
         own = self.prior.precision(state.prior).expand(len(moments.xx), m, G)
-        square = state.loadings[..., :m].mT ** 2
-        if state.covariance is not None:
-            square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
-        B = (square * own).sum(2)
+        B = (state.square(m) * own).sum(2)
         A = torch.diagonal(moments.xx, dim1=1, dim2=2)
         count = self.dof - G
         if self.model.factor_effects:
@@ -287,12 +300,8 @@ class GramRound:
         a = u.sqrt()
         p = state.loadings.shape[2] - m
         divide = torch.cat([1 / a, a.new_ones(len(a), p)], dim=1)
-        covariance = state.covariance
-        if covariance is not None:
-            covariance = covariance * divide[:, None, :, None] * divide[:, None, None, :]
-        state = replace(
-            state, loadings=state.loadings * divide[:, None], covariance=covariance, gamma=state.gamma * a[:, None]
-        )
+        spread = None if state.spread is None else state.spread.scaled(divide)
+        state = replace(state, loadings=state.loadings * divide[:, None], spread=spread, gamma=state.gamma * a[:, None])
         log_det = moments.log_det + 2 * a.log().sum(1)
         return state, Moments(moments.xx * a[:, :, None] * a[:, None], moments.xd * a[..., None], log_det)
 
@@ -302,19 +311,20 @@ class GramRound:
 
     def shift(self, state: FactorState) -> FactorState:
         """x → x + Δᵀz, Γ → Γ + Δ, β → β − Δ W with the Δ that maximises the bound (parameter expansion)."""
-        if not self.model.factor_effects or state.covariance is None:
+        if not self.model.factor_effects or state.spread is None:
             return state
         m = self.num_factors
         theta = state.loadings
-        second = theta.mT @ theta + state.covariance.sum(1)  # (chain, p, p)
+        second = theta.mT @ theta + state.spread.total  # (chain, p, p)
         inner = second[:, :m, :m] / BETA_SCALE**2
         inner = inner + torch.eye(m, dtype=theta.dtype, device=theta.device) / GAMMA_SCALE**2
         target = second[:, m:, :m] / BETA_SCALE**2 - state.gamma / GAMMA_SCALE**2
         delta = torch.linalg.solve(inner, target.mT).mT  # (chain, covariate, factor)
         eye = torch.eye(theta.shape[2], dtype=theta.dtype, device=theta.device).repeat(len(theta), 1, 1)
         eye[:, m:, :m] = -delta
-        covariance = eye[:, None] @ state.covariance @ eye.mT[:, None]
-        return replace(state, loadings=theta @ eye.mT, covariance=covariance, gamma=state.gamma + delta)
+        # the factors' own variances stay; nothing asks for those of β before the next round has made them anew
+        spread = state.spread.turned(eye, state.spread.variance[..., :m])
+        return replace(state, loadings=theta @ eye.mT, spread=spread, gamma=state.gamma + delta)
 
     # -- a round ----
     def __call__(self, state: FactorState, take: Take) -> FactorState:
@@ -324,25 +334,24 @@ class GramRound:
             if self.num_covariates:
                 W = state.loadings[..., :m].mT
                 beta, gamma = self.covariate_effects(W, state.precision)
-                state = replace(state, loadings=torch.cat([W, beta], dim=1).mT, gamma=gamma, covariance=None)
+                state = replace(state, loadings=torch.cat([W, beta], dim=1).mT, gamma=gamma)
             moments = self.factors(state, take)
             state, moments = self.rescale(state, moments, take)
-        else:
-            moments = self.factors(self.shift(state), take)
-            state, moments = self.rescale(self.shift(state), moments, take)
-            if self.model.factor_effects:
-                state = replace(state, gamma=self.effects(moments, take))
-        state = self.weights(state, moments, take)
-        rss = self.residual(state, moments)
-        precision = self.noise(state, rss, take)
-        square = state.loadings[..., :m].mT ** 2
-        if state.covariance is not None:
-            square = square + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., :m].mT
+            state = self.weights(state, moments, take)
+            state = replace(state, precision=self.noise(state, self.residual(state, moments), take))
+            return replace(state, prior=self.prior.update(state.prior, state.square(m), take))
+        state = self.shift(state)
+        state, moments = self.rescale(state, self.factors(state, take), take)
+        if self.model.factor_effects:
+            state = replace(state, gamma=self.effects(moments, take))
+        best = self._optimum(state, moments, take)
+        state = replace(
+            state, loadings=best.loadings, spread=best.spread, log_det=best.log_det, precision=best.precision
+        )
+        square = state.square(m)
         take.bound = 0.0
-        state = replace(state, precision=precision, prior=self.prior.update(state.prior, square, take))
-        if take.draws:
-            return state
-        return replace(state, bound=self.evidence(state, moments, rss, square, take))
+        state = replace(state, prior=self.prior.update(state.prior, square, take))
+        return replace(state, bound=self.evidence(state, moments, best.rss, square, take))
 
     def log_likelihood(self, state: FactorState) -> Tensor:
         """``(chain,)`` log p(Y | W, β, Γ, Ψ)."""
@@ -386,14 +395,13 @@ class GramRound:
         """``(chain,)`` E[log p − log q] of W and β; constants of further coefficients are left out."""
         m, G = self.num_factors, self.num_genes
         assert state.log_det is not None, "of coordinate ascent"
-        assert state.covariance is not None, "of coordinate ascent"
         log_precision = self.prior.log_precision(state.prior, take).expand(len(square), m, G)
         own = self.prior.precision(state.prior).expand(len(square), m, G)
         bound = 0.5 * log_precision.sum((1, 2)) - 0.5 * (own * square).sum((1, 2))
         if self.num_covariates:
             last = slice(m, m + self.num_covariates)
-            beta = (state.loadings[..., last] ** 2).sum((1, 2))
-            beta = beta + torch.diagonal(state.covariance, dim1=2, dim2=3)[..., last].sum((1, 2))
+            assert state.variance is not None, "of coordinate ascent"
+            beta = (state.loadings[..., last] ** 2 + state.variance[..., last]).sum((1, 2))
             bound = bound - 0.5 * beta / BETA_SCALE**2 - G * self.num_covariates * math.log(BETA_SCALE)
         return bound + 0.5 * state.log_det.sum(1) + 0.5 * (m + self.num_covariates) * G
 
@@ -414,6 +422,32 @@ def wishart(dof: float, size: int, chains: int, like: Tensor) -> Tensor:
     chi = (2 * torch._standard_gamma((0.5 * degrees).expand(chains, size))).sqrt()
     lower = torch.tril(torch.randn(chains, size, size, dtype=like.dtype, device=like.device), -1)
     return lower + torch.diag_embed(chi)
+
+
+def panels(root: Tensor) -> list[slice]:
+    """Columns of a root in eight parts where it is a triangle, whose zeros then need not be multiplied; else all."""
+    size = len(root)
+    if root.shape[1] != size or size < 256:
+        return [slice(0, root.shape[1])]
+    return [slice(size * i // 8, size * (i + 1) // 8) for i in range(8)]
+
+
+def times_root(left: Tensor, root: Tensor) -> Tensor:
+    """``left`` (chain, factor, column) C."""
+    parts = panels(root)
+    first = [part.start if len(parts) > 1 else 0 for part in parts]
+    flat = left.flatten(0, 1)
+    found = [flat[:, row:] @ root[row:, part] for row, part in zip(first, parts, strict=True)]
+    return torch.cat(found, dim=1).view(*left.shape[:2], -1)
+
+
+def times_root_transposed(left: Tensor, root: Tensor) -> Tensor:
+    """``left`` (chain, factor, rank) Cᵀ."""
+    parts, flat = panels(root), left.flatten(0, 1)
+    if len(parts) == 1:
+        return left @ root.T
+    found = [flat[:, : part.stop] @ root[part, : part.stop].T for part in parts]
+    return torch.cat(found, dim=1).view(*left.shape[:2], -1)
 
 
 def move_scale(order: float, A: Tensor, B: Tensor, *, moves: int = 3) -> Tensor:

@@ -47,6 +47,8 @@ class Progress:
         self._bar: tqdm | None = None
 
     def __call__(self, state: FitState) -> None:
+        if self._bar is not None and (state.total != self._bar.total or state.step <= self._bar.n):
+            self.close()  # another part of the fit, with steps of its own: the draws after an ascent
         if self._bar is None:
             nobody = sys.stderr is None or sys.stderr.closed  # of a process without one, tqdm would fail
             disable = True if nobody else None

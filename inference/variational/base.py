@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from pyro import poutine
 from torch import Tensor, nn
 
 from ...models import ExpressionData, Model
 from .pyro_sites import Plates, make_plates, register, restart_plate
-from .sites import Site, latent_sites
+from .sites import Site, latent_sites, step_units
 
 
 class Guide(nn.Module, ABC):
@@ -24,6 +25,7 @@ class Guide(nn.Module, ABC):
     family: str
     """What its parameters are called in Pyro's store: ``family$$$location``, …"""
     calibrated: bool = False
+    location: nn.Parameter
 
     def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int) -> None:
         super().__init__()
@@ -31,10 +33,19 @@ class Guide(nn.Module, ABC):
         self.__dict__["_model"] = model  # not a submodule: its buffers are not the guide's
         self._called = False
         self.sites, self.num_restarts = sites, num_restarts
+        self.units = step_units(model, sites)
 
     @abstractmethod
     def draw(self) -> tuple[dict[str, Tensor], Tensor]:
         """Values by site ``(restart, *plates, *event)``, and log q ``(restart,)``."""
+
+    def step(self, algorithm: torch.optim.Optimizer) -> None:
+        """One step of an optimiser, of the locations in units of their own (`Model.step_units`)."""
+        before = None if self.units is None else self.location.detach().clone()
+        algorithm.step()
+        if before is not None and self.units is not None:
+            with torch.no_grad():
+                self.location.copy_(torch.lerp(before, self.location, self.units))
 
     @abstractmethod
     def sample(self, plates: Plates) -> dict[str, Tensor]:

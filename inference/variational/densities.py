@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ...models import Model
+from ...models.observation.observable import densities_not_asked
 from ..draws.layout import is_edge_site, padded
 from .elbo import by_restart, log_joint
 
@@ -44,7 +45,7 @@ def log_joint_of(model: Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
 def log_prior_of(model: Model, draws: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """``(chain, draw, *dims)`` log prior density of each site without parents that is no edge; ``draws`` as above."""
     model = copy.deepcopy(model).double()
-    with torch.no_grad(), pyro.validation_enabled(False):
+    with torch.no_grad(), pyro.validation_enabled(False), densities_not_asked():
         held = poutine.condition(model.hyper, data=_values(model, draws, slice(0, 1)))
         trace = poutine.trace(poutine.enum(held, first_available_dim=-(model.max_plate_nesting + 2))).get_trace()
         result = {}

@@ -21,7 +21,7 @@ from ..runs.run import Run
 from .base import Guide
 from .draws import draw_guide
 from .pyro_sites import ColumnNormal, Plates, columns, laid, padded_values, placed, sample_normal, sample_point
-from .sites import Site, constrain, latent_sites, random_starts
+from .sites import Site, constrain, latent_sites, random_starts, step_units
 from .svi import run_svi
 
 
@@ -105,6 +105,7 @@ class _BlockedGuide(Guide):
         super().__init__(model, sites, num_restarts)
         self.block = block
         self.others = _repacked(tuple(s for s in sites if s.name != block))
+        self.units = step_units(model, self.others)
         start = torch.cat([start[:, s.start : s.stop] for s in sites if s.name != block], dim=1)
         self.location = nn.Parameter(start)
         self.log_scale = nn.Parameter(torch.full_like(start, math.log(init_scale)))

@@ -86,3 +86,15 @@ def random_starts(model: Model, sites: tuple[Site, ...], num_restarts: int, spre
         elif site.positive and site.name != "noise_variance":
             start[:, place] += math.log(0.1)
     return start
+
+
+def step_units(model: Model, sites: tuple[Site, ...]) -> Tensor | None:
+    """``(dimension,)`` of the unconstrained vector, after `Model.step_units`; ``None`` where all are one."""
+    known = {name: size for name, size in model.step_units.items() if any(s.name == name for s in sites)}
+    if not known:
+        return None
+    units = torch.ones(max(s.stop for s in sites), dtype=model.constant.dtype, device=model.constant.device)
+    for site in sites:
+        if site.name in known:
+            units[site.start : site.stop] = known[site.name].to(units).expand(site.shape).flatten()
+    return units

@@ -91,7 +91,7 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
             if not np.isfinite(value).all():
                 reason = f"diverged at step {step + 1}: ELBO is {value[~np.isfinite(value)][0]}"
                 break
-            algorithm.step()
+            guide.step(algorithm)
             algorithm.zero_grad(set_to_none=False)
             table[:, step] = value
             done = step + 1

@@ -1,11 +1,27 @@
 """`Observable`: distributions of data whose density can be worked out where they are made."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+
+_asked: ContextVar[bool] = ContextVar("densities_of_data_are_asked_for", default=True)
+
+
+@contextmanager
+def densities_not_asked() -> Iterator[None]:
+    """Within it `Observable.at` works out nothing beforehand: for traces of which nobody asks the likelihood, as draws
+    from the prior."""
+    before = _asked.set(False)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
 
 
 class Observable(TorchDistribution):
@@ -20,7 +36,8 @@ class Observable(TorchDistribution):
 
     def at(self, value: Tensor) -> Self:
         """Itself; the next `log_prob` of the same tensor is known already. Once, as a graph has one backward pass."""
-        self._known = value, torch.is_grad_enabled(), self.density(value)
+        if _asked.get():
+            self._known = value, torch.is_grad_enabled(), self.density(value)
         return self
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -107,20 +107,20 @@ class HorseshoeLoading(LoadingPrior):
         return state["tau"][:, None] * state["delta"]
 
     def precision(self, state: State) -> Tensor:
-        horseshoe = self._wide(state)[..., self.view] * state["local_scale"] * (-self.boost(state)).exp()
+        horseshoe = self.by_gene(self._wide(state)) * state["local_scale"] * (-self.boost(state)).exp()
         return horseshoe + self.slab_precision()
 
     def update(self, state: State, square: Tensor, take: Take) -> State:
         new = dict(state)
         scaled = square * (-self.boost(new)).exp()
-        new["local_scale"] = half_cauchy_update(new["local_scale"], 1.0, scaled * self._wide(new)[..., self.view], take)
+        new["local_scale"] = half_cauchy_update(new["local_scale"], 1.0, scaled * self.by_gene(self._wide(new)), take)
         total = (scaled * new["local_scale"]) @ self.one_hot  # (chain, factor, view)
         count = self.one_hot.sum(0)
         new["delta"] = half_cauchy_update(new["delta"], count, total * new["tau"][:, None], take)
         total = (total * new["delta"]).sum(1)
         new["tau"] = half_cauchy_update(new["tau"], count * square.shape[1], total, take)
         if self.has_trust:
-            weighted = square * self._wide(new)[..., self.view] * new["local_scale"]
+            weighted = square * self.by_gene(self._wide(new)) * new["local_scale"]
             new["trust"] = self.trust_step(new, weighted, take)
         return self._exchange(new, take) if take.draws else new
 
@@ -140,26 +140,28 @@ class HorseshoeLoading(LoadingPrior):
         moved = (2 * take.climb(torch.zeros_like(tau), between_tau_and_delta)).exp()
         tau, delta = tau * moved, delta / moved[:, None]
         local = 1 / new["local_scale"]  # (chain, factor, gene)
+        one_hot = self.one_hot
+        genes = one_hot.sum(0)
 
         def between_delta_and_local(log: Tensor) -> tuple[Tensor]:
-            every = log[..., self.view]
-            other = unit(local * (-2 * every).exp()) - every
-            return (unit(delta * (2 * log).exp()) + log + other @ self.one_hot,)
+            other = unit(local * self.by_gene((-2 * log).exp())) @ one_hot - genes * log
+            return (unit(delta * (2 * log).exp()) + log + other,)
 
         moved = (2 * take.climb(torch.zeros_like(delta), between_delta_and_local)).exp()
-        delta, local = delta * moved, local / moved[..., self.view]
+        delta, local = delta * moved, local / self.by_gene(moved)
         for one in range(new["trust"].shape[1] if self.has_trust else 0):
-            P = self.probability[one]
+            at = self.members(one)  # the scales of genes that the library does not list stay
+            P, own = self.probability[one].flatten()[at], local.flatten(1)[:, at]
 
-            def between_trust_and_local(
-                b: Tensor, one: int = one, P: Tensor = P, local: Tensor = local
-            ) -> tuple[Tensor]:
-                change = (b - new["trust"][:, one])[:, None, None] * P
-                other = unit(local * (-change).exp()) - 0.5 * change
-                return (other.sum((1, 2)) - 0.5 * b**2 / TRUST_SCALE**2,)
+            def between_trust_and_local(b: Tensor, one: int = one, P: Tensor = P, own: Tensor = own) -> tuple[Tensor]:
+                change = (b - new["trust"][:, one])[:, None] * P
+                other = unit(own * (-change).exp()) - 0.5 * change
+                return (other.sum(1) - 0.5 * b**2 / TRUST_SCALE**2,)
 
             b = take.climb(new["trust"][:, one], between_trust_and_local, positive=True)
-            local = local * (-(b - new["trust"][:, one])[:, None, None] * P).exp()
+            flat = local.flatten(1).clone()
+            flat[:, at] = own * (-(b - new["trust"][:, one])[:, None] * P).exp()
+            local = flat.view_as(local)
             trust = new["trust"].clone()
             trust[:, one] = b
             new["trust"] = trust
@@ -171,5 +173,5 @@ class HorseshoeLoading(LoadingPrior):
     def log_precision(self, state: State, take: Take) -> Tensor:
         count = self.one_hot.sum(0)
         tau = mean_log(state["tau"], count * self.probability.shape[1], take)
-        wide = (tau[:, None] + mean_log(state["delta"], count, take))[..., self.view]
+        wide = self.by_gene(tau[:, None] + mean_log(state["delta"], count, take))
         return wide + mean_log(state["local_scale"], 1.0, take) - self.boost(state)

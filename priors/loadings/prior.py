@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..conjugate import Take
 from ..edge_prior import TRUST_SCALE, EdgePrior
+from ..host_values import kept
 from ..knowledge import EdgeKnowledge
 
 State = dict[str, Tensor]
-TrustLikelihood = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+TrustLikelihood = Callable[[int], Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]]
 
 
 class LoadingPrior(EdgePrior):
@@ -59,6 +60,10 @@ class LoadingPrior(EdgePrior):
     def one_hot(self) -> Tensor:
         """``(gene, view)`` indicator of each gene's view."""
         return torch.nn.functional.one_hot(self.view, self.num_views).to(self.probability.dtype)
+
+    def by_gene(self, values: Tensor) -> Tensor:
+        """``(*batch, gene)`` of values by view ``(*batch, view)``; of one view ``(*batch, 1)``, which broadcasts."""
+        return values if self.num_views == 1 else values[..., self.view]
 
     @property
     def plate_of_views(self) -> Any:
@@ -108,27 +113,40 @@ class LoadingPrior(EdgePrior):
         r"""b given scales: :math:`\log p(b) = -\tfrac12\sum b^\top P - \tfrac12\sum e^{-b^\top P} q - b^2/2\sigma_b^2`
         with ``weighted`` q = W² times the precision without the boost; one library after another."""
 
-        def likelihood(trust: Tensor, b: Tensor, P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            scaled = weighted * (-torch.einsum("cl,lkg->ckg", trust, self.probability)).exp()
-            log_prob = -0.5 * (scaled.sum((1, 2)) + b * P.sum())
-            return log_prob, (0.5 * P * (scaled - 1)).sum((1, 2)), (0.5 * P * P * scaled).sum((1, 2))
+        def of_library(one: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+            at = self.members(one)  # b says nothing of the others: what they add does not depend on it
+            confidence, own = self.probability.flatten(1)[:, at], weighted.flatten(1)[:, at]
+            P, total = confidence[one], confidence[one].sum()
 
-        return self.climb_trust(state["trust"], likelihood, take)
+            def likelihood(trust: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                scaled = own * (-(trust @ confidence)).exp()
+                log_prob = -0.5 * (scaled.sum(1) + b * total)
+                return log_prob, (0.5 * P * (scaled - 1)).sum(1), (0.5 * P * P * scaled).sum(1)
+
+            return likelihood
+
+        return self.climb_trust(state["trust"], of_library, take)
+
+    def members(self, library: int) -> Tensor:
+        """Places, in (factor, gene) laid out in a row, to which a library gives a confidence."""
+        listed = lambda probability: [torch.nonzero(P.flatten())[:, 0] for P in probability]
+        return kept(self, "members", (self.probability,), listed)[library]
 
     def climb_trust(self, trust: Tensor, likelihood: TrustLikelihood, take: Take) -> Tensor:
         """b of one library after another, given the others, under its half-normal prior.
 
-        ``likelihood`` takes all coefficients ``(chain, library)``, the one that moves ``(chain,)`` and its library's
-        ``(factor, gene)`` confidences, and gives log density, gradient and curvature in the one that moves.
+        ``likelihood`` makes, of a library, a function of all coefficients ``(chain, library)`` and the one that moves
+        ``(chain,)``, which gives log density, gradient and curvature in the one that moves.
         """
-        for one, P in enumerate(self.probability):
+        for one in range(len(self.probability)):
+            of_one = likelihood(one)
 
             def target(
-                b: Tensor, one: int = one, P: Tensor = P, trust: Tensor = trust
+                b: Tensor, one: int = one, of_one: Any = of_one, trust: Tensor = trust
             ) -> tuple[Tensor, Tensor, Tensor]:
                 every = trust.clone()
                 every[:, one] = b
-                log_prob, gradient, curvature = likelihood(every, b, P)
+                log_prob, gradient, curvature = of_one(every, b)
                 away = b / TRUST_SCALE**2
                 return log_prob - 0.5 * b * away, gradient - away, curvature + TRUST_SCALE**-2
 

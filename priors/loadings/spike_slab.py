@@ -1,6 +1,6 @@
 r"""Spike-and-slab loadings: each gene is in a program, or it is not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -118,13 +118,21 @@ class SpikeSlabLoading(LoadingPrior):
     def _trust(self, state: State, take: Take) -> Tensor:
         present, base = state["inclusion"], state["member_logit"][..., None]
 
-        def likelihood(trust: Tensor, b: Tensor, P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            logit = base + torch.einsum("cl,lkg->ckg", trust, self.probability)
-            p = torch.sigmoid(logit)
-            fit = (present * logit - torch.nn.functional.softplus(logit)).sum((1, 2))
-            return fit, (P * (present - p)).sum((1, 2)), (P * P * p * (1 - p)).sum((1, 2))
+        def of_library(one: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+            at = self.members(one)  # b says nothing of the others
+            confidence, own = self.probability.flatten(1)[:, at], present.flatten(1)[:, at]
+            start = base.expand_as(present).flatten(1)[:, at]
+            P = confidence[one]
 
-        return self.climb_trust(state["trust"], likelihood, take)
+            def likelihood(trust: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                logit = start + trust @ confidence
+                p = torch.sigmoid(logit)
+                fit = (own * logit - torch.nn.functional.softplus(logit)).sum(1)
+                return fit, (P * (own - p)).sum(1), (P * P * p * (1 - p)).sum(1)
+
+            return likelihood
+
+        return self.climb_trust(state["trust"], of_library, take)
 
     def sites(self, state: State) -> dict[str, Tensor]:
         return {n: v.rsqrt() if n == "delta" else v for n, v in state.items()}

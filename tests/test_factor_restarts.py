@@ -1,0 +1,161 @@
+"""Restarts that come to the same place go on as one; draws are told of, can be interrupted, and are not thrown away."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from pyrogrn.inference import Blocked, fit
+from pyrogrn.inference.datatree import prior_draws
+from pyrogrn.inference.draws import moments
+from pyrogrn.inference.draws.moments import Collector
+from pyrogrn.inference.factors.blocked import LEAST, num_drawn
+from pyrogrn.inference.factors.restarts import Restarts, same_place, select
+from pyrogrn.inference.factors.start import start
+from pyrogrn.inference.factors.sweep import GramRound
+from pyrogrn.inference.runs.callbacks import Progress
+from pyrogrn.models import PPCA, MuVI
+from pyrogrn.models.observation.gram_factors import GramFactors
+from pyrogrn.models.simulators import simulate_muvi
+from pyrogrn.priors import Take
+
+pytestmark = pytest.mark.usefixtures("seeded")
+
+
+def simulated(**options):
+    return simulate_muvi(**{"num_genes": 30, "num_cells": 120, "num_sets": 3, "set_size": 8, "seed": 1} | options)
+
+
+def climbed(model, rounds, chains=3):
+    engine = GramRound(model)
+    state = start(engine, chains)
+    for _ in range(rounds):
+        state = engine(state, Take(draws=False))
+    return engine, state
+
+
+def test_rotations_of_one_another_are_one_place():
+    model = PPCA(simulated().data, num_factors=3)
+    _, state = climbed(model, 150)
+    assert same_place(model, state).tolist() == [0, 0, 0]
+    restarts = Restarts(np.arange(3))
+    assert len(restarts.looked_at(model, state).loadings) == 1
+    assert restarts.row.tolist() == [0, 0, 0]
+    assert restarts.of_each(np.array([7.0])).tolist() == [7, 7, 7]
+
+
+def test_different_places_stay_apart():
+    model = MuVI(simulated().data, num_factors=3)
+    _, state = climbed(model, 60)
+    other = state.loadings.clone()
+    other[1, :, 0] = 0.0  # a program that is not there
+    state = select(state, torch.arange(3))
+    object.__setattr__(state, "loadings", other)
+    assert same_place(model, state).tolist() == [0, 1, 0]
+    restarts = Restarts(np.arange(3))
+    kept = restarts.looked_at(model, state)
+    assert restarts.row.tolist() == [0, 1, 0]
+    torch.testing.assert_close(kept.loadings, other[:2])
+
+
+def test_another_bound_is_another_place():
+    model = PPCA(simulated().data, num_factors=3)
+    _, state = climbed(model, 150)
+    object.__setattr__(state, "bound", state.bound + torch.tensor([0.0, 5.0, 0.0]))
+    assert same_place(model, state).tolist() == [0, 1, 0]
+
+
+def test_alike_restarts_are_one_chain_with_the_posterior_of_a_single_start():
+    model = PPCA(simulated().data, num_factors=3)
+    many, one = fit(model, restarts=4, num_draws=400), fit(model, restarts=1, num_draws=400)
+    assert many.draws["W"].shape[:2] == (1, 400)
+    assert many.history.elbo.shape[0] == 4  # every restart has its record
+    assert many.attributes["restarts_kept"].tolist() == [0, 1, 2, 3]
+    assert (many.attributes["restart_agreement"] > 0.999).all()
+    np.testing.assert_allclose(many.history.elbo[:, -1].max(), one.history.elbo[:, -1].max(), rtol=1e-5)
+    size = lambda posterior: np.einsum("cdkg,cdkg->cdg", *2 * (posterior.draws["W"],)).mean((0, 1))  # no rotation
+    np.testing.assert_allclose(size(many), size(one), rtol=0.15, atol=0.02)
+
+
+def test_draws_are_told_of_after_the_ascent():
+    told = []
+
+    class Listener:
+        def __call__(self, state):
+            told.append((state.step, state.total, state.message))
+
+        def close(self):
+            pass
+
+    model = MuVI(simulated().data, num_factors=2)
+    fit(model, restarts=2, num_draws=30, num_steps=12, callbacks=[Listener()])
+    assert told[11][:2] == (12, 12)
+    assert told[-1] == (30, 30, "draws")
+
+
+def test_the_bar_begins_anew_for_the_draws():
+    class State:
+        message = ""
+
+        def __init__(self, step, total):
+            self.step, self.total = step, total
+
+    bar = Progress()
+    bar(State(1, 12))
+    first = bar._bar
+    bar(State(2, 12))
+    assert bar._bar is first
+    bar(State(1, 30))
+    assert bar._bar is not first
+    assert bar._bar.total == 30
+    bar.close()
+
+
+def test_an_interrupt_ends_the_draws_between_two_blocks(monkeypatch):
+    monkeypatch.setattr("pyrogrn.inference.factors.blocked.DRAWN", 1)  # one by one
+    steps = []
+
+    class Interrupting:
+        def __call__(self, state):
+            steps.append((state.step, state.message))
+            if steps[-1] == (5, "draws"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def close(self):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(MuVI(simulated().data, num_factors=2), restarts=1, num_draws=50, num_steps=12, callbacks=[Interrupting()])
+    assert steps[-1][0] < 50
+
+
+@pytest.mark.parametrize(("asked", "chains", "thin", "drawn"), [(500, 1, 1, 500), (500, 4, 3, 125), (500, 4, 9, 56)])
+def test_no_more_is_drawn_than_is_kept(monkeypatch, asked, chains, thin, drawn):
+    model = MuVI(simulated().data, num_factors=2)
+    large = sum(4 * model.coords["factor"].__len__() * 30 for name in ("W", "local_scale"))
+    monkeypatch.setattr(moments, "DRAW_BUDGET", chains * asked * (large + 8) / thin)
+    planned = Collector(model, chains, asked, has_inclusion=False)
+    assert num_drawn(planned) == min(planned.kept, drawn if thin == 1 else max(LEAST, -(-asked // chains)))
+    assert abs(num_drawn(planned) - drawn) <= 2
+
+
+@pytest.mark.parametrize("refresh", [0, 1])
+def test_many_draws_at_once_have_the_moments_of_one_by_one(monkeypatch, refresh):
+    model = MuVI(simulated(num_covariates=1, correlation=0.4).data, num_factors=2)
+    options = {"guide": Blocked(refresh=refresh), "restarts": 1, "num_draws": 600}
+    together = fit(model, **options).moments["W"]
+    monkeypatch.setattr("pyrogrn.inference.factors.blocked.DRAWN", 1)
+    single = fit(model, **options).moments["W"]
+    error = np.sqrt((together.sd**2 + single.sd**2) / 600)
+    assert np.abs((together.mean - single.mean) / error).max() < 4.5
+    np.testing.assert_allclose(np.log(together.sd / single.sd).mean(), 0, atol=0.02)
+
+
+def test_prior_draws_ask_for_no_likelihood(monkeypatch):
+    def refuse(self, value):
+        raise AssertionError("the likelihood was worked out")
+
+    model = MuVI(simulated().data, num_factors=2)
+    monkeypatch.setattr(GramFactors, "density", refuse)
+    assert prior_draws(model, num_draws=7)["noise_variance"].shape == (1, 7, 30)
