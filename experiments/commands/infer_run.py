@@ -27,7 +27,6 @@ from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
-from .celloracle_run import run_celloracle
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
 from .method_options import check_method_options, check_settings
@@ -148,6 +147,8 @@ def infer_by_bags(
     config: dict[str, Any],
 ) -> None:
     """The part of CellOracle, which fits each context alone and chooses its engine by itself."""
+    from .celloracle_run import run_celloracle  # here: it tests its bags with SciPy's distributions
+
     written = run_celloracle(
         run,
         with_scale_notes(options, data, expects_of(options.method)),
