@@ -19,4 +19,7 @@ def main() -> None:
         from .cli import main as command_line
     except KeyboardInterrupt:
         sys.exit(130)
-    command_line()
+    try:
+        command_line()
+    finally:
+        gc.freeze()  # what is left goes with the process: Python would search it once more, for most of a second

@@ -1,7 +1,6 @@
 """Standard streams and interrupts of the command line, where there is no terminal or it goes away."""
 
 import _thread
-import gc
 import os
 import signal
 import sys
@@ -80,12 +79,7 @@ def _told_already(error: BaseException | None) -> bool:
 
 
 def leave_quietly() -> None:
-    """The command is over: an interrupt while Python cleans up ends the process at once, without a word.
-
-    What is still there goes with the process: it is taken out of the search for unreachable objects, which would last
-    most of a second.
-    """
-    gc.freeze()
+    """The command is over: an interrupt while Python cleans up ends the process at once, without a word."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is interrupt:
             signal.signal(number, _leave)

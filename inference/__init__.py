@@ -16,6 +16,7 @@ from .gibbs.kernel import GibbsKernel
 from .many import fit_many
 from .neural_ode.pruned import Pruned
 from .num_factors import number_of_factors
+from .plan import plan
 from .posterior import EDGE_COLUMNS, Posterior
 from .runs.callbacks import Checkpoint, Progress, load_checkpoint
 from .runs.history import History
@@ -59,6 +60,7 @@ __all__ = [
     "flux_table",
     "load_checkpoint",
     "number_of_factors",
+    "plan",
     "posterior_from",
     "refine",
     "restarted",

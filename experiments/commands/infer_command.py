@@ -72,6 +72,12 @@ Annotate = Annotated[
     Path | None,
     typer.Option(help="Of programs: also write the AnnData with scores in obsm and loadings in varm"),
 ]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        help="Of networks: FILE with the genes to explain, or N for the N most variable [default: every gene]"
+    ),
+]
 
 # -- the data ----
 Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X; raw is its .raw")]
@@ -150,6 +156,7 @@ def infer_command(
     out: Out,
     method: Method = "linear",
     tfs: Tfs = None,
+    targets: Targets = None,
     evidence: Evidence = None,
     evidence_list: EvidenceList = None,
     prior: Prior = None,

@@ -67,6 +67,23 @@ class Collector:
         self.notes: dict[str, np.ndarray] = {}  # what an engine wants diagnostics to know
         self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
+    @property
+    def num_values(self) -> int:
+        """Unknowns of one draw."""
+        return sum(math.prod(shape) for shape in self.shape.values())
+
+    @property
+    def num_bytes(self) -> float:
+        """Memory at the end: the draws kept, of which the largest site is there twice while it is put together, the
+        sums over all draws in float64, and a probability of each edge by chain."""
+        kept = math.ceil(self.num_draws / self.thin)
+        sites = [
+            (1 if name == "inclusion" else 4) * math.prod(s) * (kept if len(s) > 1 else self.num_draws)
+            for name, s in self.shape.items()
+        ]
+        edges = [math.prod(self.shape[name]) for name in ("W", "W_context") if name in self.shape]
+        return self.num_chains * (sum(sites) + max(sites) + 4 * edges[0]) + 5 * 8 * sum(edges)
+
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
         given it."""
