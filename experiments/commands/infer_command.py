@@ -140,6 +140,14 @@ Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps fro
 # -- what is written ----
 Level = Annotated[float, typer.Option(help="Probability of the intervals")]
 Top = Annotated[int | None, typer.Option(help="Write only this many edges, or genes of each program [default: all]")]
+AllEdges = Annotated[
+    bool,
+    typer.Option(
+        "--all-edges",
+        help="Of networks: also edges.parquet with every edge; of more than a million, edges.csv has those of a "
+        "probability of at least 0.05",
+    ),
+]
 Truth = Annotated[
     Path | None,
     typer.Option(help="Known network, FILE or FILE?format=NAME as of --prior: adds reliability to the report"),
@@ -191,6 +199,7 @@ def infer_command(
     threads: Threads = 1,
     level: Level = LEVEL,
     top: Top = None,
+    all_edges: AllEdges = False,
     truth: Truth = None,
     settings: Settings = None,
     overwrite: Overwrite = False,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...models import ExpressionData, Model
 from ...priors import AlignmentReport
+from ..files.network_tables import BIG, WORTH_READING
 from ..files.readers import read_kinds
 from .infer_options import InferOptions
 from .method_options import OWN_UNITS
@@ -79,7 +80,10 @@ class InferNetwork(InferKind):
     def writes(self, model: Model, num_rows: int) -> list[str]:
         contexts = model.coords["context"]
         by_context = [f"edges_CONTEXT.csv of {len(contexts)} contexts, their differences"] if len(contexts) > 1 else []
-        return [f"edges.csv ({num_rows:,} edges)", *by_context, *OF_EVERY_RUN]
+        which = f"{num_rows:,} edges"
+        if num_rows > BIG:
+            which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
+        return [f"edges.csv ({which})", *by_context, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {

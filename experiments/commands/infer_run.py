@@ -22,6 +22,7 @@ from ...models.data.twins import twin_notes
 from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
+from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
@@ -210,6 +211,8 @@ def check(options: InferOptions) -> None:
     fewest = 0 if options.gene_sets else 1
     if options.factors is not None and options.factors < fewest:
         raise ValueError(f"--factors {options.factors}: expected at least {fewest}")
+    if options.all_edges:
+        check_parquet()
     if options.annotate is not None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
 
@@ -338,4 +341,5 @@ def tables_of(options: InferOptions, posterior: Posterior, data: ExpressionData,
         level=options.level,
         gene_sets=chosen.get("gene_sets") or None,
         min_overlap=5 if options.min_overlap is None else options.min_overlap,
+        all_edges=options.all_edges,
     )

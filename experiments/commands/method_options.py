@@ -36,10 +36,10 @@ NEEDED = {  # by what the model, or the method, cannot do without
     "perturbed": ("--perturbation-key", "the column that names the gene knocked down"),
     "inputs": ("--inputs", "a table of conditions x nodes with what acts on each node"),
 }
-OF_NETWORKS = ("--tfs", "--targets", "--prior", "--edge-prior", "--perturbation-key", "--truth")
+OF_NETWORKS = ("--tfs", "--targets", "--all-edges", "--prior", "--edge-prior", "--perturbation-key", "--truth")
 OF_PROGRAMS = ("--factors", "--loading-prior", "--covariates", "--missing", "--annotate")
 OF_SYMPHONY = ("--evidence", "--evidence-list")
-NOT_CELLORACLE = ("--guide", "--edge-prior", "--restarts", "--steps", "--resume", "--device")
+NOT_CELLORACLE = ("--all-edges", "--guide", "--edge-prior", "--restarts", "--steps", "--resume", "--device")
 OF_MUVI = ("--gene-sets", "--likelihood", "--min-overlap")
 
 

@@ -10,6 +10,7 @@ from ...inference.engines.base import Engine
 from ...inference.engines.plan import EnginePlan
 from ...models import ExpressionData, Model
 from ...models.data.memory import LEAST, available, resident
+from ..files.network_tables import BIG
 from .infer_job import Job
 from .infer_kinds import InferKind
 from .infer_options import InferOptions
@@ -17,6 +18,7 @@ from .targets import takes_targets
 from .terminal import say
 
 TABLE_BYTES = 300  # of memory for each row of a table of edges while it is made and written
+CHOICE_BYTES = 40  # for each edge of which those worth a row are chosen
 # unknowns of a model from which steps are taken to tell the time of an engine that compiles them first
 TIMED_FROM = 100_000
 
@@ -33,7 +35,7 @@ class RunPlan:
     @property
     def num_bytes(self) -> float:
         """Memory at its peak, beside the data and the model: of the fit, or of the table made from what it leaves."""
-        return self.fit.num_bytes + TABLE_BYTES * self.num_rows
+        return self.fit.num_bytes + TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
 
     def lines(self, kind: InferKind, out: Path | None) -> list[str]:
         """Time, memory, and what will be written."""

@@ -127,6 +127,7 @@ class ProgramReport(ReportKind):
         level: float,
         gene_sets: GeneSets | None = None,
         min_overlap: int = 5,
+        all_edges: bool = False,
     ) -> ProgramTables:
         return ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
 
