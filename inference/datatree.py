@@ -88,15 +88,15 @@ def to_datatree(
     groups = {"posterior": _posterior_group(build, posterior, draws)}
     name = "edges" if has_edges(model) else "loadings"
     point = is_point(posterior)
-    tables = {name: (posterior.moments["W"], model.axes)}
+    tables: dict[str, tuple[EdgeMoments, tuple[str, ...]]] = {name: (posterior.moments["W"], model.axes)}
     if "W_context" in posterior.moments:
         tables["edges_by_context"] = (posterior.moments["W_context"], ("context", *model.axes))
-    for name, (moments, dims) in tables.items():
+    for name, (moments, axes) in tables.items():
         values = _tables(moments, point)
         if posterior.moments["W"].mean.size > MAX_TABLE:
             source, target = _labelled(build, posterior)
-            values, dims = {n: v[..., source, target] for n, v in values.items()}, (*dims[:-2], "edge")
-        groups[name] = build(values, dims=dims)
+            values, axes = {n: v[..., source, target] for n, v in values.items()}, (*axes[:-2], "edge")
+        groups[name] = build(values, dims=axes)
     if not answers_of(model).has_joint_density(model):
         return _tree(build, groups | _history_group(build, posterior), unpredicted(posterior, data))
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}

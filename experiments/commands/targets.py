@@ -2,18 +2,19 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...inference.amortised import KINDS
-from ...models import ExpressionData, Model
+from ...models import ExpressionData
 from ...models.data.checks import some
 from ...models.data.matrix import rows_at_once
 from ..files.name_lists import read_names
 
 
-def takes_targets(method: str, model: type[Model]) -> bool:
+def takes_targets(method: str, model: Any) -> bool:
     """Whether a method explains some of the genes and leaves the others out: networks of regressions."""
     return method not in (*KINDS, "celloracle") and "targets" in inspect.signature(model.from_data).parameters
 

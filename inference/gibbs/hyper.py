@@ -3,7 +3,7 @@ r"""Conditional updates of the spike-and-slab hyperparameters, all from a few su
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -398,8 +398,7 @@ class HyperUpdates:
                 new = at.ratio * (self.step("spike_ratio", at.ratio) * self.normal(at.ratio)).exp()
                 at = self._step_to("spike_ratio", at, at.slab, new, trust, density)
             if trust.shape[1]:
-                given = at
-                trust = self.update_trust(trust, lambda value, given=given: density(given.slab, given.ratio, value))
+                trust = self.update_trust(trust, partial(density, at.slab, at.ratio))
                 at = at._replace(fit=density(at.slab, at.ratio, trust))
         state["slab_scale"], state["spike_ratio"] = at.slab, at.ratio
         if trust.shape[1]:
