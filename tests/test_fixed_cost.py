@@ -35,7 +35,7 @@ def test_the_package_imports_nothing_until_it_is_asked():
 
 
 def test_inference_waits_for_no_package_that_it_may_not_need():
-    assert loaded("import pyrogrn.inference") <= {"scipy.optimize"}
+    assert loaded("import pyrogrn.inference") == set()
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +56,5 @@ def test_a_network_from_a_table_takes_none_of_them(table, tmp_path):
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
     )
     options = ("--tfs", str(table.parent / "tfs.csv"), "--steps", "12", "--out", str(tmp_path / "run"))
-    assert loaded(code, "infer", str(table), *options) <= {"scipy.optimize"}
+    assert loaded(code, "infer", str(table), *options) == set()
     assert (tmp_path / "run" / "posterior.nc").exists()
