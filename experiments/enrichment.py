@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
-from scipy.stats import false_discovery_control, rankdata
 
 from ..inference import Posterior
 
@@ -55,6 +54,8 @@ def enrich(
     >>> enrich(table, {"mine": {"first": ["A", "B", "C"]}}, min_overlap=3)["auc"].item()
     1.0
     """
+    from scipy.stats import false_discovery_control  # here: it takes half a second to import
+
     if min_overlap < 1:
         raise ValueError(f"`min_overlap` is {min_overlap}: expected at least 1")
     table = loadings if isinstance(loadings, pd.DataFrame) else _unlabelled(loadings)
@@ -111,6 +112,8 @@ def _unlabelled(posterior: Posterior) -> pd.DataFrame:
 
 def rank_test(values: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """AUC and one-sided p-value, each (row, set), of ``values`` (row, gene) in the sets ``member`` (gene, set)."""
+    from scipy.stats import rankdata
+
     number = values.shape[1]
     ranks = rankdata(values, axis=1)
     inside = member.sum(0)

@@ -4,6 +4,7 @@ from .alternating.refine import refine
 from .alternating.solution import AlternatingSolution, Penalties, alternate
 from .amortised import Amortised, train
 from .answers.flux import flux_table
+from .draws.edge_table import EDGE_COLUMNS
 from .draws.moments import EdgeMoments
 from .engines.bagging import Bagging
 from .engines.block_descent import BlockDescent
@@ -16,7 +17,8 @@ from .gibbs.kernel import GibbsKernel
 from .many import fit_many
 from .neural_ode.pruned import Pruned
 from .num_factors import number_of_factors
-from .posterior import EDGE_COLUMNS, Posterior
+from .plan import plan
+from .posterior import Posterior
 from .runs.callbacks import Checkpoint, Progress, load_checkpoint
 from .runs.history import History
 from .variational.guides import GUIDES, Blocked, LowRank, MapEstimate, MeanField
@@ -59,6 +61,7 @@ __all__ = [
     "flux_table",
     "load_checkpoint",
     "number_of_factors",
+    "plan",
     "posterior_from",
     "refine",
     "restarted",

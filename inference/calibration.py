@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
 
 from ..models import Model
@@ -220,6 +219,8 @@ class Recalibration:
         ValueError
             Shapes that differ, probabilities outside [0, 1], or a truth without edges, or with nothing else.
         """
+        from scipy.optimize import isotonic_regression, minimize  # here: a seventh of a second to import
+
         p, t = np.asarray(probability, dtype=float).ravel(), np.asarray(truth).ravel().astype(float)
         if p.shape != t.shape:
             raise ValueError(f"{p.size} probabilities for {t.size} edges of known truth: pass one each")

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..models import ExpressionData, Model
 from ..models.data.raw_counts import counts_behind
@@ -129,6 +128,8 @@ def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) ->
     of many genes that go up and down add up to something too. With so few genes that all of them could agree by chance,
     no verdict.
     """
+    from scipy import stats  # here: it takes half a second to import, and networks have no such rows
+
     table = confounding(posterior, data)
     for kind in (DEPTH, MITOCHONDRIAL, BATCH):
         part = table[table["measure"] == kind].dropna(subset=["r"])

@@ -5,8 +5,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from arviz_stats import ess, rhat
-from arviz_stats.base import array_stats
+
+from .mixing import bulk_ess, rank_rhat
 
 
 def rhats(draws: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def rhats(draws: np.ndarray) -> np.ndarray:
     result = np.where(finite, np.inf, np.nan)
     regular = finite & within
     if regular.any():
-        result[regular] = rhat(flat[:, :, regular], chain_axis=0, draw_axis=1)
+        result[regular] = rank_rhat(flat[:, :, regular])
     return result[varies | ~finite]
 
 
@@ -30,7 +30,7 @@ def least_ess(draws: np.ndarray) -> float:
     """Smallest bulk effective sample size of elements of ``draws`` (chain, draw, ...) that vary; NaN if none does."""
     flat = draws.reshape(*draws.shape[:2], -1).astype(np.float64)
     flat = flat[:, :, (flat != flat[:1, :1]).any((0, 1)) & np.isfinite(flat).all((0, 1))]
-    return float(np.min(ess(flat, chain_axis=0, draw_axis=1, method="bulk"))) if flat.shape[2] else math.nan
+    return float(np.min(bulk_ess(flat))) if flat.shape[2] else math.nan
 
 
 def elbo_drift(elbo: np.ndarray, rate: np.ndarray, num_edges: int) -> float:
@@ -60,6 +60,8 @@ def median_khat(log_weight: np.ndarray) -> float:
     finite = log_weight[np.isfinite(log_weight).all(1)]
     if not len(finite) or finite.shape[1] < 25:
         return math.nan
+    from arviz_stats.base import array_stats  # here: half a second, and samplers have no weights
+
     # ArviZ takes log-likelihoods, whose importance weights for leave-one-out are their inverses: hence the sign
     return float(np.median([array_stats.psislw(-each)[1] for each in finite]))
 
@@ -71,6 +73,8 @@ def target_khat(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Weights of graphs are discrete: a column with fewer than 25 different ones has no tail to fit, is not smoothed, and
     its k-hat is NaN.
     """
+    from arviz_stats.base import array_stats  # here, as in `median_khat`
+
     flat = log_weight.reshape(log_weight.shape[0], -1)
     flat = flat - flat.max(0)
     khat = np.full(flat.shape[1], math.nan)

@@ -28,6 +28,7 @@ from .points import is_point
 from .variational.densities import log_joint_of, log_prior_of
 
 MAX_VALUES = 5_000_000  # draws of edges kept in full up to here (20 MB in float32); beyond it ArviZ takes minutes
+MAX_TABLE = 1_000_000  # edges whose moments are all there; ArviZ does not ask for them, and `Posterior` keeps them
 NUM_EDGES = 500  # then only the most probable edges
 NUM_PRIOR_DRAWS = 500
 PRIOR_BLOCK = (
@@ -48,6 +49,7 @@ def to_datatree(
         as ``W_edge`` and so on, on a dimension ``edge`` labelled "source -> target".
     ``edges`` (of programs ``loadings``), ``edges_by_context``
         ``mean, sd, inclusion, positive, negative`` of all edges, from all draws; by context where there are several.
+        Of more than a million edges, the 500 of highest inclusion, on ``edge``.
     ``prior``
         Draws of the sites that are no edges from the model's prior.
     ``sample_stats``
@@ -91,11 +93,15 @@ def to_datatree(
     groups = {"posterior": _posterior_group(build, posterior, draws)}
     name = "edges" if has_edges(model) else "loadings"
     point = is_point(posterior)
-    groups[name] = build(_tables(posterior.moments["W"], point), dims=model.axes)
+    tables: dict[str, tuple[EdgeMoments, tuple[str, ...]]] = {name: (posterior.moments["W"], model.axes)}
     if "W_context" in posterior.moments:
-        groups["edges_by_context"] = build(
-            _tables(posterior.moments["W_context"], point), dims=("context", "tf", "target")
-        )
+        tables["edges_by_context"] = (posterior.moments["W_context"], ("context", *model.axes))
+    for name, (moments, axes) in tables.items():
+        values = _tables(moments, point)
+        if posterior.moments["W"].mean.size > MAX_TABLE:
+            source, target = _labelled(build, posterior)
+            values, axes = {n: v[..., source, target] for n, v in values.items()}, (*axes[:-2], "edge")
+        groups[name] = build(values, dims=axes)
     if not answers_of(model).has_joint_density(model):
         return _tree(build, groups | _history_group(build, posterior), unpredicted(posterior, data), point)
     small = {name: model.dims[name] for name in draws if not is_edge_site(model, name)}
@@ -180,14 +186,20 @@ def _posterior_group(build: _Builder, posterior: PosteriorLike[Model], draws: Ma
     if max(draws[name].size for name in edge_sites) <= MAX_VALUES:
         values |= {name: draws[name] for name in edge_sites}
     else:
-        source, target = _best(posterior)
-        rows, columns = (model.coords[axis] for axis in model.axes)
-        build.coords["edge"] = np.asarray([f"{rows[s]} -> {columns[t]}" for s, t in zip(source, target, strict=True)])
+        source, target = _labelled(build, posterior)
         for name in edge_sites:
             values[f"{name}_edge"] = draws[name][..., source, target]
             dims[f"{name}_edge"] = (*model.dims[name][:-2], "edge")
     # ArviZ computes means and ranks, which numpy refuses for booleans
     return build.sampled({n: v.astype(np.int8) if v.dtype == bool else v for n, v in values.items()}, dims)
+
+
+def _labelled(build: _Builder, posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions as `_best`, whose labels become the coordinate ``edge``."""
+    source, target = _best(posterior)
+    rows, columns = (posterior.model.coords[axis] for axis in posterior.model.axes)
+    build.coords["edge"] = np.asarray([f"{rows[s]} -> {columns[t]}" for s, t in zip(source, target, strict=True)])
+    return source, target
 
 
 def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:

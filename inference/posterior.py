@@ -16,7 +16,8 @@ from .answers.new_cells import LEAST_GENES
 from .answers.registry import answers_of
 from .answers.results import Course
 from .draws.differences import all_differences, context_differences
-from .draws.intervals import LEVEL, check_draws, check_level, interval
+from .draws.edge_table import edge_rows
+from .draws.intervals import LEVEL, check_draws, check_level
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
@@ -25,8 +26,6 @@ from .runs.history import History
 
 if TYPE_CHECKING:
     import xarray
-
-EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +90,13 @@ class Posterior:
 
     # -- edges ----
     def edges(
-        self, *, level: float = LEVEL, fdr: float | None = None, context: str | None = None, top: int | None = None
+        self,
+        *,
+        level: float = LEVEL,
+        fdr: float | None = None,
+        context: str | None = None,
+        top: int | None = None,
+        least: float | None = None,
     ) -> pd.DataFrame:
         """The edge table, sorted by inclusion (two decimals), then by |weight|; no self-edges, and none outside a hard
         mask.
@@ -118,6 +123,8 @@ class Posterior:
             One context's weights; default the network shared by all.
         top
             Keep this many rows.
+        least
+            Keep edges of at least this inclusion; a point estimate, which has none, keeps all. Default all.
         """
         if not has_edges(self.model):
             raise ValueError(f"{type(self.model).__name__} has programs and no edges: use posterior.programs()")
@@ -127,8 +134,10 @@ class Posterior:
         point = is_point(self)
         if fdr is not None and point:
             raise ValueError(NO_RATE)
-        moments, draws = in_context(self, context)
+        moments, _ = in_context(self, context)
         allowed = self.model.edge_prior.allowed.cpu().numpy()
+        if least is not None and not point:
+            allowed = allowed & (moments.inclusion >= least)
         source, target = np.nonzero(allowed)
         inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
         if fdr is not None:
@@ -141,30 +150,7 @@ class Posterior:
         order = np.lexsort((-size, -(0 * inclusion if point else inclusion).round(2)))
         order = order[:top]
         source, target = source[order], target[order]
-        pick = lambda table: table[source, target].astype(np.float64)
-        lower, upper = interval(draws, source, target, level)
-        positive, negative = pick(moments.positive), pick(moments.negative)
-        right = np.maximum(positive, negative)
-        confidence = self.model.knowledge.probability
-        prior = confidence.amax(0).cpu().numpy() if len(confidence) else np.zeros(allowed.shape, dtype=np.float32)
-        coords = self.coords
-        table = pd.DataFrame(
-            {
-                "source": np.asarray(coords["tf"], dtype=object)[source],
-                "target": np.asarray(coords["target"], dtype=object)[target],
-                "weight": pick(moments.mean),
-                "sd": pick(moments.sd),
-                "lower": lower,
-                "upper": upper,
-                "inclusion": pick(moments.inclusion).clip(0, 1),
-                "sign_probability": np.divide(
-                    right, positive + negative, out=np.full_like(right, 0.5), where=positive + negative > 0
-                ),
-                "lfsr": (1 - right).clip(0, 1),
-                "prior": pick(prior),
-            }
-        )
-        return without_certainty(self, table[list(EDGE_COLUMNS)])
+        return without_certainty(self, edge_rows(self, source, target, level=level, context=context))
 
     def context_differences(
         self,

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from arviz_stats.base import array_stats
 from pyro import poutine
-from scipy import stats
 from torch import Tensor
 
 from ..models import ExpressionData, GramStatistics, LinearNetwork
@@ -200,6 +198,8 @@ def simulation_based_calibration(
     ValueError
         Fewer than ten simulations, or fits with fewer than ``num_draws`` draws.
     """
+    from arviz_stats.base import array_stats  # here: it takes half a second to import
+
     if num_simulations < 10:
         raise ValueError(f"num_simulations is {num_simulations}: expected at least 10")
     design = design if design is not None else LinearDesign()
@@ -261,6 +261,8 @@ def _pit(draws: np.ndarray, truth: float, rng: np.random.Generator) -> float:
 
 
 def _verdict(u: np.ndarray) -> dict[str, float]:
+    from scipy import stats
+
     z = stats.norm.ppf(u.clip(1e-12, 1 - 1e-12))
     count = len(u)
     total = (z**2).sum()

@@ -1,7 +1,6 @@
 """Correlations within groups of cells, shares between batches, and how often chance alone gives as much."""
 
 import numpy as np
-from scipy import stats
 
 
 def centred(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -25,6 +24,8 @@ def correlation(score: np.ndarray, values: np.ndarray, lost: int) -> tuple[np.nd
     lost
         Degrees of freedom that means and covariates took.
     """
+    from scipy import stats  # here: it takes half a second to import
+
     values = values if values.ndim == 2 else values[:, None]
     size = np.sqrt((score**2).sum(0) * (values**2).sum(0))
     r = np.divide((score * values).sum(0), size, out=np.zeros(score.shape[1]), where=size > 1e-12)
@@ -48,6 +49,8 @@ def between(score: np.ndarray, batch: np.ndarray, codes: np.ndarray, lost: int) 
     lost
         Degrees of freedom that means of groups and covariates took.
     """
+    from scipy import stats
+
     within = centred(score, codes)
     total = (within**2).sum(0)
     cells = np.unique(np.stack([codes, batch]), axis=1, return_inverse=True)[1].reshape(-1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, LoadingPrior
 from ..priors.host_values import kept
+from ..priors.inverse_gamma import InverseGamma
 from .base import Model
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
@@ -258,7 +259,7 @@ class FactorModel(Model):
                     gamma = pyro.sample("gamma", effects).squeeze(-2)  # (covariate, factor)
         noise = one
         if self.has_noise:
-            prior = dist.InverseGamma(self.noise_prior[0], self.noise_prior[1])
+            prior = InverseGamma(self.noise_prior[0], self.noise_prior[1])
             if self.isotropic:
                 noise = pyro.sample("noise_variance", prior)
             else:

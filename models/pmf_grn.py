@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot, softplus
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, LogitNormal, PriorNetwork
 from ..priors.hyper import as_hyper
+from ..priors.inverse_gamma import InverseGamma
 from .base import Model
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
@@ -287,7 +288,7 @@ class PMFGRN(Model):
         extra = one
         with target:
             if self.likelihood == GAUSSIAN:
-                prior = dist.InverseGamma(NOISE_SHAPE * one, NOISE_RATE * one)
+                prior = InverseGamma(NOISE_SHAPE * one, NOISE_RATE * one)
                 extra = pyro.sample("noise_variance", prior)  # (target,)
             elif self.likelihood == NEGATIVE_BINOMIAL:
                 extra = pyro.sample("dispersion", dist.LogNormal(DISPERSION_MEAN * one, DISPERSION_SD * one))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper
+from ..priors.inverse_gamma import InverseGamma
+from ..priors.shapes import broadcast_shapes
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
 from .data.twins import Twins, twins_of
@@ -114,7 +116,7 @@ class RegressionNetwork(Model):
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
         W = self.edges(tf, target)  # (tf, target)
-        noise_prior = dist.InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
+        noise_prior = InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
         if context is None:
             with target:
                 noise = pyro.sample("noise_variance", noise_prior)  # (target,)
@@ -201,7 +203,7 @@ class RegressionNetwork(Model):
         """W for independent Gaussian priors N(``loc``, ``scale``²) of the edges, each broadcastable to ``(*batch, tf,
         target)``, and noise variances ``(*batch, 1, target)``; one context. ``shift`` ``(*batch, tf, target)`` is what
         Xᵀy is more than at the anchor."""
-        shape = torch.broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
+        shape = broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
         allowed = self.edge_prior.allowed
         kept = torch.where(allowed, self.anchor[0], 0.0)
         # W = kept anchor + step; the prior of the step is N(loc − kept, scale²), edges that may not exist are uncoupled

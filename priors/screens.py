@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 import torch
-from scipy import special, stats
+from scipy import special
 from torch import Tensor
 
 from .network import PriorNetwork
@@ -420,6 +420,8 @@ def _panel(
 
 def _normal_score(t: np.ndarray, free: np.ndarray) -> np.ndarray:
     """z with the tail probability of t; t itself with infinitely many degrees of freedom."""
+    from scipy import stats  # here: it takes half a second to import
+
     with np.errstate(invalid="ignore"):
         tail = stats.t.sf(np.abs(t), np.where(np.isfinite(free), free, 1e9))
         z = np.where(np.isfinite(free), stats.norm.isf(np.maximum(tail, 1e-300)), np.abs(t))
@@ -428,6 +430,8 @@ def _normal_score(t: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 def _empirical_null(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre and width of the null of each perturbation, ``z`` (perturbation, gene) with NaN for self-pairs."""
+    from scipy import stats
+
     normal_range = 2 * stats.norm.ppf(0.75)
     low, middle, high = np.nanquantile(z, (0.25, 0.5, 0.75), axis=1)
     number = np.isfinite(z).sum(1)
@@ -443,6 +447,8 @@ def _empirical_null(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _two_groups(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probability that a change is real, the share of it that shrinkage leaves, and the probability that it is positive
     given that it is real; 0, 0 and ½ where nothing was tested. ``z`` (perturbation, gene), NaN where not."""
+    from scipy import stats
+
     tested = np.isfinite(z)
     widths = _widths(float(np.abs(z[tested]).max()))
     pool = z[tested][:: -(-int(tested.sum()) // POOLED)]

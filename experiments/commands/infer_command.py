@@ -72,6 +72,12 @@ Annotate = Annotated[
     Path | None,
     typer.Option(help="Of programs: also write the AnnData with scores in obsm and loadings in varm"),
 ]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        help="Of networks: FILE with the genes to explain, or N for the N most variable [default: every gene]"
+    ),
+]
 
 # -- the data ----
 Layer = Annotated[str | None, typer.Option(help="Layer of the h5ad to read instead of X; raw is its .raw")]
@@ -137,6 +143,14 @@ Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps fro
 # -- what is written ----
 Level = Annotated[float, typer.Option(help="Probability of the intervals")]
 Top = Annotated[int | None, typer.Option(help="Write only this many edges, or genes of each program [default: all]")]
+AllEdges = Annotated[
+    bool,
+    typer.Option(
+        "--all-edges",
+        help="Of networks: also edges.parquet with every edge; of more than a million, edges.csv has those of a "
+        "probability of at least 0.05",
+    ),
+]
 Truth = Annotated[
     Path | None,
     typer.Option(help="Known network, FILE or FILE?format=NAME as of --prior: adds reliability to the report"),
@@ -153,6 +167,7 @@ def infer_command(
     out: Out,
     method: Method = "linear",
     tfs: Tfs = None,
+    targets: Targets = None,
     evidence: Evidence = None,
     evidence_list: EvidenceList = None,
     prior: Prior = None,
@@ -187,6 +202,7 @@ def infer_command(
     threads: Threads = 1,
     level: Level = LEVEL,
     top: Top = None,
+    all_edges: AllEdges = False,
     truth: Truth = None,
     settings: Settings = None,
     overwrite: Overwrite = False,

@@ -1,10 +1,12 @@
 """What ``pyrogrn infer`` does differently for networks and for gene programs."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 from ...models import ExpressionData, Model
 from ...priors import AlignmentReport
+from ..files.network_tables import BIG, WORTH_READING
 from ..files.readers import read_kinds
 from .infer_options import InferOptions
 from .method_options import OWN_UNITS
@@ -19,6 +21,7 @@ from .options import (
     read_priors,
 )
 
+OF_EVERY_RUN = ("posterior.nc", "diagnostics.json", "report.html", "config.json", "model/")
 Groups = dict[str, dict[str, Any]]
 
 
@@ -36,6 +39,14 @@ class InferKind(ABC):
     @abstractmethod
     def matched(self, report: AlignmentReport) -> str:
         """How much of a source of knowledge was found among the genes."""
+
+    @abstractmethod
+    def writes(self, model: Model, num_rows: int) -> list[str]:
+        """Names of what is written, with ``num_rows`` of its main table."""
+
+    @abstractmethod
+    def rows(self, model: Model) -> int:
+        """Rows of the main table."""
 
     @abstractmethod
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +73,17 @@ class InferNetwork(InferKind):
 
     def matched(self, report: AlignmentReport) -> str:
         return str(report)
+
+    def rows(self, model: Model) -> int:
+        return int(model.edge_prior.allowed.sum())
+
+    def writes(self, model: Model, num_rows: int) -> list[str]:
+        contexts = model.coords["context"]
+        by_context = [f"edges_CONTEXT.csv of {len(contexts)} contexts, their differences"] if len(contexts) > 1 else []
+        which = f"{num_rows:,} edges"
+        if num_rows > BIG:
+            which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
+        return [f"edges.csv ({which})", *by_context, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -95,6 +117,12 @@ class InferPrograms(InferKind):
 
     def matched(self, report: AlignmentReport) -> str:
         return f"{report.name}: {report.sources_matched} gene sets"
+
+    def rows(self, model: Model) -> int:
+        return math.prod(len(model.coords[axis]) for axis in model.axes)
+
+    def writes(self, model: Model, num_rows: int) -> list[str]:
+        return [f"programs.csv ({num_rows:,} loadings)", "factors.csv", "scores.csv.gz", *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {

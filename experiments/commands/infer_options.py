@@ -5,7 +5,18 @@ from pathlib import Path
 
 # options that only some methods take
 OF_SOME = (
-    *("tfs", "prior", "edge_prior", "evidence", "evidence_list", "context_key", "perturbation_key", "truth"),
+    *(
+        "tfs",
+        "targets",
+        "all_edges",
+        "prior",
+        "edge_prior",
+        "evidence",
+        "evidence_list",
+        "context_key",
+        "perturbation_key",
+        "truth",
+    ),
     *("time_key", "trajectory_key", "metacells", "inputs", "nodes", "guide", "restarts", "steps", "resume"),
     *("factors", "loading_prior", "covariates", "missing", "annotate", "gene_sets", "likelihood", "min_overlap"),
 )
@@ -20,6 +31,7 @@ class InferOptions:
     out: Path
     method: str
     tfs: Path | None
+    targets: str | None
     evidence: list[str] | None
     evidence_list: list[str] | None
     prior: list[str] | None
@@ -54,6 +66,7 @@ class InferOptions:
     threads: int
     level: float
     top: int | None
+    all_edges: bool
     truth: Path | None
     settings: list[str] | None
     overwrite: bool

@@ -22,19 +22,22 @@ from ...models.data.twins import twin_notes
 from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
+from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
-from .celloracle_run import run_celloracle
+from .infer_job import Job
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
+from .plan_lines import is_quick_to_time, planned, say_plan
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
+from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
 
 METHODS: dict[str, Any] = {
@@ -58,18 +61,8 @@ def infer(options: InferOptions) -> None:
     check(options)
     torch.set_num_threads(options.threads)
     run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
-    device = pick_device("cpu" if options.method == "celloracle" else options.device)
-    groups = parse_settings(options.settings or [])
-    check_settings(options.method, groups)
-    model_class = METHODS[options.method]
-    kind = INFERS[model_class.infers]
-    chosen = kind.model_options(options, model_class, groups)
-    known = pd.DataFrame(read_edges(options.truth)) if options.truth is not None else None
-    networks = chosen.get("networks", {})
-    data = read(options, known_names(networks | chosen.get("evidence", {}), known, chosen.get("gene_sets")))
-    data = data.with_missing(data.missing, *network_notes(networks))
-    if known is not None:
-        check_truth(known, data, str(options.truth))
+    job = read_job(options)
+    data, groups, known, device = job.data, job.groups, job.known, job.device
     config: dict[str, Any] = {
         "method": options.method,
         "expression": {str(path): file_digest(path) for path in options.expression},
@@ -82,16 +75,14 @@ def infer(options: InferOptions) -> None:
         "command": "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:]),
     }
     if options.method == "celloracle":
-        infer_by_bags(run, data, chosen, groups, options=options, known=known, config=config)
+        infer_by_bags(run, data, job.chosen, groups, options=options, known=known, config=config)
         return
-    model, data = _model_of(options, model_class, data, chosen, kind, device)
-    default = Amortised(options.method) if options.method in KINDS else default_guide(model)
-    engine = make_guide(options.guide, groups["guide"], default, restarts=options.restarts, steps=options.steps)
-    check_fit(groups["fit"], engine, model)
-    data = with_point_notes(model, engine, data)
-    if engine.learns_on_simulations:
-        check_kind(options.method, engine.weights)
+    model, data, engine = prepared(options, job)
+    chosen, kind = job.chosen, job.kind
     cells = data.to(device) if engine.reads_cells else None
+    if not run.finished:
+        in_short = run.resumed is not None or not is_quick_to_time(model, engine)
+        say_plan(planned(options, job, model, engine, cells, timed=not in_short), kind, options.out)
     checkpoint = run.open()
     try:
         if run.finished:
@@ -105,7 +96,7 @@ def infer(options: InferOptions) -> None:
                 num_steps=options.steps,
                 restarts=options.restarts,
                 seed=options.seed,
-                callbacks=(Progress(), checkpoint),
+                callbacks=(Progress(lines=True), checkpoint),
                 resume=run.resumed,
                 **groups["fit"],
             ).with_notes(data.notes)
@@ -137,6 +128,39 @@ def infer(options: InferOptions) -> None:
     say(f"{options.out}/report.html")
 
 
+def read_job(options: InferOptions) -> Job:
+    """Read the cells and all files of knowledge; says what was found."""
+    device = pick_device("cpu" if options.method == "celloracle" else options.device)
+    groups = parse_settings(options.settings or [])
+    check_settings(options.method, groups)
+    model_class = METHODS[options.method]
+    kind = INFERS[model_class.infers]
+    chosen = kind.model_options(options, model_class, groups)
+    known = pd.DataFrame(read_edges(options.truth)) if options.truth is not None else None
+    networks = chosen.get("networks", {})
+    data = read(options, known_names(networks | chosen.get("evidence", {}), known, chosen.get("gene_sets")))
+    data = data.with_missing(data.missing, *network_notes(networks))
+    if known is not None:
+        check_truth(known, data, str(options.truth))
+    targets = read_targets(options.targets, data)
+    if targets is not None:
+        chosen["targets"] = targets
+        say(f"{len(targets)} of {data.num_genes} genes are targets")
+    return Job(data, model_class, kind, chosen, groups, known, device)
+
+
+def prepared(options: InferOptions, job: Job) -> tuple[Any, ExpressionData, Any]:
+    """The model, the data with what there is to say of them, and the engine, checked against each other."""
+    model, data = _model_of(options, job.model_class, job.data, job.chosen, job.kind, job.device)
+    default = Amortised(options.method) if options.method in KINDS else default_guide(model)
+    engine = make_guide(options.guide, job.groups["guide"], default, restarts=options.restarts, steps=options.steps)
+    check_fit(job.groups["fit"], engine, model)
+    data = with_point_notes(model, engine, data)
+    if engine.learns_on_simulations:
+        check_kind(options.method, engine.weights)
+    return model, data, engine
+
+
 def infer_by_bags(
     run: RunFolder,
     data: ExpressionData,
@@ -148,6 +172,8 @@ def infer_by_bags(
     config: dict[str, Any],
 ) -> None:
     """The part of CellOracle, which fits each context alone and chooses its engine by itself."""
+    from .celloracle_run import run_celloracle  # here: it tests its bags with SciPy's distributions
+
     written = run_celloracle(
         run,
         with_scale_notes(options, data, expects_of(options.method)),
@@ -185,6 +211,8 @@ def check(options: InferOptions) -> None:
     fewest = 0 if options.gene_sets else 1
     if options.factors is not None and options.factors < fewest:
         raise ValueError(f"--factors {options.factors}: expected at least {fewest}")
+    if options.all_edges:
+        check_parquet()
     if options.annotate is not None:
         check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
 
@@ -313,4 +341,5 @@ def tables_of(options: InferOptions, posterior: Posterior, data: ExpressionData,
         level=options.level,
         gene_sets=chosen.get("gene_sets") or None,
         min_overlap=5 if options.min_overlap is None else options.min_overlap,
+        all_edges=options.all_edges,
     )

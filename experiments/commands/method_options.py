@@ -6,6 +6,7 @@ from typing import Any
 
 from ...inference.amortised import KINDS
 from ...models import Model
+from .targets import takes_targets
 
 OWN_UNITS = ("netrex-cf", "cellbox")  # whose edge prior by default has its constants from the model
 # of `--set model.NAME=VALUE`, by method, with what each value must be
@@ -35,10 +36,10 @@ NEEDED = {  # by what the model, or the method, cannot do without
     "perturbed": ("--perturbation-key", "the column that names the gene knocked down"),
     "inputs": ("--inputs", "a table of conditions x nodes with what acts on each node"),
 }
-OF_NETWORKS = ("--tfs", "--prior", "--edge-prior", "--perturbation-key", "--truth")
+OF_NETWORKS = ("--tfs", "--targets", "--all-edges", "--prior", "--edge-prior", "--perturbation-key", "--truth")
 OF_PROGRAMS = ("--factors", "--loading-prior", "--covariates", "--missing", "--annotate")
 OF_SYMPHONY = ("--evidence", "--evidence-list")
-NOT_CELLORACLE = ("--guide", "--edge-prior", "--restarts", "--steps", "--resume", "--device")
+NOT_CELLORACLE = ("--all-edges", "--guide", "--edge-prior", "--restarts", "--steps", "--resume", "--device")
 OF_MUVI = ("--gene-sets", "--likelihood", "--min-overlap")
 
 
@@ -90,6 +91,8 @@ def _refused(method: str, model: type[Model]) -> list[tuple[tuple[str, ...], str
         rows.append(((*OF_PROGRAMS, *OF_MUVI), "a network", "gene programs (ppca, muvi)"))
     if "evidence" not in model.takes:
         rows.append((OF_SYMPHONY, "without evidence on edges", "--method symphony"))
+    if model.infers == "network" and not takes_targets(method, model):
+        rows.append((("--targets",), "a network of all genes", "--method linear"))
     if method == "celloracle":
         infers = "the networks of cell types by an engine of its own on the CPU (--set model.estimator=NAME)"
         rows.append((NOT_CELLORACLE, infers, "other methods"))

@@ -12,6 +12,7 @@ import pandas as pd
 from ...inference import Posterior
 from ...inference.diagnostics import to_records, verdict
 from ...models import ExpressionData
+from ..files.netcdf import write_netcdf
 from ..files.stored_config import read_config
 from ..files.whole import refused, whole_file
 from ..report.kind import Tables
@@ -44,7 +45,7 @@ def write_reports(
     """DataTree, diagnostics and report, `REPORT_FILES`; returns the diagnostics table. ``truth`` is a known network."""
     tree = posterior.to_datatree(data)
     with whole_file(folder / "posterior.nc") as path:
-        tree.to_netcdf(path, engine="h5netcdf")
+        write_netcdf(tree, path)
     checks = posterior.diagnose(data)
     checks = checks.assign(meaning=checks["meaning"].map(for_command_line))  # whoever reads them has typed a command
     report = {

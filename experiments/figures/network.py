@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import ArrowStyle, FancyArrowPatch, FancyBboxPatch
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from .layout import layout
 from .style import (
@@ -43,9 +43,8 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
         return figure
     position = {name: i for i, name in enumerate(names)}
     labels = [shortened(name, 14) for name in names]
-    widths = [
-        TextPath((0, 0), label, size=8.5, prop=FontProperties(weight="bold")).get_extents().width for label in labels
-    ]
+    bold = FontProperties(weight="bold", size=8.5)
+    widths = [text_to_path.get_text_width_height_descent(label, bold, ismath=False)[0] for label in labels]
     sizes = np.column_stack([np.array(widths) + 11, np.full(len(names), 16.0)])
     source = edges["source"].map(position).to_numpy()
     target = edges["target"].map(position).to_numpy()
@@ -72,7 +71,7 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
             lw=0.9,
             zorder=3,
         )
-        boxes.append(ax.add_patch(box))
+        boxes.append(ax.add_artist(box))  # not `add_patch`, which measures what the limits, set above, do not ask for
         weight = "bold" if is_tf else "normal"
         colour = "white" if is_tf else INK
         ax.text(
@@ -92,7 +91,7 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
         style = (
             ArrowStyle("-|>", head_length=0.55, head_width=0.28) if w >= 0 else ArrowStyle("-[", widthB=0.42, lengthB=0)
         )
-        ax.add_patch(
+        ax.add_artist(
             FancyArrowPatch(
                 place[s],
                 place[t],

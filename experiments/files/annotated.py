@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import anndata
-
 from ...inference import Posterior
 from ...models import ExpressionData
 from .whole import whole_file
@@ -23,6 +21,8 @@ def check_annotate(out: Path, expression: list[Path], *, overwrite: bool) -> Non
 
 def write_annotated(posterior: Posterior, data: ExpressionData, source: Path, out: Path) -> None:
     """The AnnData of ``source`` with scores and loadings, written whole or not at all."""
+    import anndata  # here: it takes half a second to import, and few runs write one
+
     adata = anndata.read_h5ad(source)
     posterior.annotate(adata, data)
     with whole_file(out, "--annotate") as scratch:

@@ -1,35 +1,90 @@
 """The tables of edges of a fitted network, as files."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
 
 from ...inference import Posterior
 from ...inference.draws.differences import pairs_of
+from ...inference.draws.edge_table import blocks_of_edges
+from ...inference.points import is_point, without_certainty
 from .file_names import file_names
 from .result_tables import write_csv
 
 BETWEEN = "\x1f"  # of two names in one: in no name, and an underscore in a file's
+BIG = 1_000_000  # edges up to which all are written as csv; a spreadsheet holds no more rows
+WORTH_READING = 0.05  # probability from which an edge of a larger network is
 
 
 @dataclass(frozen=True)
 class NetworkTables:
-    """Edges of a ``posterior``, with intervals of probability ``level``."""
+    """Edges of a ``posterior``, with intervals of probability ``level``; ``all_edges``: every edge as parquet too."""
 
     posterior: Posterior
     level: float
+    all_edges: bool = False
 
     def write(self, folder: Path, *, top: int | None = None) -> None:
         """edges.csv (``top``: the most probable), and with several contexts edges_CONTEXT.csv of each and
-        differences_CONTEXT_OTHER.csv of each pair (of more than six: of each against the mean of the others)."""
-        edges = self.posterior.edges(level=self.level, top=top)
-        write_csv(edges, folder / "edges.csv")
+        differences_CONTEXT_OTHER.csv of each pair (of more than six: of each against the mean of the others).
+
+        Of networks of more than a million edges, the csv files have those of a probability of at least 0.05, of point
+        estimates and of differences the million largest. With ``all_edges``, edges.parquet (edges_CONTEXT.parquet) has
+        every edge, by regulator, in 32-bit numbers.
+        """
         contexts = self.posterior.coords["context"]
+        self._edges(folder, "edges", None, top)
         if len(contexts) > 1:
             for name, file in file_names(contexts).items():
-                edges = self.posterior.edges(level=self.level, context=name, top=top)
-                write_csv(edges, folder / f"edges_{file}.csv")
+                self._edges(folder, f"edges_{file}", name, top)
             pairs = pairs_of(contexts)
             names = file_names(BETWEEN.join(pair) for pair in pairs)
+            most = BIG if top is None and is_big(self.posterior) else top
             for pair in pairs:
-                differences = self.posterior.context_differences(*pair, level=self.level, top=top)
+                differences = self.posterior.context_differences(*pair, level=self.level, top=most)
                 write_csv(differences, folder / f"differences_{names[BETWEEN.join(pair)]}.csv")
+
+    def _edges(self, folder: Path, file: str, context: str | None, top: int | None) -> None:
+        least = None
+        if top is None and is_big(self.posterior):
+            least, top = (None, BIG) if is_point(self.posterior) else (WORTH_READING, None)
+        write_csv(self.posterior.edges(level=self.level, context=context, top=top, least=least), folder / f"{file}.csv")
+        if self.all_edges:
+            write_parquet(self.posterior, folder / f"{file}.parquet", level=self.level, context=context)
+
+
+def is_big(posterior: Posterior) -> bool:
+    """Whether the network has more edges than are written as csv."""
+    return int(posterior.model.edge_prior.allowed.sum()) > BIG
+
+
+def check_parquet() -> None:
+    """Refuse ``--all-edges`` where nothing can write it.
+
+    Raises
+    ------
+    ValueError
+        pyarrow is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise ValueError("--all-edges writes edges.parquet, which needs pyarrow: pip install 'pyrogrn[parquet]'")
+
+
+def write_parquet(posterior: Posterior, path: Path, *, level: float, context: str | None) -> None:
+    """Every edge of one network, block by block: memory does not grow with their number."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    writer = None
+    try:
+        for block in blocks_of_edges(posterior, level=level, context=context):
+            rows = without_certainty(posterior, block)
+            numbers = rows.columns.drop(["source", "target"])
+            table = pa.Table.from_pandas(rows.astype(dict.fromkeys(numbers, np.float32)), preserve_index=False)
+            writer = writer or ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()

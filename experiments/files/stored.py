@@ -19,8 +19,6 @@ from typing import Any, TextIO, TypeVar
 import h5py
 import numpy as np
 import pandas as pd
-import zarr
-from anndata.io import read_elem, sparse_dataset
 
 from ...models.data.checks import some
 from ...models.data.orientation import Axis
@@ -96,6 +94,8 @@ class RowsOnDisk:
         self.shape = tuple(int(n) for n in stored.shape)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
+        import zarr
+
         source = self.stored.oindex if isinstance(self.stored, zarr.Array) else self.stored
         with about(self.path):
             block = guarded("a readable matrix", lambda: source[rows])
@@ -183,6 +183,8 @@ def read_stored(
     if path.is_dir():
         if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
             raise ValueError("is a folder and no zarr store: expected an expression file")
+        import zarr
+
         return _read_anndata(path, guarded("a zarr store", lambda: zarr.open_group(str(path), mode="r")), layer, backed)
     if compressed and kind in STORES:
         raise ValueError(f"is a compressed {kind} file: unpack it first (gunzip)")
@@ -211,6 +213,8 @@ def read_stored(
 
 def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None) -> Stored:
     """Names, annotations and one matrix of an AnnData on disk; nothing else of the file is read, however large."""
+    from anndata.io import read_elem, sparse_dataset  # here: half a second that tables need not wait for
+
     kind, what = ("zarr", "a zarr store") if path.is_dir() else ("h5ad", "an h5ad")
     if not path.is_dir():
         check_text(path, what)
@@ -236,7 +240,7 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     if encoding == "null":
         raise ValueError(f"has no X: choose one of its layers, {known}" if known else "has neither X nor layers")
     sparse = encoding in ("csr_matrix", "csc_matrix")
-    dense = encoding == "array" and isinstance(element, h5py.Dataset | zarr.Array)
+    dense = encoding == "array" and _is_array(element)
     if not sparse and not (dense and element.dtype.kind in "fiub" and len(element.shape) == 2):
         raise ValueError(f"{name} is not a matrix of numbers (it is stored as {encoding!r})")
     if backed and encoding == "csc_matrix":
@@ -262,7 +266,14 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
 def _has_raw(store: Any) -> bool:
     """Whether an AnnData on disk has a matrix and names in ``.raw``."""
     raw = store["raw"]
-    return isinstance(raw, h5py.Group | zarr.Group) and {"X", "var"} <= set(raw)
+    return not _is_array(raw) and {"X", "var"} <= set(raw)
+
+
+def _is_array(element: Any) -> bool:
+    """Whether what is stored in HDF5 or zarr is an array, and no group of others."""
+    import zarr  # anndata, which has read the names by now, imports it too
+
+    return isinstance(element, h5py.Dataset | zarr.Array)
 
 
 # -- text ----

@@ -37,8 +37,10 @@ class ReportKind(ABC):
         level: float,
         gene_sets: GeneSets | None = None,
         min_overlap: int = 5,
+        all_edges: bool = False,
     ) -> Tables:
-        """All tables; ``gene_sets`` of at least ``min_overlap`` genes are those to test programs without a set for."""
+        """All tables; ``gene_sets`` of at least ``min_overlap`` genes are those to test programs without a set for,
+        ``all_edges`` of networks are written besides."""
 
     @abstractmethod
     def page(

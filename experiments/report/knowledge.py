@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from html import escape
 
 import numpy as np
-from scipy.stats import halfnorm
 
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
@@ -12,7 +11,7 @@ from ...models import ExpressionData
 from ...priors import AlignmentReport
 from .. import figures
 from .page import Cell, listing, paragraph, picture, table, tiles
-from .parts import records
+from .parts import half_normal_band, records
 
 
 def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
@@ -86,8 +85,7 @@ def trusted(posterior: Posterior) -> list[str]:
             ]
         )
     scale = float(prior.trust_prior.constants[0])
-    tail = (1 - LEVEL) / 2
-    band = (float(halfnorm.ppf(tail) * scale), float(halfnorm.ppf(1 - tail) * scale))
+    band = half_normal_band(scale, LEVEL)
     intro = (
         "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
         "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "

@@ -408,8 +408,9 @@ class NetworkReport(ReportKind):
         level: float,
         gene_sets: GeneSets | None = None,
         min_overlap: int = 5,
+        all_edges: bool = False,
     ) -> NetworkTables:
-        return NetworkTables(posterior, level)
+        return NetworkTables(posterior, level, all_edges)
 
     def page(
         self,

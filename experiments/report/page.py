@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 STYLE = """
@@ -169,8 +170,21 @@ def picture(figure: Figure, caption: str) -> str:
     """A figure as an SVG inside the page: no file beside it, sharp at any size and in print."""
     stream = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "pyrogrn", "svg.fonttype": "path"}):  # the same figure gives the same bytes
+        _lay_out(figure)
         figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None})
     data = base64.b64encode(stream.getvalue()).decode()
     width = round(figure.get_figwidth() * 100)
     image = f'<img style="width:{width}px" alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes as the figure's layout has them, which is then done: `savefig` would draw everything once before,
+    only to have it laid out."""
+    layout = figure.get_layout_engine()
+    if layout is None:
+        return
+    FigureCanvasSVG(figure)  # measures text as it will be drawn
+    figure.dpi = 72
+    layout.execute(figure)
+    figure.set_layout_engine(None)

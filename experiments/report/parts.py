@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import ndtri
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
@@ -23,6 +24,13 @@ PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplo
 def count(number: int, what: str) -> str:
     """``1 edge``, ``1,200 edges``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def half_normal_band(scale: float, level: float) -> tuple[float, float]:
+    """The central interval of that probability of a half-normal: what a trust may be before the data."""
+    tail = (1 - level) / 2
+    low, high = (float(ndtri((1 + at) / 2)) * scale for at in (tail, 1 - tail))
+    return low, high
 
 
 def records(rows: pd.DataFrame) -> list[SimpleNamespace]:

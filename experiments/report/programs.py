@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import halfnorm
 
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
@@ -21,7 +20,16 @@ from .. import figures
 from ..figures import programs as program_figures
 from .kind import ReportKind
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
-from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
+from .parts import (
+    count,
+    diagnostics_section,
+    half_normal_band,
+    made,
+    predictions_section,
+    probability,
+    records,
+    trust_badges,
+)
 from .points import known_columns, point_verdict
 from .program_tables import GeneSets, ProgramTables
 
@@ -119,6 +127,7 @@ class ProgramReport(ReportKind):
         level: float,
         gene_sets: GeneSets | None = None,
         min_overlap: int = 5,
+        all_edges: bool = False,
     ) -> ProgramTables:
         return ProgramTables.collect(posterior, data, level=level, gene_sets=gene_sets, min_overlap=min_overlap)
 
@@ -353,8 +362,7 @@ def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
         interval = f"{row.lower:.2f} to {row.upper:.2f}"
         library = Cell(escape(str(row.source)), "gene")
         rows.append([library, f"{row.mean:.2f}", interval, f"{times[0]} ({times[1]} to {times[2]})", word])
-    tail = (1 - tables.level) / 2
-    band = (float(halfnorm.ppf(tail) * TRUST_SCALE), float(halfnorm.ppf(1 - tail) * TRUST_SCALE))
+    band = half_normal_band(TRUST_SCALE, tables.level)
     intro = (
         "Each library of gene sets has a trust coefficient b, at least 0, that is learned with the programs: at 0 its "
         "are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "

@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ..calibration import expected_calibration_error
@@ -285,6 +284,8 @@ def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
 def evaluate(network: AmortisedNetwork, batches: list[Batch]) -> dict[str, float]:
     """Log loss (nats a pair), its standard error over batches, ECE, and means over graphs of average precision and
     AUROC; with prior knowledge and without in the proportion of training."""
+    from sklearn.metrics import average_precision_score, roc_auc_score  # here: only training scores itself
+
     losses, precision, area = [], [], []
     probability, present = [], []
     for logit, truth_, mask in _logits(network, batches):

@@ -72,6 +72,22 @@ class Collector:
         """Draws of large sites, by chain, that will have been kept at the end."""
         return math.ceil(self.num_draws / self.thin)
 
+    @property
+    def num_values(self) -> int:
+        """Unknowns of one draw."""
+        return sum(math.prod(shape) for shape in self.shape.values())
+
+    @property
+    def num_bytes(self) -> float:
+        """Memory at the end: the draws kept, of which the largest site is there twice while it is put together, the
+        sums over all draws in float64, and a probability of each edge by chain."""
+        sites = [
+            (1 if name == "inclusion" else 4) * math.prod(s) * (self.kept if len(s) > 1 else self.num_draws)
+            for name, s in self.shape.items()
+        ]
+        edges = [math.prod(self.shape[name]) for name in ("W", "W_context") if name in self.shape]
+        return self.num_chains * (sum(sites) + max(sites) + 4 * edges[0]) + 5 * 8 * sum(edges)
+
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
         given it."""

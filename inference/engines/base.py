@@ -8,6 +8,9 @@ from ..draws.moments import Collector
 from ..runs.history import History
 from ..runs.run import Run
 
+# for each unknown: a mean and a scale, the gradient and two moments of Adam of both, and the draws being made
+STATE_ARRAYS = 12
+
 
 class Engine(ABC):
     """A sampler or a variational family, by what others have to know of it. Of an engine that is not known, nothing is
@@ -44,6 +47,8 @@ class Engine(ABC):
         """Why it is not calibrated as it is set, where its class alone does not say (`choice.EngineRow`)."""
         return None
 
+    quick_start: ClassVar[bool] = False
+    """Whether its first step costs no more than any other: nothing is traced or compiled."""
     minibatches: ClassVar[bool] = True
     """Whether it can do with a part of the cells at a time, where the model can."""
 
@@ -56,6 +61,18 @@ class Engine(ABC):
         ValueError
             A model, prior or data that the engine is not for, with what is.
         """
+
+    def num_bytes(self, model: Model, run: Run) -> float:
+        """Memory that `run` takes at its peak, beside the model and the data: an estimate before anything is computed.
+
+        Here that of `STATE_ARRAYS` arrays of 32-bit numbers for every unknown in every chain or restart, and of what is
+        kept of the draws. An engine that knows better says so.
+        """
+        number, draws = run.restarts, run.num_draws
+        if self.length_options is not None:
+            number, draws = (int(getattr(self, name)) for name in self.length_options)
+        collector = Collector(model, number, draws, has_inclusion="inclusion" in model.dims)
+        return collector.num_bytes + STATE_ARRAYS * 4 * number * collector.num_values
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         """The same with so many chains, sweeps of warm-up and draws; itself, where those three are not its options."""

@@ -1,5 +1,6 @@
 """`Gibbs`: the exact sampler, by the kernel that goes with a model and its prior."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ from ..runs.chains import Chains
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+
+# arrays (chain, tf, target) at the peak of a sweep, measured with 300 regulators and 2,000 targets; with several
+# contexts, of each
+SWEEP_ARRAYS, CONTEXT_ARRAYS = 16, 21
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Gibbs(Sampler):
     num_samples: int = 400
     thin: int = 1
     name = "gibbs"
+    quick_start = True
 
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.thin) < 1 or self.num_warmup < 0:
@@ -56,6 +62,13 @@ class Gibbs(Sampler):
     def chains(self) -> Chains:
         """Number and lengths of the chains."""
         return Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin)
+
+    def num_bytes(self, model: Model, run: Run) -> float:
+        collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
+        edges = math.prod(len(model.coords[axis]) for axis in model.axes)
+        contexts = len(model.coords.get("context", ("all",)))
+        arrays = SWEEP_ARRAYS if contexts == 1 else CONTEXT_ARRAYS * contexts
+        return collector.num_bytes + arrays * 4 * self.num_chains * edges
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         sample = along_bases(CHAINS, type(model))

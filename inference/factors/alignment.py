@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...models import FactorModel
@@ -27,6 +26,8 @@ def matching(W: np.ndarray, reference: np.ndarray, free: np.ndarray | None = Non
     The Hungarian method maximises the total absolute cosine. ``free`` (factor,) marks those that may change places;
     the others stay and only their sign is matched.
     """
+    from scipy.optimize import linear_sum_assignment  # here: a seventh of a second to import
+
     norm = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12)
     cosine = norm(reference) @ norm(W).T
     order = np.arange(len(reference))

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from ...models import FactorModel
@@ -115,6 +114,8 @@ def _projection(model: FactorModel, gram: Tensor, chain: int) -> Tensor:
 
 def _components(gram: Tensor, number: int, *, rotate: bool, chain: int) -> Tensor:
     """``(number, gene)`` leading components, each scaled to unit variance of its scores."""
+    from scipy.sparse.linalg import eigsh  # here: a tenth of a second to import
+
     size = len(gram)
     if number < size // 3:
         first = np.random.default_rng(0).standard_normal(size)  # fixed: the same data start at the same place

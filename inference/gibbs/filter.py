@@ -47,8 +47,7 @@ class FilterKernel(GibbsKernel):
         prior = model.edge_prior.family
         self.filter: Collaborative = prior  # type: ignore[assignment]
         self.ranks = range(1, int(self.filter.rank) + 1)
-        hyper = self.filter.feature_scale
-        self.hyper.hyperprior["feature_scale"] = None if hyper.is_fixed else hyper.distribution(False)
+        self.hyper.set_hyperprior("feature_scale", self.filter.feature_scale)
 
     def spike_slab(self, prior: EdgePrior) -> SpikeSlab:
         """The prior given the features, without their term."""

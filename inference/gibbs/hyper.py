@@ -3,16 +3,29 @@ r"""Conditional updates of the spike-and-slab hyperparameters, all from a few su
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...priors import Hyper, SpikeSlab
+from .log_densities import LogDensity, log_density_of_logarithm
 from .scoring_step import Evaluation, scoring_step
 from .streams import Source, normal, uniform
 
 State = dict[str, Tensor]
+ScalesDensity = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class ScalesAt(NamedTuple):
+    """Slab scale s and spike ratio ρ ``(chain,)``, with the log density of the weights there and of the hyperpriors."""
+
+    slab: Tensor
+    ratio: Tensor
+    fit: Tensor
+    slab_prior: Tensor
+    ratio_prior: Tensor
 
 
 @dataclass(eq=False)
@@ -59,6 +72,10 @@ class HyperUpdates:
     adapting: bool = True
     log_step: State = field(default_factory=dict)
     classes: EdgeClasses = field(init=False)
+    _steps_up_and_down: dict[tuple[float, torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(
+        default_factory=dict
+    )
+    _last_step: dict[str, tuple[Tensor | None, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hypers = {
@@ -67,10 +84,14 @@ class HyperUpdates:
             "hub_scale": self.prior.hub_scale,
         }
         hypers["context_scale"] = self.context_scale
-        # made once: building a distribution costs more than evaluating it for a few chains; values are inside the
-        # support by design
-        self.hyperprior = {n: None if hyper.is_fixed else hyper.distribution(False) for n, hyper in hypers.items()}
+        self.log_density: dict[str, LogDensity | None] = {}
+        for name, hyper in hypers.items():
+            self.set_hyperprior(name, hyper)
         self._set_edges()
+
+    def set_hyperprior(self, name: str, hyper: Hyper) -> None:
+        """What `log_hyperprior` of ``name`` evaluates."""
+        self.log_density[name] = None if hyper.is_fixed else log_density_of_logarithm(hyper)
 
     def _set_edges(self) -> None:
         self.classes = EdgeClasses.from_prior(self.prior, self.allowed)
@@ -82,11 +103,8 @@ class HyperUpdates:
 
     def log_hyperprior(self, name: str, value: Tensor) -> Tensor:
         """Log density of a scalar hyperparameter in its logarithm (density times value); zero when it is fixed."""
-        density = self.hyperprior[name]
-        if density is None:
-            return torch.zeros_like(value)
-        inside = density.support.check(value)  # not every family says −∞ by itself
-        return torch.where(inside, density.log_prob(value) + value.log(), -math.inf)
+        density = self.log_density[name]
+        return torch.zeros_like(value) if density is None else density(value)
 
     # -- random numbers ----
     def normal(self, like: Tensor) -> Tensor:
@@ -98,14 +116,26 @@ class HyperUpdates:
         u = uniform(log_ratio.shape, self.generator, log_ratio)
         accepted = u.log() < log_ratio
         if self.adapting:
-            self.log_step[name] = self.log_step[name] + 0.1 * (accepted.to(log_ratio.dtype) - target)
+            up, down = self._adaptation(target, log_ratio)
+            self.log_step[name] = self.log_step[name] + torch.where(accepted, up, down)
         return accepted
+
+    def _adaptation(self, target: float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """How much a logarithm of a step grows after an acceptance, and after a refusal."""
+        key = (target, like.dtype, like.device)
+        if key not in self._steps_up_and_down:
+            self._steps_up_and_down[key] = (0.1 * (like.new_ones(()) - target), 0.1 * (like.new_zeros(()) - target))
+        return self._steps_up_and_down[key]
 
     def step(self, name: str, like: Tensor) -> Tensor:
         """The current proposal scale of a move, one a chain; starts at 0.2."""
         if name not in self.log_step:
             self.log_step[name] = torch.full_like(like, math.log(0.2))
-        return self.log_step[name].exp()
+        log_step, (of, step) = self.log_step[name], self._last_step.get(name, (None, like))
+        if of is not log_step:  # after warm-up it stays
+            step = log_step.exp()
+            self._last_step[name] = (log_step, step)
+        return step
 
     # -- inclusion ----
     def update_inclusion(self, state: State) -> None:
@@ -128,16 +158,22 @@ class HyperUpdates:
     def _free_logit_terms(self) -> bool:
         return not self.prior.edge_logit.is_fixed or ("trust" in self.prior.dims and self.prior.strategy == "inclusion")
 
+    @cached_property
+    def _design(self) -> tuple[Tensor, Tensor]:
+        """``(class, term)`` what the intercept, where it is free, and the trust multiply; and its outer products."""
+        columns = [] if self.prior.edge_logit.is_fixed else [torch.ones(len(self.classes.tf), 1)]
+        if self.prior.strategy == "inclusion" and "trust" in self.prior.dims:
+            columns.append(self.classes.feature)
+        design = torch.cat([column.to(self.classes.feature) for column in columns], dim=1)
+        return design, torch.einsum("mi,mj->mij", design, design)
+
     def _hub_of_class(self, state: State) -> Tensor:
         return state["hub"][..., 0][:, self.classes.tf] if self.prior.has_hubs else state["edge_logit"].new_zeros(1, 1)
 
     def _update_coefficients(self, state: State, present: Tensor) -> None:
         free_intercept = not self.prior.edge_logit.is_fixed
         with_trust = self.prior.strategy == "inclusion" and "trust" in self.prior.dims
-        columns = [torch.ones(len(self.classes.tf), 1).to(self.classes.feature)] if free_intercept else []
-        if with_trust:
-            columns.append(self.classes.feature)
-        design = torch.cat(columns, dim=1)  # (class, term)
+        design, squares = self._design  # (class, term), (class, term, term)
         offset = self._hub_of_class(state)
         if not free_intercept:
             offset = offset + state["edge_logit"][:, None]
@@ -150,6 +186,8 @@ class HyperUpdates:
         if with_trust:
             weight[:, int(free_intercept) :] = self.prior.trust_prior.constants[0] ** -2
 
+        diagonal = torch.diag_embed(weight)
+
         def evaluate(value: Tensor) -> Evaluation:
             linear = value @ design.T + offset
             fit = (present * linear - self.classes.count * torch.nn.functional.softplus(linear)).sum(1)
@@ -157,8 +195,11 @@ class HyperUpdates:
             p = torch.sigmoid(linear)
             gradient = (present - self.classes.count * p) @ design - weight * (value - mean)
             curvature = self.classes.count * p * (1 - p)
-            information = torch.einsum("cm,mi,mj->cij", curvature, design, design) + torch.diag_embed(weight)
-            return log_density, gradient, information
+            if len(curvature) > design.shape[1]:
+                information = torch.einsum("cm,mij->cij", curvature, squares)
+            else:  # fewer products, as `einsum` of all three would choose; the other order rounds otherwise
+                information = torch.einsum("cmi,mj->cij", curvature[..., None] * design, design)
+            return log_density, gradient, information + diagonal
 
         positive = lambda value: (value[:, int(free_intercept) :] >= 0).all(1)
         theta = scoring_step(theta, evaluate, self.generator, inside=positive)
@@ -266,21 +307,26 @@ class HyperUpdates:
         current = {name: state[name]}
         if name == "slab_scale" and not self.prior.spike_ratio.is_fixed:
             current["spike_ratio"] = state["spike_ratio"]  # moves against the slab, so that the spike's width stays
+        priors = {key: self.log_hyperprior(key, value) for key, value in current.items()}
+        square = (total - 1) ** 2
         for _ in range(8):  # the products are paid for, another try costs almost nothing
             # heavy tails: how far a scale can go depends on whether the data see it at all, by orders of magnitude
             factor = (self.step(f"{name} stretch", total) * self.normal(total) * self.normal(total).exp()).exp()
             new = total * factor
             proposed = {key: value * factor if key == name else value / factor for key, value in current.items()}
-            inside = (
-                proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else torch.ones_like(total, dtype=torch.bool)
-            )
-            proposed = {key: torch.where(inside, value, current[key]) for key, value in proposed.items()}
-            change = linear * (new - total) - 0.5 * quadratic * ((new - 1) ** 2 - (total - 1) ** 2)
-            for key, value in proposed.items():
-                change = change + self.log_hyperprior(key, value) - self.log_hyperprior(key, current[key])
-            accepted = self.accept(f"{name} stretch", torch.where(inside, change, -math.inf), 0.44)
-            total = torch.where(accepted, new, total)
+            inside = proposed["spike_ratio"] < 1 if "spike_ratio" in proposed else None
+            if inside is not None:
+                proposed = {key: torch.where(inside, value, current[key]) for key, value in proposed.items()}
+            new_square = (new - 1) ** 2
+            change = linear * (new - total) - 0.5 * quadratic * (new_square - square)
+            found = {key: self.log_hyperprior(key, value) for key, value in proposed.items()}
+            for key in proposed:
+                change = change + found[key] - priors[key]
+            change = change if inside is None else torch.where(inside, change, -math.inf)
+            accepted = self.accept(f"{name} stretch", change, 0.44)
+            total, square = torch.where(accepted, new, total), torch.where(accepted, new_square, square)
             current = {key: torch.where(accepted, proposed[key], value) for key, value in current.items()}
+            priors = {key: torch.where(accepted, found[key], value) for key, value in priors.items()}
         state.update(current)
         return total
 
@@ -329,7 +375,9 @@ class HyperUpdates:
         spike_count = self.num_edges - present
 
         def density(slab: Tensor, ratio: Tensor, trust: Tensor) -> Tensor:
-            log_scale = slab.log()[:, None] + 0.5 * trust @ feature.T  # (chain, class)
+            log_scale = slab.log()[:, None]  # (chain, class)
+            if feature.shape[1]:
+                log_scale = log_scale + 0.5 * trust @ feature.T
             inverse = (-log_scale).exp()
             fit = -sums["count"] * log_scale - 0.5 * sums["square"] * inverse**2
             if loc is not None:
@@ -337,37 +385,44 @@ class HyperUpdates:
             spike = slab * ratio
             return fit.sum(1) - spike_count * spike.log() - 0.5 * spike_square / spike**2
 
-        slab, ratio = state["slab_scale"], state["spike_ratio"]
         trust = state["trust"] if feature.shape[1] else W.new_zeros(len(W), 0)
+        at = self._scales_at(state["slab_scale"], state["spike_ratio"], trust, density)
         for _ in range(4):
             if not self.prior.slab_scale.is_fixed:
-                new = slab * (self.step("slab_scale", slab) * self.normal(slab)).exp()
+                new = at.slab * (self.step("slab_scale", at.slab) * self.normal(at.slab)).exp()
                 # where ρ is free the spike's width ρ s stays as it is: tens of thousands of spikes would pin s
                 # otherwise
-                kept = ratio if self.prior.spike_ratio.is_fixed else ratio * slab / new
-                inside = kept < 1
-                kept = torch.where(inside, kept, ratio)
-                prior = self.log_hyperprior("slab_scale", new) - self.log_hyperprior("slab_scale", slab)
-                prior = prior + self.log_hyperprior("spike_ratio", kept) - self.log_hyperprior("spike_ratio", ratio)
-                change = density(new, kept, trust) - density(slab, ratio, trust) + prior
-                accepted = self.accept("slab_scale", torch.where(inside, change, -math.inf), 0.44)
-                slab, ratio = torch.where(accepted, new, slab), torch.where(accepted, kept, ratio)
+                kept = at.ratio if self.prior.spike_ratio.is_fixed else at.ratio * at.slab / new
+                at = self._step_to("slab_scale", at, new, kept, trust, density)
             if not self.prior.spike_ratio.is_fixed:
-                new = ratio * (self.step("spike_ratio", ratio) * self.normal(ratio)).exp()
-                inside = new < 1
-                new = torch.where(inside, new, ratio)
-                prior = self.log_hyperprior("spike_ratio", new) - self.log_hyperprior("spike_ratio", ratio)
-                change = density(slab, new, trust) - density(slab, ratio, trust) + prior
-                ratio = torch.where(
-                    self.accept("spike_ratio", torch.where(inside, change, -math.inf), 0.44), new, ratio
-                )
+                new = at.ratio * (self.step("spike_ratio", at.ratio) * self.normal(at.ratio)).exp()
+                at = self._step_to("spike_ratio", at, at.slab, new, trust, density)
             if trust.shape[1]:
-                trust = self.update_trust(trust, partial(density, slab, ratio))
-        state["slab_scale"], state["spike_ratio"] = slab, ratio
+                trust = self.update_trust(trust, partial(density, at.slab, at.ratio))
+                at = at._replace(fit=density(at.slab, at.ratio, trust))
+        state["slab_scale"], state["spike_ratio"] = at.slab, at.ratio
         if trust.shape[1]:
             state["trust"] = trust
         if "sign_trust" in state:
             self._update_sign_trust(state)
+
+    def _scales_at(self, slab: Tensor, ratio: Tensor, trust: Tensor, density: ScalesDensity) -> "ScalesAt":
+        priors = self.log_hyperprior("slab_scale", slab), self.log_hyperprior("spike_ratio", ratio)
+        return ScalesAt(slab, ratio, density(slab, ratio, trust), *priors)
+
+    def _step_to(
+        self, name: str, at: "ScalesAt", slab: Tensor, ratio: Tensor, trust: Tensor, density: ScalesDensity
+    ) -> "ScalesAt":
+        """The proposal ``slab, ratio`` where it is accepted, and ``at`` elsewhere."""
+        inside = ratio < 1
+        ratio = torch.where(inside, ratio, at.ratio)
+        new = self._scales_at(slab, ratio, trust, density)
+        prior = new.ratio_prior - at.ratio_prior
+        if name == "slab_scale":
+            prior = new.slab_prior - at.slab_prior + new.ratio_prior - at.ratio_prior
+        change = new.fit - at.fit + prior
+        accepted = self.accept(name, torch.where(inside, change, -math.inf), 0.44)
+        return ScalesAt(*(torch.where(accepted, n, old) for n, old in zip(new, at, strict=True)))
 
     def update_trust(self, trust: Tensor, density: Callable[[Tensor], Tensor]) -> Tensor:
         """Each source's coefficient by a random walk reflected at zero (the reflected walk is symmetric)."""

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,18 +34,25 @@ class Callback(Protocol):
     def close(self) -> None: ...
 
 
+QUIET = 5.0  # seconds: a fit that is over sooner needs no lines
+
+
 class Progress:
-    """A tqdm bar on the standard error stream, where that is a terminal.
+    """A tqdm bar with the time left on the standard error stream, where that is a terminal.
 
     Parameters
     ----------
     every
         Steps between updates of the message.
+    lines
+        Elsewhere, as in the log of a batch job, a line with the time left every tenth of the way, from five seconds on.
+        Default: nothing.
     """
 
-    def __init__(self, every: int = 10) -> None:
-        self.every = every
+    def __init__(self, every: int = 10, *, lines: bool = False) -> None:
+        self.every, self.lines = every, lines
         self._bar: tqdm | None = None
+        self._first = self._told = (0, 0.0)  # step and time of the first step of this run, and of the last line
 
     def __call__(self, state: FitState) -> None:
         if self._bar is not None and (state.total != self._bar.total or state.step <= self._bar.n):
@@ -53,9 +61,24 @@ class Progress:
             nobody = sys.stderr is None or sys.stderr.closed  # of a process without one, tqdm would fail
             disable = True if nobody else None
             self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False, disable=disable)
+            self._first = self._told = (state.step, time.monotonic())
+            self.lines = self.lines and self._bar.disable and not nobody
+        if self.lines:
+            self._line(state)
         self._bar.update(state.step - self._bar.n)
         if state.step % self.every == 0:
             self._bar.set_postfix_str(state.message, refresh=False)
+
+    def _line(self, state: FitState) -> None:
+        """At every tenth of the way that is not just behind the last."""
+        now = time.monotonic()
+        if 10 * state.step // state.total == 10 * self._told[0] // state.total or now - self._told[1] < QUIET:
+            return
+        self._told = (state.step, now)
+        left = (now - self._first[1]) / (state.step - self._first[0]) * (state.total - state.step)
+        share = state.step / state.total
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            print(f"{state.step:,} of {state.total:,} ({share:.0%}), {left:,.0f} s left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyro.optim import PyroOptim
@@ -45,6 +45,10 @@ class Run:
     num_draws: int = 500
     restarts: int = 4
     jit: bool = True
+
+    def replaced(self, **changes: Any) -> "Run":
+        """A copy with other settings."""
+        return replace(self, **changes)
 
     def steps(self, first: int, total: int) -> AbstractContextManager[Steps]:
         """Steps ``first`` to before ``total``, of which the callbacks are told, and which no interrupt cuts in two.

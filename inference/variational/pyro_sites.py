@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ...models import Model
+from ...priors.shapes import broadcast_shapes
 from .sites import Site
 
 RESTART = "restart"
@@ -141,7 +142,7 @@ class ColumnNormal(TorchDistribution):
     has_rsample = True
 
     def __init__(self, mean: Tensor, factor: Tensor, *, validate_args: bool | None = None) -> None:
-        batch = torch.broadcast_shapes(mean.shape, factor.shape[:-1])
+        batch = broadcast_shapes(mean.shape, factor.shape[:-1])
         self.mean_by_column = mean.expand(batch)
         self.factor = factor.expand(*batch, batch[-1])
         shape = torch.Size((*batch[:-2], batch[-1], batch[-2]))

@@ -34,6 +34,12 @@ def available() -> int:
     return min(found)
 
 
+def resident() -> int:
+    """Bytes that this process has in memory; 0 where the system does not say."""
+    mapped = "".join(_lines(Path("/proc/self/statm"))).split()
+    return int(mapped[1]) * os.sysconf("SC_PAGE_SIZE") if mapped else 0
+
+
 def require_memory(needed: float, what: str, remedy: str) -> None:
     """Refuse what cannot fit.
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...priors.shapes import broadcast_shapes
+
 
 class Envelope(NamedTuple):
     """A saturating function: ``value``, its ``derivative`` at the same argument, and the ``inverse`` of ``value``."""
@@ -110,7 +112,7 @@ class Dynamics:
     def draw_shape(self) -> torch.Size:
         """The leading axes of the parameters, broadcast."""
         vectors = (self.gain, self.decay, self.bias)
-        return torch.broadcast_shapes(self.W.shape[:-2], *(v.shape[:-1] for v in vectors))
+        return broadcast_shapes(self.W.shape[:-2], *(v.shape[:-1] for v in vectors))
 
     def rate(self, x: Tensor, inputs: Tensor | None = None, clamped: Tensor | None = None) -> Tensor:
         r"""``(*draw, condition, gene)``: :math:`\dot x`, 0 where clamped.

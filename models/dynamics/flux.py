@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...priors.shapes import broadcast_shapes
 from .dynamics import Dynamics
 
 MAX_NODES = 1024  # reached where an oscillation lasts about a hundred periods before it has died away
@@ -90,7 +91,7 @@ def variance_flux(
             raise ValueError(f"`{name}` has shape {tuple(given.shape)}: expected (gene,) = ({n},)")
     if (diffusion < 0).any():
         raise ValueError(f"`diffusion` has {int((diffusion < 0).sum())} negative values: expected D_jj of 0 or more")
-    draws = torch.broadcast_shapes(dynamics.draw_shape, x.shape[:-1], diffusion.shape[:-1])
+    draws = broadcast_shapes(dynamics.draw_shape, x.shape[:-1], diffusion.shape[:-1])
     parameters = [p.detach().double() for p in (dynamics.gain, dynamics.decay, dynamics.bias, x, diffusion)]
     gain, decay, bias, x, diffusion = (p.expand(*draws, n).reshape(-1, n) for p in parameters)
     W = dynamics.W.detach().double()

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
-from torchdiffeq import odeint, odeint_adjoint
 
+from .odeint import odeint, odeint_adjoint
 from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, derivative
 
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torchdiffeq import odeint
 
+from ...priors.shapes import broadcast_shapes
 from .dynamics import Dynamics, check_conditions
+from .odeint import odeint
 from .pairs import DENSE_BLOCK, Pairs, blocks, fold, pack
 from .stability import dense_is_cheap, is_stable
 
@@ -155,7 +156,7 @@ def _check(dynamics: Dynamics, start: Tensor, inputs: Tensor | None, clamped: Te
     if bad := int((~torch.isfinite(start)).sum()):
         raise ValueError(f"`start` has {bad} values that are not finite: give a starting level to every gene")
     try:
-        return torch.broadcast_shapes(dynamics.draw_shape, start.shape[:-2])
+        return broadcast_shapes(dynamics.draw_shape, start.shape[:-2])
     except RuntimeError:
         raise ValueError(
             f"`start` has draws {tuple(start.shape[:-2])}: expected {tuple(dynamics.draw_shape)} as in `dynamics`, "

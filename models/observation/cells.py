@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ...priors.shapes import broadcast_shapes
 from ..likelihoods import BERNOULLI, GAUSSIAN, LIKELIHOODS, NEGATIVE_BINOMIAL
 from .observable import Observable
 
@@ -88,7 +89,7 @@ class MixedViews(Observable):
         self.location, self.kinds, self.present = location, kinds, frozenset(present)
         self.noise, self.dispersion, self.offset = noise, dispersion, offset
         others = [part.shape for part in (noise, dispersion) if part is not None]
-        super().__init__(torch.broadcast_shapes(location.shape, *others), validate_args=validate_args)
+        super().__init__(broadcast_shapes(location.shape, *others), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:

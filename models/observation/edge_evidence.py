@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...priors.evidence import list_log_prob, score_log_prob
+from ...priors.shapes import broadcast_shapes
 from .observable import Observable
 
 
@@ -49,7 +50,7 @@ class ObservedEdges(Observable):
         self.existence, self.measured, self.covered = existence, measured, covered
         self.allowed, self.parameters = allowed, parameters
         leads = [parameters[n].shape[:-1] for n in ("absent_score", "list_logit") if n in parameters]
-        batch = torch.broadcast_shapes(existence.shape, *leads)
+        batch = broadcast_shapes(existence.shape, *leads)
         size = len(measured) + len(covered)
         super().__init__(batch, torch.Size([size]), validate_args=validate_args)
 

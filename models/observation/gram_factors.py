@@ -8,6 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ...priors.shapes import broadcast_shapes
 from .observable import Observable
 from .wishart import wishart
 
@@ -86,7 +87,7 @@ class GramFactors(Observable):
         self.weight, self.noise, self.effect = weight, noise, effect
         self.dof, self.log_count, self.covariates = dof, log_count, covariates
         leads = [part.shape[:-2] for part in (weight, noise, effect) if part is not None]
-        lead = torch.broadcast_shapes(*leads)
+        lead = broadcast_shapes(*leads)
         size = genes + (0 if effect is None else effect.shape[-2])
         batch = lead + (1, 1) if len(lead) else lead
         super().__init__(torch.Size(batch), torch.Size([size, size]), validate_args=validate_args)

@@ -8,6 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ...priors.shapes import broadcast_shapes
 from .designs import Block, Design
 from .observable import Observable
 
@@ -60,7 +61,7 @@ class GramNormal(Observable):
     def __init__(self, weight: Tensor, noise: Tensor, design: Design, validate_args: bool | None = None) -> None:
         self.weight, self.noise, self.design = weight, noise, design
         core = weight.shape[:-2] + (1, weight.shape[-1])
-        batch = torch.broadcast_shapes(core, noise.shape, design.dof.shape)
+        batch = broadcast_shapes(core, noise.shape, design.dof.shape)
         super().__init__(batch, torch.Size([self._size]), validate_args=validate_args)
 
     @property

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...priors.shapes import broadcast_shapes
 from ..data.panel import NODES, chebyshev
 from .designs import Design
 from .gram_normal import GramNormal
@@ -53,7 +54,7 @@ class PanelNormal(GramNormal):
     ) -> None:
         self.log_headroom = log_headroom
         if log_headroom is not None:
-            noise = noise.expand(torch.broadcast_shapes(noise.shape, log_headroom.shape))
+            noise = noise.expand(broadcast_shapes(noise.shape, log_headroom.shape))
         super().__init__(weight, noise, design, validate_args=validate_args)
 
     @property

@@ -8,9 +8,9 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from ..data.expression import ExpressionData
+from ..dynamics.odeint import odeint
 
 ERROR = 1e-6  # of the solver, far below any noise
 

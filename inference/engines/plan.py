@@ -1,0 +1,86 @@
+"""What a fit will take, from its first steps: for whoever has to wait for it."""
+
+import math
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from ...models import ExpressionData, Model
+from ..runs.callbacks import FitState
+from ..runs.run import Run
+from .base import Engine
+
+CYCLE = 3  # steps within which the moves of a sampler come round: the last so many are averaged
+FEWEST, MOST = 6, 12  # steps to take: the first of a traced objective are not like the others
+ENOUGH, TOO_LONG = 0.3, 5.0  # seconds after which the fewest will do, and after which two will
+
+
+class EnginePlan(NamedTuple):
+    """What a fit will take.
+
+    Attributes
+    ----------
+    num_steps
+        Steps, or sweeps, at the most; 0 where none was timed.
+    seconds
+        Of one of them; NaN where none was timed.
+    num_bytes
+        Memory at its peak, beside the model and the data.
+    """
+
+    num_steps: int
+    seconds: float
+    num_bytes: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps."""
+        return self.num_steps * self.seconds
+
+
+def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run, *, timed: bool = True) -> EnginePlan:
+    """Memory as the engine says (`Engine.num_bytes`), and time from its first steps, which are thrown away.
+
+    Parameters
+    ----------
+    engine, model, data, run
+        As for ``engine.run(model, data, run)``.
+    timed
+        Default. Otherwise nothing is computed.
+    """
+    num_bytes = engine.num_bytes(model, run)
+    if not timed:
+        return EnginePlan(0, math.nan, num_bytes)
+    clock = _Clock()
+    with suppress(_Enough):
+        engine.run(model, data, run.replaced(callbacks=(clock,), resume=None))
+    return EnginePlan(clock.total, clock.seconds, num_bytes)
+
+
+class _Enough(Exception):
+    """Ends a run whose first steps have been timed."""
+
+
+class _Clock:
+    """Notes when steps end, and ends the run after some of them."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.total = 0
+
+    def __call__(self, state: FitState) -> None:
+        self.times.append(time.perf_counter())
+        self.total = state.total
+        number, passed = len(self.times), self.times[-1] - self.times[0]
+        if number >= MOST or (number >= FEWEST and passed >= ENOUGH) or (number > 1 and passed >= TOO_LONG):
+            raise _Enough
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def seconds(self) -> float:
+        """Of a step, mean of the last; the first, with what has to be set up, does not count. NaN with fewer than
+        two."""
+        last = self.times[-CYCLE - 1 :]
+        return (last[-1] - last[0]) / (len(last) - 1) if len(last) > 1 else math.nan

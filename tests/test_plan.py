@@ -1,0 +1,257 @@
+"""What a run takes is told before it, and one that does not fit is refused with what would."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from command_line import call
+from pyrogrn.experiments.commands import plan_lines
+from pyrogrn.experiments.commands.plan_lines import duration, size
+from pyrogrn.experiments.commands.targets import most_variable
+from pyrogrn.inference import Blocked, Gibbs, MeanField, fit, plan
+from pyrogrn.inference.draws.moments import Collector
+from pyrogrn.inference.engines import plan as engine_plans
+from pyrogrn.inference.runs import callbacks
+from pyrogrn.inference.runs.callbacks import FitState, Progress
+from pyrogrn.models import LinearNetwork, MuVI
+from pyrogrn.models.simulators import simulate_linear, simulate_muvi
+from pyrogrn.priors import SpikeSlab
+
+GIBBS = Gibbs(num_chains=2, num_warmup=20, num_samples=30, thin=2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return simulate_linear(num_genes=8, num_tfs=3, num_cells=60, seed=1).data
+
+
+@pytest.fixture(scope="module")
+def cells(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    with (folder / "cells.csv").open("w") as handle:
+        handle.write("," + ",".join(data.genes) + "\n")
+        handle.writelines(f"c{i}," + ",".join(map(str, row)) + "\n" for i, row in enumerate(data.X.tolist()))
+    (folder / "tfs.csv").write_text("\n".join(data.tfs) + "\n")
+    return folder
+
+
+# -- of an engine ----
+
+
+@pytest.mark.parametrize("guide", [GIBBS, MeanField()], ids=["gibbs", "mean-field"])
+def test_steps_time_and_memory_of_a_network(data, guide):
+    model = LinearNetwork.from_data(data, edge_prior=SpikeSlab())
+    before = torch.get_rng_state()
+    found = plan(model, guide=guide, num_steps=500)
+    assert torch.equal(before, torch.get_rng_state())
+    assert found.num_steps == (80 if guide is GIBBS else 500)
+    assert found.seconds > 0
+    assert found.total == found.num_steps * found.seconds
+    assert found.num_bytes > 0
+
+
+def test_of_programs():
+    model = MuVI.from_data(
+        simulate_muvi(num_genes=12, num_cells=30, num_sets=2, set_size=4, seed=1).data, num_factors=2
+    )
+    assert plan(model, guide=Blocked(), num_steps=50).seconds > 0
+    assert plan(model, guide=Gibbs(2, 5, 5)).num_steps == 10
+
+
+def test_nothing_is_computed_without_timing(data, monkeypatch):
+    monkeypatch.setattr(Gibbs, "run", lambda *_: pytest.fail("it ran"))
+    found = plan(LinearNetwork.from_data(data), guide=GIBBS, timed=False)
+    assert (found.num_steps, math.isnan(found.seconds)) == (0, True)
+
+
+def test_a_fit_after_its_plan_draws_the_same(data):
+    model = LinearNetwork.from_data(data)
+    first = fit(model, guide=GIBBS, seed=2)
+    plan(model, guide=GIBBS, seed=2)
+    second = fit(model, guide=GIBBS, seed=2)
+    assert (first.draws["W"] == second.draws["W"]).all()
+
+
+def test_a_slow_fit_is_timed_by_two_steps(monkeypatch):
+    clock = engine_plans._Clock()
+    seconds = itertools.count(0, 10)
+    monkeypatch.setattr(engine_plans.time, "perf_counter", lambda: float(next(seconds)))
+    clock(FitState(1, 700, "", dict))
+    with pytest.raises(engine_plans._Enough):
+        clock(FitState(2, 700, "", dict))
+    assert (clock.seconds, clock.total) == (10, 700)
+
+
+def test_memory_of_the_draws_is_what_they_take(data):
+    model = LinearNetwork.from_data(data)
+    collector = Collector(model, GIBBS.num_chains, GIBBS.num_samples, has_inclusion=True)
+    posterior = fit(model, guide=GIBBS)
+    draws = [value.nbytes for value in posterior.draws.values()]
+    inclusion = posterior.attributes["chain_inclusion"].nbytes
+    sums = 5 * 8 * model.edge_prior.allowed.numel()
+    assert collector.num_bytes == sum(draws) + max(draws) + inclusion + sums
+
+
+def test_memory_grows_with_targets_and_chains(data):
+    few, all_genes = (LinearNetwork.from_data(data, targets=t) for t in (data.genes[:4], data.genes))
+    need = lambda model, chains: plan(model, guide=Gibbs(chains, 1, 400), timed=False).num_bytes
+    assert need(all_genes, 4) > need(few, 4) > need(few, 2)
+
+
+# -- of a command ----
+
+
+def test_the_command_says_what_infer_would_take_and_writes_nothing(cells, tmp_path):
+    code, out, err = call("plan", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--out", tmp_path / "run")
+    assert (code, out) == (0, "")
+    assert "60 cells, 8 genes, 3 candidate regulators" in err
+    assert "guide gibbs: 700 sweeps of " in err
+    assert "at its peak" in err
+    assert "edges.csv (21 edges), posterior.nc" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_infer_begins_with_it(cells, tmp_path):
+    code, _, err = call("infer", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--steps", 5, "--out", tmp_path / "a")
+    lines = err.splitlines()
+    assert code == 0, err
+    place = next(i for i, line in enumerate(lines) if line.startswith("guide gibbs: 305 sweeps"))
+    assert lines[place + 1].startswith("memory: about")
+    assert lines[place + 2].startswith(f"writes {tmp_path / 'a'}: edges.csv (21 edges)")
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Room for half of what the run takes."""
+    bytes_of = plan_lines.RunPlan.num_bytes.fget
+    monkeypatch.setattr(plan_lines.RunPlan, "num_bytes", property(lambda self: 2e9 + 1e3 * bytes_of(self)))
+    monkeypatch.setattr(plan_lines, "available", lambda: int(1.2e9))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_does_not_fit_is_refused_with_the_genes_that_would(cells, data, tmp_path):
+    options = (cells / "cells.csv", "--tfs", cells / "tfs.csv")
+    code, out, err = call("infer", *options, "--out", tmp_path / "run")
+    assert code == 2
+    assert "does not fit: it needs about 2." in err.splitlines()[-1]
+    assert "--targets 3 would, the most variable of 8 genes" in err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+    code, out, err = call("plan", *options)
+    assert code == 2
+    assert out.split() == most_variable(data)[:3]
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_programs_have_no_targets_to_leave_out(cells):
+    code, out, err = call("plan", cells / "cells.csv", "--method", "ppca", "--factors", 2)
+    assert (code, out) == (2, "")
+    assert "use fewer genes, or --restarts 1" in err.splitlines()[-1]
+
+
+def test_celloracle_has_no_plan(cells):
+    (cells / "prior.csv").write_text("source,target\nG0000,G0003\n")
+    code, _, err = call("plan", cells / "cells.csv", "--method", "celloracle", "--prior", f"p={cells / 'prior.csv'}")
+    assert code == 2
+    assert "it has no plan" in err.splitlines()[-1]
+
+
+def test_sizes_and_times_in_words():
+    assert [size(n) for n in (8e5, 8.2e6, 5e8, 4.56e10)] == ["1 MB", "9 MB", "0.5 GB", "45.6 GB"]
+    assert [duration(s) for s in (0.0123, 3.4, 200.0, 9000.0)] == ["0.012 s", "3 s", "3 min", "2.5 h"]
+
+
+# -- targets ----
+
+
+def test_targets_by_number_and_by_name(cells, data, tmp_path):
+    options = ("--tfs", cells / "tfs.csv", "--steps", 5)
+    code, _, err = call("infer", cells / "cells.csv", *options, "--targets", 4, "--out", tmp_path / "number")
+    assert code == 0, err
+    assert "4 of 8 genes are targets" in err
+    wanted = set(most_variable(data)[:4])
+    targets = {line.split(",")[1] for line in (tmp_path / "number" / "edges.csv").read_text().splitlines()[1:]}
+    assert targets == wanted
+    (tmp_path / "names.txt").write_text("\n".join(["gene", *sorted(wanted), "unknown"]) + "\n")
+    code, _, err = call(
+        "infer", cells / "cells.csv", *options, "--targets", tmp_path / "names.txt", "--out", tmp_path / "names"
+    )
+    assert code == 0, err
+    assert (tmp_path / "names" / "edges.csv").read_text() == (tmp_path / "number" / "edges.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ("0", "--targets 0: expected a file of names, or a number from 1 to 8"),
+        ("9", "a number from 1 to 8"),
+        ("-3", "a number from 1 to 8"),
+        ("none.txt", "none of its 1 names is a gene of the data"),
+        ("empty.txt", "empty.txt"),
+        ("absent.txt", "absent.txt: no such file"),
+    ],
+)
+def test_targets_that_are_none(cells, tmp_path, targets, words):
+    (tmp_path / "none.txt").write_text("elsewhere\n")
+    (tmp_path / "empty.txt").write_text("")
+    given = tmp_path / targets if targets.endswith("txt") else targets
+    code, _, err = call("infer", cells / "cells.csv", "--targets", given, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["muvi", "glad-tf", "cellbox"])
+def test_targets_of_methods_that_explain_all_genes(cells, tmp_path, method):
+    more = ("--inputs", cells / "cells.csv") if method == "cellbox" else ()
+    code, _, err = call(
+        "infer", cells / "cells.csv", "--method", method, "--targets", 3, *more, "--out", tmp_path / "run"
+    )
+    assert code == 2
+    assert f"--targets does not go with --method {method}" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [1, 8])
+def test_one_regulator_and_every_gene_as_one(cells, data, tmp_path, number):
+    (tmp_path / "some.csv").write_text("\n".join(data.genes[:number]) + "\n")
+    code, _, err = call(
+        "infer", cells / "cells.csv", "--tfs", tmp_path / "some.csv", "--steps", 5, "--out", tmp_path / "run"
+    )
+    assert code == 0, err
+    assert f"edges.csv ({number * 7} edges)" in err
+
+
+def test_the_most_variable_of_counts_is_the_most_dispersed():
+    linear = simulate_linear(num_genes=5, num_tfs=2, num_cells=40, seed=1).data
+    X = torch.full((40, 5), 2.0)
+    X[::2, 1], X[::2, 3] = 6.0, 100.0
+    X[:, 0] += torch.arange(40) % 2  # a little
+    X[:, 4] = 50 + torch.arange(40) % 9  # more variance, and less than its mean
+    counts = linear.__class__(X, linear.genes, linear.tfs)
+    assert most_variable(counts)[:2] == [linear.genes[3], linear.genes[1]]
+    with_fractions = linear.__class__(X + 0.5, linear.genes, linear.tfs)
+    assert most_variable(with_fractions)[:2] == [linear.genes[3], linear.genes[4]]
+
+
+# -- on the way ----
+
+
+def test_a_line_every_tenth_where_there_is_no_terminal(monkeypatch, capsys):
+    now = itertools.count(0, 1)
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(next(now)))
+    progress = Progress(lines=True)
+    for step in range(1, 101):
+        progress(FitState(step, 100, "", dict))
+    progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("10 of 100 (10%), ")
+    assert lines[-1] == "100 of 100 (100%), 0 s left"
+
+
+def test_no_line_of_what_is_soon_over_or_not_asked_for(monkeypatch, capsys):
+    for progress in (Progress(lines=True), Progress()):
+        for step in range(1, 101):
+            progress(FitState(step, 100, "", dict))
+        progress.close()
+    assert capsys.readouterr().err == ""
