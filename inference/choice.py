@@ -249,8 +249,8 @@ ENGINES: list[EngineRow] = [
     ),
     EngineRow(
         SparseGibbs,
-        "exact posterior with scales in units of the noise: calibrated on data from the model that were standardised, for "
-        "targets that are no regulators",
+        "exact posterior, scales in units of the noise: calibrated on data from the model, standardised as users do, "
+        "for targets that are no regulators",
     ),
     EngineRow(NUTS, "exact posterior, at most 30 genes: the reference"),
     EngineRow(

@@ -12,7 +12,6 @@ from torch import Tensor
 from .edge_prior import EdgePrior
 from .hyper import Hyper, as_hyper
 
-
 UNITS = ("sd", "noise")
 
 
@@ -49,10 +48,10 @@ class SpikeSlab(EdgePrior):
         ``"inclusion"`` (knowledge raises π) or ``"scale"`` (knowledge widens the slab).
     unit
         Of s, and so of the spike: ``"sd"``, standard deviations of the target for one of the regulator, as W; or
-        ``"noise"``, those of the target's noise, with :math:`\sigma_g s` in place of s above. A target is standardised by
-        the sd of its sample, which grows with what its regulators do to it: in units of that, targets that share their
-        slab a priori no longer do, and the list of edges is longer than its expected rate allows; in units of the noise
-        they still do, whatever a target was divided by. Default the model's: ``"sd"``.
+        ``"noise"``, those of the target's noise, with :math:`\sigma_g s` in place of s above. A target is standardised
+        by the sd of its sample, which grows with what its regulators do to it: in units of that, targets that share
+        their slab a priori no longer do, and the list of edges is longer than its expected rate allows; in units of the
+        noise they still do, whatever a target was divided by. Default the model's: ``"sd"``.
 
     Raises
     ------
@@ -161,8 +160,8 @@ class SpikeSlab(EdgePrior):
         return present * wide * self.location(values.get("sign_trust")), scale
 
     def _given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters (and of the noise, where
-        that is their unit)."""
+        """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters, and of the noise where
+        that is their unit."""
         logit, wide, spike = self._place_given(draws)
         sd = draws["noise_variance"].sqrt() if self.unit == "noise" else 1.0
         return logit, wide * sd, spike * sd

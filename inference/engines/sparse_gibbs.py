@@ -23,12 +23,11 @@ DENSE = "use the dense sampler, guide gibbs"
 
 @dataclass(frozen=True)
 class SparseGibbs(Sampler):
-    """The exact sampler of a `LinearNetwork` whose `SpikeSlab` is in units of the noise: `sparse.SparseKernel`, compiled
-    (numba), parallel over targets, with the background of small effects integrated out.
+    """The exact sampler of a `LinearNetwork` whose `SpikeSlab` is in units of the noise: `sparse.SparseKernel`,
+    compiled (numba), parallel over targets, with the background of small effects integrated out.
 
-    Same posterior as `Gibbs` on the same model. A sweep costs what changes in it: 20 µs a target with 1,500 regulators
-    of which 30 act, where the dense sampler takes 12 times a (tf × tf) by (tf × target) product. Not for contexts, masks
-    and knowledge on the scale (`refusal`).
+    Same posterior as `Gibbs` on the same model. A sweep costs what changes in it, where one of the dense sampler takes
+    12 times a (tf × tf) by (tf × target) product. Not for contexts, masks and knowledge on the scale (`refusal`).
 
     Parameters
     ----------

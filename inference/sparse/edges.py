@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from .compiled import inlined
-from .random_numbers import normal, uniform
+from .random_numbers import normal
 from .tables import Edges, Gram, Targets, Terms
 
 NEVER, ALWAYS = np.float32(-1e30), np.float32(1e30)  # log-odds of what may not exist, and of what is to be looked at

@@ -253,10 +253,13 @@ class SparseKernel:
     def _whole(self) -> np.ndarray:
         """``(chain, target, tf)`` W = w + u, the background drawn."""
         whole = self.weight.copy()
+        # of its own: what is kept does not change the chains
+        seed = np.random.SeedSequence([self.seed, self.count]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
         for chain, h in enumerate(self.background.tolist()):
             for group in self.groups:
                 at = group.targets
-                drawn = group.draw(self.residual[chain, at], self.noise[chain, at], h, self.generator)
+                drawn = group.draw(self.residual[chain, at], self.noise[chain, at], h, generator)
                 whole[chain, at] += drawn
         return whole
 

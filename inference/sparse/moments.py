@@ -39,7 +39,7 @@ class SparseCollector(Collector):
     def moments(self) -> dict[str, EdgeMoments]:
         _, first, second, positive, negative = self.streams[0]
         n = self.count * self.num_chains
-        gate = (self.table.sum(0, dtype=np.float64) / n).astype(np.float32)
+        gate = np.where(self.allowed, self.table.sum(0, dtype=np.float64) / n, 0.0).astype(np.float32)
         mean = np.where(self.allowed, first / n, 0.0)
         sd = np.sqrt(np.where(self.allowed, second / n - mean**2, 0.0).clip(0))
         signed = positive + negative

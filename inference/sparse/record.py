@@ -1,8 +1,8 @@
 r"""Compiled sums over the edges: moments of the weights with each edge's own draw averaged out, and what the
 hyperparameters need.
 
-Of the background, :math:`u\mid w, y \sim N\big(h\,r,\ \sigma^2 h (1 - h \tilde G)\big)`: its mean is the residual that the
-sweep keeps anyway. With p the probability of the edge given the others, c its score and N(μ, V) the slab's draw,
+Of the background, :math:`u\mid w, y \sim N\big(h\,r,\ \sigma^2 h (1 - h \tilde G)\big)`: its mean is the residual that
+the sweep keeps anyway. With p the probability of the edge given the others, c its score and N(μ, V) the slab's draw,
 
 .. math:: E[w_j + u_j] = h c + (1 - h \tilde G_{jj})\, p\,\mu .
 """
