@@ -48,9 +48,9 @@ class RegressionNetwork(Model):
         self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
         self.edge_prior = edge_prior.bind(knowledge)
         family = self.edge_prior.family
-        if family.unit is None:
-            family.unit = "sd"
-        if family.unit == "noise" and (self.has_contexts or not self.plain_regression):
+        if family.measured_in is None:
+            family.measured_in = "sd"
+        if family.measured_in == "noise" and (self.has_contexts or not self.plain_regression):
             kind = "several contexts" if self.plain_regression else type(self).__name__
             raise ValueError(
                 f"scales in units of the noise are for a linear network of one context, this is one of {kind}: use "
@@ -123,7 +123,7 @@ class RegressionNetwork(Model):
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
         noise_prior = dist.InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
-        if self.edge_prior.family.unit == "noise":
+        if self.edge_prior.family.measured_in == "noise":
             with target:
                 noise = pyro.sample("noise_variance", noise_prior)  # (target,)
             return self._observe_all(self.edge_prior(tf, target, noise.sqrt()), noise, batch, target, context)

@@ -77,7 +77,7 @@ class SpikeSlab(EdgePrior):
         super().__init__(strategy=strategy)
         if unit not in (None, *UNITS):
             raise ValueError(f"`unit` is {unit!r}, expected one of {', '.join(UNITS)}")
-        self.unit = unit
+        self.measured_in = unit
         if isinstance(edge_probability, (int, float)):
             if not 0 < edge_probability < 1:
                 raise ValueError(
@@ -163,7 +163,7 @@ class SpikeSlab(EdgePrior):
         """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters, and of the noise where
         that is their unit."""
         logit, wide, spike = self._place_given(draws)
-        sd = draws["noise_variance"].sqrt() if self.unit == "noise" else 1.0
+        sd = draws["noise_variance"].sqrt() if self.measured_in == "noise" else 1.0
         return logit, wide * sd, spike * sd
 
     def _place_given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

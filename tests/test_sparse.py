@@ -333,7 +333,7 @@ def test_the_check_sees_a_slab_that_forgets_its_determinant(monkeypatch):
     right = classes.SparseUpdates.slab_density
 
     def wrong(self, state, sums, slab, background):
-        return right(self, state, sums, slab, background) + 0.5 * sums.count.sum(1) * (slab**2 - background).log()
+        return right(self, state, sums, slab, background) + 0.5 * sums.number.sum(1) * (slab**2 - background).log()
 
     monkeypatch.setattr(classes.SparseUpdates, "slab_density", wrong)
     assert min(after_blocks(noise_slab(edge_probability=0.5)).values()) < LIMIT
@@ -423,7 +423,7 @@ def test_a_saved_posterior_is_the_same(tmp_path):
     posterior = fit(with_motif(), guide=SHORT)
     posterior.save(tmp_path / "p")
     loaded = Posterior.load(tmp_path / "p")
-    assert loaded.model.edge_prior.unit == "noise"
+    assert loaded.model.edge_prior.measured_in == "noise"
     assert loaded.guide == "sparse"
     pd.testing.assert_frame_equal(loaded.edges(), posterior.edges())
     tf = posterior.coords["tf"][0]

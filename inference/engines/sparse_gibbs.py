@@ -84,9 +84,9 @@ def refusal(model: Any) -> str | None:
     if not model.plain_regression:
         return f"the sparse sampler is for linear networks, this is a {type(model).__name__}: leave out the guide"
     prior = model.edge_prior.family
-    if not prior.independent_gates or prior.unit != "noise":
+    if not prior.independent_gates or prior.measured_in != "noise":
         kind = "SpikeSlab(unit='noise')"
-        has = f"{type(prior).__name__}" + (f"(unit={prior.unit!r})" if prior.independent_gates else "")
+        has = f"{type(prior).__name__}" + (f"(unit={prior.measured_in!r})" if prior.independent_gates else "")
         return f"the sparse sampler is exact for {kind}, this model has {has}: use {kind}, or another guide"
     if model.has_contexts:
         return f"the sparse sampler is for one context, this model has {len(model.contexts)}: {DENSE}"

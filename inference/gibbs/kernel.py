@@ -194,7 +194,7 @@ class RegressionKernel(MCMCKernel):
         scale = slab_scale(self.prior, state)
         location = self._location(state)
         spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None] ** 2
-        if self.prior.unit == "noise":
+        if self.prior.measured_in == "noise":
             noise = state["noise_variance"][0][:, None]  # (chain, 1, target)
             scale, spike = scale * noise.sqrt(), spike * noise
         return EdgePriorState(logit, scale**2, spike, None if location is None else scale * location, self.allowed)
@@ -202,7 +202,7 @@ class RegressionKernel(MCMCKernel):
     def _in_unit(self, state: State) -> Tensor:
         """``(chain, tf, target)``: W in the unit of the prior's scales."""
         W = state["W"]
-        return W / state["noise_variance"][0][:, None].sqrt() if self.prior.unit == "noise" else W
+        return W / state["noise_variance"][0][:, None].sqrt() if self.prior.measured_in == "noise" else W
 
     def _update_edges(self, state: State) -> None:
         prior = self.edge_prior_state(state)
@@ -256,7 +256,7 @@ class RegressionKernel(MCMCKernel):
     def _update_noise(self, state: State) -> None:
         shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
-        if self.prior.unit == "noise":
+        if self.prior.measured_in == "noise":
             self._update_unit(state, shape, rate)
             return
         state["noise_variance"] = rate / standard_gamma(shape, self.generator, axis=1)

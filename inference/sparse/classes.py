@@ -16,13 +16,13 @@ UNNAMED = np.zeros((1, 1), dtype=np.int32)
 class SparseClasses(NamedTuple):
     """``member`` (target, tf) int32 the class of each edge, of shape (1, 1) where it is the regulator; by class its
     regulator ``tf`` (class,), confidences ``feature`` (class, source), signs ``sign`` (class, signed source) and number
-    of edges that may exist ``count`` (class,)."""
+    of edges that may exist ``size`` (class,)."""
 
     member: np.ndarray
     tf: Tensor
     feature: Tensor
     sign: Tensor
-    count: Tensor
+    size: Tensor
 
     @classmethod
     def of(cls, prior: SpikeSlab, allowed: Tensor) -> "SparseClasses":
@@ -56,7 +56,7 @@ class ClassSums(NamedTuple):
     """Of the present edges of each class, ``(chain, class)`` float64: their number, and of their weights in units of
     the noise sd the sum and the sum of squares."""
 
-    count: Tensor
+    number: Tensor
     linear: Tensor
     square: Tensor
 
@@ -68,7 +68,7 @@ class SparseUpdates(HyperUpdates):
     def _set_edges(self) -> None:
         self.sparse = SparseClasses.of(self.prior, self.allowed)
         self.classes = EdgeClasses(
-            torch.zeros(0, dtype=torch.long), self.sparse.tf, self.sparse.feature, self.sparse.count
+            torch.zeros(0, dtype=torch.long), self.sparse.tf, self.sparse.feature, self.sparse.size
         )
         self.num_edges = float(self.allowed.sum())
         self.num_tfs = self.allowed.shape[0]
@@ -87,8 +87,8 @@ class SparseUpdates(HyperUpdates):
         """``(chain,)`` log density of the present weights at slab scale s and background h, τ² = s² − h."""
         width = slab**2 - background
         loc = self.location(state)
-        square = sums.square.sum(1) - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.count * loc**2).sum(1)
-        return -0.5 * (sums.count.sum(1) * width.log() + square / width)
+        square = sums.square.sum(1) - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.number * loc**2).sum(1)
+        return -0.5 * (sums.number.sum(1) * width.log() + square / width)
 
     def update_slab(self, state: State, sums: ClassSums, background: Tensor) -> None:
         """s with the background h as it is, so that ρ = √h/s goes against it; in place."""
@@ -117,9 +117,9 @@ class SparseUpdates(HyperUpdates):
         for k in range(psi.shape[1]):
             others = psi @ sign.T - psi[:, k : k + 1] * sign[:, k]
             precision = (
-                weight * (sums.count @ sign[:, k] ** 2) + self.prior.sign_trust_prior.constants[0].double() ** -2
+                weight * (sums.number @ sign[:, k] ** 2) + self.prior.sign_trust_prior.constants[0].double() ** -2
             )
-            mean = weight * ((sums.linear / slab - sums.count * others) @ sign[:, k]) / precision
+            mean = weight * ((sums.linear / slab - sums.number * others) @ sign[:, k]) / precision
             psi = psi.clone()
             psi[:, k] = truncated_normal(mean, precision.rsqrt(), self.generator)
         state["sign_trust"] = psi.to(state["sign_trust"])

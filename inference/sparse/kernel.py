@@ -200,7 +200,7 @@ class SparseKernel:
         return ClassSums(*torch.from_numpy(tables))
 
     def _update_hyper(self, sums: ClassSums) -> None:
-        self.hyper.update_given(self.state, sums.count.float())
+        self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
         if self.count % self.every == 0:
             self._update_background(sums)
