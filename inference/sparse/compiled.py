@@ -19,4 +19,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A small function that only compiled ones call."""
-    return numba.njit(nogil=True, fastmath=RELAXED, inline="never")(function)
+    return numba.njit(nogil=True, fastmath=RELAXED)(function)
+
+
+def pasted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, put in place of each call: handing on a tuple of arrays takes longer than what such a function does."""
+    return numba.njit(nogil=True, fastmath=RELAXED, inline="always")(function)

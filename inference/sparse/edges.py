@@ -12,14 +12,14 @@ import math
 
 import numpy as np
 
-from .compiled import inlined
+from .compiled import pasted
 from .random_numbers import normal
 from .tables import Edges, Gram, Targets, Terms
 
 NEVER, ALWAYS = np.float32(-1e30), np.float32(1e30)  # log-odds of what may not exist, and of what is to be looked at
 
 
-@inlined
+@pasted
 def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.ndarray) -> Edges:
     """The constants of a target at the current hyperparameters, in ``scratch`` (5, tf) float32."""
     own, matrix, num_tfs = state.own[target], gram.matrix, gram.matrix.shape[0]
@@ -61,7 +61,7 @@ def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.n
     )
 
 
-@inlined
+@pasted
 def gram_of(edges: Edges, i: int, j: int) -> float:
     """G̃_ij of this target."""
     value = float(edges.gram[i, j])
@@ -70,7 +70,7 @@ def gram_of(edges: Edges, i: int, j: int) -> float:
     return value
 
 
-@inlined
+@pasted
 def move(edges: Edges, j: int, value: float) -> None:
     """Set the weight of regulator j; the residual and its sum of squares follow."""
     new = np.float32(value)
@@ -80,24 +80,25 @@ def move(edges: Edges, j: int, value: float) -> None:
     edges.sse[0] += float(step) * (float(edges.diagonal[j]) * float(step) - 2.0 * float(edges.residual[j]))
     edges.weight[j] = new
     edges.watch[j] = edges.odds[j] if new == np.float32(0) else ALWAYS
-    residual, row = edges.residual, edges.gram[j]
-    for k in range(len(residual)):
-        residual[k] -= step * row[k]
+    # unsigned: no place is counted from the end; and no view of a row, whose making takes longer than the loop
+    row = np.uint64(j)
+    for k in range(np.uint64(len(edges.residual))):
+        edges.residual[k] -= step * edges.gram[row, k]
     if edges.own >= 0:
-        mine = edges.gram[edges.own]
-        more = np.float32(float(step) * edges.correction * float(mine[j]))
-        for k in range(len(residual)):
-            residual[k] -= more * mine[k]
+        mine = np.uint64(edges.own)
+        more = np.float32(float(step) * edges.correction * float(edges.gram[mine, row]))
+        for k in range(np.uint64(len(edges.residual))):
+            edges.residual[k] -= more * edges.gram[mine, k]
 
 
-@inlined
+@pasted
 def draw_weight(edges: Edges, j: int, z: float, sd: float, stream: np.ndarray) -> float:
     """The weight of an edge that exists: z is c/σ + pull."""
     k = 2.0 * float(edges.half[j])
     return sd * (k * z + math.sqrt(k) * normal(stream))
 
 
-@inlined
+@pasted
 def draw_both(edges: Edges, i: int, j: int, sd: float, stream: np.ndarray) -> None:
     """The weights of two edges that both exist, jointly."""
     both = gram_of(edges, i, j)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .compiled import compiled, inlined
+from .compiled import compiled, pasted
 from .edges import draw_both, draw_weight, gram_of, move, prepare
 from .random_numbers import gamma, normal, seeded, uniform
 from .tables import Edges, Gram, Partners, Targets, Terms
@@ -48,18 +48,18 @@ def sweep_targets(
             if len(partners.twins):
                 draw_twins(edges, partners.twins, sd, stream)
             count = draw_each(edges, sd, active, stream)
-            exchange(edges, partners, active[:count], sd, stream)
+            exchange(edges, partners, active, count, sd, stream)
             shape = noise_shape + 0.5 * (state.dof[target] + count)
-            state.noise[target] = draw_noise(edges, active[:count], shape, noise_rate, sd, stream)
+            state.noise[target] = draw_noise(edges, active, count, shape, noise_rate, sd, stream)
 
 
-@inlined
+@pasted
 def until_candidate(stream: np.ndarray) -> int:
     """Regulators passed over before the next one that is proposed at the rate `RARE`."""
     return int(math.log(uniform(stream)) / LOG_NOT_RARE)
 
 
-@inlined
+@pasted
 def worth_drawing(edges: Edges, inverse: np.float32, start: int, stop: int) -> np.uint64:
     """Which of a chunk are present, or more likely than `RARE`: one bit each, the first the lowest."""
     found, lag = np.uint32(0), np.uint64(start)
@@ -70,7 +70,7 @@ def worth_drawing(edges: Edges, inverse: np.float32, start: int, stop: int) -> n
     return np.uint64(found)
 
 
-@inlined
+@pasted
 def draw_each(edges: Edges, sd: float, active: np.ndarray, stream: np.ndarray) -> int:
     """Every edge in turn, from a place at random on; those present are listed in ``active``, and counted."""
     num_tfs, inverse = len(edges.weight), np.float32(1.0 / sd)
@@ -111,13 +111,13 @@ def draw_each(edges: Edges, sd: float, active: np.ndarray, stream: np.ndarray) -
     return count
 
 
-@inlined
-def exchange(edges: Edges, partners: Partners, active: np.ndarray, sd: float, stream: np.ndarray) -> None:
+@pasted
+def exchange(edges: Edges, partners: Partners, active: np.ndarray, count: int, sd: float, stream: np.ndarray) -> None:
     """As many times as there are edges: take one of them and a partner; an absent partner may take its place, with the
     weight integrated out (a Metropolis step, as of Brown, Vannucci & Fearn 1998), one that is present is drawn anew
     together with it. The number of edges stays."""
-    for _ in range(len(active)):
-        place = int(uniform(stream) * len(active))
+    for _ in range(count):
+        place = int(uniform(stream) * count)
         i = active[place]
         choices = partners.start[i + 1] - partners.start[i]
         if choices == 0:
@@ -138,7 +138,7 @@ def exchange(edges: Edges, partners: Partners, active: np.ndarray, sd: float, st
             active[place] = j
 
 
-@inlined
+@pasted
 def draw_twins(edges: Edges, twins: np.ndarray, sd: float, stream: np.ndarray) -> None:
     """Regulators that can hardly be told apart: which of the two, both or none, with both weights integrated out, then
     the weights."""
@@ -178,14 +178,15 @@ def draw_twins(edges: Edges, twins: np.ndarray, sd: float, stream: np.ndarray) -
             move(edges, j, 0.0)
 
 
-@inlined
+@pasted
 def draw_noise(
-    edges: Edges, active: np.ndarray, shape: float, prior_rate: float, sd: float, stream: np.ndarray
+    edges: Edges, active: np.ndarray, count: int, shape: float, prior_rate: float, sd: float, stream: np.ndarray
 ) -> float:
     """σ² given the weights, whose prior is in units of it: inverse gamma, or a proposal of that where slabs have means
     (then the density has a factor exp(B/σ))."""
     square, pulled = 0.0, 0.0
-    for j in active:
+    for place in range(count):
+        j = active[place]
         weight = float(edges.weight[j])
         square += weight * weight
         pulled += weight * float(edges.pull[j])
