@@ -14,6 +14,7 @@ from . import (
     calibration,
     cellbox,
     collaborative,
+    engine,
     evidence,
     factorbox_networks,
     factorbox_speed,
@@ -39,6 +40,7 @@ Section = Callable[[Path, Results], None]
 SECTIONS: dict[str, Section] = {
     "speed": speed.run,
     "scale_out": scale_out.run,
+    "engine": engine.run,
     "calibration": calibration.run,
     "knowledge": knowledge.run,
     "stability": stability.run,
