@@ -41,9 +41,10 @@ CASES = (
     Case(5000, 3000, 400, 0.03, False),
     Case(10000, 5000, 800, 0.02, False),
 )
+DENSE = "dense, unit sd"
 METHODS: dict[str, tuple[SpikeSlab, Gibbs | SparseGibbs]] = {
     "sparse, unit noise": (SpikeSlab(unit="noise"), SparseGibbs()),
-    "dense, unit sd": (SpikeSlab(unit="sd"), Gibbs()),
+    DENSE: (SpikeSlab(unit="sd"), Gibbs()),
 }
 DESIGN = LinearDesign(num_tfs=8, num_targets=30, num_cells=120, standardised=True)
 
@@ -57,7 +58,8 @@ def run(folder: Path, results: Results, cases: tuple[Case, ...] = CASES, data_se
             compile_once()
             for case in cases:
                 run_case(results, case)
-            run_from_prior(results, data_sets)
+            if data_sets:
+                run_from_prior(results, data_sets)
     finally:
         torch.set_num_threads(threads)
 
@@ -82,7 +84,7 @@ def run_case(results: Results, case: Case) -> None:
         num_genes=case.genes, num_tfs=case.tfs, num_cells=case.cells, edge_probability=case.edge, seed=0
     )
     for name, (prior, guide) in METHODS.items():
-        if not (case.dense or guide.name == SparseGibbs.name):
+        if name == DENSE and not case.dense:
             continue
         model = LinearNetwork.from_data(simulation.data, edge_prior=prior)
         posterior, seconds = timed(model, guide, 0)

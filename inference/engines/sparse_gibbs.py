@@ -34,16 +34,16 @@ class SparseGibbs(Sampler):
     num_chains
         Chains. Default 4, the least for a telling R-hat.
     num_warmup, num_samples
-        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 50 and 100:
-        at 1,000 targets the log-likelihood is level after 20, and what is summed up has each edge's own draw averaged
-        out.
+        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 60 and 100:
+        at 100 regulators the log-likelihood is level after 20, at 400 after 40, and what is summed up has each edge's
+        own draw averaged out.
     sweeps
         Sweeps of the edges and the noise to one move of the hyperparameters. Default 3: of hundreds of targets the
         hyperparameters are known well, and a target's part of the Gram matrix stays in cache meanwhile.
     """
 
     num_chains: int = 4
-    num_warmup: int = 50
+    num_warmup: int = 60
     num_samples: int = 100
     sweeps: int = 3
     name = "sparse"

@@ -226,9 +226,11 @@ class SparseKernel:
                 return fit.double() + slab + self.hyper.log_hyperprior(name, state[name])
 
             current = density(self.state)
-            for _ in range(6):
+            for _ in range(6 if self.every == 1 else 24):  # the products are paid for, another try costs little
                 value = self.state[name]
-                new = value * (self.hyper.step("background", value) * self.hyper.normal(value)).exp()
+                # heavy tails: at the start h is wrong by orders of magnitude, where it ends it is known to percents
+                size = self.hyper.step("background", value) * self.hyper.normal(value).exp()
+                new = value * (size * self.hyper.normal(value)).exp()
                 inside = new < 1 if name == "spike_ratio" else new > 0
                 new = torch.where(inside, new, value)
                 found = density({**self.state, name: new})
