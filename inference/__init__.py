@@ -11,6 +11,7 @@ from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
 from .engines.pyro_guide import PyroGuide
+from .engines.sparse_gibbs import SparseGibbs
 from .fit import default_guide, fit
 from .from_guide import posterior_from
 from .gibbs.kernel import GibbsKernel
@@ -26,7 +27,7 @@ from .variational.pyro_sites import restarted
 from .variational.stopping import NeverStop, RelativeImprovement
 from .variational.svi import Adam
 
-SAMPLERS = (Gibbs, NUTS, BlockDescent, Bagging)
+SAMPLERS = (Gibbs, SparseGibbs, NUTS, BlockDescent, Bagging)
 
 __all__ = [
     "EDGE_COLUMNS",
@@ -54,6 +55,7 @@ __all__ = [
     "Pruned",
     "PyroGuide",
     "RelativeImprovement",
+    "SparseGibbs",
     "alternate",
     "default_guide",
     "fit",

@@ -48,6 +48,7 @@ from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
 from .engines.pyro_guide import PyroGuide
+from .engines.sparse_gibbs import SparseGibbs
 from .lookup import along_bases
 from .neural_ode.pruned import Pruned
 from .runs.sampler import Sampler
@@ -194,7 +195,7 @@ PROGRAMS = ModelRow(
 
 CHOICES: list[ModelRow] = [
     REGRESSION,
-    replace(REGRESSION, model=LinearNetwork, engines=(*REGRESSION.engines, Bagging, Amortised)),
+    replace(REGRESSION, model=LinearNetwork, engines=(*REGRESSION.engines, SparseGibbs, Bagging, Amortised)),
     replace(
         REGRESSION,
         model=TrajectoryNetwork,  # its certain edges are 85% true
@@ -249,7 +250,7 @@ PRIORS: list[PriorRow] = [
     PriorRow(Horseshoe, (*DENSITY, Blocked)),
     PriorRow(HardMask, (*DENSITY, Blocked, Bagging)),  # with its default base
     PriorRow(ElasticNet, (*DENSITY, BlockDescent)),
-    PriorRow(SpikeSlab, (*NOT_A_POINT, Gibbs, Amortised)),
+    PriorRow(SpikeSlab, (*NOT_A_POINT, Gibbs, SparseGibbs, Amortised)),
     PriorRow(LogitNormal, (*DENSITY, Blocked), unearned=NOT_FOUND),
     PriorRow(
         Collaborative,  # in closed form only with the strategy "scale", which is not the default
@@ -266,6 +267,11 @@ ENGINES: list[EngineRow] = [
         Gibbs,
         "exact posterior: calibrated on data from the model, for targets that are no regulators",
         programs="exact posterior, Gaussian complete data",
+    ),
+    EngineRow(
+        SparseGibbs,
+        "exact posterior, scales in units of the noise: calibrated on data from the model, standardised as users do, "
+        "for targets that are no regulators",
     ),
     EngineRow(NUTS, "exact posterior, at most 30 genes: the reference"),
     EngineRow(

@@ -52,6 +52,10 @@ class LinearDesign:
         Contexts.
     num_clamped
         Cells in which G0 is clamped by an intervention.
+    standardised
+        Whether fits divide what was simulated by the sd of each gene's sample, as those of users do: the true weights
+        and noise are then converted likewise. Default no: the fit is in the units of its prior, and if it is the
+        posterior every quantity must be calibrated.
     seed
         Of the regulators.
     """
@@ -62,6 +66,7 @@ class LinearDesign:
     correlation: float = 0.5
     num_contexts: int = 1
     num_clamped: int = 0
+    standardised: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -124,7 +129,17 @@ class LinearDesign:
             noise = noise.expand(self.num_contexts, -1)[context]
             y = mean + noise.sqrt() * torch.randn(mean.shape, dtype=torch.float64)
             y[: self.num_clamped, 0] = -3.0
-        return make_model(self.statistics(y)), {name: value.numpy() for name, value in truth.items()}
+        statistics: GramStatistics = self.statistics(y)
+        if self.standardised:
+            statistics = self.data(y).statistics()
+            truth = self._standardised(truth, statistics.scale)
+        return make_model(statistics), {name: value.numpy() for name, value in truth.items()}
+
+    def _standardised(self, truth: dict[str, Tensor], sd: Tensor) -> dict[str, Tensor]:
+        """The sites for genes divided by ``sd`` (gene,)."""
+        tf, target = sd[: self.num_tfs].to(truth["W"]), sd[self.num_tfs :].to(truth["W"])
+        truth = truth | {"noise_variance": truth["noise_variance"] / target**2}
+        return truth | {name: truth[name] * tf[:, None] / target for name in ("W", "W_context") if name in truth}
 
 
 @dataclass(frozen=True, eq=False)

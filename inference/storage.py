@@ -302,6 +302,7 @@ def _build_report(values: Mapping[str, Any]) -> AlignmentReport:
 def _build_prior(described: Mapping[str, Any]) -> EdgePrior:
     prior = _class(described["class"], (*EDGE_PRIORS, *LOADING_PRIORS))()
     prior.strategy = described["strategy"]
+    prior.measured_in = described.get("unit", "sd")
     for name, text in described.get("constants", {}).items():
         prior.register_buffer(name, torch.tensor(float(text)))
     _set_hyper(prior, described["hyper"])

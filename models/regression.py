@@ -49,6 +49,15 @@ class RegressionNetwork(Model):
         self.genes, self.contexts = tuple(genes), tuple(contexts)
         self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
         self.edge_prior = edge_prior.bind(knowledge)
+        family = self.edge_prior.family
+        if family.measured_in is None:
+            family.measured_in = "sd"
+        if family.measured_in == "noise" and (self.has_contexts or not self.plain_regression):
+            kind = "several contexts" if self.plain_regression else type(self).__name__
+            raise ValueError(
+                f"scales in units of the noise are for a linear network of one context, this is one of {kind}: use "
+                f"{type(family).__name__}(unit='sd')"
+            )
         # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
         self.context_scale = Hyper(dist.HalfNormal, 0.1)
 
@@ -115,8 +124,12 @@ class RegressionNetwork(Model):
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
-        W = self.edges(tf, target)  # (tf, target)
         noise_prior = InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
+        if self.edge_prior.family.measured_in == "noise":
+            with target:
+                noise = pyro.sample("noise_variance", noise_prior)  # (target,)
+            return self._observe_all(self.edge_prior(tf, target, noise.sqrt()), noise, batch, target, context)
+        W = self.edges(tf, target)  # (tf, target)
         if context is None:
             with target:
                 noise = pyro.sample("noise_variance", noise_prior)  # (target,)
@@ -127,6 +140,11 @@ class RegressionNetwork(Model):
             with context, tf, target:
                 W = pyro.sample("W_context", dist.Normal(W, spread))  # (context, tf, target)
             W = W * self.edge_prior.allowed
+        self._observe_all(W, noise, batch, target, context)
+
+    def _observe_all(
+        self, W: Tensor, noise: Tensor, batch: ExpressionData | None, target: pyro.plate, context: pyro.plate | None
+    ) -> None:
         if batch is None:
             self._observe_statistics(W, noise, target, context)
         else:

@@ -51,6 +51,8 @@ class EdgePrior(nn.Module, ABC):
     """Whether its mode has weights of exactly zero, which coordinate descent finds."""
     masks: ClassVar[bool] = False
     """Whether edges that no source lists do not exist; the sources are used up by that."""
+    measured_in: str | None = "sd"
+    """Of its scales: ``sd`` of the target for one of the regulator, as W, or of its ``noise``; None: the model says."""
     one_scale: ClassVar[bool] = False
     """Whether an edge is normal with one sd for all, but for what knowledge makes of it."""
 

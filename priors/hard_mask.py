@@ -65,8 +65,8 @@ class HardMask(EdgePrior):
     def dims(self) -> dict[str, tuple[str, ...]]:
         return self.base.dims
 
-    def forward(self, tf: Any, target: Any) -> Tensor:
-        return self.base(tf, target)
+    def forward(self, tf: Any, target: Any, *noise_sd: Tensor) -> Tensor:
+        return self.base(tf, target, *noise_sd)
 
     def inclusion(self, draws: Mapping[str, Tensor], *, threshold: float) -> Tensor:
         return self.base.inclusion(draws, threshold=threshold)

@@ -12,6 +12,8 @@ from torch import Tensor
 from .edge_prior import EdgePrior
 from .hyper import Hyper, as_hyper
 
+UNITS = ("sd", "noise")
+
 
 class SpikeSlab(EdgePrior):
     r"""An inclusion variable for every edge (George & McCulloch 1993), with a learned background.
@@ -44,6 +46,17 @@ class SpikeSlab(EdgePrior):
         passes for a hub and takes every gene, and both ranking and calibration suffer (`make bench`, section linear).
     strategy
         ``"inclusion"`` (knowledge raises π) or ``"scale"`` (knowledge widens the slab).
+    unit
+        Of s, and so of the spike: ``"sd"``, standard deviations of the target for one of the regulator, as W; or
+        ``"noise"``, those of the target's noise, with :math:`\sigma_g s` in place of s above. A target is standardised
+        by the sd of its sample, which grows with what its regulators do to it: in units of that, targets that share
+        their slab a priori no longer do, and the list of edges is longer than its expected rate allows; in units of the
+        noise they still do, whatever a target was divided by. Default the model's: ``"sd"``.
+
+    Raises
+    ------
+    ValueError
+        A probability or ratio outside (0, 1), an unknown strategy or unit.
     """
 
     independent_gates = True
@@ -59,8 +72,12 @@ class SpikeSlab(EdgePrior):
         spike_ratio: float | Hyper | None = None,
         hub_scale: float | Hyper = 0.0,
         strategy: str | None = None,
+        unit: str | None = None,
     ) -> None:
         super().__init__(strategy=strategy)
+        if unit not in (None, *UNITS):
+            raise ValueError(f"`unit` is {unit!r}, expected one of {', '.join(UNITS)}")
+        self.measured_in = unit
         if isinstance(edge_probability, (int, float)):
             if not 0 < edge_probability < 1:
                 raise ValueError(
@@ -92,7 +109,7 @@ class SpikeSlab(EdgePrior):
         )
         return named | {name: () for name, hyper in scalars if not hyper.is_fixed}
 
-    def forward(self, tf: Any, target: Any) -> Tensor:
+    def forward(self, tf: Any, target: Any, noise_sd: Tensor | float = 1.0) -> Tensor:
         trust, sign_trust = self.sample_trust()
         logit = self.edge_logit("edge_logit")
         slab, ratio = self.slab_scale("slab_scale"), self.spike_ratio("spike_ratio")
@@ -101,10 +118,11 @@ class SpikeSlab(EdgePrior):
             with tf:
                 logit = logit + pyro.sample("hub", dist.Normal(0 * hub_scale, hub_scale))  # (tf, 1)
         logit, wide = self._place(logit, slab, trust)
+        wide, spike = wide * noise_sd, ratio * slab * noise_sd
         with tf, target:
             # the gate acts on the prior of W, its only child in the same plates: enumeration is then exact
             present = pyro.sample("inclusion", dist.Bernoulli(logits=logit), infer={"enumerate": "parallel"})
-            scale = torch.where(present > 0, wide, ratio * slab)
+            scale = torch.where(present > 0, wide, spike)
             W = pyro.sample("W", dist.Normal(present * wide * self.location(sign_trust), scale))  # (tf, target)
         return W * self.allowed
 
@@ -129,7 +147,7 @@ class SpikeSlab(EdgePrior):
 
     def log_odds(self, values: Mapping[str, Tensor]) -> Tensor:
         """Log-odds of inclusion given the hyperparameters, broadcastable to ``(*batch, tf, target)``."""
-        return self._given(values)[0]
+        return self._place_given(values)[0]
 
     def gaussian(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and sd ``(*batch, tf, target)`` of W given the hyperparameters and the graph, the site ``inclusion``;
@@ -142,7 +160,14 @@ class SpikeSlab(EdgePrior):
         return present * wide * self.location(values.get("sign_trust")), scale
 
     def _given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters."""
+        """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters, and of the noise where
+        that is their unit."""
+        logit, wide, spike = self._place_given(draws)
+        sd = draws["noise_variance"].sqrt() if self.measured_in == "noise" else 1.0
+        return logit, wide * sd, spike * sd
+
+    def _place_given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """`_given` with both scales in the unit of s."""
         value = lambda name, hyper: draws.get(name, hyper.constants[0])
         slab, ratio = value("slab_scale", self.slab_scale), value("spike_ratio", self.spike_ratio)
         logit = value("edge_logit", self.edge_logit)

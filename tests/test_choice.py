@@ -24,6 +24,7 @@ from pyrogrn.inference import (
     MeanField,
     Pruned,
     PyroGuide,
+    SparseGibbs,
     default_guide,
     fit,
 )
@@ -262,7 +263,7 @@ def test_a_badge_is_a_reason_that_is_missing():
 
 def test_what_engines_say_of_themselves():
     every = [row.engine for row in tables.ENGINES]
-    assert {e for e in every if e.draws_chains} == {Gibbs, NUTS, Amortised}
+    assert {e for e in every if e.draws_chains} == {Gibbs, SparseGibbs, NUTS, Amortised}
     assert {e for e in every if e.learns_on_simulations} == {Amortised}
     assert {e for e in every if e.prunes} == {Pruned}
     assert {e for e in every if e.point} == {MapEstimate, BlockDescent}

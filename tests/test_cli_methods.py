@@ -26,16 +26,18 @@ from pyrogrn.inference import (
     MapEstimate,
     MeanField,
     Pruned,
+    SparseGibbs,
     fit,
 )
 from pyrogrn.inference.diagnostics import verdict
 from pyrogrn.inference.engines import nuts as samplers
 from pyrogrn.models import PMFGRN, LinearNetwork, NetREXCF, Symphony
 from pyrogrn.models.simulators import simulate_linear
-from pyrogrn.priors import EDGE_PRIORS, HardMask, Normal, PriorNetwork
+from pyrogrn.priors import EDGE_PRIORS, HardMask, Normal, PriorNetwork, SpikeSlab
 
 QUICK = {
     "gibbs": Gibbs(num_chains=2, num_warmup=1, num_samples=2),
+    "sparse": SparseGibbs(num_chains=2, num_warmup=1, num_samples=2),
     "nuts": NUTS(num_chains=1, num_warmup=1, num_samples=1),
     "block-descent": BlockDescent(restarts=2, max_iterations=3),
     "bagging": Bagging(num_bags=4),
@@ -102,6 +104,8 @@ def test_every_listed_row_runs_and_has_the_badge_that_is_listed(tiny, grn, model
     for row in rows.itertuples():
         prior = PRIORS[row.edge_prior]()
         sources = network
+        if row.guide == "sparse":
+            prior = SpikeSlab(unit="noise")
         if row.guide == "bagging":  # ridge regression: a fixed scale, and sources as a mask or not at all
             prior = HardMask(Normal(scale=0.3)) if row.edge_prior == "HardMask" else Normal(scale=0.3)
             sources = network if row.edge_prior == "HardMask" else None

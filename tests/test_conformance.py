@@ -305,7 +305,7 @@ def test_engines_have_names_and_claims():
     names = [engine.name for engine in (*GUIDES, *SAMPLERS)]
     assert len(set(names)) == len(names)
     assert all(isinstance(engine.calibrated, bool) for engine in (*GUIDES, *SAMPLERS))
-    assert {e.name for e in (*GUIDES, *SAMPLERS) if e.calibrated} == {"blocked", "gibbs", "nuts"}
+    assert {e.name for e in (*GUIDES, *SAMPLERS) if e.calibrated} == {"blocked", "gibbs", "nuts", "sparse"}
 
 
 # ---------------------------------------------------------------- sites and draws

@@ -331,6 +331,8 @@ SETUPS = [
     pytest.param(SpikeSlab(), None, 1, True, id="interventions"),
     pytest.param(HardMask(hubs()), False, 1, False, id="hard-mask"),
     pytest.param(hubs(), True, 2, True, id="everything"),
+    pytest.param(hubs(unit="noise"), None, 1, False, id="unit-noise"),
+    pytest.param(SpikeSlab(unit="noise"), True, 1, True, id="unit-noise-signs-interventions"),
 ]
 
 
@@ -338,7 +340,7 @@ MOVES = {
     "edges": lambda kernel, state: kernel._update_edges(state),
     "noise": lambda kernel, state: kernel._update_noise(state),
     "inclusion": lambda kernel, state: kernel.hyper.update_inclusion(state),
-    "scales": lambda kernel, state: kernel.hyper.update_scales(state, kernel._location(state)),
+    "scales": lambda kernel, state: kernel._update_scales(state),
     "collapsed": lambda kernel, state: kernel._update_collapsed(state),
     "stretch": lambda kernel, state: kernel._stretch(state),
 }

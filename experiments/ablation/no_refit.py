@@ -92,6 +92,8 @@ def scale_source(posterior: Posterior, source: str, power: float = 0.0) -> Scale
             logit = logit + flat["hub"][:, rows]
         scaled = logit + (power - 1) * flat["trust"][:, k : k + 1] * feature[k]
         W = flat["W"][:, rows, g]
+        if base.measured_in == "noise":
+            W = W / flat["noise_variance"][:, g : g + 1].sqrt()
         location = shifted = torch.zeros(1, dtype=torch.float64)
         if "sign_trust" in flat:
             sign = base.sign.double().cpu()[:, rows, g]

@@ -15,6 +15,7 @@ from . import (
     cellbox,
     cellbox_length,
     collaborative,
+    engine,
     evidence,
     factorbox_networks,
     factorbox_speed,
@@ -41,6 +42,7 @@ Section = Callable[[Path, Results], None]
 SECTIONS: dict[str, Section] = {
     "speed": speed.run,
     "scale_out": scale_out.run,
+    "engine": engine.run,
     "calibration": calibration.run,
     "knowledge": knowledge.run,
     "stability": stability.run,

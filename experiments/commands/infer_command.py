@@ -122,8 +122,9 @@ DropConstant = Annotated[
 Guide = Annotated[
     str | None,
     typer.Option(
-        help="gibbs, nuts, blocked, mean-field, low-rank, map, bagging (of linear), block-descent (of netrex-cf), "
-        "pruned (of phoenix), svi for mean-field [default: the most trustworthy that applies]"
+        help="gibbs, sparse (of linear), nuts, blocked, mean-field, low-rank, map, bagging (of linear), "
+        "block-descent (of netrex-cf), pruned (of phoenix), svi for mean-field [default: the most trustworthy that "
+        "applies]"
     ),
 ]
 Restarts = Annotated[

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+from ...inference import SparseGibbs
 from ...models import ExpressionData, Model
 from ...priors import AlignmentReport
 from ..files.network_tables import BIG, WORTH_READING
@@ -60,7 +61,10 @@ class InferNetwork(InferKind):
         networks = read_priors(options.prior or [])
         own = options.method in OWN_UNITS and options.edge_prior is None and not groups["prior"]
         name = options.edge_prior or default_prior_name(model)
-        prior = None if own else make_edge_prior(name, groups["prior"])
+        settings = groups["prior"]
+        if options.guide == SparseGibbs.name and name == "spike-slab":
+            settings = {"unit": "noise", **settings}  # what that guide is exact for
+        prior = None if own else make_edge_prior(name, settings)
         chosen: dict[str, Any] = {"edge_prior": prior, "networks": networks, **groups["model"]}
         if options.nodes is not None:
             chosen["kinds"] = read_kinds(options.nodes)

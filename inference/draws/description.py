@@ -25,6 +25,7 @@ def describe(prior: EdgePrior) -> dict[str, Any]:
         # as text: some are infinite, or not a number, which JSON has not
         "constants": {name: repr(float(getattr(prior, name))) for name in getattr(prior, "constants", ())},
         "nested": {name: describe(child) for name, child in prior.nested.items()},
+        **({"unit": prior.measured_in} if prior.measured_in == "noise" else {}),  # files of earlier versions have none
     }
 
 

@@ -91,13 +91,7 @@ class Collector:
     def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
         given it."""
-        for name, value in sites.items():
-            if name not in self.shape or (len(self.shape[name]) > 1 and self.count % self.thin):
-                continue  # nuisance sites of the per-cell likelihood (intercepts), or a large site between kept draws
-            kind = torch.bool if name == "inclusion" else torch.float32
-            self.draws.setdefault(name, []).append(
-                value.reshape(self.num_chains, *self.shape[name]).to(device="cpu", dtype=kind, copy=True)
-            )
+        self.keep(sites)
         for name in ("W", "W_context"):
             if name in sites:
                 W = sites[name].reshape(self.num_chains, *self.shape[name])
@@ -106,6 +100,16 @@ class Collector:
             self.chain_inclusion = torch.zeros_like(inclusion, dtype=torch.float32)
         self.chain_inclusion += inclusion
         self.count += 1
+
+    def keep(self, sites: dict[str, Tensor]) -> None:
+        """The values of one draw, as far as they are kept."""
+        for name, value in sites.items():
+            if name not in self.shape or (len(self.shape[name]) > 1 and self.count % self.thin):
+                continue  # nuisance sites of the per-cell likelihood (intercepts), or a large site between kept draws
+            kind = torch.bool if name == "inclusion" else torch.float32
+            self.draws.setdefault(name, []).append(
+                value.reshape(self.num_chains, *self.shape[name]).to(device="cpu", dtype=kind, copy=True)
+            )
 
     def _accumulate(self, name: str, W: Tensor, inclusion: Tensor, present: Tensor) -> None:
         # a probability that has W integrated out (a Gibbs sweep's) says nothing of the sign of the W drawn with it:

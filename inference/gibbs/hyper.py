@@ -141,7 +141,10 @@ class HyperUpdates:
     def update_inclusion(self, state: State) -> None:
         """The intercept a and the trust b by one Fisher-scoring proposal, hubs h likewise, then their spread; in
         place."""
-        present = self.classes.sums(state["inclusion"])  # (chain, class)
+        self.update_given(state, self.classes.sums(state["inclusion"]))
+
+    def update_given(self, state: State, present: Tensor) -> None:
+        """`update_inclusion` from the numbers of ``present`` edges, ``(chain, class)``."""
         if self._free_logit_terms():
             for _ in range(2):  # the proposal is refused when a trust goes negative: twice keeps useless sources moving
                 self._update_coefficients(state, present)

@@ -133,7 +133,7 @@ class RegressionKernel(MCMCKernel):
         self._update_edges(state)
         self._update_noise(state)
         self._update_inclusion(state)
-        self.hyper.update_scales(state, self._location(state))
+        self._update_scales(state)
         if self.count % self.collapsed_every == 0:
             self._update_collapsed(state)
         if self.count % (1 if len(self.regressions.tfs) <= FEW_TFS else COLLAPSED) == 0:
@@ -194,7 +194,15 @@ class RegressionKernel(MCMCKernel):
         scale = slab_scale(self.prior, state)
         location = self._location(state)
         spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None] ** 2
+        if self.prior.measured_in == "noise":
+            noise = state["noise_variance"][0][:, None]  # (chain, 1, target)
+            scale, spike = scale * noise.sqrt(), spike * noise
         return EdgePriorState(logit, scale**2, spike, None if location is None else scale * location, self.allowed)
+
+    def _in_unit(self, state: State) -> Tensor:
+        """``(chain, tf, target)``: W in the unit of the prior's scales."""
+        W = state["W"]
+        return W / state["noise_variance"][0][:, None].sqrt() if self.prior.measured_in == "noise" else W
 
     def _update_edges(self, state: State) -> None:
         prior = self.edge_prior_state(state)
@@ -213,6 +221,12 @@ class RegressionKernel(MCMCKernel):
             )
         self.twins.update(self, prior, state)
 
+    def _update_scales(self, state: State) -> None:
+        W = state["W"]
+        state["W"] = self._in_unit(state)
+        self.hyper.update_scales(state, self._location(state))
+        state["W"] = W
+
     def _update_inclusion(self, state: State) -> None:
         self.hyper.update_inclusion(state)
 
@@ -223,7 +237,7 @@ class RegressionKernel(MCMCKernel):
     def mixture(self, state: State) -> MixtureDensity:
         """The weights with every inclusion variable summed out."""
         return MixtureDensity(
-            state["W"],
+            self._in_unit(state),
             self._logit_terms(state),
             slab_scale(self.prior, state) / state["slab_scale"][:, None, None],
             self._location(state),
@@ -242,7 +256,28 @@ class RegressionKernel(MCMCKernel):
     def _update_noise(self, state: State) -> None:
         shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
         rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
+        if self.prior.measured_in == "noise":
+            self._update_unit(state, shape, rate)
+            return
         state["noise_variance"] = rate / standard_gamma(shape, self.generator, axis=1)
+
+    def _update_unit(self, state: State, shape: Tensor, rate: Tensor) -> None:
+        """The noise where the weights are in units of it: an inverse gamma again, but for a factor exp(B/σ) where slabs
+        have means, which a Metropolis step takes in."""
+        slab, gate = slab_scale(self.prior, state), state["inclusion"]
+        spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None]
+        scale = torch.where(gate > 0, slab, spike)
+        square = ((state["W"] / scale).square() * self.allowed).sum(1)
+        shape = shape + 0.5 * self.allowed.sum(-2)
+        old = state["noise_variance"]
+        new = (rate + 0.5 * square) / standard_gamma(shape.expand_as(rate), self.generator, axis=1)
+        location = self._location(state)
+        if location is not None:
+            pulled = (gate * state["W"] * location / slab).sum(1)
+            change = pulled * (new.rsqrt() - old.rsqrt())
+            u = uniform(change.shape, self.generator, change, axis=1)
+            new = torch.where(u.log() < change, new, old)
+        state["noise_variance"] = new
 
     def _stretch(self, state: State) -> None:
         """Interweaving for the widths of spike and slab and for the spread of contexts."""

@@ -1,0 +1,125 @@
+"""Edges of equal knowledge, and the moves of the hyperparameters from sums over such classes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...priors import SpikeSlab
+from ..gibbs.hyper import EdgeClasses, HyperUpdates, State, truncated_normal
+
+UNNAMED = np.zeros((1, 1), dtype=np.int32)
+
+
+class SparseClasses(NamedTuple):
+    """``member`` (target, tf) int32 the class of each edge, of shape (1, 1) where it is the regulator; by class its
+    regulator ``tf`` (class,), confidences ``feature`` (class, source), signs ``sign`` (class, signed source) and number
+    of edges that may exist ``size`` (class,)."""
+
+    member: np.ndarray
+    tf: Tensor
+    feature: Tensor
+    sign: Tensor
+    size: Tensor
+
+    @classmethod
+    def of(cls, prior: SpikeSlab, allowed: Tensor) -> "SparseClasses":
+        """Edges that no source lists are in the class of their regulator: no table of all edges is sorted."""
+        num_tfs = len(allowed)
+        tf, count = torch.arange(num_tfs), allowed.sum(1).to(prior.probability)
+        known = torch.cat([prior.probability, prior.sign])  # (source + signed source, tf, target)
+        listed = (known != 0).any(0) & allowed
+        if not bool(listed.any()):
+            wide = lambda table: table.new_zeros(num_tfs, len(table))
+            return cls(UNNAMED, tf, wide(prior.probability), wide(prior.sign), count)
+        row, column = torch.nonzero(listed, as_tuple=True)
+        table = torch.cat([row[None].to(known), known[:, row, column]]).T
+        found, place = torch.unique(table, dim=0, return_inverse=True)
+        member = np.repeat(np.arange(num_tfs, dtype=np.int32)[None], allowed.shape[1], axis=0)
+        member[column.numpy(), row.numpy()] = num_tfs + place.numpy()
+        count -= torch.bincount(row, minlength=num_tfs).to(count)
+        more = torch.bincount(place, minlength=len(found)).to(count)
+        features = torch.cat([known.new_zeros(num_tfs, len(known)), found[:, 1:]])
+        num_sources = len(prior.probability)
+        return cls(
+            member,
+            torch.cat([tf, found[:, 0].long()]),
+            features[:, :num_sources],
+            features[:, num_sources:],
+            torch.cat([count, more]),
+        )
+
+
+class ClassSums(NamedTuple):
+    """Of the present edges of each class, ``(chain, class)`` float64: their number, and of their weights in units of
+    the noise sd the sum and the sum of squares."""
+
+    number: Tensor
+    linear: Tensor
+    square: Tensor
+
+
+@dataclass(eq=False)
+class SparseUpdates(HyperUpdates):
+    """`HyperUpdates` of point masses: everything it needs of the edges comes as `ClassSums`."""
+
+    def _set_edges(self) -> None:
+        self.sparse = SparseClasses.of(self.prior, self.allowed)
+        self.classes = EdgeClasses(
+            torch.zeros(0, dtype=torch.long), self.sparse.tf, self.sparse.feature, self.sparse.size
+        )
+        self.num_edges = float(self.allowed.sum())
+        self.num_tfs = self.allowed.shape[0]
+
+    def location(self, state: State) -> Tensor:
+        """``(chain, class)`` float64: the slab's mean in units of s."""
+        if "sign_trust" not in state:
+            return torch.zeros(len(state["edge_logit"]), len(self.sparse.tf), dtype=torch.float64)
+        return state["sign_trust"].double() @ self.sparse.sign.double().T
+
+    def log_odds(self, state: State) -> Tensor:
+        """``(chain, class)`` float64: of inclusion before the data."""
+        return (self._class_offset(state) + self._hub_of_class(state)).double().expand(-1, len(self.sparse.tf))
+
+    def slab_density(self, state: State, sums: ClassSums, slab: Tensor, background: Tensor) -> Tensor:
+        """``(chain,)`` log density of the present weights at slab scale s and background h, τ² = s² − h."""
+        width = slab**2 - background
+        loc = self.location(state)
+        square = sums.square.sum(1) - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.number * loc**2).sum(1)
+        return -0.5 * (sums.number.sum(1) * width.log() + square / width)
+
+    def update_slab(self, state: State, sums: ClassSums, background: Tensor) -> None:
+        """s with the background h as it is, so that ρ = √h/s goes against it; in place."""
+        if self.prior.slab_scale.is_fixed or self.prior.spike_ratio.is_fixed:
+            return
+        for _ in range(4):
+            slab = state["slab_scale"]
+            new = slab * (self.step("slab_scale", slab) * self.normal(slab)).exp()
+            ratio, old = background.sqrt() / new, state["spike_ratio"]
+            inside = ratio < 1
+            new, ratio = torch.where(inside, new, slab), torch.where(inside, ratio, old)
+            change = self.slab_density(state, sums, new, background) - self.slab_density(state, sums, slab, background)
+            change = change + self.log_hyperprior("slab_scale", new) - self.log_hyperprior("slab_scale", slab)
+            change = change + self.log_hyperprior("spike_ratio", ratio) - self.log_hyperprior("spike_ratio", old)
+            accepted = self.accept("slab_scale", torch.where(inside, change, -torch.inf), 0.44)
+            state["slab_scale"] = torch.where(accepted, new, slab)
+            state["spike_ratio"] = torch.where(accepted, ratio, old)
+
+    def update_sign_trust(self, state: State, sums: ClassSums, background: Tensor) -> None:
+        """ψ_k given the rest: a normal truncated at zero; in place."""
+        if "sign_trust" not in state:
+            return
+        slab = state["slab_scale"][:, None]
+        weight = (slab**2 / (slab**2 - background[:, None])).squeeze(1)  # of one edge: its sd is τ/s in units of s
+        psi, sign = state["sign_trust"].double(), self.sparse.sign.double()
+        for k in range(psi.shape[1]):
+            others = psi @ sign.T - psi[:, k : k + 1] * sign[:, k]
+            precision = (
+                weight * (sums.number @ sign[:, k] ** 2) + self.prior.sign_trust_prior.constants[0].double() ** -2
+            )
+            mean = weight * ((sums.linear / slab - sums.number * others) @ sign[:, k]) / precision
+            psi = psi.clone()
+            psi[:, k] = truncated_normal(mean, precision.rsqrt(), self.generator)
+        state["sign_trust"] = psi.to(state["sign_trust"])

@@ -1,0 +1,302 @@
+r"""The exact posterior of the sparse spike-and-slab network: Gibbs sampling with the background integrated out."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...models import RegressionNetwork
+from ...models.regression import NOISE_RATE, NOISE_SHAPE
+from ...priors import Hyper, SpikeSlab
+from ..gibbs.hyper import State
+from ..gibbs.streams import normal, uniform
+from .background import Background
+from .classes import ClassSums, SparseUpdates
+from .partners import partners_of
+from .record import class_sums, record_targets
+from .sweep import sweep_targets
+from .tables import Gram, Sums, Targets, Terms
+
+FEW_TFS = 128  # up to here the background's share is drawn after every block of sweeps: it costs less than the sweeps
+BACKGROUND_EVERY = 3  # blocks of sweeps, beyond: two (tf × tf) by (tf × target) products a time
+AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
+LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
+
+
+def background_of(state: State) -> Tensor:
+    """``(chain,)`` float64 h = ρ² s²."""
+    return (state["spike_ratio"] * state["slab_scale"]).square().clamp_min(LEAST_BACKGROUND)
+
+
+class SparseKernel:
+    r"""Gibbs sampler of a `LinearNetwork` with a `SpikeSlab` prior in units of the noise, by compiled sweeps.
+
+    The weight of an edge is :math:`W = w + u`: w is zero where the edge is absent and :math:`N(\sigma s m, \sigma^2
+    \tau^2)` where it is present, :math:`\tau^2 = s^2 (1 - \rho^2)`; the background :math:`u \sim N(0, \sigma^2 h)`,
+    :math:`h = \rho^2 s^2`, is the spike that present edges have too. That is the prior of `SpikeSlab`, and with u
+    integrated out w is exactly sparse: a sweep touches the residual of a target only where an edge comes, goes or
+    changes.
+
+    A block is ``sweeps`` sweeps of (γ, w) and σ² of every target (`sweep.sweep_targets`), then the hyperparameters from
+    sums over the present edges; h, from the likelihood with u integrated out (`background`), in every block or every
+    third. Results depend on the seed alone, not on the number of threads.
+
+    Parameters
+    ----------
+    model
+        The network; its numbers are read on the CPU.
+    num_chains, seed, sweeps
+        As of `SparseGibbs`.
+    threads
+        That work at once. Default as many as torch may use.
+    """
+
+    def __init__(
+        self, model: RegressionNetwork, *, num_chains: int, seed: int, sweeps: int, threads: int | None = None
+    ) -> None:
+        self.model, self.num_chains, self.seed, self.sweeps = model, num_chains, seed, sweeps
+        self.threads = torch.get_num_threads() if threads is None else threads
+        prior: Any = model.edge_prior.family
+        self.prior: SpikeSlab = prior if model.constant.device.type == "cpu" else copy.deepcopy(prior).cpu()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.hyper = SparseUpdates(self.prior, model.edge_prior.allowed.cpu(), self.generator, model.context_scale)
+        self._set_statistics()
+        shape = (num_chains, len(model.targets), len(model.tfs))
+        self.weight, self.residual = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.sse, self.noise = np.zeros(shape[:2]), np.zeros(shape[:2])
+        self.dof = model.dof[0].cpu().numpy().astype(np.float64)
+        self.count = 0
+        self.every = 1 if len(model.tfs) <= FEW_TFS else BACKGROUND_EVERY
+        self.state: State = {}
+        self.background = torch.zeros(num_chains, dtype=torch.float64)  # h of the Gram matrices and residuals
+
+    def _set_statistics(self) -> None:
+        host = lambda value: value.detach().cpu().numpy()
+        model, place = self.model, {name: i for i, name in enumerate(self.model.tfs)}
+        self.own = np.array([place.get(name, -1) for name in model.targets], dtype=np.int64)
+        special = host(model.own)
+        shared = np.setdiff1d(np.arange(len(model.targets)), special)
+        gram, anchor, residual, sse = (host(v)[0] for v in (model.gram, model.anchor, model.residual, model.sse))
+        part = lambda matrix, at: Background.of(matrix, anchor[:, at], residual[:, at], sse[at], at, self.own[at])
+        self.groups = [part(gram, shared)] if len(shared) else []
+        self.groups += [part(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
+        self.partners = partners_of(gram.astype(np.float64))
+        self.grams: list[list[Gram]] = []  # by chain, then group
+
+    # -- the start ----
+    def start(self, num_warmup: int) -> None:
+        """Chains start apart: no edges, noise between a tenth and all of the variance, hyperparameters drawn around
+        their priors."""
+        self.num_warmup, self.count = num_warmup, 0
+        self.hyper.adapting = num_warmup > 0
+        chains, like = self.num_chains, torch.zeros(1)
+        gaussian = lambda *shape: normal(shape, self.generator, like)
+        flat = lambda *shape: uniform(shape, self.generator, like)
+        prior, first = self.prior, self._first_value
+        self.noise[:] = (0.1 + 0.9 * flat(chains, len(self.model.targets))).numpy()
+        self.state = {
+            "edge_logit": first(prior.edge_logit, -2 + 0.5 * gaussian(chains)),
+            "slab_scale": first(prior.slab_scale, 0.3 * (0.3 * gaussian(chains)).exp()).double(),
+            "spike_ratio": first(prior.spike_ratio, 0.1 * (0.5 * gaussian(chains)).exp().clamp(max=5.0)).double(),
+        }
+        if prior.has_hubs:
+            self.state["hub"] = 0.1 * gaussian(chains, len(self.model.tfs), 1)
+            self.state["hub_scale"] = first(prior.hub_scale, 0.5 * (0.3 * gaussian(chains)).exp())
+        if "trust" in prior.dims:
+            self.state["trust"] = flat(chains, len(prior.sources))
+        if "sign_trust" in prior.dims:
+            self.state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
+        self._refresh([self._rotated(chain) for chain in range(self.num_chains)])
+
+    def _first_value(self, hyper: Hyper, value: Tensor) -> Tensor:
+        if hyper.is_fixed:
+            return hyper.constants[0].float().expand(self.num_chains).clone()
+        density = hyper.distribution()
+        return torch.where(density.support.check(value), value, density.mean.float())
+
+    def _refresh(self, rotated: "list[list[tuple[np.ndarray, np.ndarray]]]") -> None:
+        """Gram matrices, residuals and their sums of squares at the h of the state and the weights that were
+        ``rotated``, which is used up."""
+        self.background = background_of(self.state)
+        self._set_grams()
+        for chain, h in enumerate(self.background.tolist()):
+            for group, (z, square) in zip(self.groups, rotated[chain], strict=True):
+                self.sse[chain, group.targets] = group.residual(z, square, h)
+                self.residual[chain, group.targets] = z
+
+    def _set_grams(self) -> None:
+        self.grams = [[group.gram(h) for group in self.groups] for h in self.background.tolist()]
+
+    def _rotated(self, chain: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each group z and ‖y − Xw‖²."""
+        found = []
+        for group in self.groups:
+            weight = self.weight[chain, group.targets]
+            z = np.empty_like(weight)
+            found.append((z, group.rotated(weight, z)))
+        return found
+
+    # -- a block ----
+    def step(self, streams: Sequence[Sums] | None = None) -> None:
+        """``sweeps`` sweeps, then the hyperparameters; with ``streams``, one a chain, the last sweep is recorded."""
+        if self.count == self.num_warmup:
+            self.hyper.adapting = False
+        terms = [self._terms(chain) for chain in range(self.num_chains)]
+        first = self.count * self.sweeps
+
+        def work(group: int, targets: np.ndarray) -> None:
+            for chain in range(self.num_chains):
+                gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
+                sweep_targets(
+                    targets, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
+                    NOISE_SHAPE, NOISE_RATE,
+                )  # fmt: skip
+                if streams is not None:
+                    record_targets(targets, gram, prior, state, streams[chain])
+
+        self._share_out(work)
+        self._update_hyper(self._sums())
+        self.count += 1
+
+    def _share_out(self, work: Callable[[int, np.ndarray], None]) -> None:
+        tasks = [
+            (i, group.targets[start : start + AT_ONCE])
+            for i, group in enumerate(self.groups)
+            for start in range(0, len(group.targets), AT_ONCE)
+        ]
+        if self.threads == 1 or len(tasks) == 1:
+            for task in tasks:
+                work(*task)
+            return
+        with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
+            for done in [pool.submit(work, *task) for task in tasks]:
+                done.result()
+
+    def _targets(self, chain: int) -> Targets:
+        return Targets(self.weight[chain], self.residual[chain], self.sse[chain], self.noise[chain], self.dof, self.own)
+
+    def _terms(self, chain: int) -> list[Terms]:
+        """The prior of the edges of one chain at each Gram matrix."""
+        logit = self.hyper.log_odds(self.state)[chain].numpy()
+        loc = self.hyper.location(self.state)[chain].numpy()
+        slab, h = float(self.state["slab_scale"][chain]), float(self.background[chain])
+        width = slab**2 - h
+        mean = slab * loc
+        member = self.hyper.sparse.member
+        return [
+            Terms.of(gram, logit - 0.5 * mean**2 / width, mean / width, member, width) for gram in self.grams[chain]
+        ]
+
+    def _sums(self) -> ClassSums:
+        tables = np.zeros((3, self.num_chains, len(self.hyper.sparse.tf)))
+        for chain in range(self.num_chains):
+            parts = tables[0, chain], tables[1, chain], tables[2, chain]
+            class_sums(self.weight[chain], self.noise[chain], self.hyper.sparse.member, *parts)
+        return ClassSums(*torch.from_numpy(tables))
+
+    def _update_hyper(self, sums: ClassSums) -> None:
+        self.hyper.update_given(self.state, sums.number.float())
+        self.hyper.update_slab(self.state, sums, self.background)
+        if self.count % self.every == 0:
+            self._update_background(sums)
+        self.hyper.update_sign_trust(self.state, sums, self.background)
+
+    def _update_background(self, sums: ClassSums) -> None:
+        """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are made anew, so that rounding does
+        not add up."""
+        rotated = [self._rotated(chain) for chain in range(self.num_chains)]
+        prior = self.prior
+        name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
+        if not getattr(prior, name).is_fixed:
+            likelihoods = [
+                [g.likelihood(z, self.noise[chain, g.targets]) for g, (z, _) in zip(self.groups, parts, strict=True)]
+                for chain, parts in enumerate(rotated)
+            ]
+
+            def density(state: State) -> Tensor:
+                h = background_of(state)
+                parts = zip(likelihoods, h.tolist(), strict=True)
+                fit = torch.tensor([sum(one(value) for one in several) for several, value in parts])
+                slab = self.hyper.slab_density(state, sums, state["slab_scale"], h)
+                return fit.double() + slab + self.hyper.log_hyperprior(name, state[name])
+
+            current = density(self.state)
+            for _ in range(6 if self.every == 1 else 24):  # the products are paid for, another try costs little
+                value = self.state[name]
+                # heavy tails: at the start h is wrong by orders of magnitude, where it ends it is known to percents
+                size = self.hyper.step("background", value) * self.hyper.normal(value).exp()
+                new = value * (size * self.hyper.normal(value)).exp()
+                inside = new < 1 if name == "spike_ratio" else new > 0
+                new = torch.where(inside, new, value)
+                found = density({**self.state, name: new})
+                change = torch.where(inside, found - current, -math.inf)
+                accepted = self.hyper.accept("background", change, 0.44)
+                self.state[name] = torch.where(accepted, new, value)
+                current = torch.where(accepted, found, current)
+        self._refresh(rotated)
+
+    # -- what is read of it ----
+    def sites(self, *, network: bool) -> dict[str, Tensor]:
+        """The state as sites of the model, ``(chain, *dims)``; with ``network`` those of the size of it too, for which
+        the background is drawn."""
+        found = {name: value for name, value in self.state.items() if name in self.model.dims}
+        found["noise_variance"] = torch.from_numpy(self.noise)
+        if network:
+            gates = torch.from_numpy(self.weight != 0)
+            found["inclusion"] = gates.transpose(1, 2)
+            found["W"] = torch.from_numpy(self._whole()).transpose(1, 2)
+        return found
+
+    def _whole(self) -> np.ndarray:
+        """``(chain, target, tf)`` W = w + u, the background drawn."""
+        whole = self.weight.copy()
+        # of its own: what is kept does not change the chains
+        seed = np.random.SeedSequence([self.seed, self.count]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        for chain, h in enumerate(self.background.tolist()):
+            for group in self.groups:
+                at = group.targets
+                drawn = group.draw(self.residual[chain, at], self.noise[chain, at], h, generator)
+                whole[chain, at] += drawn
+        return whole
+
+    def log_likelihood(self) -> np.ndarray:
+        """``(chain,)`` log p(X | w, σ², h), the background integrated out."""
+        found = -0.5 * (self.dof * np.log(2 * math.pi * self.noise) + self.sse / self.noise).sum(1)
+        for chain, h in enumerate(self.background.tolist()):
+            found[chain] += sum(group.log_determinant(h) for group in self.groups)
+        return found
+
+    @property
+    def mean_inclusion(self) -> float:
+        """Share of the edges that are present."""
+        return float(np.count_nonzero(self.weight) / self.num_chains / self.hyper.num_edges)
+
+    # -- checkpoints ----
+    def snapshot(self) -> dict[str, Any]:
+        """All that the next block depends on."""
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("weight", "residual", "sse", "noise")}
+        return {
+            **arrays,
+            "background": self.background.clone(),
+            "state": {name: value.clone() for name, value in self.state.items()},
+            "count": self.count,
+            "steps": dict(self.hyper.log_step),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Continue from `snapshot`, after `start`."""
+        for name in ("weight", "residual", "sse", "noise"):
+            getattr(self, name)[:] = snapshot[name].numpy()
+        self.state, self.count = dict(snapshot["state"]), snapshot["count"]
+        self.hyper.log_step = dict(snapshot["steps"])
+        self.hyper.adapting = self.count < self.num_warmup
+        self.generator.set_state(snapshot["generator"])
+        self.background = snapshot["background"]
+        self._set_grams()

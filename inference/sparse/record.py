@@ -1,0 +1,101 @@
+r"""Compiled sums over the edges: moments of the weights with each edge's own draw averaged out, and what the
+hyperparameters need.
+
+Of the background, :math:`u\mid w, y \sim N\big(h\,r,\ \sigma^2 h (1 - h \tilde G)\big)`: its mean is the residual that
+the sweep keeps anyway. With p the probability of the edge given the others, c its score and N(μ, V) the slab's draw,
+
+.. math:: E[w_j + u_j] = h c + (1 - h \tilde G_{jj})\, p\,\mu .
+"""
+
+import math
+
+import numpy as np
+
+from .compiled import compiled
+from .edges import prepare
+from .tables import Gram, Sums, Targets, Terms
+
+LOG2E = np.float32(1.4426950408889634)
+
+
+@compiled
+def record_targets(targets: np.ndarray, gram: Gram, terms: Terms, state: Targets, sums: Sums) -> None:
+    """Add the state of ``targets`` (index,) to ``sums``."""
+    num_tfs, h = gram.matrix.shape[0], gram.background
+    scratch = np.empty((5, num_tfs), np.float32)
+    probability = np.empty(num_tfs, np.float32)
+    bits = np.empty(num_tfs, np.int32)
+    for target in targets:
+        edges = prepare(target, gram, terms, state, scratch)
+        noise = state.noise[target]
+        sd = math.sqrt(noise)
+        inverse = np.float32(1.0 / sd)
+        # the logistic function as arithmetic on floats, which compiles to vector instructions: 2^y = 2^⌊y⌋ 2^(y−⌊y⌋)
+        for j in range(num_tfs):
+            z = (edges.residual[j] + edges.diagonal[j] * edges.weight[j]) * inverse + edges.pull[j]
+            y = -(edges.odds[j] + edges.half[j] * z * z) * LOG2E
+            y = min(max(y, np.float32(-120)), np.float32(120))
+            whole = math.floor(y)
+            part = np.float32(y - whole)
+            bits[j] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+            probability[j] = np.float32(1) + part * (
+                np.float32(0.6931471806)
+                + part
+                * (
+                    np.float32(0.2402264791)
+                    + part
+                    * (
+                        np.float32(0.0555033088)
+                        + part
+                        * (
+                            np.float32(0.0096181292)
+                            + part * (np.float32(0.0013333558) + part * np.float32(0.0001550170))
+                        )
+                    )
+                )
+            )
+        power = bits.view(np.float32)
+        total, first, second = sums.inclusion[target], sums.first[target], sums.second[target]
+        for j in range(num_tfs):
+            p = np.float32(1) / (np.float32(1) + power[j] * probability[j])
+            total[j] += p
+            d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
+            c = float(edges.residual[j]) + d * float(edges.weight[j])
+            mean = sd * k * (c / sd + float(edges.pull[j]))
+            left, spread = 1.0 - h * d, noise * k
+            floor = h * c
+            first[j] += floor + left * float(p) * mean
+            second[j] += (
+                floor * floor
+                + 2.0 * floor * left * float(p) * mean
+                + left * left * float(p) * (mean * mean + spread)
+                + noise * h * left
+            )
+        for j in range(num_tfs):
+            if edges.weight[j] != np.float32(0):
+                d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
+                c = float(edges.residual[j]) + d * float(edges.weight[j])
+                left = 1.0 - h * d
+                mean = h * c + left * sd * k * (c / sd + float(edges.pull[j]))
+                variance = left * left * noise * k + noise * h * left
+                share = 0.5 * math.erfc(-mean / math.sqrt(2.0 * variance))
+                sums.positive[target, j] += share
+                sums.negative[target, j] += 1.0 - share
+
+
+@compiled
+def class_sums(
+    weight: np.ndarray, noise: np.ndarray, member: np.ndarray, count: np.ndarray, linear: np.ndarray, square: np.ndarray
+) -> None:
+    """Number, sum and sum of squares of the present weights ``weight`` (target, tf) in units of the noise sd, added to
+    the three ``(class,)`` arrays; ``member`` as in `Terms`."""
+    by_class = member.size > 1
+    for target in range(len(weight)):
+        inverse = 1.0 / math.sqrt(noise[target])
+        for j in range(weight.shape[1]):
+            if weight[target, j] != np.float32(0):
+                place = member[target, j] if by_class else j
+                value = float(weight[target, j]) * inverse
+                count[place] += 1.0
+                linear[place] += value
+                square[place] += value * value
