@@ -8,6 +8,8 @@ from matplotlib.ticker import PercentFormatter
 from ..figures.style import CHAINS, GREY, nothing_to_draw, styled
 from .scoring import ALL, RATES
 
+FEWEST_PAIRS = 10  # of a bin that is drawn: of fewer, the share says nothing
+
 
 def colours(worlds: list[str]) -> dict[str, str]:
     """A colour for each world, the same in all figures."""
@@ -32,7 +34,7 @@ def reliability_curves(reliability: pd.DataFrame) -> Figure:
         return figure
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
     for world, colour in colours(worlds).items():
-        table = reliability[reliability["world"] == world]
+        table = reliability[(reliability["world"] == world) & (reliability["count"] >= FEWEST_PAIRS)]
         ax.errorbar(
             table["probability"], table["observed"], 2 * table["standard_error"], color=colour, lw=1.3, capsize=2
         )

@@ -110,7 +110,8 @@ def _probabilities(result: Calibration, summary: pd.DataFrame) -> list[str]:
     rows = [[world, *(told(own, *name) for name in names.values())] for world, own in _worlds(summary)]
     caption = (
         "On the dashed line probabilities are true; below it edges are rarer than stated. Larger points: more pairs; "
-        "bars: two standard errors, were the probabilities true."
+        f"bars: two standard errors, were the probabilities true. Bins with fewer than {figures.FEWEST_PAIRS} "
+        "pairs are left out."
     )
     return [
         picture(figures.reliability_curves(result.reliability()), caption),

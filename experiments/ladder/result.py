@@ -16,7 +16,7 @@ RELIABILITY_BINS = 10
 PROMISED = 0.1
 """The rate that sentences speak of."""
 TOLERANCE = 1.5
-"""A list keeps its promise where at most 15% are wrong of what was to be 10% (TRUE lists, not lucky ones)."""
+"""A list keeps its promise where at most 15% are wrong of what was to be 10%: shares of few edges vary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +131,11 @@ class Calibration:
         return " ".join(parts) + " " + ", and ".join(told) + ". " + self._power(easy or last[0], hard)
 
     def _told(self, plan: Plan) -> str:
-        share = self.value(plan, f"wrong_{PROMISED:g}")
+        share, error = pooled(self.of(plan))[f"wrong_{PROMISED:g}"]
         if share != share:
-            return f"none can be told: no edge is listed {_when(plan)}"
-        return f"about {100 * share:.0f} would be wrong {_when(plan)}"
+            return f"there are none to be wrong {_when(plan)}: no edge is listed"
+        about = f" (± {100 * error:.0f})" if error == error else ""
+        return f"about {100 * share:.0f}{about} would be wrong {_when(plan)}"
 
     def _power(self, plan: Plan, hard: Plan | None) -> str:
         found = [self.value(p, f"power_{PROMISED:g}") for p in ((plan, hard) if hard is not None else (plan,)) if p]
