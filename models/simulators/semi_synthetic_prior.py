@@ -32,11 +32,13 @@ def prior_like(network: PriorNetwork, data: ExpressionData, world: World, *, mov
     Raises
     ------
     ValueError
-        A share outside [0, 1]; a source that lists none of the real genes in question.
+        A share outside [0, 1]; a source without an edge between the real regulators and genes.
     """
     generator = np.random.default_rng([seed, 5])
     listed = network.to_frame()
     listed = listed[listed["source"].isin(set(data.tfs)) & listed["target"].isin(set(data.genes))]
+    if listed.empty:
+        raise ValueError(f"prior {network.name!r} lists no edge between the candidate regulators and genes of the data")
     number = listed["target"].value_counts()
     tfs = world.data.tfs
     share = len(tfs) / len(data.tfs)  # of the regulators that are offered, a source lists the offered ones
@@ -46,11 +48,9 @@ def prior_like(network: PriorNetwork, data: ExpressionData, world: World, *, mov
         order = generator.permutation(len(tfs))
         order = order[np.argsort(world.sign[order, g] == 0, kind="stable")]  # those that act come first
         rows += [(tfs[t], target, int(world.sign[t, g])) for t in order[: min(wanted, len(tfs))]]
-    if not rows:
-        raise ValueError(
-            f"prior {network.name!r} lists none of the genes that the made targets are like: leave it out, or make "
-            "more targets"
-        )
+    if not rows:  # genes that the source says nothing of: one edge, for there are no empty sources
+        t, g = divmod(int(generator.integers(world.sign.size)), len(world.targets))
+        rows = [(tfs[t], world.targets[g], int(world.sign[t, g]))]
     table = pd.DataFrame(rows, columns=["source", "target", "sign"])
     guessed = generator.choice([-1, 1], size=len(table))
     table["sign"] = np.where(table["sign"] == 0, guessed, table["sign"])
