@@ -20,7 +20,7 @@ def default_engine(method: str, model: Model) -> Engine:
     return Amortised(method) if method in KINDS else default_guide(model)
 
 
-def lengths(restarts: int | None, steps: int | None) -> dict[str, int]:
+def lengths(restarts: int | None, steps: int | None) -> dict[str, Any]:
     """What `fit` is told of its length where the engine has none of its own."""
     return {"num_steps": 3000 if steps is None else steps, "restarts": 4 if restarts is None else restarts}
 

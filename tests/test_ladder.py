@@ -17,9 +17,8 @@ from pyrogrn.experiments.ladder.enumeration import enumerated, exact_inclusion
 from pyrogrn.experiments.ladder.path import REFUSED, TRIED
 from pyrogrn.experiments.ladder.plan import plans
 from pyrogrn.experiments.ladder.result import Trial
-from pyrogrn.experiments.ladder.scoring import RATES, Pairs, joined, pairs_of, pooled, score
+from pyrogrn.experiments.ladder.scoring import Pairs, joined, pairs_of, pooled, score
 from pyrogrn.inference import Gibbs
-from pyrogrn.inference.calibration import expected_list
 from pyrogrn.models.simulators import WorldKind, donors_of, semi_synthetic, simulate_linear
 from pyrogrn.priors import PriorNetwork, SpikeSlab
 
@@ -40,10 +39,7 @@ def real():
 
 
 def some_pairs(probability, true):
-    listed = np.zeros((len(RATES), len(true)), dtype=bool)
-    for i, rate in enumerate(RATES):
-        listed[i, expected_list(np.asarray(probability), rate)] = True
-    return Pairs(np.asarray(probability), np.asarray(true), np.full(len(true), "linear", dtype=object), listed)
+    return Pairs.stated(np.asarray(probability), np.asarray(true), np.full(len(true), "linear", dtype=object))
 
 
 def test_scores_of_a_list_by_hand():

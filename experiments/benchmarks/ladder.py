@@ -10,13 +10,12 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from ...inference.calibration import expected_list
 from ...models import ExpressionData
 from ...models.simulators import simulate_linear
 from ..ladder import UserPath, calibrate
 from ..ladder.path import TRIED
 from ..ladder.result import Calibration
-from ..ladder.scoring import RATES, Pairs, pooled, score
+from ..ladder.scoring import Pairs, pooled, score
 from ..tasks import beeline_task, sergio_task, truth_matrix
 from .results import Results
 
@@ -44,16 +43,16 @@ class Subject:
 def run(folder: Path, results: Results) -> None:
     """Every method on every data set that is there, up the rungs; finished rows are kept."""
     results.resume()
-    for name, make in SUBJECTS.items():
-        if name in FOLDERS and not (folder / FOLDERS[name]).is_dir():
+    there = [name for name in SUBJECTS if name not in FOLDERS or (folder / FOLDERS[name]).is_dir()]
+    for name in SUBJECTS:
+        if name not in there:
             print(f"{name}: no {folder / FOLDERS[name]}, left out")
-            continue
-        wanted = [method for method in TRIED if results.value(name, method, SPAN, LAST) is None]
-        if not wanted:
-            print(f"{name}: done before")
-            continue
-        subject = make(folder)
-        for method in wanted:
+    for method in TRIED:
+        for name in there:
+            if results.value(name, method, SPAN, LAST) is not None:
+                print(f"{name}, {method}: done before")
+                continue
+            subject = SUBJECTS[name](folder)
             data = subject.data(method)
             if data is None:
                 print(f"{name}: not single cells, so not for {method}")
@@ -91,11 +90,7 @@ def against_truth(data: ExpressionData, truth: pd.DataFrame, method: str) -> Pai
     inclusion = path.fit(model, data, seed=0).moments["W"].inclusion
     plain = [i for i, gene in enumerate(model.targets) if gene not in set(data.tfs)]
     true = truth_matrix(data, truth)[:, [data.genes.index(model.targets[i]) for i in plain]].ravel()
-    stated = inclusion[:, plain].ravel().astype(float)
-    listed = np.zeros((len(RATES), len(stated)), dtype=bool)
-    for i, rate in enumerate(RATES):
-        listed[i, expected_list(stated, rate)] = True
-    return Pairs(stated, true, np.full(len(stated), "", dtype=object), listed)
+    return Pairs.stated(inclusion[:, plain].ravel().astype(float), true, np.full(true.shape, "", dtype=object))
 
 
 # -- data sets ----

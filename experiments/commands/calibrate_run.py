@@ -58,7 +58,7 @@ def run(given: Mapping[str, Any]) -> None:
     data = with_scale_notes(options, data, expects_of(options.method))
     path = path_of(options, groups, chosen)
     model = path.model(data, networks)  # what does not go together is refused before anything is made
-    engine = path.engine(model)
+    engine: Any = path.engine(model)
     check_fit(groups["fit"], engine, model)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)

@@ -52,18 +52,20 @@ def plans(
     if priors and not moved:
         raise ValueError("shares of prior edges that are moved: expected at least one")
     found = [Plan(name, rung) for rung, name in ((1, OWN), (2, EXACT)) if rung in rungs]
+    kinds = [
+        (3, WorldKind(as_measured=as_measured)),
+        (4, WorldKind(noise="residual", as_measured=as_measured)),
+        (4, WorldKind(hidden=hidden, as_measured=as_measured)),
+        (4, WorldKind(hidden=hidden, noise="residual", as_measured=as_measured)),
+    ]
+    if not hidden:  # then these are the first two
+        kinds = kinds[:2]
     for share in moved if priors else (None,):
-        told = "" if share is None else f", {share:.0%} of the prior moved"
-        for rung, hides, noise in (
-            (3, 0.0, "gaussian"),
-            (4, 0.0, "residual"),
-            (4, hidden, "gaussian"),
-            (4, hidden, "residual"),
-        ):
-            if rung not in rungs or (rung == 4 and hides == 0 and noise == "gaussian"):
-                continue
-            name = f"{f'{hides:.0%} of causes hidden' if hides else 'all causes offered'}, {noise} noise{told}"
-            kind = WorldKind(hidden=hides, noise=noise, as_measured=as_measured)
-            if not any(plan.name == name for plan in found):
-                found.append(Plan(name, rung, kind, share))
+        found += [Plan(_name(kind, share), rung, kind, share) for rung, kind in kinds if rung in rungs]
     return found
+
+
+def _name(kind: WorldKind, moved: float | None) -> str:
+    causes = f"{kind.hidden:.0%} of causes hidden" if kind.hidden else "all causes offered"
+    told = "" if moved is None else f", {moved:.0%} of the prior moved"
+    return f"{causes}, {kind.noise} noise{told}"

@@ -26,6 +26,14 @@ class Pairs:
     response: np.ndarray
     listed: np.ndarray
 
+    @classmethod
+    def stated(cls, probability: np.ndarray, true: np.ndarray, response: np.ndarray) -> "Pairs":
+        """With the lists that are made of them (`expected_list`)."""
+        listed = np.zeros((len(RATES), len(probability)), dtype=bool)
+        for i, rate in enumerate(RATES):
+            listed[i, expected_list(probability, rate)] = True
+        return cls(probability, true, response, listed)
+
     def of(self, response: str) -> "Pairs":
         """Those of targets with this response; what is listed stays what was listed of all."""
         kept = self.response == response if response != ALL else np.ones(len(self.true), dtype=bool)
@@ -44,17 +52,15 @@ def pairs_of(edges: pd.DataFrame, world: World) -> Pairs:
     probability = np.zeros(world.sign.shape)
     probability[kept["source"].map(tf), kept["target"].map(target)] = kept["inclusion"]
     response = np.broadcast_to(np.asarray(world.responses, dtype=object), world.sign.shape)
-    stated = probability.ravel()
-    listed = np.zeros((len(RATES), len(stated)), dtype=bool)
-    for i, rate in enumerate(RATES):
-        listed[i, expected_list(stated, rate)] = True
-    return Pairs(stated, world.present.ravel(), response.ravel(), listed)
+    return Pairs.stated(probability.ravel(), world.present.ravel(), response.ravel())
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """All pairs of several worlds, each with the lists of its own."""
-    arrays = ([getattr(part, name) for part in parts] for name in ("probability", "true", "response"))
-    return Pairs(*(np.concatenate(a) for a in arrays), np.concatenate([part.listed for part in parts], axis=1))
+    joint = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "true", "response")
+    }
+    return Pairs(listed=np.concatenate([part.listed for part in parts], axis=1), **joint)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:
