@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -193,6 +194,13 @@ def test_amortised_guides_are_tried_on_targets_as_measured(real):
         calibrate(real.data, method="glad-tf", rungs=[2])
 
 
+def test_zeros_of_the_regulators_are_said(real):
+    zeros = replace(real.data, matrix=(real.data.X - 4.5).clamp_min(0))
+    found = calibrate(zeros, rungs=[3], targets=9, worlds=1, path=quick())
+    assert re.match(r"\d\d% of the regulators' values are zero", found.notes[0])
+    assert not calibrate(real.data, rungs=[3], targets=9, worlds=1, path=quick()).notes
+
+
 def test_worlds_of_each_rung():
     every = plans([1, 2, 3, 4], hidden=0.5, moved=[], priors=False, as_measured=False)
     assert [plan.rung for plan in every] == [1, 2, 3, 4, 4, 4]
@@ -362,6 +370,11 @@ def test_the_section_keeps_finished_rows_and_skips_what_is_not_there(tmp_path, m
     for _ in range(2):
         section.run(tmp_path, Results(tmp_path / "ladder.csv"))
     assert calls == ["linear"]
+    cut = Results(tmp_path / "cut.csv")
+    cut.add("here: all causes offered, gaussian noise", "linear", "0-1", "ece", 9.0)
+    section.run(tmp_path, cut)
+    assert calls == ["linear", "linear"]
+    assert 9.0 not in pd.read_csv(tmp_path / "cut.csv")["value"].tolist()
     said = capsys.readouterr().out
     assert f"bsubtilis: no {tmp_path / 'bsubtilis'}, left out" in said
     assert "not for grnular" in said

@@ -57,7 +57,14 @@ def run(folder: Path, results: Results) -> None:
             if data is None:
                 print(f"{name}: not single cells, so not for {method}")
                 continue
+            drop_unfinished(results, name, method)
             climb(results, subject, method, data)
+
+
+def drop_unfinished(results: Results, name: str, method: str) -> None:
+    """Rows of a run that was cut short, which is done again."""
+    own = lambda row: row["method"] == method and (row["task"] == name or row["task"].startswith(f"{name}: "))
+    results.rows = [row for row in results.rows if not own(row)]
 
 
 def climb(results: Results, subject: Subject, method: str, data: ExpressionData) -> None:

@@ -50,6 +50,7 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
             "the signal and the noise of your genes. What holds here need not hold on your real genes: it is the least "
             "that must hold."
         ),
+        listing(result.notes),
         section("lists", "Lists of edges: what they promise and what they hold", *_lists(summary)),
         section("probabilities", "Probabilities", *_probabilities(result, summary)),
         section("responses", "By the kind of response", *_by_response(summary)),
@@ -149,4 +150,4 @@ def _first(summary: pd.DataFrame) -> list[str]:
 
 def _made(result: Calibration, command: str) -> Sequence[str]:
     entries = {"method": result.method, **{name: str(value) for name, value in result.settings.items()}}
-    return [f"<pre>{escape(command)}</pre>", glossary(entries), listing(result.notes)]
+    return [f"<pre>{escape(command)}</pre>", glossary(entries)]
