@@ -54,6 +54,7 @@ _PUBLIC = {
     "score_edges": "experiments.scores",
     "celloracle": "experiments.celloracle",
     "ablate": "experiments.ablation",
+    "calibrate": "experiments.ladder",
     "sweep": "experiments.sweep",
     "chunked_statistics": "experiments.files.chunked",
     "report": "experiments.report",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .commands.ablate_command import ablate_command
+from .commands.calibrate_command import calibrate_command
 from .commands.course_commands import course_command, influence_command
 from .commands.infer_command import infer_command
 from .commands.plan_command import plan_command
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(simulate_app, name="simulate")
 app.command("infer")(infer_command)
 app.command("plan")(plan_command)
+app.command("calibrate")(calibrate_command)
 app.command("train")(train_command)
 app.command("ablate")(ablate_command)
 app.command("screen")(screen_command)

@@ -69,6 +69,22 @@ def expected_calibration_error(probability: np.ndarray, true: np.ndarray, *, num
     return float((gap * table["count"]).sum() / table["count"].sum())
 
 
+def expected_list(probability: np.ndarray, rate: float) -> np.ndarray:
+    """Positions, ascending, of the largest set whose expected false discovery rate, the mean of 1 − p, is at most
+    ``rate``; of equal probabilities the first are taken first.
+
+    Parameters
+    ----------
+    probability
+        (pair,) that each is an edge.
+    rate
+        Strictly between 0 and 1.
+    """
+    best = np.argsort(-probability, kind="stable")
+    expected = np.cumsum(1 - probability[best]) / np.arange(1, len(best) + 1)  # never falls, so one cut is enough
+    return np.sort(best[: int(np.searchsorted(expected, rate, side="right"))])
+
+
 # -- of a posterior with known truth ----
 
 

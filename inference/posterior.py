@@ -15,6 +15,7 @@ from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
 from .answers.registry import answers_of
 from .answers.results import Course
+from .calibration import expected_list
 from .draws.differences import all_differences, context_differences
 from .draws.edge_table import edge_rows
 from .draws.intervals import LEVEL, check_draws, check_level
@@ -141,9 +142,7 @@ class Posterior:
         source, target = np.nonzero(allowed)
         inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
         if fdr is not None:
-            best = np.argsort(-inclusion, kind="stable")
-            rate = np.cumsum(1 - inclusion[best]) / np.arange(1, len(best) + 1)  # never falls, so one cut is enough
-            best = np.sort(best[: int(np.searchsorted(rate, fdr, side="right"))])
+            best = expected_list(inclusion, fdr)
             source, target, inclusion, size = source[best], target[best], inclusion[best], size[best]
         # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but
         # certain

@@ -46,6 +46,7 @@ SMALLER = {
     "infer netrex-cf": "--steps 12 --restarts 2",
     "infer pmf-grn": "--steps 6 --restarts 1 --set fit.num_draws=60",
     "infer phoenix": "--steps 6 --restarts 1 --set guide.epochs=4 --set guide.svi_steps=5",
+    "calibrate": "--targets 8 --worlds 1 --steps 12 --restarts 2 --set guide.num_warmup=10",
     "train": "--family clean --batches 2 --graphs 1 --steps 20 --iterations 2 --epochs 4 --inner 1 --max-cells 30",
     "ablate": "--seeds 0 --chains 2 --steps 8 --backend serial",
     "influence": "--starts 4 --draws 2",

@@ -8,8 +8,6 @@ from joblib import Parallel, delayed
 
 from ...models import ExpressionData
 
-CHUNK = 8192  # cells converted to float64 at a time
-
 
 def expression(data: ExpressionData) -> np.ndarray:
     """Return X (cell, gene) as an array in main memory, of the data's precision.
@@ -27,25 +25,6 @@ def expression(data: ExpressionData) -> np.ndarray:
 def tf_columns(data: ExpressionData) -> np.ndarray:
     """Return the column of each TF in X, (tf,)."""
     return data.tf_index.numpy(force=True)
-
-
-def correlations(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return Pearson correlations of the columns `rows` with all columns of X, (row, gene), accumulated in float64.
-
-    A constant column has correlation 0 with everything, itself included.
-    """
-    mean = X.mean(0, dtype=np.float64)
-    moment = np.zeros((len(rows), X.shape[1]))
-    square = np.zeros(X.shape[1])
-    for start in range(0, len(X), CHUNK):
-        centred = X[start : start + CHUNK] - mean  # float64, since the mean is
-        moment += centred[:, rows].T @ centred
-        square += np.square(centred).sum(0)
-    # a constant column is left with rounding of its mean only, far below what float32 can hold
-    varies = square > len(X) * (1e-7 * np.abs(mean)) ** 2
-    inverse = np.zeros_like(square)
-    inverse[varies] = 1 / np.sqrt(square[varies])
-    return moment * inverse[rows, None] * inverse
 
 
 def regress_each_target(

@@ -8,7 +8,8 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
 from ...models import ExpressionData
-from ._common import correlations, edge_table, expression, tf_columns
+from ...models.data.ridge import correlations
+from ._common import edge_table, expression, tf_columns
 
 
 @dataclass(frozen=True)

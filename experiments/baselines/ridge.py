@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from ...models import ExpressionData
-from ._common import correlations, edge_table, expression, tf_columns
-
-PENALTIES = tuple(float(p) for p in np.logspace(-4, 2, 25))  # four a decade, from almost none to almost all shrunk away
+from ...models.data.ridge import PENALTIES, correlations, ridge_weights
+from ._common import edge_table, expression, tf_columns
 
 
 @dataclass(frozen=True)
@@ -52,40 +50,4 @@ class Ridge:
         """
         tf = tf_columns(data)
         R = correlations(expression(data), tf)  # (tf, gene)
-        eigenvalues, V = np.linalg.eigh(R[:, tf])
-        eigenvalues = eigenvalues.clip(min=0.0)
-        plain = np.setdiff1d(np.arange(R.shape[1]), tf)
-        projected = V.T @ R[:, plain]  # (eigen, plain gene)
-        W = np.zeros_like(R)
-        best = np.full(R.shape[1], np.inf)
-        for penalty in self.penalties:
-            shrunk = 1 / (eigenvalues + penalty)
-            for genes, fitted in (
-                (plain, _on_all_tfs(projected, eigenvalues, shrunk, V)),
-                (tf, _on_other_tfs((V * shrunk) @ V.T, penalty)),
-            ):
-                weight, residual, freedom = fitted
-                criterion = residual / (1 - (1 + freedom) / data.num_cells) ** 2
-                better = criterion < best[genes]
-                best[genes[better]] = criterion[better]
-                W[:, genes[better]] = weight[:, better]
-        return edge_table(W, data)
-
-
-def _on_all_tfs(
-    projected: np.ndarray, eigenvalues: np.ndarray, shrunk: np.ndarray, V: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights (tf, gene), residual variance (gene,) and degrees of freedom for genes that are no TFs."""
-    b = projected * shrunk[:, None]  # (eigen, gene)
-    residual = 1 - 2 * (b * projected).sum(0) + (eigenvalues[:, None] * b**2).sum(0)
-    return V @ b, residual, float((eigenvalues * shrunk).sum())
-
-
-def _on_other_tfs(A: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (tf, tf), residual variance (tf,) and degrees of freedom (tf,) of each TF on the others."""
-    d = np.diag(A)
-    weight = -A / d
-    np.fill_diagonal(weight, 0.0)
-    residual = 1 / d - penalty - penalty * (weight**2).sum(0)
-    freedom = len(A) - 1 - penalty * (np.trace(A) - (A**2).sum(0) / d)
-    return weight, residual, freedom
+        return edge_table(ridge_weights(R, tf, data.num_cells, self.penalties), data)

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ...inference import Amortised, Posterior, Progress, default_guide, fit
+from ...inference import Posterior, Progress, fit
 from ...inference.amortised import KINDS
 from ...inference.choice import applies
 from ...inference.confounding import confounded
 from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
 from ...inference.runs.interrupts import deferred_interrupts
-from ...models import MODELS, ExpressionData, LinearNetwork, Model
+from ...models import ExpressionData, Model
 from ...models.data.panel import panel_notes
 from ...models.data.twins import twin_notes
 from ...models.dynamics.relaxation import time_notes
@@ -25,6 +25,7 @@ from ..files.known_names import check_truth, known_names, network_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
+from ..fitting import METHODS, default_engine, lengths, refuse_diverged
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -40,11 +41,6 @@ from .run_folder import RunFolder
 from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
 
-METHODS: dict[str, Any] = {
-    **{model.name: model for model in MODELS},
-    **dict.fromkeys(KINDS, LinearNetwork),
-    "celloracle": LinearNetwork,
-}
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
 # what is worth saying of data that a model needs, by the field that holds it
 NOTES: dict[str, Callable[[ExpressionData], Any]] = {"time": time_notes, "perturbed": panel_notes}
@@ -93,18 +89,13 @@ def infer(options: InferOptions) -> None:
                 model,
                 cells,
                 guide=engine,
-                num_steps=options.steps,
-                restarts=options.restarts,
                 seed=options.seed,
                 callbacks=(Progress(lines=True), checkpoint),
                 resume=run.resumed,
+                **lengths(options.restarts, options.steps),
                 **groups["fit"],
-            ).with_notes(data.notes)
-            if posterior.history.reason.startswith("diverged"):
-                raise ValueError(
-                    f"the fit {posterior.history.reason}: try another --seed, a smaller step "
-                    "(--guide mean-field), or check the data for extreme values"
-                )
+            )
+            posterior = refuse_diverged(posterior).with_notes(data.notes)
             config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
             with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
                 tables = tables_of(options, posterior, data, chosen)
@@ -152,7 +143,7 @@ def read_job(options: InferOptions) -> Job:
 def prepared(options: InferOptions, job: Job) -> tuple[Any, ExpressionData, Any]:
     """The model, the data with what there is to say of them, and the engine, checked against each other."""
     model, data = _model_of(options, job.model_class, job.data, job.chosen, job.kind, job.device)
-    default = Amortised(options.method) if options.method in KINDS else default_guide(model)
+    default = default_engine(options.method, model)
     engine = make_guide(options.guide, job.groups["guide"], default, restarts=options.restarts, steps=options.steps)
     check_fit(job.groups["fit"], engine, model)
     data = with_point_notes(model, engine, data)

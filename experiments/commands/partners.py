@@ -27,6 +27,7 @@ OF_ABLATE = (
     Partner("--all-regulators", ("--truth",), "the known network that is scored against"),
     Partner("--damage", ("--corrupt", "--flip", "--drop", "--hold-out", "--shuffle"), "the damage that is done"),
 )
+OF_CALIBRATE = (*OF_READING, Partner("--moved", ("--prior",), "the source whose edges are moved"))
 NOT_GIVEN: tuple[object, ...] = (None, False, "", [], ())
 
 

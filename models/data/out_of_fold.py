@@ -1,0 +1,97 @@
+"""How much of each gene the candidate regulators explain in cells that were not fitted, and what they leave over."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .checks import some
+from .expression import ExpressionData
+from .ridge import correlations, ridge_weights
+
+FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Predictions of cells by regressions that have not seen them.
+
+    Attributes
+    ----------
+    genes
+        The genes that were predicted.
+    r2
+        (gene,) :math:`R^2 = 1 - \\overline{e^2} / \\mathrm{var}`, cross-validated: below 0 where the regulators explain
+        nothing and are trusted nevertheless.
+    residual
+        (cell, gene) what is left over, in standard deviations of the gene within contexts, in the order of the cells.
+    mean
+        (context, gene) means of the genes.
+    sd
+        (gene,) their standard deviations within contexts.
+    """
+
+    genes: tuple[str, ...]
+    r2: np.ndarray
+    residual: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+def contexts_of(data: ExpressionData) -> np.ndarray:
+    """(cell,) codes of the contexts, 0 for one."""
+    return np.zeros(data.num_cells, dtype=int) if data.context is None else data.context.numpy(force=True).astype(int)
+
+
+def within_contexts(X: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``(cell, gene)`` values as deviations from the mean of their context in pooled standard deviations, the means
+    ``(context, gene)`` and these ``(gene,)``; a gene that varies nowhere has sd 0 and stays 0."""
+    X = X.astype(np.float64)
+    mean = np.stack([X[context == k].mean(0) for k in range(context.max() + 1)])
+    Z = X - mean[context]
+    sd = np.sqrt(np.square(Z).mean(0))
+    flat = sd <= 1e-7 * np.abs(mean).max(0)  # rounding of the mean
+    sd = np.where(flat, 0.0, sd)
+    return np.divide(Z, sd, out=np.zeros_like(Z), where=sd > 0), mean, sd
+
+
+def out_of_fold(data: ExpressionData, genes: tuple[str, ...], *, folds: int = FOLDS, seed: int = 0) -> OutOfFold:
+    """Ridge regression (`ridge_weights`) of each gene on the candidate regulators, itself left out, by cross-validation
+    over cells.
+
+    Parameters
+    ----------
+    data
+        The cells; candidate regulators are ``data.tfs``.
+    genes
+        Names of the genes to predict, at least one.
+    folds
+        Parts of the cells, each predicted from the others. Default 5; fewer cells are fewer parts.
+    seed
+        Of the division of the cells.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 6 cells, or constant genes (by name).
+    """
+    if data.num_cells < 2 * 3:
+        raise ValueError(f"{data.num_cells} cells are too few to predict some of them from the others: pass at least 6")
+    names = tuple(dict.fromkeys((*data.tfs, *genes)))
+    context = contexts_of(data)
+    Z, mean, sd = within_contexts(data.select_genes(names).X.numpy(force=True), context)
+    if constant := [name for name, flat in zip(names, sd == 0, strict=True) if flat]:
+        raise ValueError(f"constant genes: {some(constant)}. Drop them: `data.without_constant_genes()`")
+    tf = np.arange(len(data.tfs))
+    place = {name: i for i, name in enumerate(names)}
+    wanted = np.array([place[name] for name in genes])
+    fold = np.random.default_rng([seed, 1]).permutation(data.num_cells) % min(folds, data.num_cells // 3)
+    residual = np.empty((data.num_cells, len(genes)))
+    for part in range(fold.max() + 1):
+        out, kept = fold == part, Z[fold != part]
+        centre, spread = kept.mean(0), kept.std(0)
+        weight = ridge_weights(correlations(kept, tf), tf, len(kept))
+        spread = np.where(spread > 0, spread, 1.0)
+        predicted = centre + ((Z[out][:, tf] - centre[tf]) / spread[tf]) @ weight * spread
+        residual[out] = (Z[out] - predicted)[:, wanted]
+    r2 = 1 - np.square(residual).mean(0) / np.square(Z[:, wanted]).mean(0)
+    return OutOfFold(tuple(genes), r2, residual, mean[:, wanted], sd[wanted])

@@ -1,0 +1,89 @@
+"""Ridge regression of every gene on its candidate regulators from moments alone, one eigendecomposition for all."""
+
+import numpy as np
+
+CHUNK = 8192  # cells converted to float64 at a time
+PENALTIES = tuple(float(p) for p in np.logspace(-4, 2, 25))  # four a decade, from almost none to almost all shrunk away
+
+
+def correlations(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return Pearson correlations of the columns `rows` with all columns of X, (row, gene), accumulated in float64.
+
+    A constant column has correlation 0 with everything, itself included.
+    """
+    mean = X.mean(0, dtype=np.float64)
+    moment = np.zeros((len(rows), X.shape[1]))
+    square = np.zeros(X.shape[1])
+    for start in range(0, len(X), CHUNK):
+        centred = X[start : start + CHUNK] - mean  # float64, since the mean is
+        moment += centred[:, rows].T @ centred
+        square += np.square(centred).sum(0)
+    # a constant column is left with rounding of its mean only, far below what float32 can hold
+    varies = square > len(X) * (1e-7 * np.abs(mean)) ** 2
+    inverse = np.zeros_like(square)
+    inverse[varies] = 1 / np.sqrt(square[varies])
+    return moment * inverse[rows, None] * inverse
+
+
+def ridge_weights(
+    R: np.ndarray, tf: np.ndarray, num_cells: int, penalties: tuple[float, ...] = PENALTIES
+) -> np.ndarray:
+    r"""Return W (tf, gene) of the ridge regressions of all standardised genes on the standardised regulators.
+
+    .. math:: W_{\cdot g} = \arg\min_w \tfrac1n \|z_g - Z w\|^2 + \lambda_g \|w\|^2,\quad w_g = 0
+
+    Each gene has its own :math:`\lambda_g`, the minimiser of generalised cross-validation (Golub, Heath & Wahba 1979),
+    :math:`\mathrm{RSS}_\lambda / n / (1 - (1 + \mathrm{df}_\lambda)/n)^2`, the 1 counting the mean. With
+    :math:`R = V \Lambda V^\top` the regulators' correlation matrix, every :math:`\lambda` and every gene share
+    :math:`V`. For a gene that is itself regulator j, its own row and column are taken out of
+    :math:`A = (R + \lambda I)^{-1}` exactly: :math:`w = -A_{\cdot j} / A_{jj}`, penalised objective
+    :math:`1/A_{jj} - \lambda`.
+
+    Parameters
+    ----------
+    R
+        (tf, gene) correlations, as `correlations` has them.
+    tf
+        (tf,) column of each regulator among the genes.
+    num_cells
+        n.
+    penalties
+        Candidate :math:`\lambda`, positive; the scale is that of a correlation matrix.
+    """
+    eigenvalues, V = np.linalg.eigh(R[:, tf])
+    eigenvalues = eigenvalues.clip(min=0.0)
+    plain = np.setdiff1d(np.arange(R.shape[1]), tf)
+    projected = V.T @ R[:, plain]  # (eigen, plain gene)
+    W = np.zeros_like(R)
+    best = np.full(R.shape[1], np.inf)
+    for penalty in penalties:
+        shrunk = 1 / (eigenvalues + penalty)
+        for genes, fitted in (
+            (plain, _on_all_tfs(projected, eigenvalues, shrunk, V)),
+            (tf, _on_other_tfs((V * shrunk) @ V.T, penalty)),
+        ):
+            weight, residual, freedom = fitted
+            criterion = residual / (1 - (1 + freedom) / num_cells) ** 2
+            better = criterion < best[genes]
+            best[genes[better]] = criterion[better]
+            W[:, genes[better]] = weight[:, better]
+    return W
+
+
+def _on_all_tfs(
+    projected: np.ndarray, eigenvalues: np.ndarray, shrunk: np.ndarray, V: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (tf, gene), residual variance (gene,) and degrees of freedom for genes that are no TFs."""
+    b = projected * shrunk[:, None]  # (eigen, gene)
+    residual = 1 - 2 * (b * projected).sum(0) + (eigenvalues[:, None] * b**2).sum(0)
+    return V @ b, residual, float((eigenvalues * shrunk).sum())
+
+
+def _on_other_tfs(A: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (tf, tf), residual variance (tf,) and degrees of freedom (tf,) of each TF on the others."""
+    d = np.diag(A)
+    weight = -A / d
+    np.fill_diagonal(weight, 0.0)
+    residual = 1 / d - penalty - penalty * (weight**2).sum(0)
+    freedom = len(A) - 1 - penalty * (np.trace(A) - (A**2).sum(0) / d)
+    return weight, residual, freedom

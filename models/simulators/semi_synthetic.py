@@ -1,0 +1,270 @@
+r"""Targets with a known truth on the real regulators of a data set.
+
+On real cells the truth is not known, and on simulated ones the regulators are not real. Here the regulators, how they
+follow one another and how they are measured, are those of the data, and only the targets are made (after Kernfeld et
+al. 2024, Cell Systems, Algorithm 1).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..data.expression import ExpressionData
+from ..data.out_of_fold import OutOfFold, contexts_of, out_of_fold, within_contexts
+from .responses import RESPONSES, response
+
+FEWEST_TFS = 4
+PLAIN = 5  # one gene of so many is taken for a plain one where all are candidates
+LEAST_R2, MOST_R2 = 0.01, 0.98  # less is explained of no gene that has regulators, more of none
+MOST_ACTING = 4
+WEIGHT = (0.5, 1.5)  # of a regulator beside the others of its target, in size
+
+
+@dataclass(frozen=True)
+class WorldKind:
+    """What is done to a world.
+
+    Parameters
+    ----------
+    hidden
+        Share of the regulators that act as the others do and are not offered as candidates, nor measured.
+    noise
+        ``"gaussian"``, or ``"residual"``: what regressions of a real gene leave over in cells that they have not seen,
+        cell by cell, so that what genes share beyond the regulators stays shared.
+    responses
+        Of `RESPONSES`; each target has one of them, in equal numbers.
+    most_acting
+        A target has from one to so many regulators, at most half of all. Default 4.
+    as_measured
+        Give each target the very values of a real gene, in the order of what was made: zeros and skew as measured, for
+        methods that look at them. A linear response is then a monotone one.
+    """
+
+    hidden: float = 0.0
+    noise: Literal["gaussian", "residual"] = "gaussian"
+    responses: tuple[str, ...] = tuple(RESPONSES)
+    most_acting: int = MOST_ACTING
+    as_measured: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hidden < 1:
+            raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
+        if self.noise not in ("gaussian", "residual"):
+            raise ValueError(f"`noise` is {self.noise!r}, expected 'gaussian' or 'residual'")
+        if unknown := [name for name in self.responses if name not in RESPONSES]:
+            raise ValueError(f"unknown response {unknown[0]!r}: choose of {', '.join(RESPONSES)}")
+        if self.most_acting < 1 or not self.responses:
+            raise ValueError(f"{self}: expected at least one acting regulator and one response")
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Cells with their truth.
+
+    Attributes
+    ----------
+    data
+        Real regulators, as far as they are offered, and made targets; the regulators are the candidates.
+    targets
+        Names of the targets; they follow the regulators among ``data.genes``.
+    sign
+        (tf, target) sign of the effect of each offered regulator, 0 where it has none.
+    acting
+        (target,) names of all regulators that act on it, those not offered included.
+    responses
+        (target,) name of the response.
+    r2
+        (target,) share of its variance that comes from its regulators.
+    donors
+        (target,) the real gene that lent its scale, R² and, as noise, its residuals.
+    """
+
+    data: ExpressionData
+    targets: tuple[str, ...]
+    sign: np.ndarray
+    acting: tuple[tuple[str, ...], ...]
+    responses: tuple[str, ...]
+    r2: np.ndarray
+    donors: tuple[str, ...]
+
+    @property
+    def present(self) -> np.ndarray:
+        """(tf, target) whether there is an edge between what is offered."""
+        return self.sign != 0
+
+    def network(self) -> pd.DataFrame:
+        """The edges between what is offered: ``source, target, sign``."""
+        tf, target = np.nonzero(self.sign)
+        return pd.DataFrame(
+            {
+                "source": np.asarray(self.data.tfs, dtype=object)[tf],
+                "target": np.asarray(self.targets, dtype=object)[target],
+                "sign": self.sign[tf, target],
+            }
+        )
+
+
+def with_plain_genes(data: ExpressionData, *, seed: int = 0) -> ExpressionData:
+    """The data with genes that are no candidate regulators, whose scale, R² and residuals targets can have: where every
+    gene is a candidate, a fifth of them drawn at random is taken for plain ones (``notes`` say so)."""
+    check_regulators(data)
+    if len(data.tfs) < data.num_genes:
+        return data
+    order = np.random.default_rng([seed, 4]).permutation(data.num_genes)
+    plain = max(1, data.num_genes // PLAIN)
+    chosen = data.annotated(tfs=[data.genes[i] for i in sorted(order[plain:].tolist())])
+    note = f"every gene is a candidate regulator: {plain} of {data.num_genes} genes were taken for plain ones"
+    return chosen.with_missing(data.missing, note)
+
+
+def donors_of(data: ExpressionData, number: int, *, seed: int = 0) -> OutOfFold:
+    """What the regulators explain of ``number`` real genes drawn at random (all, if there are fewer) of those that are
+    no regulators; genes that were perturbed are taken only if there are no others.
+
+    Raises
+    ------
+    ValueError
+        As `check_regulators` and `out_of_fold`; no gene that is no regulator (`with_plain_genes` has some).
+    """
+    check_regulators(data)
+    tfs = set(data.tfs)
+    touched = set() if data.perturbed is None else set(data.perturbed[:, 1].tolist())
+    plain = [i for i, name in enumerate(data.genes) if name not in tfs]
+    if not plain:
+        raise ValueError("every gene is a candidate regulator: list fewer, `tfs=`")
+    pool = [i for i in plain if i not in touched] or plain
+    chosen = np.random.default_rng([seed, 2]).choice(pool, size=min(number, len(pool)), replace=False)
+    return out_of_fold(data, tuple(data.genes[i] for i in sorted(chosen.tolist())), seed=seed)
+
+
+def check_regulators(data: ExpressionData) -> None:
+    """Refuse data with fewer than four candidate regulators: of so few, hardly any could be hidden, or absent."""
+    if len(data.tfs) < FEWEST_TFS:
+        raise ValueError(
+            f"{len(data.tfs)} candidate regulators are too few to make targets on them: {FEWEST_TFS} are the fewest"
+        )
+
+
+def semi_synthetic(data: ExpressionData, donors: OutOfFold, kind: WorldKind, *, num_targets: int, seed: int) -> World:
+    r"""Draw a world on the regulators of ``data``.
+
+    .. math:: y_{cg} = m_{kg} + s_g \Big(\sqrt{R^2_g}\; z\big[\textstyle\sum_{t \in A_g} w_{tg}\, f_{tg}(x_{ct})\big] +
+              \sqrt{1 - R^2_g}\; e_{cg}\Big)
+
+    for cell c of context k: A the acting regulators, 1 to 4 at random, hidden ones included; w of random sign with
+    sizes U(0.5, 1.5); f one of `RESPONSES`, standardised; z[·] standardises the sum; R², mean m and standard deviation
+    s are those of a real gene, the donor; e is standard normal, or the donor's standardised residuals. A target whose
+    donor is not explained at all (R² below 0.01) has no regulators: an edge without an effect is none.
+
+    Parameters
+    ----------
+    data
+        The real cells.
+    donors
+        Of `donors_of` the same data; each is used as often as the others, give or take one.
+    kind
+        What is done.
+    num_targets
+        Targets to make.
+    seed
+        Same seed, same world; the global generators are not touched.
+
+    Raises
+    ------
+    ValueError
+        Too few regulators, no target, a share that hides all regulators or all but one; regulators that explain no
+        gene.
+    """
+    check_regulators(data)
+    if num_targets < 1:
+        raise ValueError(f"`num_targets` is {num_targets}, expected at least 1")
+    if not (donors.r2 >= LEAST_R2).any():
+        raise ValueError(
+            f"the candidate regulators explain none of {len(donors.genes)} genes in cells that were not fitted: "
+            "targets like them have no regulators, and no list can be right"
+        )
+    generator = np.random.default_rng([seed, 3])
+    number = len(data.tfs)
+    num_hidden = round(kind.hidden * number)
+    if number - num_hidden < 2:
+        raise ValueError(f"`hidden` is {kind.hidden}: of {number} regulators fewer than two would be offered")
+    offered = np.sort(generator.permutation(number)[num_hidden:])
+    context = contexts_of(data)
+    regulators = data.select_genes(data.tfs).X.numpy(force=True)
+    Z, _, sd = within_contexts(regulators, context)
+    varied = np.flatnonzero(sd > 0)
+    donor = _in_turn(len(donors.genes), num_targets, generator)
+    answers = _in_turn(len(kind.responses), num_targets, generator)
+    r2 = np.where(donors.r2 < LEAST_R2, 0.0, donors.r2.clip(max=MOST_R2))[donor]
+    most = min(kind.most_acting, max(1, len(varied) // 2))
+    effect = np.zeros((number, num_targets))
+    Y = np.empty((data.num_cells, num_targets))
+    for g in range(num_targets):
+        noise = generator.normal(size=data.num_cells) if kind.noise == "gaussian" else donors.residual[:, donor[g]]
+        Y[:, g] = np.sqrt(1 - r2[g]) * _standard(noise)
+        if r2[g] > 0:
+            acting = generator.choice(varied, size=generator.integers(1, most + 1), replace=False)
+            weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*WEIGHT, len(acting))
+            parts = [response(Z[:, t], kind.responses[answers[g]], generator) for t in acting]
+            effect[acting, g] = weight
+            Y[:, g] += np.sqrt(r2[g]) * _standard(np.stack(parts, axis=1) @ weight)
+    names = tuple(donors.genes[i] for i in donor)
+    if kind.as_measured:
+        Y = _with_values_of(data.select_genes((*data.tfs, *donors.genes)), names, Y, context)
+    else:
+        Y = donors.mean[:, donor][context] + donors.sd[donor] * Y
+    targets = new_names(num_targets, data.genes)
+    return World(
+        data=with_targets(data, tuple(data.tfs[i] for i in offered), targets, Y),
+        targets=targets,
+        sign=np.sign(effect[offered]).astype(int),
+        acting=tuple(tuple(data.tfs[t] for t in np.flatnonzero(column)) for column in effect.T),
+        responses=tuple(kind.responses[i] for i in answers),
+        r2=r2,
+        donors=names,
+    )
+
+
+def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: np.ndarray) -> ExpressionData:
+    """The real values of these regulators, with their contexts and interventions, beside made targets (cell, target);
+    nothing is left to normalise."""
+    kept = data.select_genes(tfs)
+    matrix = torch.cat([kept.X, torch.as_tensor(Y, dtype=kept.X.dtype, device=kept.X.device)], dim=1)
+    return replace(
+        kept, matrix=matrix, genes=(*tfs, *targets), tfs=tfs, transform=None, column=None, view=None, notes=()
+    )
+
+
+def new_names(number: int, taken: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of made genes, none of which a real gene has."""
+    known, start = set(taken), "made"
+    while any(f"{start}_{i:04d}" in known for i in range(number)):
+        start += "_"
+    return tuple(f"{start}_{i:04d}" for i in range(number))
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    values = values - values.mean()
+    spread = np.sqrt(np.square(values).mean())
+    return values / spread if spread > 0 else values
+
+
+def _in_turn(kinds: int, number: int, generator: np.random.Generator) -> np.ndarray:
+    """(number,) codes, each of the kinds as often as the others, in random order."""
+    rounds = -(-number // kinds)
+    return np.concatenate([generator.permutation(kinds) for _ in range(rounds)])[:number]
+
+
+def _with_values_of(data: ExpressionData, donors: tuple[str, ...], Y: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """The donors' values within each context, in the order of Y (cell, target)."""
+    place = {name: i for i, name in enumerate(data.genes)}
+    measured = data.X.numpy(force=True)[:, [place[name] for name in donors]]
+    result = np.empty_like(Y)
+    for k in range(context.max() + 1):
+        cells = np.flatnonzero(context == k)
+        rank = np.argsort(np.argsort(Y[cells], axis=0, kind="stable"), axis=0, kind="stable")
+        result[cells] = np.take_along_axis(np.sort(measured[cells], axis=0), rank, axis=0)
+    return result
