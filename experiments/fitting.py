@@ -1,4 +1,4 @@
-"""What a method of the command line is by its name: its model, its engine, and how long it is fitted."""
+"""What a method of the command line is by its name: its model and its engine."""
 
 from typing import Any
 
@@ -18,11 +18,6 @@ METHODS: dict[str, Any] = {
 def default_engine(method: str, model: Model) -> Engine:
     """The engine that a method has where none is asked for: its own trained weights, or that of the model."""
     return Amortised(method) if method in KINDS else default_guide(model)
-
-
-def lengths(restarts: int | None, steps: int | None) -> dict[str, Any]:
-    """What `fit` is told of its length where the engine has none of its own."""
-    return {"num_steps": 3000 if steps is None else steps, "restarts": 4 if restarts is None else restarts}
 
 
 def refuse_diverged(posterior: Posterior) -> Posterior:

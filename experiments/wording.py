@@ -11,6 +11,7 @@ from collections.abc import Mapping
 TYPED = {
     "`data.without_constant_genes()`": "--drop-constant",
     "`networks=`": "--prior NAME=FILE",
+    "`controls=`": "--control LABEL",
     "`metacells=20`": "--metacells 20",
     "`hidden=20`": "--set model.hidden=20",
     "`num_steps=`": "--steps",

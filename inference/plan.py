@@ -7,7 +7,7 @@ import pyro
 import torch
 
 from ..models import ExpressionData, Model
-from .choice import check_pair, default_guide, engine_for
+from .choice import check_pair, default_guide, default_length, engine_for
 from .engines.base import Engine
 from .engines.plan import EnginePlan, plan_of
 from .runs.run import Run
@@ -18,9 +18,9 @@ def plan(
     data: ExpressionData | None = None,
     *,
     guide: "Engine | Callable[..., Any] | None" = None,
-    num_steps: int = 3000,
+    num_steps: int | None = None,
     num_draws: int = 500,
-    restarts: int = 4,
+    restarts: int | None = None,
     seed: int = 0,
     timed: bool = True,
 ) -> EnginePlan:
@@ -51,9 +51,14 @@ def plan(
     """
     engine = engine_for(guide) if guide is not None else default_guide(model)
     check_pair(model, engine)
+    length = default_length(model)
     run = Run(
-        seed=seed, threshold=model.threshold, num_steps=num_steps, num_draws=num_draws, restarts=restarts
-    )  # fmt: skip
+        seed=seed,
+        threshold=model.threshold,
+        num_steps=length.num_steps if num_steps is None else num_steps,
+        num_draws=num_draws,
+        restarts=length.restarts if restarts is None else restarts,
+    )
     devices = [model.constant.device] if model.constant.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
         torch.manual_seed(seed)

@@ -1,11 +1,13 @@
 """Which genes were perturbed in a cell, read from one label a cell as laboratories and pipelines write it.
 
 A label is, in this order: of a cell of which nothing is known (that cell is dropped), a gene by its exact name, a
-control, genes joined by ``+``, ``,``, ``|``, ``;`` or ``&`` (or by ``_``, ``-``, ``:``, ``/`` or a space where every
-part is a gene or a control), a guide of a gene (``KLF1_g2``, ``KLF1-1``, ``sgKLF1_2``), or any of these in other
-letters.
+control, genes joined by ``+``, ``,``, ``|``, ``;``, ``&``, ``~``, ``*`` or ``and`` (or by ``_``, ``-``, ``:``, ``/`` or
+a space where every part is a gene or a control), a guide of a gene (``KLF1_g2``, ``KLF1-1``, ``sgKLF1_2``,
+``KO_KLF1``), or any of these in other letters. Where one part of a label is unknown, so is the cell. A label that holds
+a gene of the data and is none of these is not read: its cells are dropped too, and named.
 """
 
+import enum
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -15,30 +17,31 @@ import numpy as np
 import pandas as pd
 
 from .alignment import without_version
-from .perturbation_words import ABSENT, CONTROLS, UNKNOWN, is_control_word, spelling
+from .perturbation_guides import MARK, NUMBER, guide_targets, stem_of
+from .perturbation_words import CONTROLS, is_control_word, is_unknown_word, spelling
 
 # share of the perturbed genes that are measured: below about a half the column, or the names, are wrong ones; small
 # panels of a screen (9 of 19 genes of Papalexi et al. 2021) are not
 ENOUGH = 0.45
 EXAMPLES = 3
-MOST_PIECES = 12  # of a label of several genes
-CERTAIN = re.compile(r"\s*[+,|;&]\s*")  # no gene is spelt with these
+MOST_PIECES = 20  # of a label of several genes
+CERTAIN = re.compile(r"\s*[,|;&~*\u00d7\t\r\n]\s*|\s+(?:and|AND|x|X|\+)\s+")  # no gene is spelt with these
+PLUS = re.compile(r"\s*\+\s*")  # nor with this one, but strands of guides are
 POSSIBLE = ("__", "_", "-", ":", "/", " ", ".")
-# what tells the guides of one gene apart, longest first: 'KLF1_+_1299.23-P1P2', 'KLF1_P1P2',
-# 'KLF1_ACGTACGTACGTACGTACGT', 'KLF1.sg1', 'KLF1_2', 'KLF1g2'
-GUIDE_ENDS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"[_-][+-][_-]\d+(\.\d+)?([_-]P\d(P\d)?)?$",
-        r"[_-]P\d(P\d)?$",
-        r"[_.:-][ACGTacgt]{15,}$",
-        r"[\s_.:#/-]+(?:sg|sh|si|gRNA|sgRNA|grna|sgrna|guide|Guide|exon|g|G|rep|i|a|v)?[\s_.:#-]?\d*[a-d]?$",
-        r"[\s_.:#/-]+(?:KO|KD|OE|ko|kd|oe|knockout|knockdown|overexpression|CRISPR[aios]*|crispr[aios]*|del|mut)$",
-        r"\s*\(\d+\)$",
-        r"(?:sgRNA|sg|g)\d+$",
-    )
-)
-GUIDE_STARTS = re.compile(r"^(?:sgRNA|gRNA|sg|sh|si|g)[\s_.:-]*(?=.)")
+BRACKETS = (("[", "]"), ("(", ")"), ("{", "}"))
+ENDS = " \t\r\n,;|&+~*'\"`"  # that say nothing around a label
+# genes called after another one, which is not what their label means: KLF1-AS1, KLF1-DT
+NAMED_AFTER = re.compile(r"[\w.]+-(?:AS|DT|IT|OT|IN)\d*")
+
+
+class Said(enum.Enum):
+    """What a label says that names no gene and is no control: that nobody knows, or something that is not read."""
+
+    UNKNOWN = "unknown"
+    UNREAD = "unread"
+
+
+Reading = tuple[str, ...] | Said
 
 
 class UnmatchedLabels(ValueError):
@@ -62,6 +65,9 @@ class PerturbationLabels:
     known: np.ndarray
     genes: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.genes)
 
 
 def read_labels(
@@ -97,25 +103,36 @@ def read_labels(
     count = np.bincount(code, minlength=len(found))
     names = [str(label) for label in found]
     reader = _Reader(genes, controls, names)
-    read = [reader.read(label) for label in names]
-    read = reader.without_guides(read)
-    known = np.array([one is not None for one in read], dtype=bool)
-    perturbed = {one: names[place] for place, one in reversed(list(enumerate(read))) if one}  # and a label of each
-    lost = [label for one, label in perturbed.items() if not any(gene in reader.position for gene in one)][::-1]
-    if lost and len(perturbed) - len(lost) < ENOUGH * len(perturbed) and not unmeasured:
-        none = "none" if len(lost) == len(perturbed) else f"only {len(perturbed) - len(lost)}"
-        raise UnmatchedLabels(
-            f"{none} of the {len(perturbed)} labels of perturbations ({_quoted(lost)}) is a gene of the data "
-            f"({_quoted(list(genes))})"
-        )
-    notes = [*_dropped(names, count, known), *reader.notes()]
-    absent = sorted({gene for one in perturbed for gene in one if gene not in reader.position})
+    read = reader.without_guides([reader.interpret(label) for label in names])
+    known = np.array([not isinstance(one, Said) for one in read], dtype=bool)
+    _check_enough(read, names, genes, unmeasured=unmeasured)
+    notes = [*_dropped(read, names, count), *reader.notes()]
+    absent = sorted({gene for one in read if not isinstance(one, Said) for gene in one if gene not in reader.position})
     if absent:
         notes.append(
-            f"{len(absent)} perturbed genes are not measured, nothing to cut: {absent[:EXAMPLES]}" + _more(absent)
+            f"{_number(absent, 'perturbed gene is', 'perturbed genes are')} not measured, nothing to cut: "
+            f"{absent[:EXAMPLES]}{_more(absent)}"
         )
-    each = [one or () for one in read]
+    each = [() if isinstance(one, Said) else one for one in read]
     return PerturbationLabels(known[code], tuple(each[place] for place in code), tuple(notes))
+
+
+def _check_enough(read: Sequence[Reading], names: Sequence[str], genes: Sequence[str], *, unmeasured: bool) -> None:
+    """Refuse labels of which too few are genes; a perturbation counts once, however many labels it has."""
+    measured, first = set(genes), {one: names[i] for i, one in reversed(list(enumerate(read))) if one}
+    first.pop(Said.UNKNOWN, None)
+    first.pop(Said.UNREAD, None)
+    unread = [name for name, one in zip(names, read, strict=True) if one is Said.UNREAD]
+    lost = [label for one, label in first.items() if not isinstance(one, Said) and measured.isdisjoint(one)][::-1]
+    lost, number = [*lost, *unread], len(first) + len(unread)
+    if not lost or unmeasured or number - len(lost) >= ENOUGH * number:
+        return
+    few = number - len(lost)
+    share = "none" if not few else f"only {few}"
+    raise UnmatchedLabels(
+        f"{share} of the {number} labels of perturbations ({_quoted(lost)}) {'is a gene' if few < 2 else 'are genes'} "
+        f"of the data ({_quoted(list(genes))})"
+    )
 
 
 class _Reader:
@@ -128,112 +145,197 @@ class _Reader:
         for gene in genes:
             if (plain := without_version(gene)) != gene:
                 self.folded.setdefault(plain.casefold(), gene)
+        self.numbered = all(NUMBER.fullmatch(gene) for gene in genes)  # genes are numbers themselves
         default = {spelling(word) for word in CONTROLS}
         self.controls = frozenset(spelling(word) for word in controls)
         # words of the caller's own go before everything else
         self.own = {str(word).strip().casefold() for word in controls if spelling(word) not in default}
         # a gene that is not measured is one half of a double where it is a label by itself too
         self.single = {label for label in labels if re.fullmatch(r"(?=.*[^\W\d_])\w[^\W_]*", label)}
+        self.lettered = any(self.is_lettered(label) for label in labels)
         self.guides: dict[str, str] = {}
         self.joined: dict[str, str] = {}
+        self.beside: dict[str, str] = {}
         self.cased: dict[str, str] = {}
+        self.doubtful: dict[str, str] = {}
 
-    def read(self, label: str) -> tuple[str, ...] | None:
-        """Perturbed genes of one label, none for a control; ``None`` where it says nothing."""
+    def interpret(self, label: str) -> Reading:
+        """What one label says, noted down."""
+        read = self.read(label)
+        if isinstance(read, Said) or not read or read == (label,):
+            return read
+        if len(read) == 1:
+            gene = read[0]
+            rest = re.sub(re.escape(gene), " ", label, flags=re.IGNORECASE).strip(ENDS + "_-:/.()[]{}")
+            plain = self.plain(self.tidy(label))
+            kind = self.cased if plain else self.beside if rest and self.is_control(rest) else self.guides
+            kind[label] = gene
+            return read
+        self.joined[label] = "+".join(read)
+        unsure = any(len(gene) == 1 and gene not in self.single for gene in read)
+        if unsure and not CERTAIN.search(label) and "+" not in label:
+            self.doubtful[label] = "+".join(read)
+        return read
+
+    def read(self, label: str) -> Reading:
+        """Perturbed genes of one label, none for a control."""
         if label.casefold() in self.own:
             return ()
-        if label.casefold() in ABSENT:
-            return None
         if label in self.position:
             return (label,)
-        if self.is_control(label):
-            return ()
-        if spelling(label) in UNKNOWN:
-            return None
-        one = self.name(label, guides=False) or self.pair(label, guides=False)
-        one = one or self.name(label, guides=True) or self.pair(label, guides=True)
-        if one is not None:
-            return one
-        parts = [part for part in CERTAIN.split(label) if part]
-        if len(parts) < 2:
-            return (label,)  # not measured
-        return tuple(dict.fromkeys(gene for part in parts for gene in self.read(part) or ()))
+        if is_unknown_word(label) and not self.is_control(label):
+            return Said.UNKNOWN
+        text = self.tidy(label)
+        if text in self.position:
+            return (text,)
+        if not text or self.is_control(text):
+            return () if text else Said.UNKNOWN
+        if is_unknown_word(text):
+            return Said.UNKNOWN
+        return self.resolved(text)
+
+    def resolved(self, text: str) -> Reading:
+        """Genes of a label that is neither a control nor unknown."""
+        if (gene := self.plain(text)) is not None:
+            return (gene,)
+        if len(parts := CERTAIN.split(text)) > 1:
+            return self.together(parts)
+        if "+" in text:
+            gene = self.guided(text)
+            return self.together(PLUS.split(text)) if gene is None else (gene,)
+        read = self.pair(text, guides=False)
+        if read is None and (gene := self.guided(text)) is not None:
+            return (gene,)
+        if read is None:
+            read = self.pair(text, guides=True)
+        if read is None:  # not measured
+            return Said.UNREAD if self.mentions(text) or not re.search(r"\w", text) else (text,)
+        return read
+
+    def together(self, parts: Sequence[str]) -> Reading:
+        """What several parts say that are certainly separate: nothing where one of them is unknown or is not read."""
+        read = [self.read(part) for part in parts if part.strip()]
+        if not self.numbered and any(
+            re.fullmatch(r"\d+", gene) for one in read if isinstance(one, tuple) for gene in one
+        ):
+            return Said.UNREAD  # a number beside genes is none
+        for said in Said:
+            if said in read:
+                return said
+        return tuple(dict.fromkeys(gene for one in read if not isinstance(one, Said) for gene in one))
+
+    def tidy(self, label: str) -> str:
+        """A label without quotes and brackets around it, and separators at its ends."""
+        text = label.strip()
+        before = ""
+        while text != before:
+            before = text
+            if not text.endswith(("+/+", "+/-", "-/+")):
+                text = text.strip(ENDS)
+            for first, last in BRACKETS:
+                if text[:1] == first and text[-1:] == last and first not in text[1:] and last not in text[:-1]:
+                    text = text[1:-1].strip()
+        return text
 
     def is_control(self, label: str) -> bool:
         return label.casefold() in self.own or is_control_word(label, self.controls)
 
-    def name(self, label: str, *, guides: bool) -> tuple[str, ...] | None:
-        """The one gene that a label is, by another letter case or as one of its guides."""
-        if label in self.position:
-            return (label,)
-        if guides:
-            for candidate in guide_targets(label):
-                if candidate in self.position:
-                    self.guides[label] = candidate
-                    return (candidate,)
-            for candidate in guide_targets(label):
-                if candidate.casefold() in self.folded:
-                    self.guides[label] = self.folded[candidate.casefold()]
-                    return (self.guides[label],)
-        elif label.casefold() in self.folded:
-            self.cased[label] = self.folded[label.casefold()]
-            return (self.cased[label],)
-        return None
+    def plain(self, label: str) -> str | None:
+        """The gene of that name, in any letter case and without its version."""
+        return label if label in self.position else self.folded.get(label.casefold())
 
-    def pair(self, label: str, *, guides: bool) -> tuple[str, ...] | None:
+    def guided(self, label: str) -> str | None:
+        """The gene that a label is a guide of."""
+        exact = guide_targets(label, letters=self.lettered)
+        folded = (self.folded.get(one.casefold()) for one in guide_targets(label, exact=False, letters=self.lettered))
+        return next((one for one in exact if one in self.position), None) or next(filter(None, folded), None)
+
+    def is_lettered(self, label: str) -> bool:
+        """Whether a label is a gene and a letter that is no gene: so the guides of this column are told apart."""
+        stem, _, letter = label.rpartition("_")
+        return len(letter) == 1 and letter.isalpha() and self.plain(stem) is not None and self.plain(letter) is None
+
+    def pair(self, label: str, *, guides: bool) -> Reading | None:
         """Two or more genes, or genes and controls, with something between them that may be part of a name."""
+        unknown = "\0"
 
         def part(text: str) -> tuple[str, ...] | None:
+            if not text or self.is_mark(text):
+                return None
             if text in self.position:
                 return (text,)
-            if text in self.single and not self.is_control(text):
-                return (text,)
-            return () if self.is_control(text) else self.name(text, guides=guides)
+            if is_unknown_word(text):
+                return (unknown,)
+            if self.is_control(text):
+                return ()
+            gene = text if text in self.single else self.guided(text) if guides else self.plain(text)
+            return None if gene is None else (gene,)
+
+        def whole(text: str) -> tuple[str, ...] | None:
+            read = self.read(text) if text else Said.UNREAD
+            if isinstance(read, Said):
+                return (unknown,) if read is Said.UNKNOWN else None
+            return read if all(gene in self.position for gene in read) else None
 
         for between in POSSIBLE:
             if between in label:
-                found = _segments(label.split(between), between, part)
+                found = _segments(label.split(between), between, whole if between == "__" else part)
                 if found:
-                    genes = tuple(dict.fromkeys(found))
-                    self.joined[label] = "+".join(genes)
-                    return genes
+                    return Said.UNKNOWN if unknown in found else tuple(dict.fromkeys(found))
         return None
 
-    def without_guides(self, read: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...] | None]:
+    def is_mark(self, text: str) -> bool:
+        """Whether a part of a label tells guides of a gene apart and is no gene, even where one is called so."""
+        if NUMBER.fullmatch(text):
+            return not self.numbered
+        if text in self.single:
+            return False
+        letter = len(text) == 1 and text.isalpha()
+        if letter and text in self.position:
+            return self.lettered
+        return MARK.fullmatch(text) is not None
+
+    def mentions(self, label: str) -> bool:
+        """Whether a gene of the data is a word of a label."""
+        if NAMED_AFTER.fullmatch(label):
+            return False
+        words = {*re.split(r"[^\w-]|_", label), *re.split(r"[\W_]", label)}
+        return any(len(word) > 1 and not word.isdigit() and self.plain(word) is not None for word in words)
+
+    def without_guides(self, read: Sequence[Reading]) -> list[Reading]:
         """Where most labels are guides, those of genes that are not measured are taken for guides of one gene too."""
-        measured = sum(any(gene in self.position for gene in one) for one in read if one)
+        measured = sum(any(gene in self.position for gene in one) for one in read if not isinstance(one, Said))
         if 2 * len(self.guides) <= measured:
             return list(read)
-        return [one and tuple(dict.fromkeys(map(self.stem, one))) for one in read]
+        return [one if isinstance(one, Said) else tuple(dict.fromkeys(map(self.stem, one))) for one in read]
 
     def stem(self, name: str) -> str:
         """A gene that is not measured, without what marks its guide."""
-        if name in self.position:
-            return name
-        return next((stem for end in GUIDE_ENDS if (stem := end.sub("", name)) not in ("", name)), name)
+        return name if name in self.position else stem_of(name)
 
     def notes(self) -> list[str]:
         """What was mapped to something else, with examples."""
         rows = (
-            (self.guides, "labels are guides and stand for their genes"),
-            (self.joined, "labels are several genes"),
-            (self.cased, "labels differ from a gene in letter case or version only"),
+            (self.guides, "label is a guide and stands for its gene", "labels are guides and stand for their genes"),
+            (self.joined, "label is several genes", "labels are several genes"),
+            (self.beside, "label is a gene beside a control", "labels are genes beside controls"),
+            (
+                self.cased,
+                "label differs from a gene in letter case, version or punctuation only",
+                "labels differ from a gene in letter case, version or punctuation only",
+            ),
+            (
+                self.doubtful,
+                "label may be a guide, told apart by a letter that is also a gene; it is read as several genes",
+                "labels may be guides, told apart by letters that are also genes; they are read as several genes",
+            ),
         )
         found = []
-        for table, what in rows:
+        for table, one, several in rows:
             if table:
                 shown = ", ".join(f"{label} as {gene}" for label, gene in list(table.items())[:EXAMPLES])
-                found.append(f"{len(table)} {what}: {shown}" + _more(list(table)))
+                found.append(f"{_number(table, one, several)}: {shown}{_more(list(table))}")
         return found
-
-
-def guide_targets(label: str) -> list[str]:
-    """What a label may be a guide of: without what marks the guide behind it, before it, or both."""
-    starts = [label, GUIDE_STARTS.sub("", label)]
-    ends = [end.sub("", start) for start in starts for end in GUIDE_ENDS]
-    again = [end.sub("", stem) for stem in ends for end in GUIDE_ENDS]  # 'KLF1_g2_1', 'KLF1_KO_2'
-    candidates = dict.fromkeys((starts[1], *ends, *again))
-    return [candidate for candidate in candidates if candidate and candidate != label]
 
 
 def _segments(pieces: list[str], between: str, part: Callable[[str], tuple[str, ...] | None]) -> tuple[str, ...] | None:
@@ -256,11 +358,29 @@ def _segments(pieces: list[str], between: str, part: Callable[[str], tuple[str, 
     return found[-1]
 
 
-def _dropped(names: Sequence[str], count: np.ndarray, known: np.ndarray) -> list[str]:
-    if known.all():
-        return []
-    each = ", ".join(f"{name or 'no label'} ({count[i]})" for i, name in enumerate(names) if not known[i])
-    return [f"{count[~known].sum()} of {count.sum()} cells do not say what was perturbed and are left out: {each}"]
+def _dropped(read: Sequence[Reading], names: Sequence[str], count: np.ndarray) -> list[str]:
+    """What is said of cells that are left out, why, and under which labels."""
+    why = {
+        Said.UNKNOWN: ("does not say what was perturbed", "do not say what was perturbed", ""),
+        Said.UNREAD: (
+            "has a label that holds a gene of the data and cannot be read",
+            "have labels that hold a gene of the data and cannot be read",
+            "; write GENE, or GENE+GENE",
+        ),
+    }
+    notes = []
+    for said, (one, several, remedy) in why.items():
+        lost = [i for i, what in enumerate(read) if what is said]
+        if lost:
+            cells = count[lost].sum()
+            verb, are = (one, "is") if cells == 1 else (several, "are")
+            each = ", ".join(f"{names[i][:40] or 'no label'} ({count[i]})" for i in lost)
+            notes.append(f"{cells} of {count.sum()} cells {verb} and {are} left out: {each}{remedy}")
+    return notes
+
+
+def _number(things: Collection[str], one: str, several: str) -> str:
+    return f"{len(things)} {one if len(things) == 1 else several}"
 
 
 def _quoted(names: Sequence[str]) -> str:

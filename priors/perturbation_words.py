@@ -4,51 +4,30 @@ import re
 from collections.abc import Collection
 
 CONTROLS = (  # of cells in which nothing was perturbed; spelt with any separators, in any case, and numbered or not
-    *(
-        "control",
-        "controls",
-        "ctrl",
-        "ctl",
-        "cntrl",
-        "negative control",
-        "negctrl",
-        "neg control",
-        "neg ctl",
-        "neg",
-        "nc",
-    ),
-    *("nc", "neg ctl", "non-targeting", "nontargeting control", "non-target", "nontarget control", "nontargeting ctrl"),
-    *("no target", "non-targeting guide", "nontargeting sgrna", "not targeting", "nt", "ntc", "nt control", "nt ctrl"),
-    *(
-        "safe-targeting",
-        "safe target",
-        "safe",
-        "safe harbor",
-        "safe harbour",
-        "msafe",
-        "intergenic",
-        "intergenic control",
-    ),
-    *("unperturbed", "non-perturbed", "not perturbed", "no perturbation", "unmodified", "unedited"),
-    *("scramble", "scrambled", "scr", "mock", "vehicle", "dmso", "untreated", "untransduced", "uninfected", "parental"),
-    *("empty vector", "ev", "gfp", "egfp", "lacz", "luciferase", "luc", "aavs1", "rosa26"),
-    *("none", "wildtype", "wt"),
+    *("control", "controls", "ctrl", "ctl", "cntrl", "neg", "nc", "negctrl"),
+    *("negative control", "negative ctrl", "negative ctl", "neg control", "neg ctl"),
+    *("non-targeting", "nontargeting control", "nontargeting ctrl", "non-target", "nontarget control", "no target"),
+    *("non-targeting guide", "nontargeting sgrna", "not targeting", "nt", "ntc", "nt control", "nt ctrl"),
+    *("safe-targeting", "safe target", "safe", "safe harbor", "safe harbour", "msafe"),
+    *("intergenic", "intergenic control", "no site", "non-gene site", "one non-gene site", "non-essential"),
+    *("unperturbed", "non-perturbed", "not perturbed", "no perturbation", "no perturb", "unmodified", "unedited"),
+    *("scramble", "scrambled", "scr", "mock", "vehicle", "dmso", "pbs", "blank", "baseline", "reference"),
+    *("untreated", "unstimulated", "untransduced", "uninfected", "parental", "none", "wildtype", "wt"),
+    *("empty vector", "vector", "ev", "plko", "plko.1", "gfp", "egfp", "bfp", "yfp", "rfp", "mcherry", "tdtomato"),
+    *("lacz", "luciferase", "luc", "aavs1", "rosa", "rosa26"),
 )
-ABSENT = frozenset(["", "nan", "na", "n/a", "<na>", "null", "nil", "nat", "-", "--", "?", ".", "*"])  # no word at all
+ABSENT = frozenset(  # no word at all
+    ["", "nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "#null!", "nil", "nat", "-", "--", "?", ".", "*"]
+)
 UNKNOWN = frozenset(  # as `spelling` leaves them
     (
-        *(
-            "unassigned",
-            "notassigned",
-            "noassignment",
-            "unknown",
-            "undetermined",
-            "unidentified",
-            "unmapped",
-            "uncalled",
-        ),
-        *("ambiguous", "empty", "missing", "noguide", "nogrna", "nosgrna", "nobarcode", "nocall", "notdetected"),
-        *("nonedetected", "negative", "doublet", "doublets", "multiplet", "multiplets", "multiple"),
+        *("unassigned", "notassigned", "noassignment", "unknown", "undetermined", "notdetermined", "unidentified"),
+        *("unmapped", "uncalled", "nocall", "notcalled", "undefined", "unspecified", "unresolved", "unclear"),
+        *("ambiguous", "empty", "missing", "noguide", "noguides", "nogrna", "nosgrna", "nobarcode", "notdetected"),
+        *("nonedetected", "undetected", "noguidedetected", "nosgrnadetected", "nogrnadetected", "negative"),
+        *("doublet", "doublets", "multiplet", "multiplets", "multiple", "multi", "multipleguides", "multiguide"),
+        *("multiplesgrnas", "multiplesgrna", "multiplegrnas", "multisgrna", "mixed", "other", "others", "failed"),
+        *("fail", "qcfail", "lowquality", "lowconfidence", "discarded", "filtered", "na", "nan", "nd"),
     )
 )
 SEPARATORS = re.compile(r"[\s_.:/#-]+")
@@ -59,7 +38,8 @@ BESIDE = re.compile(  # what stands beside a control and says nothing
     re.IGNORECASE,
 )
 MOST_PARTS = 12
-SHORT = 3  # letters up to which a word with a number at its end may be a gene: WT1, EV1
+SHORT = 3  # letters up to which a word with a number and a letter at its end is a gene: NT5C
+GENES_TOO = frozenset(["wt", "ev"])  # with a number at their end they are genes: WT1, EV1
 
 
 def spelling(word: str) -> str:
@@ -79,6 +59,14 @@ def is_control_word(label: str, words: Collection[str]) -> bool:
     return len(parts) <= MOST_PARTS and _all_controls([part for part in parts if not BESIDE.fullmatch(part)], words)
 
 
+def is_unknown_word(label: str) -> bool:
+    """Whether a label says that nobody knows what was perturbed, numbered (``doublet_2``) or not."""
+    if label.strip().casefold() in ABSENT or spelling(label) in UNKNOWN:
+        return True
+    parts = [part for part in re.split(r"[()\s_.:/#-]+", label) if part and not BESIDE.fullmatch(part)]
+    return bool(parts) and spelling("".join(parts)) in UNKNOWN
+
+
 def _all_controls(parts: list[str], words: Collection[str], *, first: bool = True) -> bool:
     """Whether neighbouring parts, up to three at a time, are controls."""
     if not parts:
@@ -91,7 +79,9 @@ def _is_one(label: str, words: Collection[str]) -> bool:
     plain = spelling(label)
     for text in (plain, BEFORE.sub("", plain)):
         stem = NUMBER.sub("", text)
-        bare = len(stem) <= SHORT and stem != "ntc" and stem + text[len(stem) :].lstrip("0123456789") == stem
-        if text in words or (stem in words and not bare):
+        number = text[len(stem) :]
+        with_letter = number[:1].isdigit() and number[-1:].isalpha()
+        gene = (stem in GENES_TOO and number.isdigit()) or (len(stem) <= SHORT and with_letter)
+        if text in words or (stem in words and not gene):
             return True
     return False

@@ -269,7 +269,7 @@ def screen_effects(
         if count[:, 0].sum() < SUFFICIENT:
             raise ValueError(
                 f"the screen has {int(count[:, 0].sum())} control cells, expected at least {SUFFICIENT}: label them "
-                f"with one of {', '.join(repr(c) for c in list(controls)[:8])}"
+                "non-targeting, control or the like, or name their label in `controls=`"
             )
         effect, error, free = _welch(count, mean, square)
         number = int(count[:, 0].sum())

@@ -14,7 +14,8 @@ from pyrogrn.experiments.commands.options import read_priors
 from pyrogrn.experiments.files.network_files import NetworkFile, read_edges
 from pyrogrn.experiments.wording import LONGEST_MESSAGE, for_command_line
 from pyrogrn.priors.formats.names import regulon, whole_number
-from pyrogrn.priors.formats.signs import is_signed, sign_of_word
+from pyrogrn.priors.formats.sign_words import sign_of_word
+from pyrogrn.priors.formats.signs import is_signed
 
 
 def written(tmp_path, text, name="net.tsv"):
@@ -46,6 +47,80 @@ def test_words_of_signs(words, sign):
     assert [sign_of_word(word) for word in words.split()] == [sign] * len(words.split())
     assert sign_of_word("up-regulates quantity by expression") == 1
     assert sign_of_word("down-regulates activity") == -1
+
+
+@pytest.mark.parametrize(
+    ("words", "sign"),
+    [
+        ("no activation;not activated;loss of activation;no repression;non-repressing;does not inhibit;unactivated", 0),
+        ("doesn't activate;without activation;activator (dual);no effect;lack of repression;not direct activation", 0),
+        ("de-repression;dis-inhibition;anti-repressor;inhibition of repressor;downregulation of inhibitor", 1),
+        (
+            "pos;p;stim;+ve;\u2192;(+);coactivator;co-activator;results in activation;indirect, activation",
+            1,
+        ),
+        ("neg;n;inh;-ve;\u22a3;(-);Dn;reduces;corepressor;autorepression;\u22121;\u20131;negative repression", -1),
+        ("down-regulates quantity by repression;positive regulation of inhibitor;repressor of activation", -1),
+        ("activity;antisense;non-coding;promoter;binding;GO:0001", None),
+    ],
+)
+def test_words_that_deny_turn_or_shorten_a_sign(words, sign):
+    assert {word: sign_of_word(word) for word in words.split(";")} == dict.fromkeys(words.split(";"), sign)
+
+
+def test_letters_are_signs_only_as_a_pair():
+    assert is_signed(["p", "n", ""])
+    assert not is_signed(["p", "p"])
+    assert not is_signed(["n", "+"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "signs"),
+    [
+        ("is_activation,is_repression", ["True,False", "False,True", "True,True"], [1, -1, 0]),
+        ("stimulation,inhibition", ["1,0", "0,1", "0,0"], [1, -1, 0]),
+        ("isActivation,isInhibition", ["yes,no", "no,yes", "no,no"], [1, -1, 0]),
+        ("activating", ["True", "False", "True"], [1, 0, 1]),
+        ("n_pubs,activation,repression", ["3,1,0", "4,0,0", "5,1,0"], [1, 0, 1]),
+    ],
+)
+def test_signs_in_columns_of_yes_and_no(tmp_path, columns, rows, signs):
+    lines = [f"{tf},{target},{row}" for (tf, target), row in zip(("AX", "AY", "BX"), rows, strict=True)]
+    network = PriorNetwork.read(written(tmp_path, "\n".join([f"tf,target,{columns}", *lines]), "n.csv"))
+    assert list(edges(network).values()) == signs
+    assert any("signs are read from column" in note for note in network.notes)
+
+
+@pytest.mark.parametrize("column", ["positive", "label", "activation_score"])
+def test_columns_of_ones_and_zeros_that_are_no_signs(tmp_path, column):
+    values = ["0.5", "0.1"] if column == "activation_score" else ["1", "0"]
+    path = written(tmp_path, f"tf,target,{column}\nA,X,{values[0]}\nA,Y,{values[1]}\n", "n.csv")
+    assert set(edges(PriorNetwork.read(path)).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "signs", "said"),
+    [
+        (
+            "TF target importance regulation rho",
+            ["A X 5 1 0.4", "A Y 3 -1 -0.3", "B X 1 0 0.01"],
+            [1, -1, 0],
+            "'regulation'",
+        ),
+        (
+            "TF target importance rho",
+            ["A X 5 0.4", "A Y 3 -0.3", "B X 1 0.01"],
+            [1, -1, 0],
+            "correlations in column 'rho'",
+        ),
+        ("Gene1 Gene2 EdgeWeight Type", ["A X 5 +", "A Y 3 -", "B X 1 ?"], [1, -1, 0], "'Type'"),
+    ],
+)
+def test_rankings_keep_their_signs(tmp_path, header, rows, signs, said):
+    text = "\n".join([header, *rows]).replace(" ", "\t")
+    network = PriorNetwork.read(written(tmp_path, text))
+    assert list(edges(network).values()) == signs
+    assert any(said in note for note in network.notes)
 
 
 def test_numbers_are_signs_where_one_is_negative():

@@ -104,6 +104,97 @@ def test_words_beside_a_control_say_nothing(label):
     assert genes_of(label) == ()
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["unassigned|unassigned", "nan|nan", "NA,NA", "NTC|unassigned", "NTC+unknown", "KLF1|unassigned", "doublet|KLF1"]
+    + ["no_guide+KLF1", "KLF1_unassigned", "NTC_unassigned", "control|nan", "AHR_KLF1|unknown", "KLF1 and nan"]
+    + ["#N/A", "ND", "n.d.", "undetected", "undefined", "low_quality", "multi", "Multiple guides", "doublet_2", "[]"]
+    + ["no sgRNA detected", "other", "mixed", "failed", "unassigned cells", "KLF1__unassigned", "('KLF1', nan)"],
+)
+def test_what_is_unknown_in_part_is_unknown(label):
+    read = read_labels([label, "AHR"], GENES)
+    assert read.known.tolist() == [False, True]
+    assert f"1 of 2 cells does not say what was perturbed and is left out: {label} (1)" in read.notes
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["KO_KLF1", "OE_KLF1", "CRISPRi_KLF1", "CRISPRa-KLF1", "dKLF1", "KLF1KO", "KLF1_KO1", "KLF1i", "KLF1+", "KLF1p1p2"]
+    + ["KLF1_pos_1", "KLF1+/-", "KLF1-/-", "KLF1 (sg2)", "KLF1 (2 guides)", "KLF1,", '"KLF1"', "['KLF1']", "shKLF1"]
+    + ["KLF1 KO clone 3", "KLF1 knockdown 24h", "klf1_ko", "KLF1_KLF1__KLF1_KLF1", "KLF1_R175H", "KLF1_", "(KLF1)"],
+)
+def test_a_gene_is_found_whatever_was_done_to_it(label):
+    assert genes_of(label) == ("KLF1",)
+
+
+@pytest.mark.parametrize("between", ["~", " and ", " x ", "\u00d7", "*", "\t", ", ", "'; '"])
+@pytest.mark.parametrize("around", ["", "[]", "()", "''"])
+def test_doubles_in_lists_and_with_odd_separators(between, around):
+    assert genes_of(f"{around[:1]}AHR{between}KLF1{around[1:]}") == ("AHR", "KLF1")
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["NT1", "NC1", "NO_SITE", "ONE_NON-GENE_SITE_1", "one_non_gene_site", "negative_ctrl_1", "PBS", "BFP", "mCherry"]
+    + ["vector", "pLKO", "pLKO.1", "blank", "baseline", "reference", "unstimulated", "no_perturb", "sgROSA"]
+    + ["non-essential", "['control']", "control and NTC", "NT1|NT2"],
+)
+def test_controls_of_more_laboratories(label):
+    assert genes_of(label) == ()
+
+
+@pytest.mark.parametrize(
+    "label", ["KLF1_weird_thing", "anti-KLF1", "KLF1+/+", "KLF1 rescued by X", "KLF1_ZNF9", "KLF1+7"]
+)
+def test_a_label_that_holds_a_gene_and_is_not_read_is_named_and_its_cells_dropped(label):
+    read = read_labels([label, label, "AHR", "SPI1", "control"], GENES)
+    assert read.known.tolist() == [False, False, True, True, True]
+    (note,) = read.notes
+    assert note.startswith(
+        f"2 of 5 cells have labels that hold a gene of the data and cannot be read and are left out: {label} (2)"
+    )
+    with pytest.raises(UnmatchedLabels, match=r"only 1 of the 4 labels of perturbations .* is a gene"):
+        read_labels(["KLF1_odd_one", "KLF1 odd", "AHR_odd_too", "AHR"], GENES)
+
+
+@pytest.mark.parametrize("label", ["NT5C", "KLF1-AS1", "KLF1-DT", "WT1", "EV1", "XKLF1", "1234"])
+def test_names_like_others_are_genes_that_are_not_measured(label):
+    assert genes_of(label) == (label,)
+
+
+@pytest.mark.parametrize(
+    ("genes", "labels", "expected"),
+    [
+        (["KLF1", "1", "2", "A"], ["KLF1-1", "KLF1_2"], [("KLF1",), ("KLF1",)]),
+        (["KLF1", "SI"], ["KLF1_si", "KLF1_SI"], [("KLF1",), ("KLF1",)]),
+        (["KLF1", "SI"], ["KLF1_SI", "SI"], [("KLF1", "SI"), ("SI",)]),
+        (["KLF1", "G1"], ["KLF1_g1"], [("KLF1",)]),
+        (["Klf1", "T", "G"], ["Klf1_T", "Klf1_A"], [("Klf1",), ("Klf1",)]),
+        (["Klf1", "T", "G"], ["Klf1_T", "T"], [("Klf1", "T"), ("T",)]),
+        (["7157", "1026"], ["7157_1026"], [("7157", "1026")]),
+    ],
+)
+def test_a_number_or_letter_of_a_guide_is_no_second_gene(genes, labels, expected):
+    read = read_labels(labels, genes)
+    assert list(read.genes) == expected
+    assert not any("may be" in note for note in read.notes)
+
+
+def test_a_letter_that_may_be_of_a_guide_is_said():
+    read = read_labels(["Klf1_T", "G"], ["Klf1", "T", "G"])
+    assert read.genes[0] == ("Klf1", "T")
+    assert any("1 label may be a guide" in note and "Klf1_T as Klf1+T" in note for note in read.notes)
+
+
+def test_each_label_is_said_once_and_whole():
+    notes = read_labels(["AHR_KLF1__AHR_KLF1", "sgKLF1_1_sgSPI1_2", "SPI1_NegCtrl0", "AHR_g1"], GENES).notes
+    assert notes == (
+        "1 label is a guide and stands for its gene: AHR_g1 as AHR",
+        "2 labels are several genes: AHR_KLF1__AHR_KLF1 as AHR+KLF1, sgKLF1_1_sgSPI1_2 as KLF1+SPI1",
+        "1 label is a gene beside a control: SPI1_NegCtrl0 as SPI1",
+    )
+
+
 def test_versions_and_floats_of_identifiers_are_seen_through():
     assert read_labels(["ENSG00000123.4"], ["ENSG00000123"]).genes == (("ENSG00000123",),)
     assert read_labels(["ENSG00000123"], ["ENSG00000123.4"]).genes == (("ENSG00000123.4",),)
@@ -132,7 +223,7 @@ def test_what_is_mapped_and_dropped_is_said():
     notes = " ".join(read.notes)
     for words in (
         *("2 of 8 cells do not say", "no label (1), unassigned (1)", "2 labels are guides", "SPI1_g1 as SPI1"),
-        *("AHR_KLF1 as AHR+KLF1", "klf1 as KLF1", "1 perturbed genes are not measured, nothing to cut: ['X']"),
+        *("AHR_KLF1 as AHR+KLF1", "klf1 as KLF1", "1 perturbed gene is not measured, nothing to cut: ['X']"),
     ):
         assert words in notes
 

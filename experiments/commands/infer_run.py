@@ -25,7 +25,7 @@ from ..files.known_names import check_truth, known_names, network_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
-from ..fitting import METHODS, default_engine, lengths, refuse_diverged
+from ..fitting import METHODS, default_engine, refuse_diverged
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -89,10 +89,11 @@ def infer(options: InferOptions) -> None:
                 model,
                 cells,
                 guide=engine,
+                num_steps=options.steps,
+                restarts=options.restarts,
                 seed=options.seed,
                 callbacks=(Progress(lines=True), checkpoint),
                 resume=run.resumed,
-                **lengths(options.restarts, options.steps),
                 **groups["fit"],
             )
             posterior = refuse_diverged(posterior).with_notes(data.notes)

@@ -97,8 +97,8 @@ def planned(
     """
     arguments: dict[str, Any] = {
         "guide": engine,
-        "num_steps": 3000 if options.steps is None else options.steps,
-        "restarts": 4 if options.restarts is None else options.restarts,
+        "num_steps": options.steps,
+        "restarts": options.restarts,
         "num_draws": job.groups["fit"].get("num_draws", 500),
         "seed": options.seed,
     }

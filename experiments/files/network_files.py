@@ -9,7 +9,8 @@ import pandas as pd
 from ...priors import PriorNetwork
 from ...priors.formats.files import open_raw
 from ...priors.formats.names import plain_names
-from ...priors.formats.signs import find_sign, sign_of_word
+from ...priors.formats.sign_words import sign_of_word
+from ...priors.formats.signs import find_sign
 from ...priors.formats.spreadsheet import read_named, restore_names
 from ...priors.repeated_edges import DUPLICATES
 

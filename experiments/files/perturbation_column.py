@@ -56,10 +56,8 @@ def with_perturbations(
     control, unmeasured
         As of `read_column`.
     """
-    known = read_column(table[key], data.genes, control=control, unmeasured=unmeasured).known
-    labels = table[key].astype(object).tolist()
-    data = data.with_interventions(labels, controls=(*CONTROLS, *control), unmeasured=unmeasured)
-    return data, table[known]
+    read = read_column(table[key], data.genes, control=control, unmeasured=unmeasured)
+    return data.with_interventions(read), table[read.known]
 
 
 def check_controls(control: Sequence[str], columns: Sequence[pd.Series]) -> None:

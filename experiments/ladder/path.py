@@ -11,7 +11,7 @@ from ...inference.engines.base import Engine
 from ...inference.points import NO_RATE
 from ...models import ExpressionData, Model
 from ...priors import EdgePrior, PriorNetwork
-from ..fitting import METHODS, default_engine, lengths, refuse_diverged
+from ..fitting import METHODS, default_engine, refuse_diverged
 
 TRIED = ("linear", "grnular", "glad-tf", "glad")
 """Methods that go from expression to a network and need nothing else."""
@@ -107,5 +107,5 @@ class UserPath:
         """The posterior of a model that was made from these cells."""
         engine = self.engine(model)
         cells = data.to(self.device) if engine.reads_cells else None
-        sizes = lengths(self.restarts, self.steps)
-        return refuse_diverged(fit(model, cells, guide=engine, seed=seed, **sizes, **self.fit_options))
+        length: dict[str, Any] = {"num_steps": self.steps, "restarts": self.restarts}
+        return refuse_diverged(fit(model, cells, guide=engine, seed=seed, **length, **self.fit_options))

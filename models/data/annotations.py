@@ -1,7 +1,7 @@
 """What is known of cells, given by name, as tensors: groups, interventions, times, inputs, regulators."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...priors.alignment import rename_hint
-from ...priors.perturbation_labels import UnmatchedLabels, read_labels
+from ...priors.perturbation_labels import PerturbationLabels, UnmatchedLabels, read_labels
 from ...priors.perturbation_words import CONTROLS
 from .checks import some
 
@@ -73,6 +73,9 @@ def measured_tfs(tfs: Sequence[str], genes: Sequence[str]) -> tuple[tuple[str, .
     return found, [f"{len(found)} of {len(wanted)} listed TFs are measured; not measured: {some(missing, 3)}"]
 
 
+Perturbations: TypeAlias = Sequence[object] | PerturbationLabels
+
+
 class Interventions(NamedTuple):
     """``pairs`` (intervention, 2) of a cell and a gene, ``None`` where there is none; ``known`` (cell,) False where
     the label does not say what was perturbed; ``notes`` of what was mapped and not found."""
@@ -83,14 +86,18 @@ class Interventions(NamedTuple):
 
 
 def interventions_of(
-    labels: Sequence[object], genes: Sequence[str], *, controls: Collection[str] = CONTROLS, unmeasured: bool = False
+    labels: Perturbations,
+    genes: Sequence[str],
+    *,
+    controls: Collection[str] = CONTROLS,
+    unmeasured: bool = False,
 ) -> Interventions:
     """One label a cell as pairs of a cell, counted among the known ones, and a gene; see `read_labels`.
 
     Parameters
     ----------
     labels, genes
-        One label a cell; the genes of the data.
+        One label a cell, or what was read of them (then the options below say nothing); the genes of the data.
     controls
         Labels of cells in which nothing was perturbed: ``(*CONTROLS, "my word")``. Default `CONTROLS`.
     unmeasured
@@ -102,13 +109,19 @@ def interventions_of(
         Less than half of the labels are genes, unless ``unmeasured`` is True; no label says what was perturbed.
     """
     try:
-        read = read_labels(labels, genes, controls=controls, unmeasured=unmeasured)
+        read = (
+            labels
+            if isinstance(labels, PerturbationLabels)
+            else read_labels(labels, genes, controls=controls, unmeasured=unmeasured)
+        )
     except UnmatchedLabels as error:
         raise UnmatchedLabels(
             f"{error}. Pass labels that name genes as the data do, name controls in `controls`, or pass unmeasured=True"
         ) from error
     if not read.known.any():
-        raise ValueError("no cell says what was perturbed: every label is missing or stands for unknown")
+        raise ValueError(
+            "no cell says what was perturbed: every label is missing, stands for unknown or cannot be read"
+        )
     position = {gene: i for i, gene in enumerate(genes)}
     kept = [names for names, known in zip(read.genes, read.known, strict=True) if known]
     pairs = [(cell, position[name]) for cell, names in enumerate(kept) for name in names if name in position]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...priors.perturbation_words import CONTROLS
-from .annotations import codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
+from .annotations import Perturbations, codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
 from .cell_labels import CellLabels
 from .cell_selection import BY_CELL, selected_cells
 from .checks import (
@@ -474,7 +474,7 @@ class ExpressionData:
         return replace(self, inputs=table.to(device=self.device, dtype=self.dtype))
 
     def with_interventions(
-        self, labels: Sequence[object], *, controls: Collection[str] = CONTROLS, unmeasured: bool = False
+        self, labels: Perturbations, *, controls: Collection[str] = CONTROLS, unmeasured: bool = False
     ) -> "ExpressionData":
         """Read one label a cell: a control, a gene, a guide, or several genes; parameters as of `interventions_of`.
 

@@ -5,6 +5,7 @@ A reader takes a `RawFile` to a data frame with ``source``, ``target`` and what 
 to choose rows by. A writer takes the five columns of `PriorNetwork.to_frame` and a path.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from .columns import SOURCE_NAMES, TARGET_NAMES, mark_used, other_column, symbol_columns
 from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
 from .headerless import sign_column
-from .signs import find_sign
+from .signs import find_sign, sign_of_correlation
 from .weights import TINY, odds_map
 
 # Names in use for the same thing, matched without regard to case; the first is ours.
@@ -94,10 +95,14 @@ def read_edges(raw: RawFile) -> pd.DataFrame:
         raise raw.fail(
             f"needs a column 'source' (or tf, regulator) and 'target' (or gene); found {shorten(raw.first, 12)}"
         )
-    table = read_table(raw, names)
+    return with_sign(read_table(raw, names), list(names.values()))
+
+
+def with_sign(table: pd.DataFrame, taken: Sequence[str]) -> pd.DataFrame:
+    """A table with the signs that one of its columns holds under another name, if any."""
     if "sign" in table:
         return table
-    signs, columns, note = find_sign(table, list(names.values()))
+    signs, columns, note = find_sign(table, taken)
     return table if signs is None else mark_used(table.assign(sign=signs), columns, note)
 
 
@@ -158,8 +163,13 @@ def is_arboreto(raw: RawFile) -> bool:
 
 
 def read_arboreto(raw: RawFile) -> pd.DataFrame:
-    """Unsigned importances, tab separated; an edge that is absent had importance 0."""
-    return read_table(raw, {"TF": "source", "target": "target", "importance": "score"})
+    """Importances, tab separated; an edge that is absent had importance 0. pySCENIC adds ``regulation`` and ``rho``."""
+    names = {"TF": "source", "target": "target", "importance": "score"}
+    table = with_sign(read_table(raw, names), list(names.values()))
+    if "sign" in table:
+        return table
+    signs, columns, note = sign_of_correlation(table)
+    return table if signs is None else mark_used(table.assign(sign=signs), columns, note)
 
 
 def write_arboreto(frame: pd.DataFrame, path: Path) -> None:
@@ -198,7 +208,8 @@ def is_beeline_truth(raw: RawFile) -> bool:
 def read_beeline_truth(raw: RawFile) -> pd.DataFrame:
     """``Gene1, Gene2`` and mostly ``Type`` (+ or -)."""
     names = {"Gene1": "source", "Gene2": "target"}
-    return read_table(raw, names | ({"Type": "sign"} if "Type" in raw.header else {}))
+    names |= {"Type": "sign"} if "Type" in raw.header else {}
+    return with_sign(read_table(raw, names), list(names.values()))
 
 
 def write_beeline_truth(frame: pd.DataFrame, path: Path) -> None:
@@ -216,7 +227,8 @@ def is_beeline_ranked(raw: RawFile) -> bool:
 
 def read_beeline_ranked(raw: RawFile) -> pd.DataFrame:
     """Ranking by the absolute value of ``EdgeWeight``."""
-    return read_table(raw, {"Gene1": "source", "Gene2": "target", "EdgeWeight": "score"})
+    names = {"Gene1": "source", "Gene2": "target", "EdgeWeight": "score"}
+    return with_sign(read_table(raw, names), list(names.values()))
 
 
 def write_beeline_ranked(frame: pd.DataFrame, path: Path) -> None:
@@ -252,4 +264,4 @@ def read_inferelator_network(raw: RawFile) -> pd.DataFrame:
     if "beta.sign.sum" in table:
         table["sign"] = np.sign(numbers(raw, table, "beta.sign.sum")).astype(np.int8)
         table = mark_used(table, ["beta.sign.sum"])
-    return table
+    return with_sign(table, ["source", "target", "score"])

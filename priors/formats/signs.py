@@ -6,56 +6,32 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-SIGN_WORDS = {
-    **dict.fromkeys(("+", "1", "1.0", "+1", "->", "-->", "=>", "up", "a", "act"), 1),
-    **dict.fromkeys(("-", "\u2212", "-1", "-1.0", "-|", "--|", "-|>", "down", "r", "rep"), -1),
-    **dict.fromkeys(("0", "0.0", "", "?", "+/-", "-/+", "+-", "-+", "+,-", "\u00b1", "nan", "na", "none", "null"), 0),
-}
-NEUTRAL = re.compile(r"\b(unknown|dual|both|ambiguous|mixed|undefined|unspecified|undetermined|conflict\w*|neutral)\b")
-# verbs and what is made of them, but not the promoters, enhancers and silencers that columns of regions hold
-ACTIVATES = re.compile(
-    r"\b(activ|stimul|induc|up[ -]?regul|posit|increas|derepress|disinhib|transactiv|enhanc(e|es|ed|ing|ement)\b|"
-    r"promot(e|es|ed|ing|ion)\b)"
-)
-REPRESSES = re.compile(
-    r"\b(repress|inhib|suppress|down[ -]?regul|negat|decreas|block|inactiv|deactiv|transrepress|"
-    r"silenc(e|es|ed|ing)\b)"
-)
+from .sign_words import DASHES, sign_of_word
+
 # Columns that hold signs under other names, best first, letters only. They are taken where their entries are signs.
 SIGN_COLUMNS = (
     *("mode", "modeofregulation", "regulation", "regulationtype", "regulatoryeffect", "effect", "effecttype"),
-    *("function", "interaction", "interactiontype", "type", "action", "direction", "sign", "mor"),
+    *("function", "interaction", "interactiontype", "type", "action", "direction", "sign", "mor", "polarity"),
+    *("relation", "relationship", "edgetype", "modeofaction", "regulationdirection", "interactioneffect", "signed"),
 )
-LONGEST_WORD = 48  # of a sign: "down-regulates quantity by repression"
-YES = {"true": True, "1": True, "1.0": True, "yes": True, "t": True}
+YES = {"true": True, "1": True, "1.0": True, "yes": True, "t": True, "y": True}
+FLAG_VALUES = {*YES, "false", "0", "0.0", "no", "f", "n", "y", "", "nan", "none", "na"}
+FLAG_START = re.compile(r"^(is|has)(?=[ _.A-Z])[ _.]?")
+LABEL = re.compile(r"pos|neg|up|down|true")  # alone, these say whether there is an edge
+LEAST_CORRELATION = 0.03  # of a TF and its target in size, from which pySCENIC calls it activation or repression
+CORRELATIONS = ("rho", "correlation", "corr", "cor", "pearson", "spearman")
 # OmniPath: whether the references say that there is activation, inhibition
 FLAGS = (("is_stimulation", "is_inhibition"), ("consensus_stimulation", "consensus_inhibition"))
 
 
-def sign_of_word(word: object) -> int | None:
-    """-1, 0 or +1 for a word or symbol (0: unknown, or both), None for one that says nothing of a sign."""
-    text = str(word).strip().lower()
-    if text in SIGN_WORDS:
-        return SIGN_WORDS[text]
-    if len(text) > LONGEST_WORD:
-        return None
-    signs = set()
-    for part in re.split(r"[/;,|]|\bor\b|\band\b", text.replace("_", " ")):
-        up, down = ACTIVATES.search(part), REPRESSES.search(part)
-        if up and down:  # "down-regulates activity": what comes first
-            signs.add(1 if up.start() < down.start() else -1)
-        elif up or down:
-            signs.add(1 if up else -1)
-    if signs:
-        return signs.pop() if len(signs) == 1 else 0
-    return 0 if NEUTRAL.search(text) else None
-
-
 def is_signed(cells: Sequence[object]) -> bool:
     """Whether cells are words or symbols of signs, and one of them at least of a known sign (numbers: a -1)."""
-    signs = {str(cell).strip(): sign_of_word(cell) for cell in cells}
+    signs = {str(cell).strip().translate(DASHES): sign_of_word(cell) for cell in cells}
     if not signs or None in signs.values():
         return False
+    letters = {text.lower() for text, sign in signs.items() if sign} & {"p", "n"}
+    if letters:  # phases, kinds of molecules, yes and no: signs only where both are there, and nothing else
+        return letters == {"p", "n"} and all(text.lower() in letters for text, sign in signs.items() if sign)
     numbers = all(sign in ("", "0", "1", "-1", "0.0", "1.0", "-1.0", "+1", "nan") for sign in signs)
     return -1 in signs.values() if numbers else any(signs.values())
 
@@ -84,7 +60,8 @@ def find_sign(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | N
         known = {cell: sign_of_word(cell) for cell in pd.unique(cells)}
         odd = [cell for cell, sign in known.items() if sign is None]
         share = cells.isin(odd).mean() if odd else 0.0
-        if share > 0.5 or not is_signed([cell for cell in known if cell not in odd]):
+        letters = odd and any(str(cell).strip().lower() in ("p", "n") for cell in known)
+        if share > 0.5 or letters or not is_signed([cell for cell in known if cell not in odd]):
             continue
         note = f"signs are read from column {str(column)!r}"
         if odd:
@@ -94,13 +71,44 @@ def find_sign(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | N
     lower = {str(c).lower(): c for c in table}
     pairs = [(lower[up], lower[down]) for up, down in FLAGS if up in lower and down in lower]
     if not pairs:
-        return None, (), ""
+        return _flags(table, taken)
     flagged = np.zeros(len(table), dtype=np.int8)
     for up, down in pairs:  # where the first pair says both or neither, the second may decide
         found = _yes(table[up]).astype(np.int8) - _yes(table[down]).astype(np.int8)
         flagged = np.where(flagged == 0, found, flagged).astype(np.int8)
     columns = tuple(str(c) for pair in pairs for c in pair)
     return flagged, columns, f"signs are read from columns {', '.join(map(repr, columns))}"
+
+
+def _flags(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...], str]:
+    """Signs of yes/no columns that are called by a sign: ``is_activation`` and ``is_repression``, ``activating``."""
+    found: dict[int, list[str]] = {1: [], -1: []}
+    for column in table:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", FLAG_START.sub("", str(column)))
+        sign = sign_of_word(name) if column not in taken and len(name) > 1 else None
+        values = set(table[column].astype(str).str.strip().str.lower()) if sign else set()
+        if sign and values <= FLAG_VALUES:
+            found[sign].append(column)
+    columns = [*found[1], *found[-1]]
+    told = any(_yes(table[column]).any() for column in columns)
+    if not told or (not (found[1] and found[-1]) and all(LABEL.search(str(c).lower()) for c in columns)):
+        return None, (), ""
+    up, down = (np.any([_yes(table[c]) for c in found[s]] or [np.zeros(len(table), bool)], axis=0) for s in (1, -1))
+    listed = f"signs are read from column{'s' * (len(columns) > 1)} {', '.join(repr(str(c)) for c in columns)}"
+    alone = "" if found[1] and found[-1] else " (unknown where it does not hold)"
+    return up.astype(np.int8) - down.astype(np.int8), tuple(map(str, columns)), listed + alone
+
+
+def sign_of_correlation(table: pd.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...], str]:
+    """Signs of a column of correlations between TF and target (pySCENIC's ``rho``), as of `find_sign`."""
+    column = next((c for c in table if str(c).lower() in CORRELATIONS), None)
+    if column is None:
+        return None, (), ""
+    rho = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(rho).any() or np.nanmax(np.abs(rho)) > 1.0 + 1e-6:
+        return None, (), ""
+    sign = np.where(np.abs(np.nan_to_num(rho)) > LEAST_CORRELATION, np.sign(np.nan_to_num(rho)), 0).astype(np.int8)
+    return sign, (str(column),), f"signs are those of the correlations in column {str(column)!r}"
 
 
 def _yes(column: pd.Series) -> np.ndarray:

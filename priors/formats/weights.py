@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from .files import shorten, show
-from .signs import sign_of_word
+from .sign_words import sign_of_word
 
 logger = logging.getLogger(__name__)
 
