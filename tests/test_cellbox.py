@@ -1,5 +1,6 @@
 """CellBox: the two solvers, the node rules, what a fit finds and predicts, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks import cellbox as benchmark
-from pyrogrn.inference import Adam, MapEstimate, MeanField, NeverStop, fit
+from pyrogrn.inference import NUTS, Adam, MapEstimate, MeanField, NeverStop, fit
+from pyrogrn.inference.engines import nuts
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.cellbox import UNSETTLED, CellBox, perron_root
@@ -216,6 +218,22 @@ def test_data_without_inputs_and_tracing_are_refused(monkeypatch):
         model(bare)
     with pytest.raises(ValueError, match=r"expected \(condition, 8\)"):
         model.predict(draws_of(model, 0.1), torch.zeros(3, 7))
+
+
+def test_nuts_takes_a_model_that_cannot_be_traced(monkeypatch):
+    """Its energies are those of the model as it is, and a trajectory that leaves the numbers is rejected."""
+    data = simulated()
+    model = CellBox.from_data(data, kinds=KINDS)
+    monkeypatch.setattr(
+        nuts, "PyroNUTS", partial(nuts.PyroNUTS, max_tree_depth=1, step_size=0.01, adapt_step_size=False)
+    )
+    posterior = fit(model, guide=NUTS(num_chains=1, num_warmup=2, num_samples=4))
+    assert np.isfinite(posterior.draws["W"]).all()
+    assert len(np.unique(posterior.draws["W"][0, :, 0])) > 1
+    monkeypatch.setattr(nuts, "PyroNUTS", partial(nuts.PyroNUTS, step_size=1e4))
+    stays = fit(model, guide=NUTS(num_chains=1, num_warmup=1, num_samples=3, spread=0.01)).draws["W"][0]
+    assert np.isfinite(stays).all()
+    assert (stays == stays[0]).all()
 
 
 def test_prior_networks_enter():

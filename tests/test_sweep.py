@@ -6,6 +6,7 @@ import signal
 import sys
 import types
 from functools import partial
+from multiprocessing.resource_tracker import ResourceTracker
 from pathlib import Path
 
 import cloudpickle
@@ -14,6 +15,7 @@ import pyrogrn.inference  # noqa: F401  now, because what it imports moves Pytho
 import pytest
 import torch
 from pyrogrn.experiments.sweep import SweepError, sweep
+from pyrogrn.inference.runs import workers
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +124,19 @@ def interrupt_third(configuration):
     if configuration["seed"] == 2:
         raise KeyboardInterrupt
     return count_runs(configuration)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal masks there")
+def test_workers_never_get_an_interrupt(monkeypatch):
+    """Nor those that start with Python's resource tracker, which lifts the block when it starts."""
+    tracker = ResourceTracker()
+    monkeypatch.setattr(workers.resource_tracker, "ensure_running", tracker.ensure_running)
+    with workers.startable("use another"):
+        tracker.ensure_running()  # as joblib does before its first worker
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    os.close(tracker._fd)  # which ends it
+    os.waitpid(tracker._pid, 0)
 
 
 def test_a_killed_process_loses_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -64,15 +65,15 @@ class NUTS(Sampler):
 
         def potential(flat: Tensor) -> Tensor:
             values, jacobian = constrain(flat[None], sites)
+            if not model.traceable and not all(bool(value.isfinite().all()) for value in values.values()):
+                return torch.nan * flat.sum()  # a trajectory that left the numbers, which NUTS ends and rejects
             return -(log_joint(model, values, data, 1)[0] + jacobian).sum()
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracer warnings about Python branches on shapes, which are constant here
-            compiled = torch.jit.trace(potential, (start[0],), check_trace=False)
+        energy = self._compiled(potential, start[0]) if model.traceable else potential
         chains = []
         for chain in range(self.num_chains):
             torch.manual_seed(run.seed * 1009 + chain)
-            kernel = PyroNUTS(potential_fn=lambda z: compiled(z["z"]))
+            kernel = PyroNUTS(potential_fn=lambda z: energy(z["z"]))
             mcmc = MCMC(
                 kernel,
                 num_samples=self.num_samples,
@@ -87,3 +88,9 @@ class NUTS(Sampler):
         for flat in torch.stack(chains, dim=1):
             add_draw(model, collector, constrain(flat, sites)[0], run.threshold)
         return collector, History.every_step("budget", np.zeros((self.num_chains, 0)), time.monotonic() - started)
+
+    @staticmethod
+    def _compiled(potential: Callable[[Tensor], Tensor], start: Tensor) -> Callable[[Tensor], Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracer warnings about Python branches on shapes, which are constant here
+            return torch.jit.trace(potential, (start,), check_trace=False)

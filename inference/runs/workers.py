@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 
 @contextmanager
@@ -25,6 +26,10 @@ def startable(remedy: str) -> Iterator[None]:
     mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
     before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else set()
     try:
+        if mask:
+            # Python before 3.12 lets Ctrl-C through again whenever it starts this process: now, not before a worker
+            resource_tracker.ensure_running()
+            mask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     except OSError as error:
         reason = error.strerror if error.errno else "no room for their locks in shared memory"

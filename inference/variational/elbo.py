@@ -74,7 +74,8 @@ def by_restart(log_prob: Tensor, base: int, num_restarts: int) -> Tensor:
     """Sum everything but the restart dimension; a term without it counts for each restart."""
     if log_prob.dim() < base:
         return log_prob.sum().expand(num_restarts)
-    flat = log_prob.reshape(*log_prob.shape[-base:])
+    # sizes of a shape are steps of a traced graph: none where it has the right one
+    flat = log_prob if log_prob.dim() == base else log_prob.reshape(*log_prob.shape[-base:])
     total = flat.flatten(1).sum(1) if base > 1 else flat
     return total.expand(num_restarts) if len(total) == 1 else total
 
