@@ -25,6 +25,7 @@ class Guide(nn.Module, ABC):
     family: str
     """What its parameters are called in Pyro's store: ``family$$$location``, …"""
     calibrated: bool = False
+    _model: Model
     location: nn.Parameter
 
     def __init__(self, model: Model, sites: tuple[Site, ...], num_restarts: int) -> None:

@@ -83,8 +83,8 @@ def find_sign(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | N
 def _flags(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...], str]:
     """Signs of yes/no columns that are called by a sign: ``is_activation`` and ``is_repression``, ``activating``."""
     found: dict[int, list[str]] = {1: [], -1: []}
-    for column in table:
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", FLAG_START.sub("", str(column)))
+    for column in (name for name in table.columns if isinstance(name, str)):
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", FLAG_START.sub("", column))
         sign = sign_of_word(name) if column not in taken and len(name) > 1 else None
         values = set(table[column].astype(str).str.strip().str.lower()) if sign else set()
         if sign and values <= FLAG_VALUES:
