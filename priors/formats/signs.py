@@ -83,20 +83,20 @@ def find_sign(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | N
 def _flags(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...], str]:
     """Signs of yes/no columns that are called by a sign: ``is_activation`` and ``is_repression``, ``activating``."""
     found: dict[int, list[str]] = {1: [], -1: []}
-    for column in table:
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", FLAG_START.sub("", str(column)))
+    for column in map(str, table):
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", FLAG_START.sub("", column))
         sign = sign_of_word(name) if column not in taken and len(name) > 1 else None
         values = set(table[column].astype(str).str.strip().str.lower()) if sign else set()
         if sign and values <= FLAG_VALUES:
             found[sign].append(column)
     columns = [*found[1], *found[-1]]
     told = any(_yes(table[column]).any() for column in columns)
-    if not told or (not (found[1] and found[-1]) and all(LABEL.search(str(c).lower()) for c in columns)):
+    if not told or (not (found[1] and found[-1]) and all(LABEL.search(c.lower()) for c in columns)):
         return None, (), ""
     up, down = (np.any([_yes(table[c]) for c in found[s]] or [np.zeros(len(table), bool)], axis=0) for s in (1, -1))
-    listed = f"signs are read from column{'s' * (len(columns) > 1)} {', '.join(repr(str(c)) for c in columns)}"
+    listed = f"signs are read from column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}"
     alone = "" if found[1] and found[-1] else " (unknown where it does not hold)"
-    return up.astype(np.int8) - down.astype(np.int8), tuple(map(str, columns)), listed + alone
+    return up.astype(np.int8) - down.astype(np.int8), tuple(columns), listed + alone
 
 
 def sign_of_correlation(table: pd.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...], str]:
