@@ -213,3 +213,58 @@ def test_the_truth_turns_the_table_and_must_fit(cells, tmp_path, generator_kept)
         assert words in err
         assert "--truth " in err
         assert not (tmp_path / "p").exists()
+
+
+# -- what is no gene ----
+
+HTSEQ = ["__no_feature", "__ambiguous", "__too_low_aQual", "__not_aligned", "__alignment_not_unique"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ["batch", "n_counts", "percent_mito"],
+        ["label"],
+        ["nCount_RNA", "nFeature_RNA", "percent.mt"],
+        ["seurat_clusters"],
+    ]
+    + [["total_counts", "n_genes_by_counts", "pct_counts_mt"], ["leiden", "S_score", "G2M_score"], ["Total"]],
+)
+def test_columns_of_annotations_are_named_and_left_out(cells, tmp_path, odd):
+    path = tmp_path / "cells.csv"
+    cells.assign(**{name: np.arange(12) for name in odd}).to_csv(path)
+    data = read_expression(path, tfs=["SPI1"])
+    same(data, cells)
+    (note,) = [note for note in data.notes if "left out" in note]
+    for name in odd:
+        assert repr(name) in note
+
+
+@pytest.mark.parametrize("odd", [HTSEQ, ["Total"], ["N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"]])
+def test_rows_of_counters_are_left_out_before_depth_is_taken(cells, tmp_path, odd):
+    counts = (cells.abs() * 100).round()
+    path = tmp_path / "counts.tsv"
+    pd.concat([counts.T, pd.DataFrame(1e6, index=odd, columns=cells.index)]).to_csv(path, sep="\t", index_label="gene")
+    data = read_expression(path, tfs=["SPI1"], normalize="log1p-cpm")
+    share = counts.div(counts.sum(axis=1), axis=0)
+    same(data, np.log1p(1e6 * share))
+    assert any(f"{len(odd)} column" in note and "left out" in note for note in data.notes)
+
+
+def test_a_first_column_of_times_is_no_gene(cells, tmp_path):
+    path = tmp_path / "course.csv"
+    cells.reset_index(drop=True).assign(time=np.arange(12.0))[["time", *GENES]].to_csv(path, index=False)
+    data = read_expression(path, tfs=["SPI1"])
+    same(data, cells.reset_index(drop=True))
+    assert not any("taken as a gene" in note for note in data.notes)
+    assert read_expression(path, tfs=["SPI1"], time_key="time").time.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("how", ["tfs", "truth", "not one of them"])
+def test_a_gene_that_something_names_stays(cells, tmp_path, how):
+    path = tmp_path / "cells.csv"
+    named = cells.rename(columns={"KLF1": "TIME", "HBB": "TIMELESS"})
+    named.to_csv(path)
+    tfs = ["SPI1", "TIME"] if how == "tfs" else ["SPI1"]
+    data = read_expression(path, tfs=tfs, known={"the truth": ["TIME"] if how == "truth" else []})
+    same(data, named.drop(columns="TIME") if how == "not one of them" else named)

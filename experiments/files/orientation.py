@@ -6,6 +6,7 @@ from dataclasses import replace
 from ...models.data.checks import some
 from ...models.data.orientation import Axis, count_votes, is_bare_integer
 from ...priors.alignment import rename_hint
+from .not_genes import without_annotations
 from .stored import Stored
 
 AXES: tuple[Axis, ...] = ("rows", "columns")
@@ -31,6 +32,7 @@ def as_cells(
 
     What the caller states (``genes_in``) decides; else where the names of genes are, those of the TFs and of ``known``
     (what it is -> its names); else what the file says of itself, its header or kind; else rows are cells.
+    Columns that are no genes are left out.
 
     Raises
     ------
@@ -45,8 +47,9 @@ def as_cells(
         raise ValueError(no_overlap(stored, list(dict.fromkeys(str(t) for t in tfs))))
     axis = genes_in or voted or stored.genes_in or "columns"
     cells = stored if axis == "columns" else _transposed(stored, backed)
+    cells, left_out = without_annotations(cells, {str(name) for names in votes.values() for name in names or ()})
     shape = f"{len(cells.rows)} cells x {len(cells.columns)} genes"
-    notes = []
+    notes = left_out
     if genes_in is not None:
         if axis == "rows":
             notes.append(f"genes in rows, as asked for: {shape}")

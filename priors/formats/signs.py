@@ -91,12 +91,12 @@ def _flags(table: pd.DataFrame, taken: Sequence[str]) -> tuple[np.ndarray | None
             found[sign].append(column)
     columns = [*found[1], *found[-1]]
     told = any(_yes(table[column]).any() for column in columns)
-    if not told or (not (found[1] and found[-1]) and all(LABEL.search(str(c).lower()) for c in columns)):
+    if not told or (not (found[1] and found[-1]) and all(LABEL.search(c.lower()) for c in columns)):
         return None, (), ""
     up, down = (np.any([_yes(table[c]) for c in found[s]] or [np.zeros(len(table), bool)], axis=0) for s in (1, -1))
-    listed = f"signs are read from column{'s' * (len(columns) > 1)} {', '.join(repr(str(c)) for c in columns)}"
+    listed = f"signs are read from column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}"
     alone = "" if found[1] and found[-1] else " (unknown where it does not hold)"
-    return up.astype(np.int8) - down.astype(np.int8), tuple(map(str, columns)), listed + alone
+    return up.astype(np.int8) - down.astype(np.int8), tuple(columns), listed + alone
 
 
 def sign_of_correlation(table: pd.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...], str]:
