@@ -48,7 +48,7 @@ from .engines.block_descent import BlockDescent
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
 from .engines.pyro_guide import PyroGuide
-from .engines.sparse_gibbs import SparseGibbs
+from .engines.sparse_gibbs import SparseGibbs, refusal
 from .lookup import along_bases
 from .neural_ode.pruned import Pruned
 from .runs.sampler import Sampler
@@ -151,7 +151,7 @@ class EngineRow:
 def _of_regressions(model: RegressionNetwork) -> Engine:
     """Exact where edges have an inclusion variable, in closed form where W is Gaussian given the rest."""
     if "inclusion" in model.dims and "headroom" not in model.dims:  # the sampler holds the gains
-        return Gibbs()
+        return SparseGibbs() if refusal(model) is None else Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
         return Blocked()
     return MeanField()
@@ -337,8 +337,9 @@ def known_models() -> dict[str, type[Model]]:
 
 # -- what they say ----
 def default_guide(model: Model) -> Engine:
-    """The most trustworthy engine that applies and is quick: Gibbs for spike-and-slab networks, Blocked where W is
-    conditionally Gaussian, else MeanField; a model may have one of its own (`CHOICES`)."""
+    """The most trustworthy engine that applies and is quick: SparseGibbs for the spike-and-slab networks that it is
+    for, in units of the noise, Gibbs for the others, Blocked where W is conditionally Gaussian, else MeanField; a model
+    may have one of its own (`CHOICES`)."""
     engine: Any = row_of(type(model)).default(model)
     return engine
 

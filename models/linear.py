@@ -40,7 +40,9 @@ class LinearNetwork(RegressionNetwork):
     statistics
         `GramStatistics` of the data (``data.statistics()``).
     edge_prior
-        Prior on W. Default `SpikeSlab`.
+        Prior on W. Default `SpikeSlab` in units of the noise, ``unit="noise"``: calibrated on data that were
+        standardised by their sample, where in those of the sd lists are too long; with several contexts in those of the
+        sd.
     networks
         Prior networks by name of the source.
     targets
@@ -79,7 +81,8 @@ class LinearNetwork(RegressionNetwork):
             found = f"{len(unknown)} not measured: {some(unknown)}" if unknown else "none, or repeated names"
             raise ValueError(f"`targets`: {found}. Expected names of genes in the data, each once")
         knowledge = EdgeKnowledge.from_networks(networks, statistics.tfs, targets)
-        self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab())
+        unit = "noise" if len(statistics.context_names) == 1 else "sd"
+        self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab(unit=unit))
         regression = RegressionStatistics.from_statistics(statistics, targets=self.targets)
         self.register_buffer("own", regression.own)
         for name in ("gram", "own_gram", "anchor", "residual", "sse", "dof", "tf_mean", "target_mean", "log_count"):

@@ -51,7 +51,8 @@ class SpikeSlab(EdgePrior):
         ``"noise"``, those of the target's noise, with :math:`\sigma_g s` in place of s above. A target is standardised
         by the sd of its sample, which grows with what its regulators do to it: in units of that, targets that share
         their slab a priori no longer do, and the list of edges is longer than its expected rate allows; in units of the
-        noise they still do, whatever a target was divided by. Default the model's: ``"sd"``.
+        noise they still do, whatever a target was divided by. Default ``"sd"``;
+        the prior that `LinearNetwork` makes by itself has ``"noise"``.
 
     Raises
     ------

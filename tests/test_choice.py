@@ -198,6 +198,16 @@ def test_default_guide_of_other_strategies_and_masks(model, prior, name):
     assert default_guide(build(model, prior)).name == name
 
 
+def test_default_guide_of_the_default_prior_is_the_sparse_sampler():
+    model = LinearNetwork.from_data(DATA)
+    assert model.edge_prior.measured_in == "noise"
+    assert default_guide(model).name == "sparse"
+    assert (
+        default_guide(LinearNetwork.from_data(DATA, edge_prior=SpikeSlab(unit="noise", strategy="scale"))).name
+        == "gibbs"
+    )
+
+
 def test_default_guide_of_contexts_and_gains():
     two = replace(DATA, context=torch.arange(DATA.num_cells) % 2, context_names=("a", "b"))
     assert default_guide(LinearNetwork.from_data(two, edge_prior=Normal())).name == "mean-field"

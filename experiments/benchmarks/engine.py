@@ -49,7 +49,7 @@ METHODS: dict[str, tuple[SpikeSlab, Gibbs | SparseGibbs]] = {
 DESIGN = LinearDesign(num_tfs=8, num_targets=30, num_cells=120, standardised=True)
 
 
-def run(folder: Path, results: Results, cases: tuple[Case, ...] = CASES, data_sets: int = 40) -> None:
+def run(folder: Path, results: Results, cases: tuple[Case, ...] = CASES, data_sets: int = 24) -> None:
     """All rows; ``folder`` is not read."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -4,13 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-from ...inference import SparseGibbs
 from ...models import ExpressionData, Model
 from ...priors import AlignmentReport
 from ..files.network_tables import BIG, WORTH_READING
 from ..files.readers import read_kinds
 from .infer_options import InferOptions
-from .method_options import OWN_UNITS
+from .method_options import IN_NOISE, OWN_UNITS
 from .options import (
     default_prior_name,
     make_edge_prior,
@@ -62,8 +61,8 @@ class InferNetwork(InferKind):
         own = options.method in OWN_UNITS and options.edge_prior is None and not groups["prior"]
         name = options.edge_prior or default_prior_name(model)
         settings = groups["prior"]
-        if options.guide == SparseGibbs.name and name == "spike-slab":
-            settings = {"unit": "noise", **settings}  # what that guide is exact for
+        if options.method in IN_NOISE and name == "spike-slab" and options.context_key is None:
+            settings = {"unit": "noise", **settings}  # as the model has it by default
         prior = None if own else make_edge_prior(name, settings)
         chosen: dict[str, Any] = {"edge_prior": prior, "networks": networks, **groups["model"]}
         if options.nodes is not None:

@@ -8,6 +8,7 @@ from ...inference.amortised import KINDS
 from ...models import Model
 from .targets import takes_targets
 
+IN_NOISE = ("linear",)  # methods whose spike and slab is in units of the noise, where there is one context
 OWN_UNITS = ("netrex-cf", "cellbox")  # whose edge prior by default has its constants from the model
 # of `--set model.NAME=VALUE`, by method, with what each value must be
 MODEL_OPTIONS: dict[str, dict[str, type]] = {
