@@ -5,15 +5,10 @@ import sys
 
 from .streams import catch_signals, guard_streams
 
-# objects made between two searches for unreachable ones: imports make half a million that stay, and at Python's 700 a
-# fifth of their time goes into searching them
-COLLECT_EVERY = 50_000
-
 
 def main() -> None:
     """The command line (`cli.main`)."""
     guard_streams()
-    gc.set_threshold(COLLECT_EVERY, 10, 10)
     try:
         catch_signals()
         from .cli import main as command_line

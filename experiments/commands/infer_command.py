@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..importing import importing
 from .terminal import LARGEST_SEED, LEVEL
 
 # -- what is inferred, from what ----
@@ -217,6 +218,7 @@ def infer_command(
     and model/.
     """
     given = dict(locals())
-    from .infer_run import InferOptions, infer  # Torch is imported here, so that --help is quick
+    with importing():
+        from .infer_run import InferOptions, infer  # Torch is imported here, so that --help is quick
 
     infer(InferOptions(**given))

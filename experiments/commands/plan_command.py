@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from ..importing import importing
 from .infer_command import infer_command
 
 
@@ -13,13 +14,14 @@ def plan_command(**given: Any) -> None:
     Takes the options of `infer`; --out may be left out. A run that does not fit is refused, with how many genes would;
     their names, the most variable first, are printed, one a line: a file for --targets.
     """
-    import torch  # here, with all below: --help is quick
+    with importing():
+        import torch  # here, with all below: --help is quick
 
-    from .infer_options import InferOptions
-    from .infer_run import check, prepared, read_job
-    from .plan_lines import Unfit, planned, say_plan
-    from .targets import most_variable, takes_targets
-    from .terminal import result
+        from .infer_options import InferOptions
+        from .infer_run import check, prepared, read_job
+        from .plan_lines import Unfit, planned, say_plan
+        from .targets import most_variable, takes_targets
+        from .terminal import result
 
     options = InferOptions(**given)
     check(options)

@@ -18,6 +18,8 @@ from .targets import takes_targets
 from .terminal import say
 
 TABLE_BYTES = 300  # of memory for each row of a table of edges while it is made and written
+REPORT_BYTES = 3e8  # of predictions, figures and the packages for both
+DENSITY_BYTES = 200  # for each edge, of the joint density of one draw in float64
 CHOICE_BYTES = 40  # for each edge of which those worth a row are chosen
 # unknowns of a model from which steps are taken to tell the time of an engine that compiles them first
 TIMED_FROM = 100_000
@@ -34,8 +36,10 @@ class RunPlan:
 
     @property
     def num_bytes(self) -> float:
-        """Memory at its peak, beside the data and the model: of the fit, or of the table made from what it leaves."""
-        return self.fit.num_bytes + TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
+        """Memory at its peak, beside the data and the model: of what the fit leaves, and the table or the report made
+        of it."""
+        table = TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
+        return self.fit.num_bytes + max(table, REPORT_BYTES + DENSITY_BYTES * self.num_rows)
 
     def lines(self, kind: InferKind, out: Path | None) -> list[str]:
         """Time, memory, and what will be written."""

@@ -10,7 +10,7 @@ from ..draws.fitted import PosteriorLike
 from ..draws.networks import joint_networks
 from .results import CellPredictions
 
-BLOCK = 20_000_000  # weights gathered at once: 160 MB
+BLOCK = 4_000_000  # weights gathered at once: 32 MB, and as much twice more
 
 
 def predict_cells(
