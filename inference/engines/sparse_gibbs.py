@@ -60,6 +60,15 @@ class SparseGibbs(Sampler):
         """Number and lengths of the chains, in blocks."""
         return Chains(self.num_chains, self.num_warmup, self.num_samples, 1)
 
+    def num_bytes(self, model: Model, run: Run) -> float:
+        """Beside what is kept of the draws: weights and residuals of each chain, scores and rotated scores, and a Gram
+        matrix a chain, of perturbed targets one each."""
+        collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
+        num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
+        grams = 1 + len(getattr(model, "own", ()))
+        edges = 4.0 * num_tfs * num_targets * (2 * self.num_chains + 4)
+        return collector.num_bytes + edges + 4.0 * self.num_chains * grams * num_tfs**2
+
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         return _sample(self.kernel(model, seed=run.seed), run, self.chains)
 
