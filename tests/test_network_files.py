@@ -13,6 +13,7 @@ from pyrogrn import PriorNetwork
 from pyrogrn.experiments.commands.options import read_priors
 from pyrogrn.experiments.files.network_files import NetworkFile, read_edges
 from pyrogrn.experiments.wording import LONGEST_MESSAGE, for_command_line
+from pyrogrn.priors.alignment import rename_hint
 from pyrogrn.priors.formats.names import regulon, whole_number
 from pyrogrn.priors.formats.sign_words import sign_of_word
 from pyrogrn.priors.formats.signs import is_signed
@@ -267,6 +268,42 @@ def test_rows_of_weight_zero_are_said(tmp_path):
     assert network.notes == ("1 rows of weight 0 are no edges",)
 
 
+# -- formats of databases ----
+
+
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_sif_rows_are_edges_with_signs(tmp_path, between):
+    rows = ["A activates B", "A inhibits C", "B unknown C", "B activates C"]
+    path = written(tmp_path, "\n".join(rows).replace(" ", between) + "\n", "n.sif")
+    network = PriorNetwork.read(path)
+    assert edges(network) == {("A", "B"): 1, ("A", "C"): -1, ("B", "C"): 1}
+    assert not any("not used" in note for note in network.notes)
+
+
+def test_signor_names_its_ends_and_effects(tmp_path):
+    path = written(
+        tmp_path,
+        "ENTITYA\tTYPEA\tIDA\tENTITYB\tTYPEB\tIDB\tEFFECT\tMECHANISM\n"
+        "SPI1\tprotein\tP1\tCSF1R\tprotein\tP2\tup-regulates quantity by expression\tx\n"
+        "GATA1\tprotein\tP3\tSPI1\tprotein\tP1\tdown-regulates quantity by repression\tx\n"
+        "GATA1\tprotein\tP3\tCSF1R\tprotein\tP2\tunknown\tx\n",
+    )
+    assert edges(PriorNetwork.read(path)) == {("SPI1", "CSF1R"): 1, ("GATA1", "SPI1"): -1, ("GATA1", "CSF1R"): 0}
+
+
+@pytest.mark.parametrize("ends", ["protein1 protein2", "node1\tnode2", "#node1\tnode2"])
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_scores_of_string_are_probabilities(tmp_path, ends, unit):
+    tab = "\t" if "\t" in ends else " "
+    rows = [f"{ends}{tab}combined_score"] + [
+        f"{pair.replace(' ', tab)}{tab}{s * unit:g}" for pair, s in (("A B", 0.4), ("B C", 0.95))
+    ]
+    network = PriorNetwork.read(written(tmp_path, "\n".join(rows) + "\n"))
+    found = dict(zip(zip(network.source, network.target, strict=True), network.probability, strict=True))
+    assert found == pytest.approx({("A", "B"): 0.4, ("B", "A"): 0.4, ("B", "C"): 0.95, ("C", "B"): 0.95})
+    assert any("divided by 1000" in note for note in network.notes) == (unit == 1000)
+
+
 # -- FILE?KEY=VALUE ----
 
 
@@ -374,6 +411,18 @@ def messages(file):
         if isinstance(node, ast.Raise) or name in ("warning", "fail", "ValueError"):
             parts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
             yield "".join(parts)
+
+
+def test_a_hint_does_not_name_one_spelling_twice():
+    assert rename_hint(["KLF1"], ["KLF1", "SPI1"]) is None
+    assert "('Klf1', 'KLF1')" in rename_hint(["Klf1"], ["KLF1"])
+
+
+def test_numbers_of_a_simulation_are_options(tmp_path):
+    code, _, err = call("simulate", "linear", "--genes", 5, "--tfs", 9, "--out", tmp_path / "x")
+    assert code == 2
+    assert "num_" not in err
+    assert "expected 1 <= --tfs <= --genes" in err
 
 
 def test_long_names_are_cut_in_messages(tmp_path):
