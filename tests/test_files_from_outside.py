@@ -227,3 +227,9 @@ def test_separators_of_thousands_are_not_called_decimal_commas(tmp_path, cells, 
     path.write_text(f'cell,A,B\nc1,"{cells[0]}","{cells[1]}"\n')
     with pytest.raises(ValueError, match="thousands" if thousands else "have decimal commas"):
         read_expression(path, tfs=["A"])
+
+
+def test_a_unit_that_may_be_two_is_said():
+    times = read_times(["3m", "12m"])
+    assert times.values.tolist() == [3.0, 12.0]
+    assert "minutes or months" in times.notes[0]

@@ -238,14 +238,14 @@ def test_versions_of_ensembl_are_hinted_at():
 def test_identical_rows_are_merged_and_said(tmp_path):
     network = PriorNetwork.read(written(tmp_path, "A\tX\t1\nA\tX\t1\nB\tY\t1\n", "motif.txt"))
     assert edges(network) == {("A", "X"): 0, ("B", "Y"): 0}
-    assert network.notes == ("1 rows repeat an edge and were merged into it",)
+    assert network.notes == ("1 row repeats an edge and was merged into it",)
 
 
 def test_conflicting_rows_keep_no_sign_unless_they_are_refused(tmp_path):
     path = written(tmp_path, "TF\tTarget\tMode\tPMID\nA\tX\tActivation\t1\nA\tX\tRepression\t2\nA\tY\tActivation\t3\n")
     network = PriorNetwork.read(path)
     assert edges(network) == {("A", "X"): 0, ("A", "Y"): 1}
-    assert any("1 edges have rows of either sign and keep none, e.g. A -> X" in note for note in network.notes)
+    assert any("1 edge has rows of either sign and keeps none, e.g. A -> X" in note for note in network.notes)
     for choice in ("conflict", "error"):
         with pytest.raises(ValueError, match=r"listed more than once, e\.g\. A -> X"):
             NetworkFile.parse(f"{path}?duplicates={choice}").read()
@@ -265,7 +265,7 @@ def test_several_networks_in_one_file_are_not_merged(tmp_path):
 
 def test_rows_of_weight_zero_are_said(tmp_path):
     network = PriorNetwork.read(written(tmp_path, "source,target,weight\nA,X,1\nA,Y,0\n", "n.csv"))
-    assert network.notes == ("1 rows of weight 0 are no edges",)
+    assert network.notes == ("1 row of weight 0 is no edge",)
 
 
 # -- formats of databases ----
@@ -354,7 +354,7 @@ def test_score_and_convert_take_a_format(tmp_path):
     code, _, err = call("convert", trrust, tmp_path / "out.csv")
     assert code == 0, err
     assert pd.read_csv(tmp_path / "out.csv")["sign"].tolist() == [1, 0]
-    assert "keep none, e.g. A -> Y" in err
+    assert "keeps none, e.g. A -> Y" in err
     assert "columns not used: ['column 4']" in err
 
 
