@@ -44,6 +44,8 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"drop the context$", "leave it out (--min-cells 3)"),
         (r"\(`with_times`\)", "(--time-key)"),
         (r"\bbackend='(loky|serial|dask)'", r"--backend \1"),
+        (r"(?<![\w.`=])num_(tfs|genes|cells)\b(?!=)", r"--\1"),
+        (r"(?<![\w.`=])num_(tfs|genes|cells)=(?=\d)", r"--\1 "),
         (r"\bgain='(fixed|sampled)'", r"--set model.gain=\1"),
     )
 )

@@ -156,7 +156,7 @@ def rename_hint(names: Sequence[str], data: Sequence[str]) -> str | None:
     """How names would match those of the data (version suffixes of Ensembl, 7157.0 for 7157), or None."""
     for change, rename, rename_data in RENAMINGS:
         found = {rename_data(name): name for name in data}
-        pair = next(((n, found[rename(n)]) for n in names if rename(n) in found), None)
+        pair = next(((n, found[rename(n)]) for n in names if found.get(rename(n), n) != n), None)
         if pair is not None:
             how = change.replace("the prior's", "the listed names")
             return f"They match after {how} ({pair[0]!r}, {pair[1]!r}): use one spelling in both files"

@@ -32,7 +32,8 @@ def interpret_edges(
     if frame.empty:
         raise ValueError(f"edges of '{name}': the table holds no edges")
     if len(frame) < rows:
-        notes.append(f"{rows - len(frame)} rows of weight 0 are no edges")
+        zero = rows - len(frame)
+        notes.append("1 row of weight 0 is no edge" if zero == 1 else f"{zero} rows of weight 0 are no edges")
     probability, sign = _belief(frame, name, default_probability, signed)
     edges = pd.DataFrame(
         {

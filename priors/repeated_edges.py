@@ -56,8 +56,15 @@ def merge_repeated(edges: pd.DataFrame) -> pd.DataFrame:
 def merged_note(edges: pd.DataFrame, repeated: np.ndarray) -> str:
     """What is said of rows that were merged."""
     torn = edges[conflicts(edges)].drop_duplicates(["source", "target"])
-    note = f"{int(repeated.sum())} rows repeat an edge and were merged into it"
+    number = int(repeated.sum())
+    note = (
+        "1 row repeats an edge and was merged into it"
+        if number == 1
+        else f"{number} rows repeat an edge and were merged into it"
+    )
     if len(torn):
         source, target = torn[["source", "target"]].iloc[0]
-        note += f"; {len(torn)} edges have rows of either sign and keep none, e.g. {source} -> {target}"
+        edges_have = "1 edge has" if len(torn) == 1 else f"{len(torn)} edges have"
+        kept = "keeps" if len(torn) == 1 else "keep"
+        note += f"; {edges_have} rows of either sign and {kept} none, e.g. {source} -> {target}"
     return note

@@ -554,7 +554,7 @@ def test_bad_input_is_refused_by_name(model_class, prior, tiny_data):
         return
     X = tiny_data.X.clone()
     X[:, 5] = 1.0
-    with pytest.raises(ValueError, match=r"1 constant genes: \['G0005'\]"):
+    with pytest.raises(ValueError, match=r"1 constant gene: \['G0005'\]"):
         how.build(model_class, prior, how.form(ExpressionData(X, tiny_data.genes, tiny_data.tfs)))
     with pytest.raises(ValueError, match="'QQ'"):
         model_class.from_data(data, edge_prior=SpikeSlab(), targets=["G0004", "QQ"])

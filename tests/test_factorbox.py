@@ -355,7 +355,7 @@ def test_bad_panels_are_refused_by_name(panel):
     fresh = lambda values: replace(panel, matrix=values)
     refused("zero or negative.*G0001", lambda: FactorBox.from_data(fresh(zero)))
     refused("equal values", lambda: FactorBox.from_data(fresh(copies)))
-    refused("constant genes.*G0004", lambda: FactorBox.from_data(fresh(constant)))
+    refused("constant gene.*G0004", lambda: FactorBox.from_data(fresh(constant)))
     always = torch.stack([torch.arange(len(X)), torch.full((len(X),), 2)], 1)
     held = replace(panel, perturbed=torch.unique(torch.cat([panel.perturbed, always]), dim=0))
     refused("leave genes.*G0002", lambda: FactorBox.from_data(held))

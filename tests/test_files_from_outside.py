@@ -217,3 +217,19 @@ def test_every_list_is_hinted_at_versions_and_floats(listed, measured):
         MuVI(data, gene_sets={"s": {"S": names}})
     with pytest.raises(ValueError, match=r"match only after (removing|reading)"):
         PriorNetwork.from_edges(pd.DataFrame({"source": names[:1], "target": names[1:2]}), name="p").align(genes, genes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "thousands"), [(("1,234", "2,001"), True), (("1,234,567", "3"), True), (("0,5", "1,234"), False)]
+)
+def test_separators_of_thousands_are_not_called_decimal_commas(tmp_path, cells, thousands):
+    path = tmp_path / "x.csv"
+    path.write_text(f'cell,A,B\nc1,"{cells[0]}","{cells[1]}"\n')
+    with pytest.raises(ValueError, match="thousands" if thousands else "have decimal commas"):
+        read_expression(path, tfs=["A"])
+
+
+def test_a_unit_that_may_be_two_is_said():
+    times = read_times(["3m", "12m"])
+    assert times.values.tolist() == [3.0, 12.0]
+    assert "minutes or months" in times.notes[0]

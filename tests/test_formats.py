@@ -164,6 +164,7 @@ def test_parquet_needs_pyarrow(tmp_path):
 # -- other programs' own files ----
 
 SAMPLES = {
+    "sif": ("net.sif", "A\tactivates\tX\nA\tinhibits\tY\nB\tactivates\tX\n"),
     "arboreto": ("adjacencies.tsv", "TF\ttarget\timportance\nA\tX\t12.5\nA\tY\t2.5\nB\tX\t1.25\n"),
     "decoupler": (
         "collectri.csv",
@@ -229,6 +230,7 @@ def test_every_readable_format_has_a_sample_or_a_round_trip():
     [
         ("arboreto", [10 / 12, 0.5, 1 / 3], [0, 0, 0]),  # importances over their median
         ("decoupler", [0.9, 0.9, 0.9], [1, -1, 1]),
+        ("sif", [0.9, 0.9, 0.9], [1, -1, 1]),
         ("beeline-truth", [0.9, 0.9, 0.9], [1, -1, 1]),
         ("beeline-ranked", [5 / 8, 0.5, 1 / 4], [1, -1, 1]),
         ("celloracle-base", [0.9, 0.9, 0.9], [0, 0, 0]),

@@ -145,7 +145,7 @@ def test_a_large_mean_costs_no_digits():
 def test_constant_genes_are_refused_by_name():
     X = cells().X.clone()
     X[:, 4] = 7.0
-    with pytest.raises(ValueError, match=r"1 constant genes: \['G1'\]"):
+    with pytest.raises(ValueError, match=r"1 constant gene: \['G1'\]"):
         LinearNetwork.from_data(ExpressionData(X, GENES, TFS))
 
 

@@ -182,5 +182,5 @@ def test_what_does_not_go_together_is_refused(small, tiny_data):
     X = tiny_data.X.clone()
     X[:, 5] = 1.0
     for rows in (slice(None), slice(0, 6)):
-        with pytest.raises(ValueError, match=r"1 constant genes: \['G0005'\]"):
+        with pytest.raises(ValueError, match=r"1 constant gene: \['G0005'\]"):
             NetREXCF.from_data(ExpressionData(X[rows], tiny_data.genes, tiny_data.tfs))

@@ -13,6 +13,7 @@ from pyrogrn import PriorNetwork
 from pyrogrn.experiments.commands.options import read_priors
 from pyrogrn.experiments.files.network_files import NetworkFile, read_edges
 from pyrogrn.experiments.wording import LONGEST_MESSAGE, for_command_line
+from pyrogrn.priors.alignment import rename_hint
 from pyrogrn.priors.formats.names import regulon, whole_number
 from pyrogrn.priors.formats.sign_words import sign_of_word
 from pyrogrn.priors.formats.signs import is_signed
@@ -237,14 +238,14 @@ def test_versions_of_ensembl_are_hinted_at():
 def test_identical_rows_are_merged_and_said(tmp_path):
     network = PriorNetwork.read(written(tmp_path, "A\tX\t1\nA\tX\t1\nB\tY\t1\n", "motif.txt"))
     assert edges(network) == {("A", "X"): 0, ("B", "Y"): 0}
-    assert network.notes == ("1 rows repeat an edge and were merged into it",)
+    assert network.notes == ("1 row repeats an edge and was merged into it",)
 
 
 def test_conflicting_rows_keep_no_sign_unless_they_are_refused(tmp_path):
     path = written(tmp_path, "TF\tTarget\tMode\tPMID\nA\tX\tActivation\t1\nA\tX\tRepression\t2\nA\tY\tActivation\t3\n")
     network = PriorNetwork.read(path)
     assert edges(network) == {("A", "X"): 0, ("A", "Y"): 1}
-    assert any("1 edges have rows of either sign and keep none, e.g. A -> X" in note for note in network.notes)
+    assert any("1 edge has rows of either sign and keeps none, e.g. A -> X" in note for note in network.notes)
     for choice in ("conflict", "error"):
         with pytest.raises(ValueError, match=r"listed more than once, e\.g\. A -> X"):
             NetworkFile.parse(f"{path}?duplicates={choice}").read()
@@ -264,7 +265,43 @@ def test_several_networks_in_one_file_are_not_merged(tmp_path):
 
 def test_rows_of_weight_zero_are_said(tmp_path):
     network = PriorNetwork.read(written(tmp_path, "source,target,weight\nA,X,1\nA,Y,0\n", "n.csv"))
-    assert network.notes == ("1 rows of weight 0 are no edges",)
+    assert network.notes == ("1 row of weight 0 is no edge",)
+
+
+# -- formats of databases ----
+
+
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_sif_rows_are_edges_with_signs(tmp_path, between):
+    rows = ["A activates B", "A inhibits C", "B unknown C", "B activates C"]
+    path = written(tmp_path, "\n".join(rows).replace(" ", between) + "\n", "n.sif")
+    network = PriorNetwork.read(path)
+    assert edges(network) == {("A", "B"): 1, ("A", "C"): -1, ("B", "C"): 1}
+    assert not any("not used" in note for note in network.notes)
+
+
+def test_signor_names_its_ends_and_effects(tmp_path):
+    path = written(
+        tmp_path,
+        "ENTITYA\tTYPEA\tIDA\tENTITYB\tTYPEB\tIDB\tEFFECT\tMECHANISM\n"
+        "SPI1\tprotein\tP1\tCSF1R\tprotein\tP2\tup-regulates quantity by expression\tx\n"
+        "GATA1\tprotein\tP3\tSPI1\tprotein\tP1\tdown-regulates quantity by repression\tx\n"
+        "GATA1\tprotein\tP3\tCSF1R\tprotein\tP2\tunknown\tx\n",
+    )
+    assert edges(PriorNetwork.read(path)) == {("SPI1", "CSF1R"): 1, ("GATA1", "SPI1"): -1, ("GATA1", "CSF1R"): 0}
+
+
+@pytest.mark.parametrize("ends", ["protein1 protein2", "node1\tnode2", "#node1\tnode2"])
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_scores_of_string_are_probabilities(tmp_path, ends, unit):
+    tab = "\t" if "\t" in ends else " "
+    rows = [f"{ends}{tab}combined_score"] + [
+        f"{pair.replace(' ', tab)}{tab}{s * unit:g}" for pair, s in (("A B", 0.4), ("B C", 0.95))
+    ]
+    network = PriorNetwork.read(written(tmp_path, "\n".join(rows) + "\n"))
+    found = dict(zip(zip(network.source, network.target, strict=True), network.probability, strict=True))
+    assert found == pytest.approx({("A", "B"): 0.4, ("B", "A"): 0.4, ("B", "C"): 0.95, ("C", "B"): 0.95})
+    assert any("divided by 1000" in note for note in network.notes) == (unit == 1000)
 
 
 # -- FILE?KEY=VALUE ----
@@ -317,7 +354,7 @@ def test_score_and_convert_take_a_format(tmp_path):
     code, _, err = call("convert", trrust, tmp_path / "out.csv")
     assert code == 0, err
     assert pd.read_csv(tmp_path / "out.csv")["sign"].tolist() == [1, 0]
-    assert "keep none, e.g. A -> Y" in err
+    assert "keeps none, e.g. A -> Y" in err
     assert "columns not used: ['column 4']" in err
 
 
@@ -374,6 +411,18 @@ def messages(file):
         if isinstance(node, ast.Raise) or name in ("warning", "fail", "ValueError"):
             parts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
             yield "".join(parts)
+
+
+def test_a_hint_does_not_name_one_spelling_twice():
+    assert rename_hint(["KLF1"], ["KLF1", "SPI1"]) is None
+    assert "('Klf1', 'KLF1')" in rename_hint(["Klf1"], ["KLF1"])
+
+
+def test_numbers_of_a_simulation_are_options(tmp_path):
+    code, _, err = call("simulate", "linear", "--genes", 5, "--tfs", 9, "--out", tmp_path / "x")
+    assert code == 2
+    assert "num_" not in err
+    assert "expected 1 <= --tfs <= --genes" in err
 
 
 def test_long_names_are_cut_in_messages(tmp_path):

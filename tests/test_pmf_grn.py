@@ -480,7 +480,7 @@ def test_bad_data_are_refused_in_one_line():
     data = cells("poisson")
     X = data.X.clone()
     X[:, 3] = 1.0
-    with pytest.raises(ValueError, match=r"1 constant genes: \['G1'\]") as caught:
+    with pytest.raises(ValueError, match=r"1 constant gene: \['G1'\]") as caught:
         PMFGRN.from_data(ExpressionData(X, data.genes, data.tfs))
     assert "\n" not in str(caught.value)
     X = data.X.clone()

@@ -229,14 +229,14 @@ def test_tables_as_people_write_them(text, genes, values, tmp_path):
 def test_constant_genes_are_named_or_dropped(frame, tmp_path):
     frame["G2"] = 3.3
     path = write("csv", frame, tmp_path)
-    with pytest.raises(ValueError, match=r"1 constant genes: \['G2'\]. Drop them with `data.without_constant_genes"):
+    with pytest.raises(ValueError, match=r"1 constant gene: \['G2'\]. Drop them with `data.without_constant_genes"):
         read_expression(path, tfs=TFS).statistics().require_variance()
     for how in ("none", "zscore"):
         data = read_expression(path, tfs=TFS, drop_constant=True, normalize=how)
         assert data.genes == tuple(g for g in frame.columns if g != "G2")
-        assert data.notes[-1] == "1 constant genes dropped: ['G2']"
+        assert data.notes[-1] == "1 constant gene dropped: ['G2']"
         assert bool((data.X.var(0) > 0).all())
-    with pytest.raises(ValueError, match=r"cells\.csv: 1 constant genes cannot be z-scored: \['G2'\]"):
+    with pytest.raises(ValueError, match=r"cells\.csv: 1 constant gene cannot be z-scored: \['G2'\]"):
         read_expression(path, tfs=TFS, normalize="zscore")
 
 

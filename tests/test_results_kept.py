@@ -1,5 +1,6 @@
 """What is finished is kept: folders of runs, files written whole, links, locks, interrupts, full disks."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,26 @@ def test_names_of_contexts_become_names_of_files():
     assert list(found) == names
     assert len({file.lower() for file in found.values()}) == len(names)
     assert max(len(file.encode()) for file in found.values()) < 140
+
+
+def test_config_and_report_say_which_file_holds_which_context(tmp_path):
+    values = np.random.default_rng(0).normal(size=(60, 4)).round(3)
+    table = pd.DataFrame(values, columns=["TF1", "A", "B", "C"], index=[f"cell{i}" for i in range(60)])
+    table["kind"] = ["a/b", "a_b", "A_B"] * 20
+    table.to_csv(tmp_path / "x.csv")
+    (tmp_path / "tfs.txt").write_text("TF1\n")
+    quick = ("--steps", 20, "--restarts", 2, "--set", "guide.num_warmup=20")
+    options = ("--tfs", tmp_path / "tfs.txt", "--context-key", "kind", "--out", tmp_path / "run")
+    code, _, err = call("infer", tmp_path / "x.csv", *options, *quick)
+    assert code == 0, err
+    tables = json.loads((tmp_path / "run" / "config.json").read_text())["tables"]
+    edges = {what["context"]: file for file, what in tables.items() if "other" not in what}
+    assert set(edges) == {"a/b", "a_b", "A_B"}
+    assert len({what["context"] + "|" + what["other"] for what in tables.values() if "other" in what}) == 3
+    assert all((tmp_path / "run" / file).exists() for file in tables)
+    page = (tmp_path / "run" / "report.html").read_text()
+    for context, file in edges.items():
+        assert file == f"edges_{context}.csv" or f"{context} is in {file}" in page
 
 
 # -- files ----

@@ -16,6 +16,8 @@ DEPTH = RNG.lognormal(sigma=0.5, size=(200, 1))
 RAW = RNG.poisson(DEPTH * MEAN).astype(float)
 INTENSITY = 100 * MEAN * RNG.lognormal(sigma=0.4, size=(200, 40))
 PER_CELL = RAW / RAW.sum(1, keepdims=True)
+ZLOG = np.log1p(1e4 * PER_CELL)
+ZLOG = (ZLOG - ZLOG.mean(0)) / ZLOG.std(0)
 KINDS_OF = {
     "counts": RAW,
     "small counts": RNG.poisson(0.3, size=(200, 40)),
@@ -33,15 +35,25 @@ KINDS_OF = {
     "scaled, not centred": INTENSITY / INTENSITY.std(0),
     "from 0 to 1": (INTENSITY - INTENSITY.min(0)) / np.ptp(INTENSITY, 0),
     "log ratios": np.log2(INTENSITY / MEAN / 100) + 0.3,
+    "z-scores clipped at zero": ((INTENSITY - INTENSITY.mean(0)) / INTENSITY.std(0)).clip(0),
+    "z-scores of logarithms clipped at zero": ZLOG.clip(0, 10),
+    "z-scores of counts clipped at zero": ((RAW - RAW.mean(0)) / RAW.std(0)).clip(0),
+    "arcsinh of counts": np.arcsinh(RAW / 5),
+    "ranks": pd.DataFrame(INTENSITY).rank(axis=1).to_numpy(),
+    "ranks with ties": pd.DataFrame(RAW).rank(axis=1).to_numpy(),
+    "ranks from zero": pd.DataFrame(INTENSITY).rank(axis=1).to_numpy() - 1,
+    "rounded log2 of intensities": np.log2(INTENSITY + 50).round(),
+    "rounded log2 of counts": np.log2(1 + 20 * RNG.poisson(10 * MEAN, size=(200, 40))).round(),
     "zeros and ones": RNG.integers(0, 2, size=(200, 40)),
 }
 EXPECTED = {
     "counts": ("counts", "small counts"),
-    "log counts": tuple(name for name in KINDS_OF if name.startswith(("log1p", "log10", "some", "log2(1"))),
+    "log counts": tuple(name for name in KINDS_OF if name.startswith(("log1p", "log10", "some", "log2(1", "arcsinh"))),
     "levels": ("intensities", "small levels"),
-    "log levels": ("log2 of intensities",),
+    "log levels": ("log2 of intensities", "rounded log2 of intensities", "rounded log2 of counts"),
     "z-scores": ("z-scores", "clipped z-scores"),
-    "scaled": ("scaled, not centred", "from 0 to 1"),
+    "scaled": ("scaled, not centred", "from 0 to 1", *(name for name in KINDS_OF if name.endswith("at zero"))),
+    "ranks": ("ranks", "ranks with ties", "ranks from zero"),
     "negative": ("log ratios",),
     "unclear": ("zeros and ones",),
 }
@@ -163,3 +175,15 @@ def test_ablations_and_screens_say_it_too(counts):
     code, out, err = call("screen", counts / "screen.csv", *options)
     assert code == 0, err
     assert "raw counts" in out + err
+
+
+@pytest.mark.parametrize("name", ["ranks", "z-scores clipped at zero", "z-scores of logarithms clipped at zero"])
+def test_amortised_networks_refuse_what_only_looks_like_levels(name):
+    with pytest.raises(ValueError, match=r"the data look like .* For --method grnular give counts or un-logged levels"):
+        scale_notes(data_of(name), expects_of("grnular"), method="grnular")
+
+
+@pytest.mark.parametrize("name", ["arcsinh of counts", "rounded log2 of intensities"])
+def test_amortised_networks_say_that_these_are_logarithms(name):
+    (note,) = scale_notes(data_of(name), expects_of("grnular"), method="grnular")
+    assert "the data look like logarithms" in note

@@ -141,7 +141,7 @@ def test_bad_time_courses_are_refused(courses):
     refused(courses.subset(np.arange(8)), "expected at least 8")
     X = courses.X.clone()
     X[:, 2] = 1.0
-    refused(replace(courses, matrix=X), "constant genes")
+    refused(replace(courses, matrix=X), "constant gene")
     X = courses.X.clone()
     X[7, 2] = torch.nan
     refused(replace(courses, matrix=X, missing=True), "missing")

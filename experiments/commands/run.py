@@ -30,6 +30,8 @@ def write_results(
     with refused(folder):
         posterior.save(folder / "model")
         tables.write(folder, top=top)
+        files = tables.files()
+        config = {**config, "tables": files} if files else config
         (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 

@@ -1,5 +1,6 @@
 """The tables of edges of a fitted network, as files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,17 +35,19 @@ class NetworkTables:
         estimates and of differences the million largest. With ``all_edges``, edges.parquet (edges_CONTEXT.parquet) has
         every edge, by regulator, in 32-bit numbers.
         """
-        contexts = self.posterior.coords["context"]
         self._edges(folder, "edges", None, top)
-        if len(contexts) > 1:
-            for name, file in file_names(contexts).items():
-                self._edges(folder, f"edges_{file}", name, top)
-            pairs = pairs_of(contexts)
-            names = file_names(BETWEEN.join(pair) for pair in pairs)
-            most = BIG if top is None and is_big(self.posterior) else top
-            for pair in pairs:
-                differences = self.posterior.context_differences(*pair, level=self.level, top=most)
-                write_csv(differences, folder / f"differences_{names[BETWEEN.join(pair)]}.csv")
+        most = BIG if top is None and is_big(self.posterior) else top
+        for file, what in self.files().items():
+            if "other" in what:
+                pair = what["context"], what["other"]
+                found = self.posterior.context_differences(*pair, level=self.level, top=most)
+                write_csv(found, folder / file)
+            else:
+                self._edges(folder, file.removesuffix(".csv"), what["context"], top)
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """`tables_of_contexts` of what is written."""
+        return tables_of_contexts(self.posterior.coords["context"])
 
     def _edges(self, folder: Path, file: str, context: str | None, top: int | None) -> None:
         least = None
@@ -88,3 +91,25 @@ def write_parquet(posterior: Posterior, path: Path, *, level: float, context: st
     finally:
         if writer is not None:
             writer.close()
+
+
+def tables_of_contexts(contexts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Which file holds which context's edges, and the differences of which two, by the names of the files.
+
+    Empty for one context. A file's name does not tell, where names of contexts have letters that files' cannot.
+
+    Examples
+    --------
+    >>> tables_of_contexts(["a/b", "a_b"])["edges_a_b-2.csv"]
+    {'context': 'a_b'}
+    """
+    if len(contexts) < 2:
+        return {}
+    tables: dict[str, dict[str, str]] = {
+        f"edges_{file}.csv": {"context": name} for name, file in file_names(contexts).items()
+    }
+    pairs = pairs_of(contexts)
+    names = file_names(BETWEEN.join(pair) for pair in pairs)
+    for one, other in pairs:
+        tables[f"differences_{names[BETWEEN.join((one, other))]}.csv"] = {"context": one, "other": other}
+    return tables

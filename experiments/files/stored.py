@@ -30,6 +30,7 @@ from .text_heaps import check_text
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
 SEPARATORS = ("\t", ",", ";")
+THOUSANDS = re.compile(r"^[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?$")
 DECIMAL_COMMA = re.compile(r"^[-+]?\d+,\d+([eE][-+]?\d+)?$")
 MISSING = frozenset(["", "na", "n/a", "null", "none", "-"])
 
@@ -375,6 +376,13 @@ def _not_numbers(number: int, label: str, columns: Sequence[str], cells: Sequenc
         names = some(list(wrong), 3)
         return ValueError(f"row {number} ({label!r}) lacks a value in columns {names}: remove or impute missing values")
     column, cell = next(iter(words.items()))
+    commas = [text for text in words.values() if "," in text]
+    if commas and all(map(THOUSANDS.match, commas)):
+        return ValueError(
+            f"its numbers have commas before three digits ({cell!r} in {column!r}, row {number}): if they separate "
+            "thousands, write the numbers without them (thousands=',' in pandas.read_csv); if they are decimal commas, "
+            "write decimal points"
+        )
     if DECIMAL_COMMA.match(cell):
         return ValueError(
             f"its numbers have decimal commas ({cell!r} in {column!r}, row {number}): write decimal points (read.csv2 "

@@ -1,5 +1,6 @@
 """The section of the report on contexts: where their networks differ, and how sure that is."""
 
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from ...inference import Posterior
 from ...inference.draws.differences import OTHERS, pairs_of
 from ...inference.draws.intervals import LEVEL
+from ..files.network_tables import tables_of_contexts
 from .page import Cell, bar, paragraph, table
 from .parts import probability, records
 
@@ -53,11 +55,21 @@ def contexts_section(posterior: Posterior) -> list[str]:
         "on how far they lie from the shared network, which draws differences towards zero: few large ones among many "
         "small ones are underestimated. All are in differences_*.csv."
     )
+    renamed = [
+        f"{what['context']} is in {file}" for file, what in tables_of_contexts(names).items() if _hidden(file, what)
+    ]
+    if renamed:
+        caution += f" By names of files (all in config.json): {'; '.join(renamed[:NUM_ROWS])}."
     return [
         paragraph(intro),
         table(("source", "target", "context", "other", *NUMERIC), rows, numeric=NUMERIC),
         paragraph(caution, "soft"),
     ]
+
+
+def _hidden(file: str, what: Mapping[str, str]) -> bool:
+    """Whether the edges of a context are in a file that is not called as it is."""
+    return "other" not in what and file != f"edges_{what['context']}.csv"
 
 
 def _numbers(row: object) -> dict[str, float]:

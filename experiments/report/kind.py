@@ -17,6 +17,9 @@ from .program_tables import GeneSets
 class Tables(Protocol):
     """What was found, computed once for the files and the page."""
 
+    def files(self) -> Mapping[str, Mapping[str, str]]:
+        """What is in those tables of which the name of the file does not tell, for config.json."""
+
     def write(self, folder: Path, *, top: int | None = None) -> None:
         """Into a folder; ``top``: rows of each table that grows with the genes."""
 

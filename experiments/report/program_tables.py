@@ -80,6 +80,10 @@ class ProgramTables:
         largest = self.factors.groupby("program", sort=False)["variance_explained"].max()
         return largest.sort_values(ascending=False, kind="stable")
 
+    def files(self) -> dict[str, dict[str, str]]:
+        """No table is called by what is in it."""
+        return {}
+
     def write(self, folder: Path, *, top: int | None = None) -> None:
         """programs.csv (``top``: genes of each program), factors.csv, and those of gene_sets.csv,
         covariate_effects.csv, enrichment.csv and scores.csv.gz that apply."""

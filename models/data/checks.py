@@ -157,6 +157,19 @@ def check_inputs(inputs: Tensor | None, num_cells: int, num_genes: int) -> None:
         raise ValueError(f"`inputs` has shape {tuple(inputs.shape)}, expected {shape} finite numbers")
 
 
+def counted(things: Sequence[object], one: str) -> str:
+    """Their number with the word for one of them, in the plural for several.
+
+    Examples
+    --------
+    >>> counted(["A"], "constant gene")
+    '1 constant gene'
+    """
+    return f"{len(things)} {one}{'s' * (len(things) != 1)}"
+
+
 def constant_genes(genes: Sequence[str]) -> ValueError:
     """What to raise where genes do not vary: they can neither regulate nor be explained."""
-    return ValueError(f"{len(genes)} constant genes: {some(genes)}. Drop them with `data.without_constant_genes()`")
+    return ValueError(
+        f"{counted(genes, 'constant gene')}: {some(genes)}. Drop them with `data.without_constant_genes()`"
+    )

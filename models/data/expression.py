@@ -23,6 +23,7 @@ from .checks import (
     check_genes,
     check_shape,
     check_tfs,
+    counted,
     positions_of,
     some,
 )
@@ -255,7 +256,7 @@ class ExpressionData:
         if not constant:
             return self
         kept = self.select_genes([gene for gene, flag in zip(self.genes, flags, strict=True) if not flag])
-        return replace(kept, notes=(*kept.notes, f"{len(constant)} constant genes dropped: {some(constant)}"))
+        return replace(kept, notes=(*kept.notes, f"{counted(constant, 'constant gene')} dropped: {some(constant)}"))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""

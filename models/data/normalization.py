@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .checks import some
+from .checks import counted, some
 from .matrix import RowTransform
 
 NORMALIZATIONS = ("none", "log1p-cpm", "zscore")
@@ -51,7 +51,7 @@ def transform_of(data: Normalizable, how: str) -> RowTransform:
     constant = [g for g, v in zip(data.genes, variance.tolist(), strict=True) if v == 0]
     if constant:
         raise ValueError(
-            f"{len(constant)} constant genes cannot be z-scored: {some(constant)}. Drop them with "
+            f"{counted(constant, 'constant gene')} cannot be z-scored: {some(constant)}. Drop them with "
             "`data.without_constant_genes()`"
         )
     return Affine(mean, variance.sqrt())

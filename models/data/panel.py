@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import some
+from .checks import counted, some
 from .expression import ExpressionData
 
 # of log headroom: 12 Chebyshev nodes on [log 0.05, log 20] interpolate the logit of any level to 1e-4
@@ -106,8 +106,8 @@ def _panel(
     if constant:
         where = "" if name == "all" else f"context {name!r}: "
         raise ValueError(
-            f"{where}{len(constant)} constant genes: {some(constant)}, where they are not knocked down. Drop them with "
-            "`data.without_constant_genes()`"
+            f"{where}{counted(constant, 'constant gene')}: {some(constant)}, where they are not knocked down. "
+            "Drop them with `data.without_constant_genes()`"
         )
     level = X if knockdown is None else torch.where(clamped, knockdown * mean, X)
     factors = X.new_zeros(len(X), 0)

@@ -1,8 +1,10 @@
 r"""What scale expression is measured on, as far as the numbers tell, and what a method makes of it.
 
-Counts are whole numbers. Logarithms of counts have rows that become multiples of one number when the logarithm is
-undone, or that add up to the same total. On a logarithmic scale the spread of a gene no longer grows with its mean, as
-it does for counts and intensities. Z-scores have mean 0 and sd 1 in every gene.
+Counts are whole numbers, and vary as much as counts do; others are rounded logarithms. Logarithms of counts (or inverse
+hyperbolic sines) have rows that become multiples of one number when that is undone, or that add up to the same total.
+On a logarithmic scale the spread of a gene no longer grows with its mean, as it does for counts and intensities.
+Z-scores have mean 0 and sd 1 in every gene; clipped at zero, they are known by their first two moments. Ranks of the
+genes of a cell have a known sum.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from .expression import ExpressionData
 
 COUNTS, LOG_COUNTS, LOG_LEVELS = "counts", "log counts", "log levels"
 LEVELS, ZSCORES, SCALED, NEGATIVE, UNCLEAR = "levels", "z-scores", "scaled", "negative", "unclear"
+RANKS = "ranks"
 LOGARITHMS = (LOG_COUNTS, LOG_LEVELS)
 
 ROWS = 500  # of a context that are looked at
@@ -43,6 +46,7 @@ class Scale(NamedTuple):
             ZSCORES: "z-scores (every gene with mean 0 and sd 1, values",
             SCALED: "scaled genes (all with the same spread or range, values",
             NEGATIVE: "differences or logarithms of ratios (values",
+            RANKS: "ranks of the genes of each cell (values",
             UNCLEAR: "levels (values",
         }
         return f"{words[self.kind]} from {self.low:.3g} to {self.high:.3g})"
@@ -68,16 +72,21 @@ def _kind(X: np.ndarray, known: np.ndarray, low: float, high: float) -> str:
     if low < 0:
         centred = np.median(np.abs(mean)) < 0.1 and np.median(np.abs(sd - 1)) < 0.15
         return ZSCORES if centred else NEGATIVE
+    if _ranked(X):
+        return RANKS
     if np.array_equal(known, known.round()):
-        return COUNTS if high > 2 else UNCLEAR
+        rounded = high < LARGEST_LOG and _underdispersed(mean, sd)
+        return LOG_LEVELS if rounded else COUNTS if high > 2 else UNCLEAR
     top, bottom = np.nanmax(X[:, varied], 0), np.nanmin(X[:, varied], 0)
     alike = np.ptp(top) + np.ptp(bottom) < 1e-6 * max(high, 1e-12)
     off = np.sort(np.abs(sd - 1))  # clipping after scaling takes a little of the sd
     if len(sd) >= 5 and (alike or (np.median(off) < 0.02 and off[int(0.8 * len(off))] < 0.1)):
         return SCALED
+    if _clipped_scores(X[:, varied]):
+        return SCALED
     if high < LARGEST_LOG:
         undo: Callable[[np.ndarray], np.ndarray]
-        for undo in (np.expm1, lambda x: np.exp2(x) - 1, lambda x: 10.0**x - 1):
+        for undo in (np.expm1, lambda x: np.exp2(x) - 1, lambda x: 10.0**x - 1, np.sinh):
             counts = undo(filled)
             if _multiples(counts) or _same_total(counts):
                 return LOG_COUNTS
@@ -88,6 +97,37 @@ def _kind(X: np.ndarray, known: np.ndarray, low: float, high: float) -> str:
     upper = mean > np.median(mean)
     slope = np.polyfit(np.log(mean[upper]), np.log(sd[upper]), 1)[0] if np.ptp(mean[upper]) > 0 else 1.0
     return LOG_LEVELS if slope < SLOPE and high < LARGEST_LOG else LEVELS
+
+
+def _ranked(X: np.ndarray) -> bool:
+    """Whether the genes of most cells hold 1 to their number, or 0 to one less, each once or with ties averaged."""
+    genes = X.shape[1]
+    if genes < FEWEST or not np.isfinite(X).all() or not np.array_equal(2 * X, np.round(2 * X)):
+        return False
+    total, first = X.sum(1), X.min(1)
+    alike = [(np.abs(total - genes * (genes - 1 + 2 * start) / 2) < 0.01) & (first >= start) for start in (0, 1)]
+    most = X.max(1) <= genes
+    return bool(max((one & most).mean() for one in alike) > 0.9 and np.ptp(X, axis=1).min() > 1)
+
+
+def _underdispersed(mean: np.ndarray, sd: np.ndarray) -> bool:
+    """Whether whole numbers vary less than counts can: counts of a gene have at least about their mean as variance."""
+    seen = mean >= 1
+    return bool(seen.sum() >= 3 and np.median(sd[seen] ** 2 / mean[seen]) < 0.5)
+
+
+def _clipped_scores(X: np.ndarray) -> bool:
+    """Whether genes are z-scores of which all below zero was set to zero.
+
+    Of a gene :math:`z` with mean 0 and variance 1, of which a share :math:`p` is clipped, the rest has the mean of what
+    is gone, so :math:`u = E[z_+^2] + E[z_+]^2 / p` is at most 1 (Jensen); it is 0.8 of a normal, more of genes with a
+    tail to the right, and no fixed number on any other scale.
+    """
+    if X.shape[1] < 5 or len(X) < 20:
+        return False
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.nanmean(X**2, 0) + np.nanmean(X, 0) ** 2 / np.nanmean(X == 0, 0)
+    return bool((u < 1.02).mean() >= 0.95 and np.median(u) > 0.6 and np.quantile(u, 0.1) > 0.25)
 
 
 def _multiples(counts: np.ndarray) -> bool:
@@ -171,7 +211,7 @@ _RESPONSES: Row = (
     False,
 )
 _UNTRAINED: Row = (
-    (ZSCORES, SCALED, NEGATIVE),
+    (ZSCORES, SCALED, NEGATIVE, RANKS),
     "the network was trained on counts and un-logged levels, of which means, variances and zeros say something; here "
     "its edges and probabilities would be wrong without any check seeing it",
     "unlogged",

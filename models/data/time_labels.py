@@ -21,7 +21,8 @@ UNITS = {
     **dict.fromkeys(("d", "day", "days", "dpf", "dpi"), ("days", 86400.0)),
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), ("weeks", 604800.0)),
 }
-SPECIAL = {"e": "embryonic days", "p": "postnatal days", "t": "time", "time": "time"}
+MINUTES_OR_MONTHS = "'m' (minutes or months, the labels do not say which)"
+SPECIAL = {"e": "embryonic days", "p": "postnatal days", "t": "time", "time": "time", "m": MINUTES_OR_MONTHS}
 
 
 class Times(NamedTuple):

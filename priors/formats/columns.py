@@ -10,11 +10,11 @@ from .files import shorten
 # Letters and digits only; looked at where none of the plain names is there. Symbols come before other identifiers.
 SOURCE_NAMES = (
     *("sourcegenesymbol", "tfgenesymbol", "regulatorgenesymbol", "sourcesymbol", "tfsymbol", "regulatorsymbol"),
-    *("genesymboltf", "tfname", "regulatorname", "sourcename", "sourcegene", "tfgene", "tfs", "regulators"),
+    *("genesymboltf", "tfname", "regulatorname", "sourcename", "sourcegene", "tfgene", "tfs", "regulators", "entitya"),
 )
 TARGET_NAMES = (
     *("targetgenesymbol", "genesymboltarget", "targetsymbol", "genesymbol", "targetname", "targetgenename", "genename"),
-    *("regulatedgene", "regulatedname", "regulatedsymbol", "regulated", "targetgenes", "targets"),
+    *("regulatedgene", "regulatedname", "regulatedsymbol", "regulated", "targetgenes", "targets", "entityb"),
 )
 SYMBOLS = re.compile(r"^(?P<end>.+?)[ _.]?gene[ _.]?symbol$", re.IGNORECASE)
 

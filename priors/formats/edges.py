@@ -13,7 +13,7 @@ import pandas as pd
 
 from .columns import SOURCE_NAMES, TARGET_NAMES, mark_used, other_column, symbol_columns
 from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
-from .headerless import sign_column
+from .headerless import is_sif_row, sign_column
 from .signs import find_sign, sign_of_correlation
 from .weights import TINY, odds_map
 
@@ -28,7 +28,7 @@ SYNONYMS = {
     "confidence": ("confidence",),
     "evidence": ("evidence", "resources"),
 }
-PPI_COLUMNS = ({"gene1", "gene2"}, {"protein1", "protein2"})
+PPI_COLUMNS = ({"gene1", "gene2"}, {"protein1", "protein2"}, {"node1", "node2"})
 
 
 def canonical_names(raw: RawFile) -> dict[str, str]:
@@ -152,6 +152,17 @@ def read_headerless(raw: RawFile) -> pd.DataFrame:
     if "weight" in table:
         table["weight"] = numbers(raw, table, "weight")
     return mark_used(table, roles.values())
+
+
+def is_sif(raw: RawFile) -> bool:
+    """Rows of TF, a word for the sign, and target, with no header."""
+    return not raw.header and is_sif_row(raw.rows) and ".gmt" not in [s.lower() for s in raw.path.suffixes]
+
+
+def read_sif(raw: RawFile) -> pd.DataFrame:
+    """Cytoscape's simple interaction format, one target a line."""
+    columns = ("source", "sign", "target")
+    return mark_used(parse_table(raw, text_columns=columns, columns=columns), columns)
 
 
 # -- tables of other inference programs ----

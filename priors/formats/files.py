@@ -164,6 +164,8 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); save the table as UTF-8 csv or tsv") from None
     text = text.replace("\r\n", "\n").lstrip("\n")
+    if text.startswith("#node1\t"):  # the header of STRING's exports
+        text = text[1:]
     if text.startswith("#") or "\n#" in text:
         text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#")).lstrip("\n")
     if not text.strip():

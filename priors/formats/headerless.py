@@ -20,6 +20,15 @@ def sign_column(rows: Sequence[Sequence[str]]) -> int | None:
     return None
 
 
+def is_sif_row(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all rows are a name, a word for a sign, and a name: ``A activates B``."""
+    if not rows or any(len(row) != 3 or not all(row) or _is_number(row[2]) for row in rows):
+        return False
+    words = [row[1] for row in rows]
+    letters = all(len(word) == 1 and word.isalpha() for word in words)  # names of genes, more likely
+    return not letters and not any(map(_is_number, words)) and is_signed(words)
+
+
 def is_edge_row(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row is an edge rather than a header: it holds a sign, or numbers where a header has names.
 
@@ -35,7 +44,7 @@ def is_edge_row(rows: Sequence[Sequence[str]]) -> bool:
         or {cell.lower() for cell in first[:2]} <= HEADER_ROLES
     ):
         return False
-    if sign_column(rows) is not None:
+    if sign_column(rows) is not None or is_sif_row(rows):
         return True
     if not _is_number(first[2]):
         return False

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .columns import mark_used
 from .edges import PPI_COLUMNS, read_table
 from .files import RawFile, is_number, numbers, parse_table, shorten, write_table
 from .headerless import are_identifiers
 from .weights import TINY
+
+STRING_UNIT = 1000.0  # STRING writes its probabilities as whole numbers of thousandths
 
 
 def _headerless_triples(raw: RawFile) -> bool:
@@ -94,10 +97,15 @@ def is_ppi(raw: RawFile) -> bool:
 
 
 def read_ppi(raw: RawFile) -> pd.DataFrame:
-    """``gene1, gene2[, weight]``, symmetrised."""
+    """``gene1, gene2[, weight]``, symmetrised; STRING's ``combined_score`` (0 to 1000, or to 1) is the probability."""
     columns = next((sorted(c) for c in PPI_COLUMNS if c <= set(raw.header)), sorted(PPI_COLUMNS[0]))
     names = dict(zip(columns, ("source", "target"), strict=True))
-    return both_directions(read_table(raw, names | ({"weight": "weight"} if "weight" in raw.header else {})))
+    score = next((c for c in ("weight", "combined_score", "score") if c in raw.header), None)
+    table = read_table(raw, names | ({} if score is None else {score: "weight"}))
+    if score == "combined_score" and table["weight"].max() > 1.0:
+        table["weight"] /= STRING_UNIT
+        mark_used(table, [], "combined_score is in thousandths: divided by 1000")
+    return both_directions(table)
 
 
 def write_ppi(frame: pd.DataFrame, path: Path) -> None:

@@ -134,6 +134,7 @@ FORMATS: tuple[Format, ...] = (
         "headerless", "TF, target, sign or weight, ..., without header: TRRUST, RegulonDB",
         edges.is_headerless, edges.read_headerless, duplicates="mean",
     ),
+    Format("sif", "TF, word for the sign, target, without header", edges.is_sif, edges.read_sif, duplicates="mean"),
     Format(
         "phoenix", "matrix, regulators in rows; with names, or numbers only beside a gene-name file (PHOENIX, DASH)",
         matrices.is_phoenix, matrices.read_phoenix, matrices.write_phoenix, WEIGHT_LOSS, needs_names=True,

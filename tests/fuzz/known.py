@@ -12,6 +12,7 @@ import pandas as pd
 from pyrogrn.experiments.files.network_files import NetworkFile
 from pyrogrn.experiments.files.readers import read_expression, read_kinds, read_names
 
+from . import known_meanings as meanings
 from .sources import GENES, TFS, frame
 
 Generator = np.random.Generator
@@ -251,4 +252,9 @@ KNOWN = (
     Known("network written otherwise: the same", network_written_otherwise, same_network),
     Known("names written otherwise: the same", names_written_otherwise, same_names),
     Known("node twice: refused", node_twice, refused(read_kinds)),
+    Known("labels of perturbations: what they mean", meanings.labels_written, meanings.labels_mean),
+    Known("signs as words: what they mean", meanings.signs_written, meanings.signs_mean),
+    Known("annotations among the genes: the same genes", meanings.with_what_is_no_gene, same_values),
+    Known("either way round: the prior and the truth decide", meanings.turned, meanings.voted),
+    Known("z-scores, clipped or not: no levels", meanings.scaled, meanings.no_level),
 )
