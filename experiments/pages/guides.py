@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from ...inference import NUTS, Amortised, Bagging, BlockDescent, Blocked, Gibbs, LowRank, MapEstimate, MeanField, Pruned
+from ...inference import (
+    NUTS,
+    Amortised,
+    Bagging,
+    BlockDescent,
+    Blocked,
+    Gibbs,
+    LowRank,
+    MapEstimate,
+    MeanField,
+    Pruned,
+    SparseGibbs,
+)
 from ...inference.choice import applies
 from ...models import MODELS, Model
 from ...priors import EdgePrior
@@ -14,6 +26,7 @@ GUIDES: dict[str, Any] = {
     "map": MapEstimate,
     "blocked": Blocked,
     "amortised": Amortised,
+    "sparse": SparseGibbs,
     "gibbs": Gibbs,
     "nuts": NUTS,
     "block-descent": BlockDescent,
