@@ -62,7 +62,7 @@ def test_words_of_signs(words, sign):
         ),
         ("neg;n;inh;-ve;\u22a3;(-);Dn;reduces;corepressor;autorepression;\u22121;\u20131;negative repression", -1),
         ("down-regulates quantity by repression;positive regulation of inhibitor;repressor of activation", -1),
-        ("activity;antisense;non-coding;promoter;binding;GO:0001", None),
+        ("1);(1;activity;antisense;non-coding;promoter;binding;GO:0001", None),
     ],
 )
 def test_words_that_deny_turn_or_shorten_a_sign(words, sign):

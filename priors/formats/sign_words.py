@@ -55,7 +55,8 @@ def sign_of_word(word: object) -> int | None:
     (``de-repression``, ``inhibition of a repressor``: +1); parts that disagree, or that say ``dual``, are 0.
     """
     text = str(word).strip().lower()
-    for plain in (text, text.translate(DASHES), text.translate(DASHES).strip("()[]{}'\" ")):
+    bare = text[1:-1].strip() if text[:1] + text[-1:] in ("()", "[]", "{}", "''", '""') else text
+    for plain in (text, text.translate(DASHES), bare.translate(DASHES)):
         if plain in SIGN_WORDS:
             return SIGN_WORDS[plain]
     text = text.translate(DASHES)
