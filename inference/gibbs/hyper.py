@@ -213,8 +213,7 @@ class HyperUpdates:
 
     def _walk_trust(self, state: State, present: Tensor) -> None:
         """Random-walk steps of the trust coefficients: far from the mode a Fisher-scoring proposal is never accepted,
-        because the
-        way back from the mode is never proposed, and a chain that starts there would stay."""
+        because the way back from the mode is never proposed, and a chain that starts there would stay."""
         rest = self._hub_of_class(state) + state["edge_logit"][:, None]
 
         def density(trust: Tensor) -> Tensor:

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from ...priors import SpikeSlab
 from ..gibbs.hyper import EdgeClasses, HyperUpdates, State, truncated_normal
+from ..gibbs.streams import uniform
 
+WALKS = 8  # random-walk steps of the intercept to a block
+WIDEST, NARROWEST = 1.0, 1e-3  # their widths: log-uniform between the first and that part of it
 UNNAMED = np.zeros((1, 1), dtype=np.int32)
 
 
@@ -82,6 +85,36 @@ class SparseUpdates(HyperUpdates):
     def log_odds(self, state: State) -> Tensor:
         """``(chain, class)`` float64: of inclusion before the data."""
         return (self._class_offset(state) + self._hub_of_class(state)).double().expand(-1, len(self.sparse.tf))
+
+    def update_given(self, state: State, present: Tensor) -> None:
+        """As of `HyperUpdates`, and `_walk_intercept`; in place."""
+        super().update_given(state, present)
+        if not self.prior.edge_logit.is_fixed:
+            self._walk_intercept(state, present)
+
+    def _walk_intercept(self, state: State, present: Tensor) -> None:
+        """Random-walk steps of the intercept, of widths that do not depend on where it is. Of a million edges it is
+        known to a hundredth: a chain that is further away never has its Fisher-scoring proposal accepted, because the
+        way back is never proposed, and would stay."""
+        rest = self._class_offset({**state, "edge_logit": torch.zeros_like(state["edge_logit"])})
+        rest = (rest + self._hub_of_class(state)).double()
+        number, count = present.double(), self.classes.count.double()
+        loc, sd = (value.double() for value in self.prior.edge_logit.constants)
+
+        def density(value: Tensor) -> Tensor:
+            linear = rest + value.double()[:, None]
+            fit = (number * linear - count * torch.nn.functional.softplus(linear)).sum(1)
+            return fit - 0.5 * ((value.double() - loc) / sd) ** 2
+
+        value = state["edge_logit"]
+        current = density(value)
+        for _ in range(WALKS):
+            width = WIDEST * NARROWEST ** uniform(value.shape, self.generator, value)
+            new = value + width * self.normal(value)
+            found = density(new)
+            accepted = uniform(value.shape, self.generator, current).log() < found - current
+            value, current = torch.where(accepted, new, value), torch.where(accepted, found, current)
+        state["edge_logit"] = value
 
     def slab_density(self, state: State, sums: ClassSums, slab: Tensor, background: Tensor) -> Tensor:
         """``(chain,)`` log density of the present weights at slab scale s and background h, τ² = s² − h."""
