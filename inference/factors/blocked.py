@@ -15,6 +15,7 @@ from ..draws.layout import laid_out
 from ..draws.moments import Collector, add_draw
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..runs.saving import restoring
 from .alignment import Aligner
 from .cells import CellRound, CellStatistics
 from .start import arrange, start
@@ -47,11 +48,12 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
         state = engine.start(start(engine.gram_round, run.restarts))
         state = arrange(engine, state) if batch_size is None else state
     else:
-        state = unpack(resume["state"] | {name: resume[name] for name in BESIDE}, place)
-        record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
-        if resume["sums"] is not None:
-            sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
-        set_random_state(resume["rng"])
+        with restoring():
+            state = unpack(resume["state"] | {name: resume[name] for name in BESIDE}, place)
+            record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
+            if resume["sums"] is not None:
+                sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
+            set_random_state(resume["rng"])
         if batch_size is None and _settled(record, state, state, None, tolerance(model)):
             reason = "converged"  # the last round was the last: what was interrupted is the drawing
     if cell_round is None or batch_size is None:
