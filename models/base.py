@@ -127,7 +127,8 @@ class Model(nn.Module, ABC):
     @property
     def initial(self) -> Mapping[str, Tensor]:
         """Values by site, broadcastable to its plates, near which guides start; sites not named start at random small
-        places."""
+        places. For `pyro.infer.autoguide.init_to_value` expand them: of a single number Pyro makes one parameter for
+        all."""
         return {}
 
     @property

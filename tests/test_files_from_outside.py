@@ -3,6 +3,7 @@
 import gzip
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,6 +135,17 @@ def test_raw_is_read_and_mentioned(frame, tmp_path, backed):
         read_expression(tmp_path / "a.h5ad", tfs=None, layer="counts")
     same = ExpressionData.from_anndata(anndata.read_h5ad(tmp_path / "a.h5ad"), layer="raw")
     torch.testing.assert_close(same.X, raw.X)
+
+
+def test_raw_without_a_table_of_genes(frame, tmp_path):
+    adata = anndata.AnnData(frame)
+    adata.raw = adata.copy()
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["raw/var"].attrs["encoding-type"] = "dict"
+        file["raw/var"].attrs["encoding-version"] = "0.1.0"
+    with pytest.raises(ValueError, match="raw/var is not a table"):
+        read_expression(tmp_path / "a.h5ad", tfs=["SPI1"], layer="raw")
 
 
 # -- decimal commas ----

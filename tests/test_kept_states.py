@@ -8,10 +8,12 @@ import torch
 from command_line import call
 from pyrogrn.experiments.files.stored_config import read_config
 from pyrogrn.experiments.sweep import sweep
-from pyrogrn.inference import load_checkpoint
+from pyrogrn.inference import Checkpoint, MeanField, fit, load_checkpoint
 from pyrogrn.inference.amortised.kept_states import read_kept
 from pyrogrn.inference.runs.saving import load_whole, save_whole
 from pyrogrn.inference.storage import _read_arrays
+from pyrogrn.models import LinearNetwork
+from pyrogrn.priors import Normal
 
 STATE = {"fingerprint": "abc", "step": 3, "value": torch.arange(6.0)}
 
@@ -59,6 +61,38 @@ def test_a_state_of_an_earlier_version_has_no_hash_and_is_read(path):
     path.write_bytes(raw)
     with pytest.raises(ValueError, match=r"was changed after it was written: its part .* is damaged"):
         load_whole(path)
+    raw[raw.index(b"PK\x01\x02")] ^= 4
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"was changed after it was written \(BadZipFile\)"):
+        load_whole(path)
+
+
+@pytest.mark.parametrize("key", ["guide", "optimizer", "step", "elbo", "rng", "fingerprint"])
+@pytest.mark.parametrize("value", [None, -1, "x", {}, torch.zeros(2), "missing"], ids=str)
+def test_a_checkpoint_without_a_hash_that_was_edited(key, value, tiny_data, tmp_path):
+    """One line, whatever stands in it (what earlier versions wrote has no hash to tell)."""
+    model = LinearNetwork.from_data(tiny_data, edge_prior=Normal(scale=0.3))
+    options = {"guide": MeanField(), "num_steps": 6, "num_draws": 2, "restarts": 2, "jit": False}
+
+    class Stop:
+        def __call__(self, state):
+            if state.step == 4:
+                raise KeyboardInterrupt
+
+        def close(self):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, **options, callbacks=[Checkpoint(tmp_path / "state.pt"), Stop()])
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    if isinstance(value, str) and value == "missing":
+        del state[key]
+    else:
+        state[key] = value
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"run again without resuming|belongs to another fit") as refusal:
+        fit(model, **options, resume=load_checkpoint(tmp_path / "state.pt"))
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "null", json.dumps({"layer": 5}), "[" * 100_000])

@@ -70,6 +70,6 @@ def test_lists_of_genes():
     assert listed_genes("--knockout", None, ["A"]) == ()
     assert listed_genes("--knockout", "A, B", ["A", "B"]) == ("A", "B")
     assert listed_genes("--knockout", " A", [" A", "A"]) == (" A",)
-    for text, words in (("A,", "empty name"), ("", "empty name"), ("A,A", "'A' twice")):
+    for text, words in (("A,", "empty name"), ("", "empty name"), ("A,A", "'A' twice"), ("A\nB", "in one line")):
         with pytest.raises(ValueError, match=words):
             listed_genes("--knockout", text, ["A"])

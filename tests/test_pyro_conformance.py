@@ -33,8 +33,12 @@ def objective(model):
 
 
 def automatic(kind, model):
-    """As a user makes one: discrete sites left to the objective, a narrow start, where CellBox settles."""
-    start = {n: v for n, v in model.initial.items() if n in model.dims} if isinstance(model, CellBox) else {}
+    """As a user makes one: discrete sites left to the objective, a narrow start, where CellBox settles. Its values have
+    to have the shapes of their sites: of a single number Pyro would make one parameter for all edges."""
+    start = {}
+    if isinstance(model, CellBox):
+        nodes = poutine.trace(model).get_trace().nodes
+        start = {n: v.expand(nodes[n]["value"].shape) for n, v in model.initial.items() if n in nodes}
     options = {"init_loc_fn": init_to_value(values=start)} if start else {}
     if kind is not AutoDelta:
         options["init_scale"] = 0.01

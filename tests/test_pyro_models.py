@@ -280,8 +280,11 @@ def test_relations_are_seen(name):
 def test_svi_with_an_automatic_guide(name):
     model, _ = made(name)
     discrete = [n for n, node in nodes_of(model).items() if n in model.dims and node["fn"].has_enumerate_support]
-    start = {n: v for n, v in model.initial.items() if n in model.dims}
-    options = {"init_loc_fn": init_to_value(values=start)} if isinstance(model, CellBox) else {}
+    options = {}
+    if isinstance(model, CellBox):  # values in the shapes of their sites, or Pyro makes one parameter for all edges
+        nodes = nodes_of(model)
+        start = {n: v.expand(nodes[n]["value"].shape) for n, v in model.initial.items() if n in nodes}
+        options = {"init_loc_fn": init_to_value(values=start)}
     with pyro.get_param_store().scope():
         store = pyro.get_param_store()
         guide = AutoNormal(poutine.block(model, hide=discrete), init_scale=0.01, **options)

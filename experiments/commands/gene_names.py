@@ -12,7 +12,7 @@ def listed_genes(option: str, text: str | None, known: Collection[str]) -> tuple
     Raises
     ------
     ValueError
-        An empty name, or one that is listed twice.
+        An empty name, one that is listed twice, or several lines.
 
     Examples
     --------
@@ -25,7 +25,10 @@ def listed_genes(option: str, text: str | None, known: Collection[str]) -> tuple
         return ()
     if text in known:
         return (text,)
-    parts = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:  # a line break that is not at the end
+        raise ValueError(f"{option} {text!r}: expected GENE[,GENE...] in one line") from error
     names = tuple(part if part in known else part.strip() for part in parts)
     if not names or ("" in names and "" not in known):
         raise ValueError(f"{option} {text}: has an empty name, expected GENE[,GENE...]")

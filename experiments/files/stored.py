@@ -236,6 +236,8 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     name = "X" if layer is None else "raw/X" if from_raw else f"layers/{layer}"
     if from_raw:
         var = guarded(what, lambda: read_elem(store["raw/var"]))
+        if not isinstance(var, pd.DataFrame):
+            raise ValueError("raw/var is not a table: the file was changed or is damaged, write it again")
     element = guarded(what, lambda: element_at(store, name))
     encoding = "null" if element is None else guarded(what, lambda: str(element.attrs.get("encoding-type", "array")))
     if encoding == "null":

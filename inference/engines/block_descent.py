@@ -16,6 +16,7 @@ from ..lookup import along_bases
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+from ..runs.saving import restoring
 
 # an edge that the filter pays for and expression has no use for: the infimum is at a weight that is all but zero
 TINY = 1e-6
@@ -72,8 +73,9 @@ class BlockDescent(Sampler):
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed)
         blocks, record, first = descent.start(self.restarts, self.spread, generator), [], 0
         if run.resume is not None:
-            blocks = Blocks(*(run.resume[name].to(descent.X) for name in Blocks._fields))
-            record, first = list(run.resume["elbo"].numpy()), run.resume["step"]
+            with restoring():
+                blocks = Blocks(*(run.resume[name].to(descent.X) for name in Blocks._fields))
+                record, first = list(run.resume["elbo"].numpy()), run.resume["step"]
         reason = "budget"
 
         def snapshot() -> dict[str, Any]:

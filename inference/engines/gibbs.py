@@ -22,6 +22,7 @@ from ..runs.chains import Chains
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+from ..runs.saving import restoring
 
 # arrays (chain, tf, target) at the peak of a sweep, measured with 300 regulators and 2,000 targets; with several
 # contexts, of each
@@ -96,9 +97,10 @@ def sample_kernel(kernel: GibbsKernel, run: Run, chains: Chains) -> tuple[Collec
     if run.resume is None:
         state, first = kernel.initial_params, 0
     else:
-        state, first = kernel.restore(run.resume["kernel"]), run.resume["step"]
-        collector.restore(run.resume["collector"], model.constant.device)
-        record = list(run.resume["elbo"].numpy())
+        with restoring():
+            state, first = kernel.restore(run.resume["kernel"]), run.resume["step"]
+            collector.restore(run.resume["collector"], model.constant.device)
+            record = list(run.resume["elbo"].numpy())
     reason = "budget"
 
     def snapshot() -> dict[str, Any]:

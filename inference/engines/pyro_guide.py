@@ -16,6 +16,7 @@ from ...models import ExpressionData, Model
 from ..draws.moments import Collector
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..runs.saving import restoring
 from ..variational.adam import Adam
 from ..variational.draws import draw_guide
 from ..variational.foreign import (
@@ -126,7 +127,8 @@ class _Training:
         self.table, self.rates = np.empty((run.restarts, run.num_steps)), np.empty(run.num_steps)
         self.start = self.done = 0
         if run.resume is not None:
-            self._restore(run.resume)
+            with restoring():
+                self._restore(run.resume)
         skip = self.start
         self.batches = None if self.first is None or data is None else forever(data, run.batch_size or 1, skip)
 

@@ -17,6 +17,7 @@ from ..draws.layout import laid_out
 from ..draws.moments import Collector, add_draw
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..runs.saving import restoring
 from .alignment import Aligner
 from .cells import CellRound, CellStatistics
 from .restarts import BESIDE, LOOK, MASS, Restarts, best_restarts, pack, restart_agreement, select, unpack
@@ -52,13 +53,14 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
         state = engine.start(start(engine.gram_round, run.restarts))
         state = arrange(engine, state) if batch_size is None else state
     else:
-        stored = resume["state"] | {name: resume[name] for name in BESIDE}
-        state = unpack(stored, place, by_cell=cell_round is not None)
-        restarts = Restarts(np.asarray(resume["rows"])) if "rows" in resume else restarts
-        record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
-        if resume["sums"] is not None:
-            sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
-        set_random_state(resume["rng"])
+        with restoring():
+            stored = resume["state"] | {name: resume[name] for name in BESIDE}
+            state = unpack(stored, place, by_cell=cell_round is not None)
+            restarts = Restarts(np.asarray(resume["rows"])) if "rows" in resume else restarts
+            record, first, reason = list(resume["elbo"].numpy()), resume["step"], resume["reason"]
+            if resume["sums"] is not None:
+                sums = CellStatistics(*(value.to(place) for value in resume["sums"]))
+            set_random_state(resume["rng"])
         if batch_size is None and _settled(record, state, state, None, tolerance(model)):
             reason = "converged"  # the last round was the last: what was interrupted is the drawing
     batches = None

@@ -14,6 +14,7 @@ from ..draws.moments import Collector, add_draw
 from ..runs.chains import Chains
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..runs.saving import restoring
 from .alignment import Aligner
 from .blocked import draw_state, sites_of
 from .cells import CellRound
@@ -43,12 +44,12 @@ def sample(model: FactorModel, data: ExpressionData | None, run: Run, chains: Ch
         state, reference, agreement = _first(model, engine, chains.number, take)
         first = 0
     else:
-        agreement = resume["agreement"].numpy()
-        state = unpack(resume["state"], model.constant.device, by_cell=not model.integrated)
-        first, reference = resume["step"], resume["reference"]
-        collector.restore(resume["collector"], model.constant.device)
-        record = list(resume["elbo"].numpy())
-        set_random_state(resume["rng"])
+        with restoring():
+            agreement, first, reference = resume["agreement"].numpy(), resume["step"], resume["reference"]
+            state = unpack(resume["state"], model.constant.device, by_cell=not model.integrated)
+            collector.restore(resume["collector"], model.constant.device)
+            record = list(resume["elbo"].numpy())
+            set_random_state(resume["rng"])
     align = Aligner(model, reference)
     collector.notes = {"restart_agreement": agreement, "restarts_kept": np.zeros(1, dtype=np.int64)}
     reason = "budget"

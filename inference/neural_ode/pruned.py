@@ -21,6 +21,7 @@ from ..runs.callbacks import FitState, Relay
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+from ..runs.saving import restoring
 from ..runs.steps import taking_steps
 from ..variational.elbo import log_joint
 from .surviving import SurvivingWeights, parameters_of, rebuilt, seeded
@@ -331,9 +332,10 @@ class _Report(Relay):
     def __init__(self, run: Run, engine: Pruned) -> None:
         super().__init__(run.callbacks)
         self.fingerprint, self.epochs, resume = run.fingerprint, engine.epochs, run.resume
-        self.folds: list[tuple[float, float]] = list(resume["folds"]) if resume else []
-        self.chains: list[dict[str, Any]] = list(resume["chains"]) if resume else []
-        self.stage: dict[str, Any] | None = resume["stage"] if resume else None
+        with restoring():
+            self.folds: list[tuple[float, float]] = list(resume["folds"]) if resume else []
+            self.chains: list[dict[str, Any]] = list(resume["chains"]) if resume else []
+            self.stage: dict[str, Any] | None = resume["stage"] if resume else None
         self.state_now: Callable[[], dict[str, Any]] = self._state
         self.asked = 0  # fits of the cross-validation that were asked for so far, always in the same order
         self.each = engine.epochs + engine.svi_steps

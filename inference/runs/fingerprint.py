@@ -40,6 +40,10 @@ def check_same(resume: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> Non
         What differs.
     """
     then = resume["fingerprint"]
+    if not isinstance(then, Mapping):
+        raise ValueError(
+            "not a checkpoint of a fit, it does not say of which: remove it and run again without resuming"
+        )
     if then != fingerprint:
         other = {k: (v, then.get(k)) for k, v in fingerprint.items() if then.get(k) != v}
         raise ValueError(

@@ -4,7 +4,8 @@ import hashlib
 import io
 import os
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,25 @@ def load_whole(path: Path) -> Any:
         raise ValueError(f"{path} is not a state that this version wrote ({type(error).__name__})") from error
 
 
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Around the lines that read a checkpoint into a fit: what earlier versions wrote has no hash, and may hold
+    anything.
+
+    Raises
+    ------
+    ValueError
+        Something is missing, of another type or shape.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+        raise ValueError(
+            f"the checkpoint does not hold what this fit needs ({found}): remove it and run again without resuming"
+        ) from error
+
+
 def _of_earlier_version(path: Path, raw: bytes) -> bytes:
     """An archive without a hash, as versions before this wrote it, which ends where the archive does; its parts have
     check sums of their own."""
@@ -74,7 +94,11 @@ def _of_earlier_version(path: Path, raw: bytes) -> bytes:
             "its hash is damaged" if raw[:4] == b"PK\x03\x04" and len(raw) > 100 else "it is cut short, or another file"
         )
         raise ValueError(f"{path} is not a state that this version wrote: {how}")
-    with zipfile.ZipFile(io.BytesIO(raw)) as parts:
-        if (damaged := parts.testzip()) is not None:
-            raise ValueError(f"{path} was changed after it was written: its part {damaged} is damaged")
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as parts:
+            damaged = parts.testzip()
+    except Exception as error:  # bits of its directory: a bad number, an encryption or a compression that is not there
+        raise ValueError(f"{path} was changed after it was written ({type(error).__name__})") from error
+    if damaged is not None:
+        raise ValueError(f"{path} was changed after it was written: its part {damaged} is damaged")
     return raw

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...models import ExpressionData, Model
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
+from ..runs.saving import restoring
 from .adam import Adam
 from .base import Guide
 from .elbo import elbo
@@ -50,14 +51,16 @@ def run_svi(model: Model, data: ExpressionData | None, guide: Guide, run: Run) -
     table = np.empty((guide.num_restarts, num_steps))  # ELBO by restart and step
     first = done = 0
     if run.resume is not None:
-        guide.load_state_dict(run.resume["guide"])
-        algorithm.load_state_dict(run.resume["optimizer"])
-        first = done = run.resume["step"]
-        table[:, :first] = run.resume["elbo"].numpy().T
+        with restoring():
+            guide.load_state_dict(run.resume["guide"])
+            algorithm.load_state_dict(run.resume["optimizer"])
+            first = done = run.resume["step"]
+            table[:, :first] = run.resume["elbo"].numpy().T
     batches = None if run.batch_size is None or data is None else forever(data, run.batch_size, first)
     compute = compiled_elbo(model, guide) if run.jit and model.traceable and batches is None else None
     if run.resume is not None:
-        set_random_state(run.resume["rng"])  # only now: tracing draws once
+        with restoring():
+            set_random_state(run.resume["rng"])  # only now: tracing draws once
     reason = "budget"
 
     def snapshot() -> dict[str, Any]:
