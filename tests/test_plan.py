@@ -106,7 +106,7 @@ def test_the_command_says_what_infer_would_take_and_writes_nothing(cells, tmp_pa
     code, out, err = call("plan", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--out", tmp_path / "run")
     assert (code, out) == (0, "")
     assert "60 cells, 8 genes, 3 candidate regulators" in err
-    assert "guide gibbs: 700 sweeps of " in err
+    assert "guide sparse: 160 sweeps of " in err
     assert "at its peak" in err
     assert "edges.csv (21 edges), posterior.nc" in err
     assert not (tmp_path / "run").exists()
@@ -116,7 +116,7 @@ def test_infer_begins_with_it(cells, tmp_path):
     code, _, err = call("infer", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--steps", 5, "--out", tmp_path / "a")
     lines = err.splitlines()
     assert code == 0, err
-    place = next(i for i, line in enumerate(lines) if line.startswith("guide gibbs: 305 sweeps"))
+    place = next(i for i, line in enumerate(lines) if line.startswith("guide sparse: 65 sweeps"))
     assert lines[place + 1].startswith("memory: about")
     assert lines[place + 2].startswith(f"writes {tmp_path / 'a'}: edges.csv (21 edges)")
 

@@ -134,7 +134,7 @@ Restarts = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        help="Kept draws by chain of a sampler [400; amortised 100], most steps of a variational fit [3000; "
+        help="Kept draws by chain of a sampler [400; sparse, amortised 100], most steps of a variational fit [3000; "
         "cellbox 250]"
     ),
 ]

@@ -13,6 +13,7 @@ from ..runs.chains import Chains
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+from ..runs.saving import restoring
 
 if TYPE_CHECKING:
     from ..sparse.kernel import SparseKernel
@@ -128,10 +129,11 @@ def _sample(kernel: "SparseKernel", run: Run, chains: Chains) -> tuple[Collector
     record: list[np.ndarray] = []
     first = 0
     if run.resume is not None:
-        first = run.resume["step"]
-        kernel.restore(run.resume["kernel"])
-        collector.restore(run.resume["collector"], torch.device("cpu"))
-        record = list(run.resume["elbo"].numpy())
+        with restoring():
+            first = run.resume["step"]
+            kernel.restore(run.resume["kernel"])
+            collector.restore(run.resume["collector"], torch.device("cpu"))
+            record = list(run.resume["elbo"].numpy())
     reason = "budget"
 
     def snapshot() -> dict[str, Any]:
