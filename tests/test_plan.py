@@ -116,9 +116,8 @@ def test_infer_begins_with_it(cells, tmp_path):
     code, _, err = call("infer", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--steps", 5, "--out", tmp_path / "a")
     lines = err.splitlines()
     assert code == 0, err
-    place = next(i for i, line in enumerate(lines) if line.startswith("guide sparse: 65 sweeps"))
-    assert lines[place + 1].startswith("memory: about")
-    assert lines[place + 2].startswith(f"writes {tmp_path / 'a'}: edges.csv (21 edges)")
+    place = next(i for i, line in enumerate(lines) if line.startswith("memory: about"))  # a quick job is not timed
+    assert lines[place + 1].startswith(f"writes {tmp_path / 'a'}: edges.csv (21 edges)")
 
 
 @pytest.fixture
