@@ -609,7 +609,7 @@ def test_several_networks_and_all_options(tmp_path):
 
 
 WRONG = {
-    "genes": (["--genes", 2], "num_tfs=10, num_genes=2"),
+    "genes": (["--genes", 2], "--tfs 10, --genes 2: expected 1 <= --tfs <= --genes"),
     "cells": (["--cells", 0], "--cells 0: expected at least 1"),
     "networks": (["--networks", 0], "--networks 0: expected at least 1"),
     "noise": (["--noise-type", "loud"], "noise_type is 'loud'"),
