@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -60,8 +61,21 @@ def _raise_again(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def _in_hook() -> bool:
+    """Whether the main thread is in `_raise_again`."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code is _raise_again.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _interrupt_main() -> None:
-    """As Ctrl-C does: a signal also ends a wait in C, which `_thread.interrupt_main` does not."""
+    """As Ctrl-C does: a signal also ends a wait in C, which `_thread.interrupt_main` does not. Not before the hook that
+    asked for it is over, which may take longer than `AGAIN` on a busy machine."""
+    while _in_hook():
+        time.sleep(AGAIN)
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:

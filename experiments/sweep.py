@@ -11,6 +11,7 @@ import tempfile
 import time
 import traceback
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -301,7 +302,13 @@ def _processes(tasks: Tasks, jobs: int, markers: str) -> Iterator[Record]:
     )
     with startable(IN_THIS_PROCESS):
         records = parallel(joblib.delayed(run_packed)(*task, markers) for task in tasks)
-    yield from records
+    try:
+        for record in records:  # not `yield from`, which would hand on that nobody asks for more
+            yield record
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that tasks were cancelled is what is wanted
+            records.close()
 
 
 def _run_alone(task: tuple[bytes, str, dict[str, Any]], markers: str) -> Record:

@@ -125,8 +125,8 @@ def test_evidence_given_its_parameters_is_a_prior_with_the_same_trust(tiny):
     edges = score.rename_axis("source").reset_index().melt("source", var_name="target", value_name="probability")
     edges = edges[edges["source"] != edges["target"]]
     observed = Symphony.from_data(tiny.data, evidence={"access": score}).double()
-    informed = LinearNetwork.from_data(tiny.data, networks={"access": PriorNetwork.from_edges(edges, name="access")})
-    informed = informed.double()
+    network = PriorNetwork.from_edges(edges, name="access")
+    informed = LinearNetwork.from_data(tiny.data, networks={"access": network}, edge_prior=SpikeSlab()).double()
     shape = (1, len(tiny.data.tfs), len(tiny.data.genes))
     values = {
         "W": 0.3 * torch.randn(shape, dtype=torch.float64),

@@ -114,3 +114,24 @@ def draw_both(edges: Edges, i: int, j: int, sd: float, stream: np.ndarray) -> No
     new_i = (ci - both * new_j) / a + normal(stream) / math.sqrt(a)
     move(edges, i, sd * new_i)
     move(edges, j, sd * new_j)
+
+
+@pasted
+def twin_odds(
+    edges: Edges, i: int, j: int, sd: float
+) -> tuple[float, float, float, float, float, float, float, float, float]:
+    """Of two regulators together, their weights integrated out: z of each without both, the precision of the first, of
+    the second given it, their product, what the first leaves of the second; and the log-odds, against neither, of the
+    first alone, the second alone, and both."""
+    both = gram_of(edges, i, j)
+    wi, wj = float(edges.weight[i]), float(edges.weight[j])
+    zi = (float(edges.residual[i]) + float(edges.diagonal[i]) * wi + both * wj) / sd + float(edges.pull[i])
+    zj = (float(edges.residual[j]) + float(edges.diagonal[j]) * wj + both * wi) / sd + float(edges.pull[j])
+    one = float(edges.odds[i]) + float(edges.half[i]) * zi * zi
+    other = float(edges.odds[j]) + float(edges.half[j]) * zj * zj
+    a, b = float(edges.diagonal[i]) + 1.0 / edges.width, float(edges.diagonal[j]) + 1.0 / edges.width
+    given = max(b - both * both / a, 1.0 / edges.width)  # rounding can make twins correlate above one
+    rest = zj - both * zi / a
+    alone = float(edges.half[j]) * 2.0
+    all_two = one + float(edges.odds[j]) + 0.5 * (rest * rest / given - math.log(given * alone))
+    return zi, zj, a, given, both, rest, one, other, all_two

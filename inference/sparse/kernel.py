@@ -157,7 +157,7 @@ class SparseKernel:
                     NOISE_SHAPE, NOISE_RATE,
                 )  # fmt: skip
                 if streams is not None:
-                    record_targets(targets, gram, prior, state, streams[chain])
+                    record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
 
         self._share_out(work)
         self._update_hyper(self._sums())

@@ -11,17 +11,23 @@ import math
 
 import numpy as np
 
-from .compiled import compiled
-from .edges import prepare
-from .tables import Gram, Sums, Targets, Terms
+from .compiled import compiled, inlined
+from .edges import prepare, twin_odds
+from .tables import Edges, Gram, Sums, Targets, Terms
 
 LOG2E = np.float32(1.4426950408889634)
 
 
 @compiled
-def record_targets(targets: np.ndarray, gram: Gram, terms: Terms, state: Targets, sums: Sums) -> None:
-    """Add the state of ``targets`` (index,) to ``sums``."""
+def record_targets(
+    targets: np.ndarray, gram: Gram, terms: Terms, twins: np.ndarray, state: Targets, sums: Sums
+) -> None:
+    """Add the state of ``targets`` (index,) to ``sums``; ``twins`` (pair, 2) as in `Partners`."""
     num_tfs, h = gram.matrix.shape[0], gram.background
+    pairs = np.zeros(num_tfs, np.int64)  # in which a regulator is
+    for pair in range(len(twins)):
+        pairs[twins[pair, 0]] += 1
+        pairs[twins[pair, 1]] += 1
     scratch = np.empty((5, num_tfs), np.float32)
     probability = np.empty(num_tfs, np.float32)
     bits = np.empty(num_tfs, np.int32)
@@ -59,6 +65,7 @@ def record_targets(targets: np.ndarray, gram: Gram, terms: Terms, state: Targets
         for j in range(num_tfs):
             p = np.float32(1) / (np.float32(1) + power[j] * probability[j])
             total[j] += p
+            probability[j] = p
             d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
             c = float(edges.residual[j]) + d * float(edges.weight[j])
             mean = sd * k * (c / sd + float(edges.pull[j]))
@@ -71,6 +78,13 @@ def record_targets(targets: np.ndarray, gram: Gram, terms: Terms, state: Targets
                 + left * left * float(p) * (mean * mean + spread)
                 + noise * h * left
             )
+        # of a pair that the data can hardly tell apart, which of the two it was is averaged out as well
+        for pair in range(len(twins)):
+            i, j = twins[pair, 0], twins[pair, 1]
+            if i != edges.own and j != edges.own:
+                first_of, second_of = twin_probabilities(edges, i, j, sd)
+                total[i] += (np.float32(first_of) - probability[i]) / np.float32(pairs[i])
+                total[j] += (np.float32(second_of) - probability[j]) / np.float32(pairs[j])
         for j in range(num_tfs):
             if edges.weight[j] != np.float32(0):
                 d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
@@ -81,6 +95,16 @@ def record_targets(targets: np.ndarray, gram: Gram, terms: Terms, state: Targets
                 share = 0.5 * math.erfc(-mean / math.sqrt(2.0 * variance))
                 sums.positive[target, j] += share
                 sums.negative[target, j] += 1.0 - share
+
+
+@inlined
+def twin_probabilities(edges: Edges, i: int, j: int, sd: float) -> tuple[float, float]:
+    """That each of two edges exists, given all others."""
+    _, _, _, _, _, _, one, other, both = twin_odds(edges, i, j, sd)
+    top = max(max(one, other), max(both, 0.0))
+    none, first, second, two = math.exp(-top), math.exp(one - top), math.exp(other - top), math.exp(both - top)
+    total = none + first + second + two
+    return (first + two) / total, (second + two) / total
 
 
 @compiled

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .compiled import compiled, pasted
-from .edges import draw_both, draw_weight, gram_of, move, prepare
+from .edges import draw_both, draw_weight, gram_of, move, prepare, twin_odds
 from .random_numbers import gamma, normal, seeded, uniform
 from .tables import Edges, Gram, Partners, Targets, Terms
 
@@ -147,17 +147,7 @@ def draw_twins(edges: Edges, twins: np.ndarray, sd: float, stream: np.ndarray) -
         i, j = twins[pair, 0], twins[pair, 1]
         if i == edges.own or j == edges.own:
             continue
-        both = gram_of(edges, i, j)
-        wi, wj = float(edges.weight[i]), float(edges.weight[j])
-        zi = (float(edges.residual[i]) + float(edges.diagonal[i]) * wi + both * wj) / sd + float(edges.pull[i])
-        zj = (float(edges.residual[j]) + float(edges.diagonal[j]) * wj + both * wi) / sd + float(edges.pull[j])
-        one = float(edges.odds[i]) + float(edges.half[i]) * zi * zi
-        other = float(edges.odds[j]) + float(edges.half[j]) * zj * zj
-        a, b = float(edges.diagonal[i]) + 1.0 / edges.width, float(edges.diagonal[j]) + 1.0 / edges.width
-        given = max(b - both * both / a, 1.0 / edges.width)  # rounding can make twins correlate above one
-        rest = zj - both * zi / a
-        alone = float(edges.half[j]) * 2.0
-        all_two = one + float(edges.odds[j]) + 0.5 * (rest * rest / given - math.log(given * alone))
+        zi, zj, a, given, both, rest, one, other, all_two = twin_odds(edges, i, j, sd)
         top = max(max(one, other), max(all_two, 0.0))
         none, first = math.exp(-top), math.exp(one - top)
         second, pair_of_them = math.exp(other - top), math.exp(all_two - top)
