@@ -303,7 +303,7 @@ def _processes(tasks: Tasks, jobs: int, markers: str) -> Iterator[Record]:
     with startable(IN_THIS_PROCESS):
         records = parallel(joblib.delayed(run_packed)(*task, markers) for task in tasks)
     try:
-        for record in records:  # not `yield from`, which would hand on that nobody asks for more
+        for record in records:  # noqa: UP028 - `yield from` would hand on that nobody asks for more
             yield record
     finally:
         with warnings.catch_warnings():
