@@ -291,6 +291,7 @@ class Ends:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests themselves run in the background
 catch_signals()
 try:
     Ends()
