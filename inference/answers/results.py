@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ...models import Dynamics
@@ -30,6 +31,13 @@ class CellPredictions:
         """``(chain, draw, observation)`` replicated data, one for each posterior draw."""
         noise = np.random.default_rng([seed, 2]).standard_normal(self.mean.shape)
         return (self.mean + self.sd * noise).astype(np.float32)
+
+    @property
+    def place(self) -> np.ndarray:
+        """``(observation,)`` probability, over all draws, of a value below the one observed: uniform where the model is
+        right."""
+        scores = torch.from_numpy((self.observed - self.mean) / self.sd)
+        return torch.special.ndtr(scores).mean((0, 1)).double().numpy()
 
     def log_likelihood(self) -> np.ndarray:
         """``(chain, draw, observation)`` log density of what was observed."""
