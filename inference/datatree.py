@@ -156,7 +156,12 @@ class _Builder:
     def sampled(self, values: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]]) -> xr.Dataset:
         """Variables ``(chain, draw, *dims)``."""
         named: Any = {name: list(dims.get(name, ())) for name in values}
-        return dict_to_dataset(values, coords=self.coords, dims=named, sample_dims=["chain", "draw"], attrs=self.attrs)
+        with warnings.catch_warnings():
+            # of a large network fewer draws are kept than there are chains
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer than draw", UserWarning)
+            return dict_to_dataset(
+                values, coords=self.coords, dims=named, sample_dims=["chain", "draw"], attrs=self.attrs
+            )
 
 
 def attributes_of(posterior: PosteriorLike[Model]) -> dict[str, Any]:
