@@ -21,6 +21,7 @@ from ...models.data.metacells import metacells as averaged
 from ...models.data.normalization import Affine
 from ...models.data.time_labels import read_times
 from ...models.data.views import annotations_of, join_modalities
+from ...priors.shortened import shortened
 from .contexts import without_small_contexts
 from .file_formats import read_file
 from .name_lists import NameTable, read_name_table, read_names
@@ -226,7 +227,9 @@ def read_kinds(path: Path | str) -> dict[str, str]:
             raise ValueError(f"has columns {some(header)}: expected node and kind")
         for number, row in enumerate(rows[1:], start=1):
             if len(row) != len(header):
-                raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}")
+                raise ValueError(
+                    f"row {number} ({shortened(repr(row[0]))}) has {len(row)} cells under a header of {len(header)}"
+                )
         nodes, kinds = ([row[header.index(name)] for row in rows[1:]] for name in ("node", "kind"))
         if "" in nodes:
             raise ValueError(f"row {nodes.index('') + 1} has no node: expected its name")

@@ -23,6 +23,7 @@ import pandas as pd
 from ...models.data.checks import some
 from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
+from ...priors.shortened import shortened
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
 from .text_heaps import check_text
@@ -330,7 +331,8 @@ def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
             annotations = {name: [] for name in header if name in text}
         if len(row) != len(header):
             doubled = " (decimal commas? write 0.5, not 0,5)" if len(row) == 2 * len(header) - 1 else ""
-            raise ValueError(f"row {number} ({row[0]!r}) has {len(row)} cells under a header of {len(header)}{doubled}")
+            name = shortened(repr(row[0]))
+            raise ValueError(f"row {number} ({name}) has {len(row)} cells under a header of {len(header)}{doubled}")
         cells = row[1:]
         if annotations:
             for name, cell in zip(header, row, strict=True):
