@@ -229,3 +229,14 @@ def test_parquet(frame, tmp_path):
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:50])
     with pytest.raises(ValueError, match="damaged, truncated or not a parquet table"):
         read_expression(tmp_path / "b.parquet", tfs=TFS)
+
+
+def test_pointers_of_10x_that_do_not_fit_are_refused(frame, tmp_path):
+    path = tenx(frame, tmp_path / "a.h5")
+    with h5py.File(path, "r+") as store:
+        pointers = store["matrix/indptr"][()]
+        del store["matrix/indptr"]
+        pointers[-1] = -5
+        store["matrix/indptr"] = pointers
+    with pytest.raises(ValueError, match="column pointers do not fit"):
+        read_expression(path, tfs=TFS)

@@ -23,10 +23,10 @@ import pandas as pd
 from ...models.data.checks import some
 from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
+from ...priors.formats.text_heaps import check_text
 from ...priors.shortened import shortened
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
-from .text_heaps import check_text
 
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...models.data.checks import some
 from ...priors.formats.files import MAGIC_HDF5
+from ...priors.formats.text_heaps import check_text
 from .sound import check_claim, element_at
 from .stored import damaged, guarded
-from .text_heaps import check_text
 
 
 def unique_names(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

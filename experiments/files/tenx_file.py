@@ -31,6 +31,12 @@ def read_10x(path: Path) -> Stored:
         def read() -> tuple[sp.csr_matrix, list[str], pd.DataFrame]:
             shape = tuple(int(n) for n in dataset_at(group, "shape")[()])
             data, indices, pointers = (dataset_at(group, name)[()] for name in ("data", "indices", "indptr"))
+            if indices.dtype.kind not in "iu" or pointers.dtype.kind not in "iu":
+                raise ValueError("its indices are no whole numbers")
+            # SciPy looks at none of it where the last pointer is below zero, and its compiled code ends the interpreter
+            starts = pointers.astype(np.int64)
+            if not len(starts) or starts[0] != 0 or starts[-1] != len(indices) or (np.diff(starts) < 0).any():
+                raise ValueError(f"its column pointers do not fit its {len(indices)} entries")
             parts = (data.astype(np.float32), indices, pointers)
             counts = sp.csc_matrix(parts, shape=shape)
             counts.check_format(full_check=True)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from .edges import signed_probability
 from .files import RawFile, is_number, reason, replacing, shorten, show
+from .text_heaps import check_text
 
 
 def is_sergio(raw: RawFile) -> bool:
@@ -57,6 +58,7 @@ def read_genernib(raw: RawFile) -> pd.DataFrame:
     from anndata.io import read_elem
 
     try:
+        check_text(raw.path, "an .h5ad")
         with h5py.File(raw.path) as file:
             table = read_elem(file["uns/prediction"]) if "uns/prediction" in file else None
     except Exception as error:  # a damaged hdf5 file fails in many ways
