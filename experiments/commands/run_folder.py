@@ -110,12 +110,20 @@ class RunFolder:
             if exchange(self.partial, self.place):  # the earlier run is now the partial one
                 (self.place / CHECKPOINT).unlink(missing_ok=True)
                 shutil.rmtree(self.partial)
+                self._enter()
                 return
             for path in self.place.iterdir():  # a mount point, or the working folder: only what is in it can go
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             pour(self.partial, self.place)
             (self.place / CHECKPOINT).unlink(missing_ok=True)
             shutil.rmtree(self.partial)
+
+    def _enter(self) -> None:
+        """Where the working folder was the one that went, its place is: libraries that are imported later ask for it."""
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            os.chdir(self.place)
 
     def close(self) -> None:
         """Nothing is missing any more."""
