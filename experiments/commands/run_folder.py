@@ -119,7 +119,7 @@ class RunFolder:
             shutil.rmtree(self.partial)
 
     def _enter(self) -> None:
-        """Where the working folder was the one that went, its place is: libraries that are imported later ask for it."""
+        """Where the working folder was the one that went: libraries that are imported later ask where they are."""
         try:
             os.getcwd()
         except FileNotFoundError:
