@@ -22,6 +22,7 @@ from pyrogrn.models.regression import NOISE_RATE, NOISE_SHAPE
 from pyrogrn.models.simulators import simulate_linear, simulate_panel
 from pyrogrn.priors import Collaborative, HardMask, Hyper, Normal, PriorNetwork, SpikeSlab
 from scipy import special, stats
+from test_resume_exact import StopAt
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -394,20 +395,6 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     same(one, fit(model, guide=SHORT, seed=3))
     assert not np.array_equal(one.draws["W"], fit(model, guide=SHORT, seed=4).draws["W"])
-
-
-class StopAt:
-    """Interrupts a fit after a block."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __call__(self, state):
-        if state.step == self.step:
-            raise KeyboardInterrupt
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 11])

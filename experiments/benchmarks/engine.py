@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ...inference import Gibbs, Posterior, SparseGibbs, fit
-from ...inference.calibration import expected_calibration_error
+from ...inference.calibration import expected_calibration_error, expected_list
 from ...inference.sbc import LinearDesign
 from ...models import GramStatistics, LinearNetwork
 from ...models.simulators import simulate_linear
@@ -142,7 +142,5 @@ def maker(prior: SpikeSlab) -> Any:
 
 def list_of(probability: np.ndarray, present: np.ndarray) -> tuple[int, int]:
     """How many edges are listed at `RATE`, and how many of them do not exist."""
-    best = np.argsort(-probability, kind="stable")
-    rate = np.cumsum(1 - probability[best]) / np.arange(1, len(best) + 1)
-    number = int(np.searchsorted(rate, RATE, side="right"))
-    return number, int((~present[best[:number]]).sum())
+    listed = expected_list(probability, RATE)
+    return len(listed), int((~present[listed]).sum())
