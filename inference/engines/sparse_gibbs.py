@@ -35,9 +35,9 @@ class SparseGibbs(Sampler):
     num_chains
         Chains. Default 4, the least for a telling R-hat.
     num_warmup, num_samples
-        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 60 and 100:
-        at 100 regulators the log-likelihood is level after 20, at 400 after 40, and what is summed up has each edge's
-        own draw averaged out.
+        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 60 and 100,
+        fewer than `Gibbs` has sweeps, because what is summed up has each edge's own draw averaged out. Enough up to
+        some hundreds of regulators; at 1,500 they are too few, `diagnose` says so, and more are to be asked for.
     sweeps
         Sweeps of the edges and the noise to one move of the hyperparameters. Default 3: of hundreds of targets the
         hyperparameters are known well, and a target's part of the Gram matrix stays in cache meanwhile.
