@@ -9,7 +9,9 @@ from command_line import call
 from pyrogrn.experiments.files.stored_config import read_config
 from pyrogrn.experiments.sweep import sweep
 from pyrogrn.inference import Checkpoint, MeanField, fit, load_checkpoint
-from pyrogrn.inference.amortised.kept_states import read_kept
+from pyrogrn.inference.amortised.batches import Batch
+from pyrogrn.inference.amortised.evidence import CHANNELS
+from pyrogrn.inference.amortised.kept_states import fitting, read_kept, read_kept_batch
 from pyrogrn.inference.runs.saving import load_whole, save_whole
 from pyrogrn.inference.storage import _read_arrays
 from pyrogrn.models import LinearNetwork
@@ -93,6 +95,41 @@ def test_a_checkpoint_without_a_hash_that_was_edited(key, value, tiny_data, tmp_
     with pytest.raises(ValueError, match=r"run again without resuming|belongs to another fit") as refusal:
         fit(model, **options, resume=load_checkpoint(tmp_path / "state.pt"))
     assert "\n" not in str(refusal.value)
+
+
+def a_batch():
+    pairs = (2, 3, 4)
+    return Batch(torch.ones(*pairs, len(CHANNELS)), torch.ones(pairs), torch.ones(*pairs, 3), *torch.ones(2, *pairs))
+
+
+@pytest.mark.parametrize("part", Batch._fields)
+@pytest.mark.parametrize("change", ["shape", "not finite", "no tensor", "missing"])
+def test_kept_simulations_without_a_hash_that_were_edited(part, change, tmp_path):
+    path, batch = tmp_path / "batch_000001.pt", a_batch()
+    torch.save(tuple(batch), path)
+    assert all(torch.equal(a, b) for a, b in zip(read_kept_batch(path), batch, strict=True))
+    parts = batch._asdict()
+    parts[part] = {
+        "shape": parts[part][..., :-1],
+        "not finite": parts[part] * torch.inf,
+        "no tensor": "x",
+        "missing": None,
+    }[change]
+    torch.save(tuple(value for value in parts.values() if value is not None), path)
+    with pytest.raises(
+        ValueError, match=r"batch_000001\.pt does not hold what .*: remove .* and train again"
+    ) as refusal:
+        read_kept_batch(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_kept_network_of_another_shape(seeded, tmp_path):
+    torch.save(torch.nn.Linear(2, 3).state_dict(), path := tmp_path / "solver.pt")
+    with (
+        pytest.raises(ValueError, match=r"solver\.pt does not hold what .*RuntimeError.*train again from the start"),
+        fitting(path, state := read_kept(path)),
+    ):
+        torch.nn.Linear(2, 4).load_state_dict(state)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "null", json.dumps({"layer": 5}), "[" * 100_000])

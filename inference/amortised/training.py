@@ -21,7 +21,7 @@ from .families import FAMILIES, Family
 from .glad import GLAD
 from .grnular import GRNULar
 from .head import log_size
-from .kept_states import read_kept
+from .kept_states import fitting, read_kept, read_kept_batch
 from .losses import balanced_loss, log_loss
 from .network import AmortisedNetwork
 
@@ -159,7 +159,8 @@ def _train_solver(
 ) -> None:
     path = None if cache is None else cache / "solver.pt"
     if path is not None and path.is_file():
-        unrolled.load_state_dict(read_kept(path))
+        with fitting(path, solver := read_kept(path)):
+            unrolled.load_state_dict(solver)
         return
     # the solver learns a rule of three or four numbers an entry: networks of a hundred genes are enough for it
     small = replace(family, genes=(60, 100), cells=(min(300, family.cells[0]), 600))
@@ -216,7 +217,7 @@ def _batches(
     for index in indices:
         place = path(index)
         if place is not None and place.is_file():
-            found[index] = Batch(*read_kept(place))
+            found[index] = read_kept_batch(place)
     missing = [index for index in indices if index not in found]
     parallel = joblib.Parallel(workers, return_as="generator", initializer=watch_parent, initargs=(os.getpid(),))
     with startable("use one, `workers=` 1"):
@@ -249,11 +250,14 @@ def _train_head(
     best, kept, waited, first = np.inf, _copy(head), 0, 0
     path = None if cache is None else cache / "head.pt"
     if path is not None and path.is_file():
-        state = read_kept(path)
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        cosine.load_state_dict(state["cosine"])
-        best, kept, waited, first = state["best"], state["kept"], state["waited"], state["step"]
+        with fitting(path, state := read_kept(path)):
+            head.load_state_dict(state["kept"])  # to see that it fits: it is the one that is used at the end
+            head.load_state_dict(state["head"])
+            optimizer.load_state_dict(state["optimizer"])
+            cosine.load_state_dict(state["cosine"])
+            best, kept, waited, first = float(state["best"]), state["kept"], int(state["waited"]), int(state["step"])
+            if not 0 < first <= schedule.steps or waited < 0:
+                raise ValueError(f"step {first} of {schedule.steps}, {waited} checks waited")
     for step in range(first, schedule.steps):
         if waited >= schedule.patience:  # asked first: a resumed training may have stopped here already
             break
