@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pyro
 import pytest
-import rich.style  # noqa: F401 its first import draws from the global `random`, whichever test makes it
+import rich.style  # its first import draws from the global `random`, whichever test makes it
 import torch
 from pyrogrn.models.simulators import simulate_linear
 from scipy import stats
