@@ -4,6 +4,7 @@ Gibbs, trained weights on disk, symmetries, hard and bad input."""
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +323,13 @@ def test_fine_tuning_raises_the_elbo_and_comes_nearer_to_gibbs(model, cells, fil
     assert distance(tuned, gibbs) < 0.5 * distance(plain, gibbs)
     both = fit(model, cells, guide=guide(file, **options, correction="importance"), seed=3)
     assert distance(both, gibbs) < 0.8 * distance(tuned, gibbs)
+
+
+def test_z_scores_are_not_what_the_network_was_trained_on(model, cells, file):
+    z = replace(cells, matrix=(cells.X - cells.X.mean(0)) / cells.X.std(0))
+    for call in (lambda: fit(model, z, guide=guide(file), seed=2), lambda: guide(file)(model, z)):
+        with pytest.raises(ValueError, match=r"the data look like z-scores .* Give counts or un-logged levels"):
+            call()
 
 
 def test_only_the_guide_as_trained_claims_calibration(file, monkeypatch):

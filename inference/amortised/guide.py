@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork, Model
+from ...models.data.scale import scale_findings
 from ..convergence import target_khat
 from ..draws.moments import Collector
 from ..gibbs.sites import sites_of
@@ -223,6 +224,12 @@ def _checked(model: Any, data: ExpressionData | None) -> tuple[LinearNetwork, Ex
             f"the data have {data.num_genes} genes and {data.num_cells} cells, the model was made from other genes, or "
             "there are fewer than 4 cells: pass the data the model was made from"
         )
+    for where, found in scale_findings(data, Amortised.expects):
+        if found.fatal:
+            raise ValueError(
+                f"{where + ': ' if where else ''}the data look like {found.found}: {found.cost}. Give counts or "
+                "un-logged levels"
+            )
     return model, data
 
 
