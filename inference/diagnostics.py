@@ -25,6 +25,7 @@ from .one_training import without_agreement
 from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
 from .regulator_checks import has_twin, regulator_rows
+from .training_worlds import training_world_rows
 from .variational.densities import log_joint_of
 
 COLUMNS = ("check", "value", "threshold", "passed", "meaning")
@@ -82,6 +83,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
         Of graphs that importance corrects, target by target: fails where more than 0.1 (``MAX_SHARE_ROUGH``) of the
         targets are above 0.7 (``KHAT``).
+    cells like those of the training (amortised guides)
+        Share of training worlds at least as far from the others as these cells (`amortised.novelty.distance`); 0.05
+        (``LEAST_P``).
     predictive intervals (with ``data``)
         Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``); 0.85 to 0.95
         (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).
@@ -119,6 +123,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         fitted = _sampler_checks if engine_of(posterior.guide).draws_chains else _guide_checks
         rows += fitted(posterior, seed)
         rows = without_agreement([*rows, *_agreement(posterior)], posterior.guide)
+        rows += training_world_rows(posterior)
         rows += _predictive(posterior, data, seed)
         rows += _prior_support(posterior)
         if has_edges(posterior.model):

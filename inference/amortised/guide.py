@@ -17,8 +17,10 @@ from ..gibbs.sites import sites_of
 from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
+from .evidence import pair_evidence
 from .graphs import WARMUP, GivenGraph, sample_graphs, settle
 from .network import READS, AmortisedNetwork
+from .novelty import FEATURES, NEIGHBOURS, distance, summary
 from .pyro_guide import AmortisedGuide
 from .reading import Inputs, logit_of, read
 from .weights import load_weights
@@ -151,6 +153,7 @@ class Amortised(Sampler):
                 collector.add(sites_of(model, state), probability)
                 trace.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
                 steps.tell(step + 1, "graphs")
+        collector.notes |= _novelty(network, inputs[0], model, data, run.seed)
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
         if elbo:
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)
@@ -231,6 +234,21 @@ def _checked(model: Any, data: ExpressionData | None) -> tuple[LinearNetwork, Ex
                 "un-logged levels"
             )
     return model, data
+
+
+def _novelty(
+    network: AmortisedNetwork, evidence: Tensor, model: LinearNetwork, data: ExpressionData, seed: int
+) -> dict[str, np.ndarray]:
+    """For diagnostics: ``training_worlds_p``, and ``training_worlds_outmost`` (feature, sd) of the three features that
+    lie furthest out; nothing where the weights keep no worlds."""
+    if len(network.worlds) <= NEIGHBOURS:
+        return {}
+    if not network.reads_evidence:
+        X = data.X.to(model.constant)
+        evidence = pair_evidence(X, network.sources(model.tf_index, X.shape[1]), seed=seed)
+    found = distance(summary(evidence), network.worlds)
+    outmost = [[FEATURES.index(name), sd] for name, sd in found.features]
+    return {"training_worlds_p": np.array(found.p), "training_worlds_outmost": np.array(outmost)}
 
 
 def _resampled(graphs: Tensor, weight: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from .glad import GLAD, correlation_matrix
 from .grnular import GRNULar
 from .head import InclusionHead
 from .knowledge import PRIOR_CHANNELS
+from .novelty import FEATURES
 
 KINDS = ("glad", "glad-tf", "grnular")
 READS = ("both", "unrolled", "evidence")
@@ -77,6 +78,11 @@ class AmortisedNetwork(nn.Module):
         self.unrolled = made if self.unrolls else None
         both = InclusionHead(width=width, depth=depth, sees_z=self.unrolls)
         self.head = both if self.reads_evidence else SizeCalibration()
+        self.register_buffer("worlds", torch.zeros(0, len(FEATURES), dtype=torch.float16))
+
+    worlds: Tensor
+    """Summaries ``(world, feature)`` of data sets of its training family (`simulate_worlds`); none where it was
+    not trained, or by a version that kept none."""
 
     @property
     def unrolls(self) -> bool:

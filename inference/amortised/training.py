@@ -24,6 +24,7 @@ from .head import log_size
 from .kept_states import fitting, read_kept, read_kept_batch
 from .losses import balanced_loss, log_loss
 from .network import AmortisedNetwork
+from .worlds import simulate_worlds
 
 LOSSES = ("posterior", "paper")
 VALIDATION, TEST = 500_000, 900_000  # where the seeds of simulations that are never trained on begin
@@ -50,6 +51,9 @@ class Schedule:
         without a better one end the training.
     validation, test
         Batches for early stopping, and fresh ones for the scores that are reported.
+    worlds
+        Fresh data sets whose summaries are kept, to tell cells that are unlike them (`novelty.distance`); no more than
+        there are simulated networks to train on.
     """
 
     solver_batches: int = 8
@@ -64,6 +68,7 @@ class Schedule:
     patience: int = 6
     validation: int = 12
     test: int = 16
+    worlds: int = 160
 
     def __post_init__(self) -> None:
         if min(value for value in vars(self).values()) <= 0:
@@ -141,6 +146,8 @@ def train(
         batches = make(0, schedule.batches, "training")
         _train_head(network, batches, validation, schedule, seed, cache, say)
         scores = evaluate(network, make(TEST, schedule.test, "test"))
+    count = min(schedule.worlds, schedule.batches * schedule.graphs)
+    network.worlds = simulate_worlds(network.directed, settings, count, seed, workers)
     network.eval().requires_grad_(False)
     say("fresh simulations: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
     about = {"family": asdict(settings), "schedule": asdict(schedule), "loss": loss, "seed": seed, "scores": scores}

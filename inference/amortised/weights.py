@@ -13,6 +13,7 @@ from ..archives import read_arrays
 from .evidence import CHANNELS
 from .knowledge import PRIOR_CHANNELS
 from .network import READS, AmortisedNetwork
+from .novelty import FEATURES
 
 FORMAT = 2  # 1: prior knowledge was not among the channels named
 SHIPPED = files(__package__) / "trained"
@@ -89,6 +90,8 @@ def load_weights(which: str | Path, *, reads: str | None = None) -> tuple[Amorti
         float(description["about"]["scores"]["ece"])  # reports quote it
         with torch.random.fork_rng(devices=[]):  # random numbers, until the stored ones replace them
             network = AmortisedNetwork(description["kind"], **description["options"])
+        content.setdefault("worlds", np.zeros((0, len(FEATURES)), np.float16))  # earlier versions kept none
+        network.worlds = network.worlds.new_zeros(len(content["worlds"]), len(FEATURES))
         network.load_state_dict({name: torch.as_tensor(value) for name, value in content.items()})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
