@@ -44,6 +44,7 @@ _PUBLIC = {
     "NUTS": "inference",
     "Bagging": "inference",
     "BlockDescent": "inference",
+    "ClosedForm": "inference",
     "MapEstimate": "inference",
     "MeanField": "inference",
     "LowRank": "inference",

@@ -8,6 +8,7 @@ from .draws.edge_table import EDGE_COLUMNS
 from .draws.moments import EdgeMoments
 from .engines.bagging import Bagging
 from .engines.block_descent import BlockDescent
+from .engines.closed_form import ClosedForm
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
 from .engines.pyro_guide import PyroGuide
@@ -27,7 +28,7 @@ from .variational.pyro_sites import restarted
 from .variational.stopping import NeverStop, RelativeImprovement
 from .variational.svi import Adam
 
-SAMPLERS = (Gibbs, SparseGibbs, NUTS, BlockDescent, Bagging)
+SAMPLERS = (Gibbs, SparseGibbs, NUTS, BlockDescent, Bagging, ClosedForm)
 
 __all__ = [
     "EDGE_COLUMNS",
@@ -41,6 +42,7 @@ __all__ = [
     "BlockDescent",
     "Blocked",
     "Checkpoint",
+    "ClosedForm",
     "EdgeMoments",
     "Gibbs",
     "GibbsKernel",

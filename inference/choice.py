@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..models import (
     MODELS,
     PMFGRN,
+    PPCA,
     CellBox,
     FactorBox,
     FactorModel,
@@ -45,6 +46,7 @@ from .amortised.guide import Amortised
 from .engines.bagging import Bagging
 from .engines.base import Engine
 from .engines.block_descent import BlockDescent
+from .engines.closed_form import ClosedForm
 from .engines.gibbs import Gibbs
 from .engines.nuts import NUTS
 from .engines.pyro_guide import PyroGuide
@@ -233,6 +235,7 @@ CHOICES: list[ModelRow] = [
     ),
     ModelRow(Phoenix, lambda model: Pruned(), (Pruned,), alone=True, prior=Normal, knowledge="pruning score, scale"),
     PROGRAMS,
+    replace(PROGRAMS, model=PPCA, engines=(*PROGRAMS.engines, ClosedForm)),
     replace(PROGRAMS, model=MuVI, prior=HorseshoeLoading),
     ModelRow(
         Model,
@@ -259,6 +262,7 @@ PRIORS: list[PriorRow] = [
         unearned=_filter_unearned,
     ),
     PriorRow(LoadingPrior, (*DENSITY, Gibbs, Blocked), knowledge="gene sets"),
+    PriorRow(NormalLoading, (*DENSITY, Gibbs, Blocked, ClosedForm), knowledge="gene sets"),
     PriorRow(SpikeSlabLoading, (*NOT_A_POINT, Gibbs, Blocked), knowledge="gene sets"),
 ]
 
@@ -287,6 +291,7 @@ ENGINES: list[EngineRow] = [
     EngineRow(LowRank, "NOT calibrated: keeps only the strongest correlations"),
     EngineRow(MapEstimate, "NOT calibrated: a point, no uncertainty"),
     EngineRow(BlockDescent, "NOT calibrated: a point, no uncertainty"),
+    EngineRow(ClosedForm, "NOT calibrated: a point, no uncertainty"),
     EngineRow(
         Bagging,
         "NOT calibrated: bootstrap spread of a shrunken estimate; needs a fixed scale (`Normal(scale=0.316)`)",

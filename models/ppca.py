@@ -15,12 +15,15 @@ PPCA_NOISE = (1.0, 1.0)  # σ² ~ InvGamma(1, 1), as the poster
 
 
 class PPCASolution(NamedTuple):
-    """Closed form: ``W`` (factor, gene), ``noise_variance``, ``log_likelihood``, ``eigenvalues`` (gene,) falling."""
+    """Closed form: ``W`` (factor, gene), ``noise_variance``, ``log_likelihood``, ``eigenvalues`` (gene,) falling, and
+    after a regression ``beta`` (covariate, gene) with its classical standard errors ``beta_se``."""
 
     W: Tensor
     noise_variance: float
     log_likelihood: float
     eigenvalues: Tensor
+    beta: Tensor | None = None
+    beta_se: Tensor | None = None
 
 
 class PPCA(FactorModel):
@@ -89,11 +92,17 @@ class PPCA(FactorModel):
         """As the constructor, on the data's device."""
         return cls(data, **options).to(data.device)
 
-    def maximum_likelihood(self) -> PPCASolution:
+    def maximum_likelihood(self, *, regress: bool = False) -> PPCASolution:
         r"""The closed-form solution (Tipping & Bishop 1999, eq. 7–8).
 
         :math:`\hat W = (\Lambda_m - \hat\sigma^2 I)^{1/2} U_m^\top` with the m largest eigenvalues of the covariance
-        within groups, :math:`\hat\sigma^2` the mean of the others. Covariates are not used.
+        within groups, :math:`\hat\sigma^2` the mean of the others.
+
+        Parameters
+        ----------
+        regress
+            Take the covariates out first by least squares, :math:`\hat\beta = (Z^\top Z)^{-1} Z^\top Y`, and decompose
+            what is left: the two steps that the poster compares MuVI with. Default False: covariates are not used.
 
         Raises
         ------
@@ -104,11 +113,18 @@ class PPCA(FactorModel):
         if not self.gram.shape[1]:
             raise ValueError("the closed form needs complete data: missing values leave no covariance matrix")
         count = float(self.count.sum())
-        covariance = self.gram.double().sum(0)[:G, :G] / count
+        gram, beta, beta_se = self.gram.double().sum(0), None, None
+        covariance = gram[:G, :G] / count
+        if regress and self.covariates:
+            inverse = torch.linalg.inv(gram[G:, G:])  # (covariate, covariate)
+            beta = inverse @ gram[G:, :G]  # (covariate, gene)
+            covariance = covariance - gram[:G, G:] @ beta / count
+            variance = covariance.diagonal() * count / max(self.dof - len(self.covariates), 1.0)
+            beta_se = (inverse.diagonal()[:, None] * variance).sqrt()
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
         noise = float(values[m:].mean())
         W = (values[:m] - noise).clamp_min(0).sqrt()[:, None] * vectors[:, :m].T
         log_det = float(values[:m].log().sum()) + (G - m) * math.log(noise)
         log_likelihood = -0.5 * count * (G * math.log(2 * math.pi) + log_det + G)
-        return PPCASolution(W, noise, log_likelihood, values)
+        return PPCASolution(W, noise, log_likelihood, values, beta, beta_se)

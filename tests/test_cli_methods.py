@@ -21,6 +21,7 @@ from pyrogrn.inference import (
     Bagging,
     BlockDescent,
     Blocked,
+    ClosedForm,
     Gibbs,
     LowRank,
     MapEstimate,
@@ -45,6 +46,7 @@ QUICK = {
     "mean-field": MeanField(),
     "low-rank": LowRank(rank=2),
     "blocked": Blocked(),
+    "closed-form": ClosedForm(),
 }
 PRIORS = {prior.__name__: prior for prior in EDGE_PRIORS}
 

@@ -10,6 +10,7 @@ from .targets import takes_targets
 
 IN_NOISE = ("linear",)  # methods whose spike and slab is in units of the noise, where there is one context
 OWN_UNITS = ("netrex-cf", "cellbox")  # whose edge prior by default has its constants from the model
+OF_FACTORS: dict[str, type] = {"integrate": bool, "factor_effects": bool, "standardize": bool}
 # of `--set model.NAME=VALUE`, by method, with what each value must be
 MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "celloracle": {"estimator": str, "ridge": float, "lasso_scale": float, "num_bags": int},
@@ -27,10 +28,11 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "factorbox": {"gain": str, "levels": str, "hidden": int, "knockdown": float},
     "cellbox": {"solver": str},
     "trajectory": {"rate": float},
-    "muvi": {"depth": str},
+    "muvi": {"depth": str, **OF_FACTORS},
+    "ppca": OF_FACTORS,
     "phoenix": {"hidden": int, "step": float, "coregulation": str},
 }
-KINDS_OF_VALUES = {str: "a word", int: "a whole number", float: "a number"}
+KINDS_OF_VALUES = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
 NEEDED = {  # by what the model, or the method, cannot do without
     "celloracle": ("--prior", "the base GRN, outside which no edge exists"),
     "time": ("--time-key", "the column with the time of each cell"),

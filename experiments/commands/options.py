@@ -76,6 +76,7 @@ def _value(text: str) -> Any:
 def make(kind: type, options: Mapping[str, Any], group: str) -> Any:
     """Build ``kind(**options)``; unknown names and values it refuses are one-line errors that list what it takes."""
     known = {n: p.annotation for n, p in inspect.signature(kind).parameters.items() if n not in ("self", "base")}
+    options = {name: _none_of(value, known.get(name)) for name, value in options.items()}
     for name, value in options.items():
         if name not in known:
             raise ValueError(f"--set {group}.{name}: {kind.__name__} takes {', '.join(known) or 'no options'}")
@@ -85,6 +86,12 @@ def make(kind: type, options: Mapping[str, Any], group: str) -> Any:
         return kind(**options)
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"--set {group}.*: {kind.__name__} refused {dict(options)}: {error}") from error
+
+
+def _none_of(value: Any, annotation: Any) -> Any:
+    """``None`` for the word, of a parameter that takes it and no other word: ``prior.slab=none``."""
+    says_none = isinstance(value, str) and value.lower() == "none"
+    return None if says_none and type(None) in get_args(annotation) and not _takes_text(annotation) else value
 
 
 def default_prior_name(model: type[Model]) -> str:

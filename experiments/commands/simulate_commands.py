@@ -195,6 +195,39 @@ def simulate_muvi_command(
     say(f"{cells} cells x {genes} genes, {sets} gene sets, {unlabelled} other programs: {out}")
 
 
+@simulate_app.command("cytokines")
+def simulate_cytokines_command(
+    out: Annotated[Path, typer.Option(help="Folder to make")],
+    genes: Annotated[int, typer.Option(help="Genes", min=1)] = 500,
+    cells: Annotated[int, typer.Option(help="Cells, spread over types and treatments", min=1)] = 1000,
+    cytokines: Annotated[int, typer.Option(help="Treatments beside the control, PBS", min=1)] = 6,
+    types: Annotated[int, typer.Option(help="Cell types, with means of their own (group in .obs)", min=1)] = 3,
+    programs: Annotated[int, typer.Option(help="Programs; each cytokine induces one or two", min=1)] = 5,
+    program_size: Annotated[int, typer.Option(help="Genes of each program", min=1)] = 40,
+    induced: Annotated[float, typer.Option(help="Shift of an induced program, in its sd")] = 1.5,
+    direct: Annotated[float, typer.Option(help="Share of genes on which a cytokine acts directly")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Seed", min=0, max=LARGEST_SEED)] = 0,
+) -> None:
+    """Counts of cells of several types, each given a cytokine or PBS: expression.h5ad (cytokine and group in .obs), and
+    the truth, loadings.csv, scores.csv, covariate_effects.csv (direct), program_effects.csv (on programs)."""
+    from ...models.simulators import simulate_cytokines
+    from ..files.simulation import write_factor_simulation
+
+    simulation = simulate_cytokines(
+        num_genes=genes,
+        num_cells=cells,
+        num_cytokines=cytokines,
+        num_types=types,
+        num_programs=programs,
+        program_size=program_size,
+        induced=induced,
+        direct=direct,
+        seed=seed,
+    )
+    write_factor_simulation(simulation, out)
+    say(f"{cells} cells of {types} types x {genes} genes, {cytokines} cytokines, {programs} programs: {out}")
+
+
 @simulate_app.command("sergio")
 def simulate_sergio_command(
     out: Annotated[Path, typer.Option(help="Folder to make")],

@@ -64,7 +64,8 @@ def write_simulation(
 def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
     """Write expression.h5ad (covariates and group in ``.obs``, missing values as NaN), gene_sets.gmt (as an analyst is
     given them) and the truth: loadings.csv (``program, gene, loading``; pairs that are not listed are 0), scores.csv
-    (cell × program), covariate_effects.csv (``covariate, gene, effect``), true_sets.gmt.
+    (cell × program), covariate_effects.csv (``covariate, gene, effect``: direct ones), program_effects.csv (on
+    programs, where there are any), true_sets.gmt.
 
     Files of what the simulation does not have (sets, covariates) are not written. Several views become
     expression.h5mu instead, with one modality each (extra ``multi``).
@@ -107,6 +108,11 @@ def write_factor_simulation(simulation: FactorSimulation, folder: Path) -> None:
         if len(simulation.beta):
             effects = _long(simulation.beta, ("covariate", simulation.covariates), ("gene", data.genes), "effect")
             effects.to_csv(place / "covariate_effects.csv", index=False, float_format="%.6g")
+        if simulation.gamma.any():
+            induced = _long(
+                simulation.gamma, ("covariate", simulation.covariates), ("program", simulation.factors), "effect"
+            )
+            induced.to_csv(place / "program_effects.csv", index=False, float_format="%.6g")
 
 
 def write_sergio_simulation(simulation: SergioSimulation, folder: Path) -> None:

@@ -8,6 +8,7 @@ from ...inference import (
     Bagging,
     BlockDescent,
     Blocked,
+    ClosedForm,
     Gibbs,
     LowRank,
     MapEstimate,
@@ -30,6 +31,7 @@ GUIDES: dict[str, Any] = {
     "gibbs": Gibbs,
     "nuts": NUTS,
     "block-descent": BlockDescent,
+    "closed-form": ClosedForm,
     "bagging": Bagging,
     "pruned": Pruned,
 }

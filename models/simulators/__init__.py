@@ -1,7 +1,9 @@
 """Generative models used to make data with known truth."""
 
 from ..data.out_of_fold import OutOfFold
-from .factors import FactorSimulation, simulate_muvi, simulate_ppca
+from .cytokines import simulate_cytokines
+from .factor_cells import FactorSimulation
+from .factors import simulate_muvi, simulate_ppca
 from .grn import RandomGRN
 from .langevin import ChemicalLangevin, Kinetics
 from .linear import LinearSimulation, simulate_linear
@@ -36,6 +38,7 @@ __all__ = [
     "read_sergio",
     "semi_synthetic",
     "simulate_courses",
+    "simulate_cytokines",
     "simulate_linear",
     "simulate_muvi",
     "simulate_panel",
