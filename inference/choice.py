@@ -152,7 +152,7 @@ class EngineRow:
 # -- the rows ----
 def _of_regressions(model: RegressionNetwork) -> Engine:
     """Exact where edges have an inclusion variable, in closed form where W is Gaussian given the rest."""
-    if "inclusion" in model.dims and "headroom" not in model.dims:  # the sampler holds the gains
+    if "inclusion" in model.dims and ("headroom" not in model.dims or model.edge_prior.family.independent_gates):
         return SparseGibbs() if refusal(model) is None else Gibbs()
     if model.edge_prior.conditionally_gaussian and len(model.coords["context"]) == 1:
         return Blocked()

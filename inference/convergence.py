@@ -63,7 +63,11 @@ def median_khat(log_weight: np.ndarray) -> float:
     from arviz_stats.base import array_stats  # here: half a second, and samplers have no weights
 
     # ArviZ takes log-likelihoods, whose importance weights for leave-one-out are their inverses: hence the sign
-    return float(np.median([array_stats.psislw(-each)[1] for each in finite]))
+    with np.errstate(
+        all="ignore"
+    ):  # weights so unequal that the tail's unit is a denormal number: no k is large enough
+        found = [array_stats.psislw(-each)[1] for each in finite]
+    return float(np.median(np.nan_to_num(found, nan=math.inf)))
 
 
 def target_khat(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

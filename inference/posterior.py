@@ -265,8 +265,8 @@ class Posterior:
         -------
         DataFrame
             ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior
-            uncertainty (of the steady state; CellBox and single knock-downs add the noise of a measurement), the share
-            of draws whose network has a stable steady state (the others are left out; NaN when none has one), and the
+            uncertainty (of the steady state; FactorBox and CellBox add the noise of a new measurement), the share of
+            draws whose network has a stable steady state (the others are left out; NaN when none has one), and the
             level before.
 
         Raises

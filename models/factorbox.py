@@ -83,7 +83,7 @@ class FactorBox(RegressionNetwork):
     deviations of a target's drive per standard deviation of the regulator's level.
 
     Called with a batch of conditions, X is their levels, each logit-normal given the others, with intercepts as sites;
-    hidden inputs belong to whole panels, so with them there are no batches.
+    hidden inputs and the noise of a measurement belong to whole panels, so with them there are no batches.
 
     Parameters
     ----------
@@ -106,6 +106,7 @@ class FactorBox(RegressionNetwork):
     levels: str = "log"
     hidden: int = 0
     knockdown: float | None = None
+    measurement: float = 0.0
     name = "factorbox"
     needs = ("perturbed",)
     expects = "levels"
@@ -206,26 +207,37 @@ class FactorBox(RegressionNetwork):
         levels: str = "log",
         hidden: int = 0,
         knockdown: float | None = None,
+        measurement: float = 0.0,
     ) -> "FactorBox":
-        """Statistics of a panel, then as the constructor; ``levels``, ``hidden``, ``knockdown`` as `panels_of`."""
+        """Statistics of a panel, then as the constructor; ``levels``, ``hidden``, ``knockdown``, ``measurement`` as
+        `panels_of`."""
         statistics = PanelStatistics.from_data(
-            data, targets=targets, levels=levels, hidden=hidden, knockdown=knockdown, curves=gain == "sampled"
+            data,
+            targets=targets,
+            levels=levels,
+            hidden=hidden,
+            knockdown=knockdown,
+            measurement=measurement,
+            curves=gain == "sampled",
         )
         model = cls(statistics, edge_prior=edge_prior, networks=networks, gain=gain)
         seen = Responses.from_data(data)
         if int(seen.seen.sum(1).max()) >= LEAST:
             model.response_logs, model.response_seen = seen.logs, seen.seen
-        model.levels, model.hidden, model.knockdown = levels, hidden, knockdown
+        model.levels, model.hidden, model.knockdown, model.measurement = levels, hidden, knockdown, measurement
         return model.to(data.device)
 
     def to_state(self) -> dict[str, list[str]]:
         own = {"levels": [self.levels], "hidden": as_text(self.hidden), "knockdown": as_text(self.knockdown)}
+        if self.measurement:  # files of earlier versions have none
+            own["measurement"] = as_text(self.measurement)
         return {**super().to_state(), **own}
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         super()._restore(state, knowledge, edge_prior)
         self.levels, self.hidden = state.name("levels"), state.integer("hidden")
         self.knockdown = state.optional("knockdown")
+        self.measurement = state.number("measurement") if "measurement" in state.entries else 0.0
 
     # -- axes ----
     @property
@@ -392,7 +404,11 @@ class FactorBox(RegressionNetwork):
                 f"({some(data.context_names, 3)} for {some(self.contexts, 3)}): pass the panel that was fitted"
             )
         panels = panels_of(
-            data.select_genes(self.genes), levels=self.levels, knockdown=self.knockdown, hidden=self.hidden
+            data.select_genes(self.genes),
+            levels=self.levels,
+            knockdown=self.knockdown,
+            hidden=self.hidden,
+            measurement=self.measurement,
         )
         scale, unit = self.scale.double(), self.unit.double()
         parts = []

@@ -15,6 +15,7 @@ class FittedPanel(Protocol):
     genes: tuple[str, ...]
     levels: str
     hidden: int
+    measurement: float
     knockdown: float | None
     scale: Tensor
     floor: Tensor
@@ -40,11 +41,13 @@ def batch_levels(model: FittedPanel, batch: ExpressionData) -> BatchLevels:
     Raises
     ------
     ValueError
-        A model with hidden inputs; other genes than the fit's; genes held at a level that the fit has not seen; levels
-        that are not positive.
+        A model with hidden inputs or noise of measurement; other genes than the fit's; genes held at a level that the
+        fit has not seen; levels that are not positive.
     """
     if model.hidden:
         raise ValueError("FactorBox with hidden inputs conditions on the whole panel: leave out `batch_size`")
+    if model.measurement:
+        raise ValueError("FactorBox with a noise of measurement conditions on the whole panel: leave out `batch_size`")
     if batch.genes != model.genes:
         raise ValueError(f"the batch has genes {some(batch.genes, 3)}: expected those of the fit, in their order")
     X, clamped = batch.complete().X.to(model.scale), batch.clamped

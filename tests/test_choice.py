@@ -213,7 +213,7 @@ def test_default_guide_of_contexts_and_gains():
     two = replace(DATA, context=torch.arange(DATA.num_cells) % 2, context_names=("a", "b"))
     assert default_guide(LinearNetwork.from_data(two, edge_prior=Normal())).name == "mean-field"
     assert default_guide(LinearNetwork.from_data(two)).name == "gibbs"
-    assert default_guide(build(FactorBox, SpikeSlab(), gain="sampled")).name == "mean-field"
+    assert default_guide(build(FactorBox, SpikeSlab(), gain="sampled")).name == "gibbs"
     assert default_guide(build(FactorBox, Normal(), gain="sampled")).name == "blocked"
 
 

@@ -15,9 +15,10 @@ DRAWS = 3
 PANEL = simulate_panel(num_genes=5, in_degree=1.5, num_controls=8, seed=4).data
 
 
-def by_hand(posterior, W, contexts=0):
-    """The posterior with draws ``W`` (draw, source, target), standardised, in one chain."""
+def by_hand(posterior, W, contexts=0, noise=0.0):
+    """The posterior with draws ``W`` (draw, source, target), standardised, in one chain, and of one noise variance."""
     draws = {name: np.repeat(value[:1, :1], len(W), 1) for name, value in posterior.draws.items()}
+    draws["noise_variance"] = np.full_like(draws["noise_variance"], noise)
     draws["W"] = W[None].astype(np.float32)
     if contexts:
         draws["W_context"] = np.stack([W * (1 + 0.5 * k) for k in range(contexts)], 1)[None].astype(np.float32)
@@ -95,6 +96,34 @@ def test_clamped_steady_states_are_those_of_integration(fitted):
     assert (table["settled"] == 1).all()
     assert table.loc["G0001", "mean"] == 0
     assert table.loc["G0004", ["lower", "upper"]].tolist() == pytest.approx([doubled] * 2)
+
+
+def test_intervals_have_the_noise_of_a_condition(fitted):
+    """A gene that nothing regulates: its level is ε φ(b + σ e), and so are all moments and quantiles."""
+    model, noise, number = fitted.model, 0.3, 4000
+    W = np.zeros((number, 5, 5), dtype=np.float32)
+    posterior = by_hand(fitted, W, noise=noise)
+    table = by_gene(posterior.predict(knockout=["G0001"], num_draws=number, level=0.8), model)
+    _, gain, bias = parts(model, W[0], 0)
+    sd = noise**0.5 * model.unit.double().numpy()
+    level = lambda z: gain / (1 + np.exp(-(bias + sd * z)))
+    e = np.linspace(-6, 6, 4001)[:, None]
+    weight = np.exp(-0.5 * e**2) / np.exp(-0.5 * e**2).sum()
+    mean = (weight * level(e)).sum(0)
+    spread = ((weight * level(e) ** 2).sum(0) - mean**2) ** 0.5
+    free = np.arange(5) != 1
+    np.testing.assert_allclose(table["mean"][free], mean[free], atol=5 * spread.max() / number**0.5)
+    np.testing.assert_allclose(table["sd"][free], spread[free], rtol=0.08)
+    for column, z in (("lower", -1.2816), ("upper", 1.2816)):
+        np.testing.assert_allclose(table[column][free], level(z)[free], rtol=0.06)
+    np.testing.assert_allclose(table["control"], level(0.0), rtol=1e-6)  # without noise
+    model.measurement = 0.5
+    try:
+        measured = by_gene(posterior.predict(knockout=["G0001"], num_draws=number, level=0.8), model)
+    finally:
+        model.measurement = 0.0
+    assert (measured["sd"][free] > table["sd"][free]).all()
+    assert measured.loc["G0001", "sd"] == 0
 
 
 def test_a_knockdown_goes_to_the_level_of_the_panel(fitted):

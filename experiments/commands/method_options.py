@@ -25,7 +25,7 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
         "latent_penalty": float,
     },
     "pmf-grn": {"likelihood": str, "activity_spread": float, "own_expression": float},
-    "factorbox": {"gain": str, "levels": str, "hidden": int, "knockdown": float},
+    "factorbox": {"gain": str, "levels": str, "hidden": int, "knockdown": float, "measurement": float},
     "cellbox": {"solver": str},
     "trajectory": {"rate": float},
     "muvi": {"depth": str, **OF_FACTORS},

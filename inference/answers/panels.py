@@ -1,11 +1,13 @@
 """Panels of knock-downs: levels after interventions, with intervals, single values, and what disturbs a FactorBox."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ...models import ExpressionData, FactorBox
 from ...models.dynamics.settle import SETTLED, settle
@@ -72,9 +74,11 @@ def predict_panel(
     else at the context's median share. A single one, in a context with ten or more to learn from, is answered by the
     panel's own knock-downs (`models.knockdown_response`), not by the network, which adds nothing to them on real
     panels: what a knock-down does without meaning to is most of what it does. Its intervals are those of a new
-    measurement, and its ``control`` is the panel's mean. Everything else is the steady state of the network, its
-    intervals those of the posterior of that state, without the noise of a measurement. Interventions and draws are
-    solved together, as many as fit into memory.
+    measurement, and its ``control`` is the panel's mean. Everything else is the steady state of the network with the
+    noise of a condition in every drive, which travels through the network as it does in the panel, and with the noise
+    of a measurement where the fit was told of one: these intervals are those of a new measurement too. ``control`` is
+    without noise. Interventions and draws are solved together, as many as fit into memory, and a draw has the same
+    noise in all of them, so that interventions can be compared draw by draw.
     """
     model, level = posterior.model, request.level
     position = {gene: i for i, gene in enumerate(model.genes)}
@@ -95,7 +99,7 @@ def predict_panel(
     solved = (
         table
         for first in range(0, len(rest), at_once)
-        for table in _solved(model, draws, rest[first : first + at_once], k, level)
+        for table in _solved(model, draws, rest[first : first + at_once], k, request)
     )
     for one in interventions:
         if _is_plain(one) and learned:
@@ -128,9 +132,11 @@ def _measured(model: FactorBox, found: ResponsePrediction, gene: int, k: int, le
 
 
 def _solved(
-    model: FactorBox, draws: Mapping[str, np.ndarray], interventions: Sequence[Intervention], k: int, level: float
+    model: FactorBox, draws: Mapping[str, np.ndarray], interventions: Sequence[Intervention], k: int, request: Request
 ) -> Iterator[pd.DataFrame]:
     """Tables of interventions that are solved together."""
+    in_drive, in_level = _noise(model, draws, k, request.seed)
+    done = 0
     position = {gene: i for i, gene in enumerate(model.genes)}
     size = len(model.genes)
     start = model.control_level(k)
@@ -152,14 +158,29 @@ def _solved(
         good = (base.outcome == SETTLED)[..., None]
         state = torch.where(good, base.x, first).expand(-1, len(held), -1)
         state = torch.where(clamped, system.coordinate(held.expand(number, -1, -1)), state)
-        result = settle(system.dynamics, state, clamped=clamped)
-        x = torch.where(clamped, held, system.level(result.x))
+        part, done = slice(done, done + number), done + number
+        noisy = replace(system.dynamics, bias=system.dynamics.bias + in_drive[part])
+        result = settle(noisy, state, clamped=clamped)
+        x = torch.where(clamped, held, system.level(result.x) * in_level[part, None])
         after.append(torch.where((result.outcome == SETTLED)[..., None], x, torch.nan).numpy())
         codes.append(result.outcome.numpy())
         before.append(torch.where(good, system.level(base.x), torch.nan)[:, 0].numpy())
     levels, outcome, control = np.concatenate(after), np.concatenate(codes), np.concatenate(before)
     for row in range(len(interventions)):
-        yield outcome_table(model.genes, levels[:, row], control, outcome[:, row], level)
+        yield outcome_table(model.genes, levels[:, row], control, outcome[:, row], request.level)
+
+
+def _noise(model: FactorBox, draws: Mapping[str, np.ndarray], context: int, seed: int) -> tuple[Tensor, Tensor]:
+    """``(draw, gene)`` what the noise of a condition adds to each drive, and by what that of a measurement multiplies
+    each level; none of genes without an equation."""
+    generator = torch.Generator().manual_seed(seed + 1)  # not the numbers that chose the draws
+    variance = torch.as_tensor(draws["noise_variance"]).double()
+    sd = (variance[:, context] if model.has_contexts else variance).sqrt() * model.unit.double().cpu()
+    shape = (len(sd), len(model.genes))
+    normal = lambda: torch.randn(shape, generator=generator, dtype=torch.float64)
+    in_drive, target = torch.zeros(shape, dtype=torch.float64), model.target_index.cpu()
+    in_drive[:, target] = sd * normal()[:, target]
+    return in_drive, (model.measurement * normal()).exp()
 
 
 def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) -> Iterator[System]:

@@ -15,6 +15,7 @@ from ..draws.moments import Collector
 from ..factors import gibbs as factor_gibbs
 from ..gibbs.evidence import EvidenceKernel
 from ..gibbs.filter import FilterKernel
+from ..gibbs.gains import GainKernel
 from ..gibbs.kernel import GibbsKernel
 from ..gibbs.sites import sites_of
 from ..lookup import along_bases
@@ -131,12 +132,15 @@ KERNELS: dict[type, Kernels] = {
     RegressionNetwork: {EdgePrior: GibbsKernel, Collaborative: FilterKernel},
     Symphony: {EdgePrior: EvidenceKernel},
 }
-"""The moves on a network: by its class, then by the family of its edge prior. A kernel refuses priors it is not for."""
+WITH_GAINS: Kernels = {EdgePrior: GainKernel}
+"""The moves on a network: by its class, then by the family of its edge prior; of one whose gains are sites, the second
+table. A kernel refuses priors it is not for."""
 
 
 def kernel_of(model: RegressionNetwork) -> type[GibbsKernel]:
-    """The sampler of a network: with observed edges, with features of a `Collaborative` prior, or plain."""
-    kernels = along_bases(KERNELS, type(model))
+    """The sampler of a network: with observed edges, with features of a `Collaborative` prior, gains that
+    move, or plain."""
+    kernels = WITH_GAINS if "headroom" in model.dims else along_bases(KERNELS, type(model))
     assert kernels is not None, "regressions have a row"
     kernel = along_bases(kernels, type(model.edge_prior.family))
     assert kernel is not None, "every row is for any edge prior"

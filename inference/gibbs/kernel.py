@@ -399,6 +399,9 @@ class GibbsKernel(RegressionKernel):
         For any other edge prior.
     """
 
+    holds_gains = True
+    """Whether gains that are sites are none of its moves."""
+
     def __init__(self, model: RegressionNetwork, *, num_chains: int = 4, seed: int = 0) -> None:
         prior = self.spike_slab(model.edge_prior.family)
         if prior.edge_logit.family not in (None, dist.Normal):
@@ -406,9 +409,9 @@ class GibbsKernel(RegressionKernel):
                 "the Gibbs sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
                 f"{prior.edge_logit.family.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
             )
-        if "headroom" in model.dims:
+        if self.holds_gains and "headroom" in model.dims:
             raise ValueError(
-                "the Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
+                "this Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
             )
         generator = torch.Generator(device=model.constant.device).manual_seed(seed)
         hyper = HyperUpdates(prior, model.edge_prior.allowed, generator, model.context_scale)

@@ -11,7 +11,7 @@ def sites_of(model: RegressionNetwork, state: State) -> dict[str, Tensor]:
     sites = {}
     for name in model.dims:
         value = state[name]
-        if name == "noise_variance":
+        if name in ("noise_variance", "headroom"):
             value = value.movedim(0, 1) if model.has_contexts else value[0]
         elif name == "W_context":
             value = value.movedim(0, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .checks import counted, some
 from .expression import ExpressionData
+from .measured_levels import levels_behind
 
 # of log headroom: 12 Chebyshev nodes on [log 0.05, log 20] interpolate the logit of any level to 1e-4
 NODES, REACH = 12, 3.0
@@ -42,7 +43,12 @@ class Panel:
 
 
 def panels_of(
-    data: ExpressionData, *, levels: str = "log", knockdown: float | None = None, hidden: int = 0
+    data: ExpressionData,
+    *,
+    levels: str = "log",
+    knockdown: float | None = None,
+    hidden: int = 0,
+    measurement: float = 0.0,
 ) -> list[Panel]:
     r"""The contexts of ``data`` as panels.
 
@@ -61,6 +67,11 @@ def panels_of(
     hidden
         Number of hidden inputs K: the first K principal components of the log levels of a context (a clamped gene at
         its mean), which stand for what the panel did not intend (plates, off-target effects, growth).
+    measurement
+        Sd of the log of a level between two measurements of the same condition (technical replicates). The drive is
+        then linear in the levels behind the measured ones (`levels_behind`). Default 0: levels are taken as exact,
+        which is right where most of their noise is the cells' own, and acts. Noise of measurement that is taken for
+        the cells' own hides edges; the cells' own taken for noise of measurement hides more.
 
     Raises
     ------
@@ -70,6 +81,8 @@ def panels_of(
     """
     if levels not in LEVELS:
         raise ValueError(f"levels={levels!r}: expected one of {', '.join(LEVELS)}")
+    if not 0 <= measurement < float("inf"):
+        raise ValueError(f"measurement={measurement}: expected an sd of log levels, 0 or more")
     if knockdown is not None and not 0 <= knockdown <= 1:
         raise ValueError(f"knockdown={knockdown}: expected a share of the gene's own level, from 0 to 1")
     X, clamped = data.complete().X.double(), data.clamped
@@ -84,13 +97,13 @@ def panels_of(
     panels = []
     for k, name in enumerate(data.context_names):
         rows = codes == k
-        panels.append(_panel(X[rows], clamped[rows], data.genes, name, levels, knockdown, hidden))
+        panel = _panel(X[rows], clamped[rows], data.genes, name, knockdown, hidden)
+        panels.append(_in_levels(panel, levels, measurement))
     return panels
 
 
-def _panel(
-    X: Tensor, clamped: Tensor, genes: Sequence[str], name: str, levels: str, knockdown: float | None, hidden: int
-) -> Panel:
+def _panel(X: Tensor, clamped: Tensor, genes: Sequence[str], name: str, knockdown: float | None, hidden: int) -> Panel:
+    """With levels as they are measured, or as they act where a gene is knocked down."""
     if len(X) != len(torch.unique(X, dim=0)):
         raise ValueError(f"context {name!r} has conditions with equal values in every gene: drop the copies")
     free = (~clamped).sum(0)
@@ -116,8 +129,17 @@ def _panel(
         centre = torch.where(clamped, 0.0, logs).sum(0) / free
         factors = torch.linalg.svd(torch.where(clamped, 0.0, logs - centre), full_matrices=False)[0][:, :hidden]
         factors = torch.linalg.qr(factors - factors.mean(0))[0]
-    panel = Panel(X, level, clamped, factors)
-    return replace(panel, level=torch.where(level > 0, level, panel.floor).log()) if levels == "log" else panel
+    return Panel(X, level, clamped, factors)
+
+
+def _in_levels(panel: Panel, levels: str, measurement: float) -> Panel:
+    """What the drive is linear in: logarithms or not, behind their measurement or not."""
+    if levels == "raw" and not measurement:
+        return panel
+    logs = torch.where(panel.level > 0, panel.level, panel.floor).log()
+    if measurement:
+        logs = levels_behind(logs, panel.clamped, measurement)
+    return replace(panel, level=logs if levels == "log" else torch.where(panel.clamped, panel.level, logs.exp()))
 
 
 def panel_notes(data: ExpressionData) -> list[str]:
@@ -199,6 +221,7 @@ class PanelStatistics:
         levels: str = "log",
         knockdown: float | None = None,
         hidden: int = 0,
+        measurement: float = 0.0,
         curves: bool = False,
     ) -> "PanelStatistics":
         """One pass over the panel. ``curves``: also the changes with the headroom, NODES times the memory.
@@ -213,7 +236,7 @@ class PanelStatistics:
         unknown = [t for t in targets if t not in position]
         if unknown or not targets:
             raise ValueError(f"`targets`: {len(unknown)} not measured: {some(unknown)}. Expected names of genes")
-        panels = panels_of(data, levels=levels, knockdown=knockdown, hidden=hidden)
+        panels = panels_of(data, levels=levels, knockdown=knockdown, hidden=hidden, measurement=measurement)
         tf = torch.tensor([position[t] for t in data.tfs], device=data.device)
         column = torch.tensor([position[t] for t in targets], device=data.device)
         spread = torch.stack([(p.level - p.level.mean(0)).square().sum(0) for p in panels]).sum(0)
