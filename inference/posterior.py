@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from ..models import ExpressionData, Model
+from ..models.data.accepts import takes_anndata
 from . import storage
 from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
@@ -197,6 +198,7 @@ class Posterior:
         """Effects of covariates on programs and genes. See `answers.programs.covariate_effects`."""
         return without_certainty(self, answers_of(self.model).covariate_effects(self, level=level))
 
+    @takes_anndata
     def scores(
         self, data: ExpressionData, *, group: str | None = None, least_genes: float = LEAST_GENES
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -204,6 +206,7 @@ class Posterior:
         mean, sd = answers_of(self.model).scores(self, data, group=group, least_genes=least_genes)
         return mean, sd if not is_point(self) else sd * np.nan
 
+    @takes_anndata
     def annotate(self, adata: Any, data: ExpressionData) -> None:
         """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""
         answers_of(self.model).annotate(self, adata, data)
@@ -314,6 +317,7 @@ class Posterior:
             seed=seed,
         )
 
+    @takes_anndata
     def velocity(self, data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
         """PHOENIX: the derivative at each cell. See `answers.courses.velocity`."""
         return without_certainty(self, answers_of(self.model).velocity(self, data, num_draws=num_draws, seed=seed))
@@ -341,6 +345,7 @@ class Posterior:
         return pd.concat(parts, ignore_index=True)
 
     # -- elsewhere ----
+    @takes_anndata
     def to_datatree(self, data: ExpressionData | None = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
         `datatree.to_datatree`."""
@@ -348,6 +353,7 @@ class Posterior:
 
         return to_datatree(self, data, seed=seed)
 
+    @takes_anndata
     def diagnose(self, data: ExpressionData | None = None) -> pd.DataFrame:
         """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
         from .diagnostics import diagnose  # here: ArviZ takes seconds

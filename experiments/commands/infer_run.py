@@ -3,7 +3,7 @@
 import math
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,11 +17,10 @@ from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import ExpressionData, Model
-from ...models.data.panel import panel_notes
 from ...models.data.twins import twin_notes
-from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
+from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
@@ -42,8 +41,6 @@ from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
 
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
-# what is worth saying of data that a model needs, by the field that holds it
-NOTES: dict[str, Callable[[ExpressionData], Any]] = {"time": time_notes, "perturbed": panel_notes}
 
 
 def infer(options: InferOptions) -> None:
@@ -277,9 +274,7 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
         known=known,
     )
     model = METHODS[options.method]
-    for need in model.needs:
-        if need in NOTES:
-            data = data.with_missing(data.missing, *map(in_options, NOTES[need](data)))
+    data = data.with_missing(data.missing, *map(in_options, needed_notes(model, data)))
     for note in data.notes:
         say(note)
     say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
