@@ -68,7 +68,7 @@ _PUBLIC = {
 }
 
 # modules under a short name, as scverse has them
-_MODULES = {"tl": "experiments.tools"}
+_MODULES = {"tl": "experiments.tools", "pl": "experiments.plots"}
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]
 

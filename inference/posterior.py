@@ -11,6 +11,7 @@ import torch
 
 from ..models import ExpressionData, Model
 from ..models.data.accepts import takes_anndata
+from ..priors.described import Described
 from . import storage
 from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
@@ -19,6 +20,7 @@ from .answers.results import Course
 from .calibration import expected_list
 from .draws.differences import all_differences, context_differences
 from .draws.edge_table import edge_rows
+from .draws.facts import facts_of_fit
 from .draws.intervals import LEVEL, check_draws, check_level
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     import xarray
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(Described):
     """Draws and summaries of a fitted model.
 
     Attributes
@@ -77,6 +79,10 @@ class Posterior:
     ) -> "Posterior":
         """From what a sampler or guide has drawn."""
         return cls(model, collector.stacked(), collector.moments(), history, guide, calibrated, seed, threshold)
+
+    def facts(self) -> dict[str, str]:
+        """Model, engine, draws, how the fit ended, and what it says of its probabilities."""
+        return facts_of_fit(self)
 
     def with_notes(self, notes: Sequence[str]) -> "Posterior":
         """A copy that also says what happened to the data on the way in."""

@@ -12,23 +12,15 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ...priors.described import Described
 from ...priors.perturbation_words import CONTROLS
 from .annotations import Perturbations, codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
 from .cell_labels import CellLabels
 from .cell_selection import BY_CELL, selected_cells
-from .checks import (
-    check_columns,
-    check_fields,
-    check_finite,
-    check_genes,
-    check_shape,
-    check_tfs,
-    counted,
-    positions_of,
-    some,
-)
+from .checks import check_columns, check_fields, check_finite, check_genes, check_shape, check_tfs, positions_of
 from .containers import cells_of, matrix_and_genes
 from .covariates import encode_covariates
+from .description import dropped_constant, facts_of_cells
 from .gram import GramStatistics
 from .matrix import RowTransform, read_rows, rows_at_once
 from .missing import missing_notes
@@ -47,8 +39,8 @@ INDICES = ("context", "perturbed", "time", "trajectory", "view")  # keep their t
 REALS = ("size_factor", "covariates", "inputs")
 
 
-@dataclass(frozen=True, eq=False)
-class ExpressionData:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExpressionData(Described):
     """Expression of genes in cells, with what is known of each cell.
 
     Parameters
@@ -142,6 +134,10 @@ class ExpressionData:
             check_finite(torch.as_tensor(self.matrix.data), None, missing=self.missing)
 
     # -- sizes and names ----
+    def facts(self) -> dict[str, str]:
+        """See `description.facts_of_cells`."""
+        return facts_of_cells(self)
+
     @property
     def num_cells(self) -> int:
         return int(self.matrix.shape[0])
@@ -256,7 +252,7 @@ class ExpressionData:
         if not constant:
             return self
         kept = self.select_genes([gene for gene, flag in zip(self.genes, flags, strict=True) if not flag])
-        return replace(kept, notes=(*kept.notes, f"{counted(constant, 'constant gene')} dropped: {some(constant)}"))
+        return replace(kept, notes=(*kept.notes, dropped_constant(constant)))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""
