@@ -173,13 +173,23 @@ def test_a_fit_of_raw_is_put_on_the_genes_that_are_left(adata):
     assert "G0008" in set(adata.uns["raw"]["edges"]["target"])
 
 
-def test_counts_are_normalised_as_asked_for_and_said(adata, caplog):
+def test_counts_are_normalised_and_said(adata, caplog):
     posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", **SHORT)
+    assert any("log1p-cpm (chosen for raw counts" in note for note in posterior.notes)
+    assert cells_of_fit(adata).X.max() > 5  # logarithms of counts per million
+    assert "raw counts" in adata.uns["pyrogrn"]["preflight"][0]
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", normalize="none", **SHORT)
     assert any("normalize='log1p-cpm'" in note for note in posterior.notes)
     assert "normalize='log1p-cpm'" in caplog.text
-    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", normalize="log1p-cpm", **SHORT)
-    assert not any("look like" in note for note in posterior.notes)
-    assert cells_of_fit(adata).X.max() > 5  # logarithms of counts per million
+
+
+def test_silent_genes_are_left_out_and_said(adata):
+    adata.X[:, 4] = 0
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", top_genes=4, **SHORT)
+    assert any("1 constant gene dropped (1 of them zero in every cell): ['G0004']" in n for n in posterior.notes)
+    assert len(posterior.model.targets) < 8
+    assert set(posterior.coords["tf"]) == {"G0000", "G0001", "G0002"}
+    assert cells_of_fit(adata).genes == posterior.model.genes
 
 
 def test_programs_are_written_and_read_again(adata, tmp_path):

@@ -37,7 +37,7 @@ def cells_of_fit(adata: Any, *, key: str = KEY) -> ExpressionData:
     reading = {name: _plain(value) for name, value in settings["reading"].items()}
     if not is_mudata(adata):
         reading.pop("modality", None)  # this is the modality
-    return read_expression(adata, **{"tfs": None, **reading})
+    return read_expression(adata, **{"tfs": None, "drop_constant": None, **reading})
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`` of one line that begins with its path.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,6 +20,7 @@ from ...models.data.checks import some
 from ...models.data.containers import is_anndata, layer_of
 from ...models.data.metacells import metacells as averaged
 from ...models.data.normalization import Affine
+from ...models.data.scale import scale_before, scale_findings
 from ...models.data.time_labels import read_times
 from ...priors.shortened import shortened
 from .contexts import without_small_contexts
@@ -32,10 +32,11 @@ from .orientation import as_cells, check_axis
 from .perturbation_column import check_controls, with_perturbations
 from .sources import about_source, has_modalities, one_modality, read_views, sources_of
 from .stored import MISSING, Stored, about, text_rows
+from .variable_genes import with_top_genes
 
 __all__ = ["combined", "context_names", "read_expression", "read_kinds", "read_names"]
 
-logger = logging.getLogger(__name__)
+AUTO = "auto"  # the normalisation that the numbers ask for
 
 
 def read_expression(
@@ -48,7 +49,8 @@ def read_expression(
     normalize: str = "none",
     context_key: str | None = None,
     perturbation_key: str | None = None,
-    drop_constant: bool = False,
+    drop_constant: bool | None = False,
+    top_genes: int | None = None,
     backed: bool | None = None,
     covariates: Sequence[str] = (),
     missing: bool = False,
@@ -88,11 +90,14 @@ def read_expression(
         Of a MuData or h5mu: the one modality to read. Default: all, each a view.
     normalize
         ``none``, ``log1p-cpm`` or ``zscore`` (see `ExpressionData.normalized`): each file by itself, over all its
-        genes, before genes are dropped.
+        genes, before genes are dropped. ``auto``: ``log1p-cpm`` of counts and intensities, ``none`` of logarithms.
     context_key, perturbation_key
         Columns of ``.obs``, or of a table of cells × genes: the context of each cell, and the gene perturbed in it.
     drop_constant
-        Drop genes without variance. Default False: the models refuse them by name.
+        Drop genes without variance. Default False: the models refuse them by name. None: drop them unless the matrix is
+        streamed, where finding them costs a pass over the file.
+    top_genes
+        Keep this many of the most variable genes, and candidate regulators and perturbed genes beside. Default all.
     backed
         True: stream the matrix from disk by rows and never hold it. False: read it. Default: stream above 1 GB on
         disk. CSC and genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
@@ -147,8 +152,8 @@ def read_expression(
     """
     sources = sources_of(paths)
     layer = layer_of(layer, use_raw)
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    if normalize not in (AUTO, *NORMALIZATIONS):
+        raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join((AUTO, *NORMALIZATIONS))}")
     if len(sources) > 1 and context_key is not None:
         raise ValueError(f"several files are several contexts: leave out context key {context_key!r}, or pass one file")
     if isinstance(covariates, str):
@@ -192,6 +197,8 @@ def read_expression(
             if perturbation_key is not None:
                 labels.append(table[perturbation_key])
                 data, table = with_perturbations(data, table, perturbation_key, control=control, unmeasured=unmeasured)
+            if drop_constant is None:
+                drop_constant = in_memory(data)
             parts.append(_normalized(data, normalize, drop_constant))
             tables.append(table[list(covariates)])
     if control:
@@ -206,7 +213,8 @@ def read_expression(
             data = without_small_contexts(data, min_cells)
         if metacells is not None:
             data = averaged(data, metacells)
-        return data.without_constant_genes() if drop_constant else data
+        data = data.without_constant_genes() if drop_constant else data
+        return data if top_genes is None else with_top_genes(data, top_genes)
 
 
 def read_kinds(path: Path | str) -> dict[str, str]:
@@ -299,14 +307,23 @@ def _one_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(columns, axis=1)
 
 
+def in_memory(data: ExpressionData) -> bool:
+    """Whether the matrix is at hand, so that another pass over it costs little."""
+    return isinstance(data.matrix, torch.Tensor) or sp.issparse(data.matrix)
+
+
 def _normalized(data: ExpressionData, how: str, drop_constant: bool) -> ExpressionData:
+    asked = how
+    if how == AUTO:
+        how = "log1p-cpm" if any(found.remedy == "log" for _, found in scale_findings(data, "log")) else "none"
     if how == "zscore" and drop_constant:
         # A constant gene becomes zeros, to be dropped when all files are there: it may be constant in one of them only.
         mean, variance = data.moments()
         data = replace(data, transform=Affine(mean, torch.where(variance > 0, variance, 1.0).sqrt()))
     else:
         data = data.normalized(how)
-    return replace(data, notes=(*data.notes, f"normalisation: {how}"))
+    chosen = f" (chosen for {scale_before(data)})" if asked == AUTO else ""
+    return replace(data, notes=(*data.notes, f"normalisation: {how}{chosen}"))
 
 
 # -- several files ----

@@ -28,7 +28,8 @@ def courses(
     layer: str | None = None,
     use_raw: bool = False,
     modality: str | None = None,
-    normalize: str = "none",
+    normalize: str = "auto",
+    top_genes: int | None = None,
     edge_prior: EdgePrior | str | None = None,
     model_options: Mapping[str, Any] | None = None,
     guide: Engine | str | None = None,
@@ -53,7 +54,7 @@ def courses(
         Average cells of like time into this many meta-cells a course, as pseudotime needs. Default none.
     method
         ``trajectory`` for edges, ``phoenix`` for dynamics.
-    tfs, priors, layer, use_raw, modality, normalize, edge_prior
+    tfs, priors, layer, use_raw, modality, normalize, top_genes, edge_prior
         As of `tl.network`.
     model_options, guide, steps, restarts, seed, device, level, key, progress
         As of `tl.network`.
@@ -80,6 +81,7 @@ def courses(
         "use_raw": use_raw,
         "modality": modality,
         "normalize": normalize,
+        "top_genes": top_genes,
         "time_key": time_key,
         "trajectory_key": trajectory_key,
         "metacells": metacells,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ...inference import Posterior, Progress, fit
 from ...inference.engines.base import Engine
+from ...models import ExpressionData
 from ...models.data.containers import is_anndata, is_mudata, layer_of
 from ...models.data.views import modality_of
 from ..commands.options import make_guide, pick_device
@@ -13,6 +14,7 @@ from ..files.needed_notes import needed_notes
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
+from ..preflight import Suggestion, normalization_for, preflight, suggested
 from .written import write_fit
 
 logger = logging.getLogger(__name__)
@@ -93,15 +95,30 @@ def run(
         Other names of genes, as of `read_expression`.
     """
     place = annotated_cells(adata, reading.get("modality"))
-    reading = {**reading, "layer": layer_of(reading.get("layer"), reading.get("use_raw", False)), "use_raw": False}
+    likelihood = chosen.get("likelihood", "gaussian")
+    normalize = normalization_for(method, reading.get("normalize", "none"), counted=likelihood != "gaussian")
+    layer = layer_of(reading.get("layer"), reading.get("use_raw", False))
+    drop = False if "inputs" in METHODS[method].needs else None  # on a node of CellBox that is still, inputs may act
+    reading = {**reading, "layer": layer, "use_raw": False, "normalize": normalize, "drop_constant": drop}
     data = read_expression(adata, **reading, known=known)
     target = pick_device(options.device)
     model = METHODS[method].from_data(data, **chosen).to(target)
     expects = expects_of(method) if default_engine(method, model).learns_on_simulations else model.expects
     notes = [*needed_notes(model, data), *model.evidence_notes]
-    notes += scale_notes(data, expects, method=method, normalize=reading.get("normalize", "none"), in_python=True)
+    notes += scale_notes(data, expects, method=method, normalize=normalize, in_python=True)
     for note in notes:
         logger.warning(note)
+    lines = preflight(
+        data,
+        method,
+        expects=expects,
+        normalize=normalize,
+        suggestion=_suggestion(data, chosen, reading),
+        used=[reading.get(name) for name in ("context_key", "perturbation_key", "time_key", "trajectory_key")],
+        in_python=True,
+    )
+    for line in lines:
+        logger.info(line)
     data = data.with_missing(data.missing, *notes)
     default = default_engine(method, model)
     engine: Any = options.guide
@@ -127,5 +144,26 @@ def run(
         "device": str(target),
         "reading": {**reading, "tfs": None if reading.get("tfs") is None else list(data.tfs), "inputs": None},
     }
-    write_fit(place, posterior, data, posterior.diagnose(data), settings=settings, level=options.level, key=options.key)
+    write_fit(
+        place,
+        posterior,
+        data,
+        posterior.diagnose(data),
+        preflight=lines,
+        settings=settings,
+        level=options.level,
+        key=options.key,
+    )
     return posterior
+
+
+def _suggestion(data: ExpressionData, chosen: Mapping[str, Any], reading: Mapping[str, Any]) -> Suggestion:
+    """The method to begin with."""
+    return suggested(
+        data,
+        inputs=reading.get("inputs") is not None,
+        times=data.time is not None,
+        perturbed=data.perturbed is not None,
+        programs="networks" not in chosen,
+        evidence="evidence" in chosen,
+    )

@@ -13,10 +13,11 @@ from ...inference.engines.base import Engine
 from ...priors import EdgePrior, PriorNetwork
 from ..commands.options import make_edge_prior
 from ..files.known_names import known_names, network_notes
+from ..preflight import AUTO, suggested
 from .fitted import FitOptions, annotated_cells, check_method, run
 from .given import Networks, networks_of, regulators_of
 
-METHODS = ("linear", "symphony", "pmf-grn", "netrex-cf", *KINDS)
+METHODS = ("linear", "symphony", "pmf-grn", "netrex-cf", *KINDS)  # and auto
 
 
 def network(
@@ -24,11 +25,12 @@ def network(
     *,
     tfs: Sequence[str] | Path | str | None = None,
     priors: Networks | None = None,
-    method: str = "linear",
+    method: str = "auto",
     layer: str | None = None,
     use_raw: bool = False,
     modality: str | None = None,
-    normalize: str = "none",
+    normalize: str = "auto",
+    top_genes: int | None = None,
     context_key: str | None = None,
     min_cells: int | None = None,
     perturbation_key: str | None = None,
@@ -63,9 +65,11 @@ def network(
         Prior networks by name: each a `PriorNetwork`, a table of edges with columns ``source`` and ``target``, or a
         file; one alone needs no name.
     method
-        ``linear``, ``symphony`` (with ``evidence``), ``pmf-grn``, ``netrex-cf``, ``glad``, ``glad-tf``, ``grnular``.
-    layer, use_raw, modality, normalize, context_key, min_cells, perturbation_key, control, unmeasured
-        As of `read_expression`.
+        ``linear``, ``symphony`` (with ``evidence``), ``pmf-grn``, ``netrex-cf``, ``glad``, ``glad-tf``, ``grnular``;
+        ``auto`` (default): ``symphony`` with ``evidence``, else ``linear``.
+    layer, use_raw, modality, normalize, top_genes, context_key, min_cells, perturbation_key, control, unmeasured
+        As of `read_expression`; by default counts are normalised where the method wants logarithms (``auto``), and
+        genes without variance are left out.
     evidence
         Of ``symphony``: tables of scores (regulators × genes) or lists of edges, by name.
     edge_prior
@@ -109,6 +113,7 @@ def network(
     >>> adata.varp["pyrogrn_inclusion"].shape
     (8, 8)
     """
+    method = suggested(None, evidence=bool(evidence)).method if method == AUTO else method
     model = check_method(method, METHODS, "network")
     networks = networks_of(priors)
     chosen: dict[str, Any] = {"networks": networks, **(model_options or {})}
@@ -126,6 +131,7 @@ def network(
         "use_raw": use_raw,
         "modality": modality,
         "normalize": normalize,
+        "top_genes": top_genes,
         "context_key": context_key,
         "min_cells": min_cells,
         "perturbation_key": perturbation_key,

@@ -25,7 +25,8 @@ def programs(
     layer: str | None = None,
     use_raw: bool = False,
     modality: str | None = None,
-    normalize: str = "none",
+    normalize: str = "auto",
+    top_genes: int | None = None,
     context_key: str | None = None,
     covariates: Sequence[str] = (),
     missing: bool = False,
@@ -57,8 +58,8 @@ def programs(
         Programs without a gene set. Default 10; beside gene sets 2.
     method
         ``muvi`` or ``ppca``.
-    layer, use_raw, modality, normalize, context_key, covariates, missing
-        As of `read_expression`.
+    layer, use_raw, modality, normalize, top_genes, context_key, covariates, missing
+        As of `read_expression`; by default as of `tl.network`.
     loading_prior
         A prior, or its name on the command line. Default that of the model.
     likelihood
@@ -94,6 +95,7 @@ def programs(
         "use_raw": use_raw,
         "modality": modality,
         "normalize": normalize,
+        "top_genes": top_genes,
         "context_key": context_key,
         "covariates": list(covariates) if not isinstance(covariates, str) else covariates,
         "missing": missing,

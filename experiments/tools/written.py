@@ -1,7 +1,7 @@
 """A fit written into an AnnData: settings, tables and diagnostics in ``uns``, edges in ``varp``, programs in ``varm``
 and ``obsm``. Everything can be written by ``write_h5ad`` and read again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def write_fit(
     *,
     settings: Mapping[str, Any],
     level: float,
+    preflight: Sequence[str] = (),
     key: str = "pyrogrn",
 ) -> None:
     """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics`` and ``notes``, and what the model infers.
@@ -47,6 +48,8 @@ def write_fit(
         What was run; None is left out.
     level
         Probability of the intervals.
+    preflight
+        What was said before the fit; kept under ``uns[key]["preflight"]``.
     key
         Of all that is written. Default ``pyrogrn``.
     """
@@ -55,6 +58,7 @@ def write_fit(
         "verdict": verdict(checks),
         "diagnostics": storable_checks(checks),
         "notes": np.array(list(posterior.notes), dtype=object),
+        "preflight": np.array(list(preflight), dtype=object),
     }
     tables = REPORTS[posterior.model.infers].tables(posterior, data, level=level)
     write = {"network": _write_network, "programs": _write_programs}[posterior.model.infers]

@@ -31,9 +31,19 @@ def facts_of_cells(data: Any) -> dict[str, str]:
     return facts | {"matrix": f"{kind}, {str(data.dtype).removeprefix('torch.')} on {data.device}"}
 
 
-def dropped_constant(genes: Sequence[str]) -> str:
-    """The note of genes without variance that were left out."""
-    return f"{counted(genes, 'constant gene')} dropped: {some(genes)}"
+def dropped_constant(genes: Sequence[str], silent: int = 0, regulators: Sequence[str] = ()) -> str:
+    """The note of genes without variance that were left out; ``silent`` of them are zero in every cell, and
+    ``regulators`` were candidates.
+
+    Examples
+    --------
+    >>> dropped_constant(["A", "B"], silent=1, regulators=["B"])
+    "2 constant genes dropped (1 of them zero in every cell; candidate regulators among them: ['B']): ['A', 'B']"
+    """
+    more = [f"{silent} of them zero in every cell"] * (silent > 0)
+    more += [f"candidate regulators among them: {some(regulators, 3)}"] * (len(regulators) > 0)
+    told = f" ({'; '.join(more)})" if more else ""
+    return f"{counted(genes, 'constant gene')} dropped{told}: {some(genes)}"
 
 
 def facts_of_statistics(statistics: Any) -> dict[str, str]:

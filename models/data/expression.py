@@ -25,7 +25,7 @@ from .gram import GramStatistics
 from .matrix import RowTransform, read_rows, rows_at_once
 from .missing import missing_notes
 from .moments import context_moments, is_constant, overall
-from .normalization import check_normalization, transform_of
+from .normalization import Affine, check_normalization, transform_of
 from .time_labels import read_times
 from .views import annotations_of, join_modalities, views_of
 
@@ -247,12 +247,16 @@ class ExpressionData(Described):
     def without_constant_genes(self) -> "ExpressionData":
         """Drop genes that do not vary within any context (they can neither regulate nor be explained); ``notes`` say
         which."""
-        flags = is_constant(*context_moments(self)).tolist()
+        count, mean, square = context_moments(self)
+        flags = is_constant(count, mean, square).tolist()
         constant = [gene for gene, flag in zip(self.genes, flags, strict=True) if flag]
         if not constant:
             return self
         kept = self.select_genes([gene for gene, flag in zip(self.genes, flags, strict=True) if not flag])
-        return replace(kept, notes=(*kept.notes, dropped_constant(constant)))
+        silent = 0 if isinstance(self.transform, Affine) else int(((mean == 0).all(0) & torch.tensor(flags)).sum())
+        listed = set(self.tfs) if len(self.tfs) < self.num_genes else set()
+        regulators = [gene for gene in constant if gene in listed]
+        return replace(kept, notes=(*kept.notes, dropped_constant(constant, silent, regulators)))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""
