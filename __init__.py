@@ -68,12 +68,17 @@ _PUBLIC = {
     "flux_table": "inference",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+# modules under a short name, as scverse has them
+_MODULES = {"tl": "experiments.tools", "pl": "experiments.plots"}
+
+__all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

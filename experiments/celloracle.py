@@ -14,6 +14,7 @@ from ..inference.answers.named_genes import check_regulators
 from ..inference.draws.intervals import LEVEL
 from ..inference.engines.bagging import Bagging
 from ..models import ExpressionData, LinearNetwork
+from ..models.data.accepts import takes_anndata
 from ..models.data.checks import some
 from ..priors import HardMask, Laplace, Normal, PriorNetwork
 
@@ -24,6 +25,7 @@ STEPS = 3  # of propagation, as CellOracle
 MIN_CELLS = 20  # of a cell type
 
 
+@takes_anndata
 def celloracle(
     data: ExpressionData,
     base_grn: PriorNetwork | Mapping[str, PriorNetwork],

@@ -10,6 +10,7 @@ import torch
 from pyro.optim import PyroOptim
 
 from ..models import ExpressionData, Model
+from ..models.data.accepts import takes_anndata
 from ..models.data.twins import twin_notes
 from .choice import check_pair, default_guide, default_length, earns_badge, engine_for
 from .engines.base import Engine
@@ -24,6 +25,7 @@ from .variational.pyro_optim import check_optimizer
 from .variational.stopping import RelativeImprovement, StoppingRule
 
 
+@takes_anndata
 def fit(
     model: Model,
     data: ExpressionData | None = None,
@@ -50,7 +52,8 @@ def fit(
         A `Model`; it holds the data it was made from (sufficient statistics), which is what a full-batch fit conditions
         on.
     data
-        Only with ``batch_size``: the cells to take minibatches of.
+        Only with ``batch_size``: the cells to take minibatches of. An AnnData too, with the options of
+        `models.data.accepts.expression_of`.
     guide
         A sampler (`Gibbs`, `NUTS`), a variational family (`Blocked`, `MeanField`, `LowRank`, `MapEstimate`), or any
         guide of Pyro: a class or an instance of `pyro.infer.autoguide`, or a function ``guide(batch=None)``, which

@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 
 from ..models import ExpressionData, Model
+from ..models.data.accepts import takes_anndata
+from ..priors.described import Described
 from . import storage
 from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
@@ -18,6 +20,7 @@ from .answers.results import Course
 from .calibration import expected_list
 from .draws.differences import all_differences, context_differences
 from .draws.edge_table import edge_rows
+from .draws.facts import facts_of_fit
 from .draws.intervals import LEVEL, check_draws, check_level
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     import xarray
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(Described):
     """Draws and summaries of a fitted model.
 
     Attributes
@@ -76,6 +79,10 @@ class Posterior:
     ) -> "Posterior":
         """From what a sampler or guide has drawn."""
         return cls(model, collector.stacked(), collector.moments(), history, guide, calibrated, seed, threshold)
+
+    def facts(self) -> dict[str, str]:
+        """Model, engine, draws, how the fit ended, and what it says of its probabilities."""
+        return facts_of_fit(self)
 
     def with_notes(self, notes: Sequence[str]) -> "Posterior":
         """A copy that also says what happened to the data on the way in."""
@@ -197,6 +204,7 @@ class Posterior:
         """Effects of covariates on programs and genes. See `answers.programs.covariate_effects`."""
         return without_certainty(self, answers_of(self.model).covariate_effects(self, level=level))
 
+    @takes_anndata
     def scores(
         self, data: ExpressionData, *, group: str | None = None, least_genes: float = LEAST_GENES
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -204,6 +212,7 @@ class Posterior:
         mean, sd = answers_of(self.model).scores(self, data, group=group, least_genes=least_genes)
         return mean, sd if not is_point(self) else sd * np.nan
 
+    @takes_anndata
     def annotate(self, adata: Any, data: ExpressionData) -> None:
         """Scores and loadings into an AnnData, in place. See `answers.programs.annotate`."""
         answers_of(self.model).annotate(self, adata, data)
@@ -314,6 +323,7 @@ class Posterior:
             seed=seed,
         )
 
+    @takes_anndata
     def velocity(self, data: ExpressionData, *, num_draws: int = 50, seed: int = 0) -> pd.DataFrame:
         """PHOENIX: the derivative at each cell. See `answers.courses.velocity`."""
         return without_certainty(self, answers_of(self.model).velocity(self, data, num_draws=num_draws, seed=seed))
@@ -341,6 +351,7 @@ class Posterior:
         return pd.concat(parts, ignore_index=True)
 
     # -- elsewhere ----
+    @takes_anndata
     def to_datatree(self, data: ExpressionData | None = None, *, seed: int = 0) -> "xarray.DataTree":
         """As an ArviZ DataTree; with ``data``, also predictive draws and pointwise log-likelihoods. See
         `datatree.to_datatree`."""
@@ -348,6 +359,7 @@ class Posterior:
 
         return to_datatree(self, data, seed=seed)
 
+    @takes_anndata
     def diagnose(self, data: ExpressionData | None = None) -> pd.DataFrame:
         """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
         from .diagnostics import diagnose  # here: ArviZ takes seconds

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Laplace, PriorNetwork
 from .base import Model
+from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .dynamics.dynamics import Dynamics
@@ -191,6 +192,7 @@ class CellBox(Model):
         self.noise_spread = Hyper(NOISE_SPREAD)
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from ..priors.host_values import kept
 from .base import GaussianBlock, Model
+from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.panel import Design, PanelStatistics, chebyshev, panels_of
@@ -196,6 +197,7 @@ class FactorBox(RegressionNetwork):
     curve_jacobian: Tensor
 
     @classmethod
+    @takes_anndata
     def from_data(  # options of a panel instead of those of cells
         cls,
         data: ExpressionData,

@@ -9,6 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
+from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics, RegressionStatistics
@@ -97,6 +98,7 @@ class LinearNetwork(RegressionNetwork):
         self.register_buffer("minimum", statistics.minimum.float())
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,
@@ -105,7 +107,9 @@ class LinearNetwork(RegressionNetwork):
         networks: Mapping[str, PriorNetwork] | None = None,
         targets: Sequence[str] | None = None,
     ) -> "LinearNetwork":
-        """One pass over the cells, then as the constructor; on the data's device."""
+        """One pass over the cells, then as the constructor; on the data's device. Of every model ``data`` may be an
+        AnnData or MuData, with the options of `data.accepts.expression_of`: ``from_data(adata, tfs=names,
+        layer="log")``."""
         return cls(data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets).to(data.device)
 
     def _observe_cells(

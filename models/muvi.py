@@ -8,6 +8,7 @@ import torch
 
 from ..priors import EdgeKnowledge, HorseshoeLoading, LoadingPrior, PriorNetwork, gene_sets_to_network
 from ..priors.alignment import rename_hint
+from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
@@ -117,6 +118,7 @@ class MuVI(FactorModel):
         self.expects = "log" if set(kinds.values()) <= {GAUSSIAN} else "any"  # others check what they are given
 
     @classmethod
+    @takes_anndata
     def from_data(cls, data: ExpressionData, **options: Any) -> "MuVI":
         """As the constructor, on the data's device."""
         return cls(data, **options).to(data.device)

@@ -14,6 +14,7 @@ from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork
 from ..priors.elastic_net import ElasticNet
 from ..priors.host_values import kept
 from .base import Model
+from .data.accepts import takes_anndata
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
 from .state import State
@@ -231,6 +232,7 @@ class NetREXCF(Model):
     target_index: Tensor
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, Normal, PriorNetwork
 from ..priors.host_values import kept
 from .base import Model
+from .data.accepts import takes_anndata
 from .data.checks import constant_genes
 from .data.expression import ExpressionData
 from .data.transitions import Transitions
@@ -156,6 +157,7 @@ class Phoenix(Model):
         self.weight_scale = Hyper(dist.LogNormal, -2.3, 1.0)
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

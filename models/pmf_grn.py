@@ -17,6 +17,7 @@ from ..priors import EdgeKnowledge, EdgePrior, Hyper, LogitNormal, PriorNetwork
 from ..priors.hyper import as_hyper
 from ..priors.inverse_gamma import InverseGamma
 from .base import Model
+from .data.accepts import takes_anndata
 from .data.checks import constant_genes, some
 from .data.expression import ExpressionData
 from .depth import cell_names, stored_cell_names
@@ -170,6 +171,7 @@ class PMFGRN(Model):
     group: Tensor
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

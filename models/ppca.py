@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, LoadingPrior, NormalLoading
+from .data.accepts import takes_anndata
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
 from .factor import FactorModel
@@ -88,6 +89,7 @@ class PPCA(FactorModel):
         )
 
     @classmethod
+    @takes_anndata
     def from_data(cls, data: ExpressionData, **options: Any) -> "PPCA":
         """As the constructor, on the data's device."""
         return cls(data, **options).to(data.device)

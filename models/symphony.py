@@ -14,6 +14,7 @@ from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
 from ..priors.edge_prior import TRUST_SCALE
 from ..priors.evidence import EdgeEvidence
 from .base import GaussianBlock
+from .data.accepts import takes_anndata
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics
 from .linear import LinearNetwork
@@ -133,6 +134,7 @@ class Symphony(RegressionNetwork):
         self.list_shift = Hyper(dist.HalfNormal, TRUST_SCALE)
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
 from .base import Model
+from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .dynamics.relaxation import Activation, TrajectoryDesign, TrajectoryStatistics, checked_transitions, straight_paths
@@ -104,6 +105,7 @@ class TrajectoryNetwork(RegressionNetwork):
     width: Tensor
 
     @classmethod
+    @takes_anndata
     def from_data(
         cls,
         data: ExpressionData,

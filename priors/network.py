@@ -12,6 +12,7 @@ import pandas as pd
 
 from .alignment import AlignmentReport, explain_mismatch, is_among, places, refuse_swapped
 from .corruption import check_fraction, choose_share, relocate, swap_targets
+from .described import Described
 from .edge_table import COLUMNS, check_probability, clean_names, interpret_edges, show_pairs
 from .formats.files import shorten
 from .formats.matrices import finite_matrix, matrix_to_edges
@@ -21,8 +22,8 @@ Duplicates = Literal["error", "mean", "conflict", "networks"]
 SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet))?(\.gz)?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, eq=False)
-class PriorNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class PriorNetwork(Described):
     """A sparse, signed network of prior edges, each with the probability that it exists.
 
     Parameters
@@ -116,6 +117,12 @@ class PriorNetwork:
     def __repr__(self) -> str:
         counts = f"{len(self)} edges, {len(self.sources)} sources, {len(self.targets)} targets"
         return f"PriorNetwork({self.name!r}, {counts}, {np.count_nonzero(self.sign)} signed)"
+
+    def facts(self) -> dict[str, str]:
+        """Its name and numbers."""
+        signed = f"{np.count_nonzero(self.sign):,}"
+        numbers = {"edges": len(self), "regulators": len(self.sources), "targets": len(self.targets)}
+        return {"name": self.name} | {name: f"{n:,}" for name, n in numbers.items()} | {"with a sign": signed}
 
     def to_frame(self) -> pd.DataFrame:
         """Edges as a table with columns ``source, target, probability, sign, evidence``."""

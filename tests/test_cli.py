@@ -193,7 +193,7 @@ def broken_files(folder, simulated):
         ("truncated.csv.gz", [], "truncated"),
         ("nan.csv", [], "G0002"),
         ("infinite.csv", [], "inf"),
-        ("constant.csv", [], "constant"),
+        ("constant.csv", ["--keep-constant"], "constant"),
         ("duplicate.csv", [], "uplicate"),
         ("empty.csv", [], ""),
         ("nothing.csv", [], ""),

@@ -213,7 +213,7 @@ def test_constant_genes_are_refused_by_name(folder, tmp_path):
     adata.X[:, 5] = 1.0
     adata.write_h5ad(tmp_path / "expression.h5ad")
     (tmp_path / "tfs.csv").write_bytes((folder / "tfs.csv").read_bytes())
-    code, _, err = infer(tmp_path, tmp_path / "run")
+    code, _, err = infer(tmp_path, tmp_path / "run", "--keep-constant")
     assert code == 2
     assert adata.var_names[5] in err.splitlines()[-1]
 

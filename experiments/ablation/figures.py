@@ -1,6 +1,6 @@
 """Figures of an ablation, from its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..figures.style import CHAINS, GREY, INK, KNOWN, PALE, nothing_to_draw, shortened, styled
+from ..figures.style import CHAINS, GREY, INK, KNOWN, PALE, new_figure, nothing_to_draw, shortened, styled
 from .result import WAY
 
 LABELS = {
@@ -51,33 +51,56 @@ def source_effects(summary: pd.DataFrame, measures: Sequence[str]) -> Figure:
     shown = [m for m in measures if m in table and table[m].notna().any()]
     changes, ways = list(dict.fromkeys(table["change"])), _ways(table)
     height = 1.3 + 0.36 * max(len(changes), 2) * (0.6 + 0.4 * max(len(ways), 1)) + 0.19 * len(ways)
-    figure = Figure(figsize=(8.6, height), layout="constrained")
+    figure = new_figure(figsize=(8.6, height), layout="constrained")
     if not shown:
         nothing_to_draw(figure.subplots(), "nothing was compared: neither a truth nor held-out cells")
         return figure
     axes = np.atleast_1d(figure.subplots(1, len(shown), sharey=True))
-    step = 0.72 / max(len(ways), 1)
     for ax, name in zip(axes, shown, strict=True):
-        ax.axvline(0, color=GREY, lw=1, zorder=1)
-        for i, (label, part) in enumerate(ways.items()):
-            colour = CHAINS[i % len(CHAINS)]
-            at = np.array([changes.index(c) for c in part["change"]]) + (i - (len(ways) - 1) / 2) * step
-            seeds = part[f"{name}_se"].fillna(0).to_numpy()
-            within = part.get(f"{name}_within", pd.Series(0.0, part.index)).fillna(0).to_numpy()
-            value, whole = part[name].to_numpy(), np.hypot(seeds, within)
-            ax.hlines(at, value - TWO_SIDED * whole, value + TWO_SIDED * whole, color=colour, lw=1.0)
-            ax.hlines(at, value - TWO_SIDED * seeds, value + TWO_SIDED * seeds, color=colour, lw=3.0, alpha=0.55)
-            ax.plot(value, at, MARKERS[i % len(MARKERS)], color=colour, ms=5, label=label)
-        ax.set_xlabel(LABELS[name])
-        ax.grid(axis="x", color=PALE, lw=0.6)
-        ax.set_axisbelow(True)
-        ax.locator_params(axis="x", nbins=4)
-    axes[0].set_yticks(range(len(changes)), [shortened(c, 30) for c in changes])
-    axes[0].set_ylim(len(changes) - 0.4, -0.6)
+        _panel(ax, name, changes, ways)
+    _name_rows(axes[0], changes)
     figure.suptitle("Each choice of sources against none", x=0.01, ha="left", fontweight="bold", fontsize=10)
     if len(ways) > 1:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(ways)))
     return figure
+
+
+def draw_effects(ax: Axes, summary: pd.DataFrame, measure: str) -> None:
+    """One measure of `source_effects` in given axes."""
+    table = summary[(summary["damage"] == "") & (summary["sources"] != "")]
+    ax.set_title("Each choice of sources against none")
+    if measure not in table or table[measure].isna().all():
+        nothing_to_draw(ax, f"{LABELS.get(measure, measure)}: not measured")
+        return
+    changes, ways = list(dict.fromkeys(table["change"])), _ways(table)
+    _panel(ax, measure, changes, ways)
+    _name_rows(ax, changes)
+    if len(ways) > 1:
+        ax.legend()
+
+
+def _name_rows(ax: Axes, changes: Sequence[str]) -> None:
+    ax.set_yticks(range(len(changes)), [shortened(c, 30) for c in changes])
+    ax.set_ylim(len(changes) - 0.4, -0.6)
+
+
+def _panel(ax: Axes, name: str, changes: Sequence[str], ways: Mapping[str, pd.DataFrame]) -> None:
+    """One measure of every change, a colour for each way."""
+    step = 0.72 / max(len(ways), 1)
+    ax.axvline(0, color=GREY, lw=1, zorder=1)
+    for i, (label, part) in enumerate(ways.items()):
+        colour = CHAINS[i % len(CHAINS)]
+        at = np.array([changes.index(c) for c in part["change"]]) + (i - (len(ways) - 1) / 2) * step
+        seeds = part[f"{name}_se"].fillna(0).to_numpy()
+        within = part.get(f"{name}_within", pd.Series(0.0, part.index)).fillna(0).to_numpy()
+        value, whole = part[name].to_numpy(), np.hypot(seeds, within)
+        ax.hlines(at, value - TWO_SIDED * whole, value + TWO_SIDED * whole, color=colour, lw=1.0)
+        ax.hlines(at, value - TWO_SIDED * seeds, value + TWO_SIDED * seeds, color=colour, lw=3.0, alpha=0.55)
+        ax.plot(value, at, MARKERS[i % len(MARKERS)], color=colour, ms=5, label=label)
+    ax.set_xlabel(LABELS[name])
+    ax.grid(axis="x", color=PALE, lw=0.6)
+    ax.set_axisbelow(True)
+    ax.locator_params(axis="x", nbins=4)
 
 
 @styled
@@ -96,10 +119,10 @@ def damage_curves(rows: pd.DataFrame, crossings: pd.DataFrame, measure: str, dam
     damaged = rows[rows["damage"] == damage]
     panels = list(dict.fromkeys(damaged["sources"]))
     if not panels or damaged[measure].isna().all():
-        figure = Figure(figsize=(8.2, 2.2), layout="constrained")
+        figure = new_figure(figsize=(8.2, 2.2), layout="constrained")
         nothing_to_draw(figure.subplots(), f"no source was {damage}")
         return figure
-    figure = Figure(figsize=(min(4.4 * len(panels) + 2.6, 10.5), 4.1), layout="constrained")
+    figure = new_figure(figsize=(min(4.4 * len(panels) + 2.6, 10.5), 4.1), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for ax, sources in zip(axes, panels, strict=True):
         part = rows[(rows["sources"] == sources) & rows["damage"].isin(["", damage])]
@@ -147,7 +170,7 @@ def bits(summary: pd.DataFrame) -> Figure:
     ways = _ways(table)
     first = next(iter(ways.values())) if ways else table
     changes = list(dict.fromkeys(first["change"]))
-    figure = Figure(figsize=(8.6, 1.4 + 0.27 * max(len(changes), 3)), layout="constrained")
+    figure = new_figure(figsize=(8.6, 1.4 + 0.27 * max(len(changes), 3)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(changes))
     for ax, name, colour in ((left, "gain_bits", CHAINS[0]), (right, "moved_bits", KNOWN)):
@@ -169,7 +192,7 @@ def bits(summary: pd.DataFrame) -> Figure:
 def trust_by_damage(trust: pd.DataFrame) -> Figure:
     """Learned trust in each source as it is damaged: posterior mean and 89% interval, averaged over seeds."""
     sampled = trust[(trust["trust"] == "sampled") & trust["damage"].isin(["", "moved"])] if len(trust) else trust
-    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    figure = new_figure(figsize=(8.6, 3.6), layout="constrained")
     ax = figure.subplots()
     lines = list(sampled.groupby([*WAY, "source"], sort=False)) if len(sampled) else []
     damaged = [(key, part) for key, part in lines if (part["damage"] == "moved").any()]

@@ -98,7 +98,14 @@ TrajectoryKey = Annotated[str | None, typer.Option(help="Of trajectory: column w
 Metacells = Annotated[
     int | None, typer.Option(help="Of trajectory: average cells of like time into this many meta-cells a trajectory")
 ]
-DropConstant = Annotated[bool, typer.Option("--drop-constant", help="Drop genes without variance")]
+DropConstant = Annotated[
+    bool | None,
+    typer.Option(
+        "--drop-constant/--keep-constant",
+        help="Leave out genes without variance, or refuse them [default: leave them out, but not with --inputs]",
+        show_default=False,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="loky (processes), serial, or dask with --scheduler")]
 Jobs = Annotated[int | None, typer.Option(help="Processes of loky [default: one for each processor]")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask")]
@@ -149,7 +156,7 @@ def ablate_command(
     time_key: TimeKey = None,
     trajectory_key: TrajectoryKey = None,
     metacells: Metacells = None,
-    drop_constant: DropConstant = False,
+    drop_constant: DropConstant = None,
     backend: Backend = "loky",
     jobs: Jobs = None,
     scheduler: Scheduler = None,
@@ -226,7 +233,10 @@ def read(
     known = pd.DataFrame(read_edges(truth)) if truth is not None else None
     sets = all(isinstance(source, Mapping) for source in networks.values())  # libraries, of which the truth names sets
     names = known_names({}, None, networks) if sets else known_names(networks, known)
-    data = read_expression(expression, known=names, **reading | {"control": reading["control"] or ()})
+    reading = {**reading, "control": reading["control"] or ()}
+    if reading["drop_constant"] is None and reading["inputs"] is not None:
+        reading["drop_constant"] = False
+    data = read_expression(expression, known=names, **reading)
     if known is not None and not sets:
         check_truth(known, data, str(truth))
     check_courses(data)

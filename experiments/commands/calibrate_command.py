@@ -62,7 +62,7 @@ def calibrate_command(
     perturbation_key: PerturbationKey = None,
     control: Control = None,
     unmeasured: Unmeasured = False,
-    drop_constant: DropConstant = False,
+    drop_constant: DropConstant = None,
     guide: Guide = None,
     restarts: Restarts = None,
     steps: Steps = None,

@@ -17,7 +17,7 @@ Expression = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to make")]
-Method = Annotated[str, typer.Option(help="See `pyrogrn methods`")]
+Method = Annotated[str, typer.Option(help="See `pyrogrn methods`; auto takes what the data are for, and says so")]
 Tfs = Annotated[Path | None, typer.Option(help="Candidate regulators, one name a line, or a table; default every gene")]
 
 # -- knowledge ----
@@ -86,7 +86,9 @@ GenesIn = Annotated[
     str | None,
     typer.Option(help="rows or columns of the expression file [default: where names of TFs, priors, truth, sets are]"),
 ]
-Normalize = Annotated[str, typer.Option(help="none, log1p-cpm or zscore")]
+Normalize = Annotated[
+    str, typer.Option(help="none, log1p-cpm, zscore, or auto: log1p-cpm of counts where the method wants logarithms")
+]
 ContextKey = Annotated[str | None, typer.Option(help="Column of .obs: one network a context, sharing structure")]
 MinCells = Annotated[int | None, typer.Option(help="Leave out contexts with fewer cells [default: none]")]
 PerturbationKey = Annotated[
@@ -116,7 +118,16 @@ Nodes = Annotated[
     Path | None, typer.Option(help="Of cellbox: table node,kind; drug_activity and phenotype carry rules")
 ]
 DropConstant = Annotated[
-    bool, typer.Option("--drop-constant", help="Drop genes without variance instead of refusing them")
+    bool | None,
+    typer.Option(
+        "--drop-constant/--keep-constant",
+        help="Leave out genes without variance, or refuse them by name [default: leave them out, but of files that are "
+        "streamed, and of cellbox]",
+        show_default=False,
+    ),
+]
+TopGenes = Annotated[
+    int | None, typer.Option(help="Keep this many of the most variable genes, and the regulators beside [default: all]")
 ]
 
 # -- the fit ----
@@ -195,7 +206,8 @@ def infer_command(
     metacells: Metacells = None,
     inputs: Inputs = None,
     nodes: Nodes = None,
-    drop_constant: DropConstant = False,
+    drop_constant: DropConstant = None,
+    top_genes: TopGenes = None,
     guide: Guide = None,
     restarts: Restarts = None,
     steps: Steps = None,

@@ -57,7 +57,8 @@ class InferOptions:
     metacells: int | None
     inputs: Path | None
     nodes: Path | None
-    drop_constant: bool
+    drop_constant: bool | None
+    top_genes: int | None
     guide: str | None
     restarts: int | None
     steps: int | None

@@ -3,7 +3,8 @@
 import math
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -17,15 +18,15 @@ from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import ExpressionData, Model
-from ...models.data.panel import panel_notes
 from ...models.data.twins import twin_notes
-from ...models.dynamics.relaxation import time_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
+from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
+from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -42,8 +43,6 @@ from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
 
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
-# what is worth saying of data that a model needs, by the field that holds it
-NOTES: dict[str, Callable[[ExpressionData], Any]] = {"time": time_notes, "perturbed": panel_notes}
 
 
 def infer(options: InferOptions) -> None:
@@ -54,6 +53,7 @@ def infer(options: InferOptions) -> None:
     ValueError, FileNotFoundError
         Anything that a user can mend; nothing half-written is left, except a checkpoint to resume from.
     """
+    options = with_method(options)
     check(options)
     torch.set_num_threads(options.threads)
     run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
@@ -187,14 +187,14 @@ def infer_by_bags(
 def check(options: InferOptions) -> None:
     """Refuse options of other methods, and numbers out of range."""
     if options.method not in METHODS:
-        raise ValueError(f"unknown method {options.method!r}: choose one of {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {options.method!r}: choose one of {', '.join((AUTO, *METHODS))}")
     given = {"--" + name.replace("_", "-"): getattr(options, name) for name in OF_SOME}
     given["--device"] = None if options.device in ("auto", "cpu") else options.device
     check_method_options(options.method, METHODS[options.method], given)
     check_partners(OF_INFER, options_of(vars(options)))
     if not 0 < options.level < 1:
         raise ValueError(f"--level {options.level}: expected a probability strictly between 0 and 1")
-    for name in ("restarts", "steps", "top", "min_overlap", "threads"):
+    for name in ("restarts", "steps", "top", "top_genes", "min_overlap", "threads"):
         number = getattr(options, name)
         if number is not None and number < 1:
             raise ValueError(f"--{name.replace('_', '-')} {number}: expected at least 1")
@@ -222,7 +222,9 @@ def _model_of(
     data = with_evidence_notes(model, data)
     for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
         say(f"note: {note}")
-    data = with_scale_notes(options, data, expects_of(options.method) if options.method in KINDS else model.expects)
+    expects = expects_of(options.method) if options.method in KINDS else model.expects
+    data = with_scale_notes(options, data, expects)
+    say_preflight(options, data, expects)
     for report in model.knowledge.reports.values():
         say(kind.matched(report))
     return model, data
@@ -254,18 +256,55 @@ def check_threshold(threshold: Any, *, learned: bool, dims: Collection[str]) -> 
 
 
 # -- data ----
+def with_method(options: InferOptions) -> InferOptions:
+    """The options with a method in place of ``auto``, which is said; the cells are read for it where labels of
+    perturbations leave two."""
+    if options.method != AUTO:
+        return options
+    found = suggestion_of(options, None)
+    if options.perturbation_key is not None and found.method == "linear":
+        found = suggestion_of(options, read_cells(replace(options, method=found.method, normalize="none")))
+    say(f"method {found}")
+    return replace(options, method=found.method)
+
+
+def suggestion_of(options: InferOptions, data: ExpressionData | None) -> Suggestion:
+    """The method to begin with, by the options and the cells."""
+    programs = ("gene_sets", "factors", "covariates", "likelihood", "missing", "annotate", "loading_prior")
+    return suggested(
+        data,
+        inputs=options.inputs is not None,
+        times=options.time_key is not None,
+        perturbed=options.perturbation_key is not None,
+        programs=any(getattr(options, name) for name in programs),
+        evidence=bool(options.evidence or options.evidence_list),
+    )
+
+
 def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = None) -> ExpressionData:
     """The cells, with what is worth saying about them; says how many there are. ``known`` as in `read_expression`."""
-    data = read_expression(
+    data = read_cells(options, known)
+    model = METHODS[options.method]
+    data = data.with_missing(data.missing, *map(in_options, needed_notes(model, data)))
+    for note in data.notes:
+        say(note)
+    say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
+    return data
+
+
+def read_cells(options: InferOptions, known: Mapping[str, Collection[str]] | None = None) -> ExpressionData:
+    """The cells as the options have them; nothing is said."""
+    return read_expression(
         options.expression,
         tfs=options.tfs,
         layer=options.layer,
-        normalize=options.normalize,
+        normalize=normalization_for(options.method, options.normalize, counted=bool(options.likelihood)),
         context_key=options.context_key,
         perturbation_key=options.perturbation_key,
         control=options.control or (),
         unmeasured=options.unmeasured,
-        drop_constant=options.drop_constant,
+        drop_constant=drop_constant_of(options),
+        top_genes=options.top_genes,
         covariates=parse_columns(options.covariates),
         missing=options.missing,
         inputs=options.inputs,
@@ -276,14 +315,29 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
         min_cells=options.min_cells,
         known=known,
     )
-    model = METHODS[options.method]
-    for need in model.needs:
-        if need in NOTES:
-            data = data.with_missing(data.missing, *map(in_options, NOTES[need](data)))
-    for note in data.notes:
-        say(note)
-    say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
-    return data
+
+
+def drop_constant_of(options: InferOptions) -> bool | None:
+    """Whether genes without variance are left out: by default where finding them costs no pass over a file, but no
+    node of CellBox, on which inputs may act."""
+    if options.drop_constant is None and "inputs" in METHODS[options.method].needs:
+        return False
+    return options.drop_constant
+
+
+def say_preflight(options: InferOptions, data: ExpressionData, expects: str) -> None:
+    """What the numbers look like, and what else there is for them."""
+    keys = (options.context_key, options.perturbation_key, options.time_key, options.trajectory_key)
+    lines = preflight(
+        data,
+        options.method,
+        expects=expects,
+        normalize=options.normalize,
+        suggestion=suggestion_of(options, data),
+        used=(*keys, *parse_columns(options.covariates)),
+    )
+    for line in lines:
+        say(line)
 
 
 def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:

@@ -17,13 +17,14 @@ def plan_command(**given: Any) -> None:
     with importing():
         import torch  # here, with all below: --help is quick
 
+        from ..files.variable_genes import most_variable
         from .infer_options import InferOptions
-        from .infer_run import check, prepared, read_job
+        from .infer_run import check, prepared, read_job, with_method
         from .plan_lines import Unfit, planned, say_plan
-        from .targets import most_variable, takes_targets
+        from .targets import takes_targets
         from .terminal import result
 
-    options = InferOptions(**given)
+    options = with_method(InferOptions(**given))
     check(options)
     if options.method == "celloracle":
         raise ValueError("--method celloracle chooses an engine for each context while it runs: it has no plan")

@@ -4,14 +4,11 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ...inference.amortised import KINDS
 from ...models import ExpressionData
 from ...models.data.checks import some
-from ...models.data.matrix import rows_at_once
 from ..files.name_lists import read_names
+from ..files.variable_genes import most_variable
 
 
 def takes_targets(method: str, model: Any) -> bool:
@@ -41,20 +38,3 @@ def read_targets(text: str | None, data: ExpressionData) -> list[str] | None:
     if not found:
         raise ValueError(f"--targets {text}: none of its {len(names)} names is a gene of the data ({some(names, 3)})")
     return [gene for gene in data.genes if gene in found]
-
-
-def most_variable(data: ExpressionData) -> list[str]:
-    """All genes, the most variable first: by variance, of counts by variance over mean, which is 1 of Poisson noise."""
-    total, square = torch.zeros(data.num_genes, dtype=torch.float64), torch.zeros(data.num_genes, dtype=torch.float64)
-    counts = True
-    step = rows_at_once(data.num_genes)
-    for start in range(0, data.num_cells, step):
-        block = data.rows(slice(start, min(start + step, data.num_cells))).cpu().to(torch.float64)
-        counts = counts and bool((block >= 0).all()) and bool((block == block.round()).all())
-        total += block.nansum(0)
-        square += block.square().nansum(0)
-    mean = total / data.num_cells
-    variance = (square / data.num_cells - mean.square()).clamp_min(0)
-    spread = variance / mean.clamp_min(1e-12) if counts else variance
-    order = np.argsort(-spread.numpy(), kind="stable")
-    return [data.genes[i] for i in order]

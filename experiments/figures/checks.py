@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -15,6 +16,7 @@ from .style import (
     GREY,
     KNOWN,
     PALE,
+    new_figure,
     nothing_to_draw,
     shortened,
     styled,
@@ -45,12 +47,19 @@ def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: b
     level
         Of all intervals.
     """
-    figure = Figure(figsize=(8.2, 1.75 + 0.36 * max(len(trust), 1)), layout="constrained")
-    ax = figure.subplots()
-    ax.set_title(f"Trust in each source of prior knowledge: mean and {level:.0%} interval")
+    figure = new_figure(figsize=(8.2, 1.75 + 0.36 * max(len(trust), 1)), layout="constrained")
+    draw_trust(figure.subplots(), trust, prior=prior, odds=odds, level=level)
+    if len(trust):
+        figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_trust(ax: Axes, trust: pd.DataFrame, *, prior: tuple[float, float], odds: bool, level: float = LEVEL) -> None:
+    """The trust in each source in given axes."""
+    ax.set_title(f"Trust in each source: mean and {level:.0%} interval")
     if trust.empty:
         nothing_to_draw(ax, "no source of prior knowledge has a trust coefficient in this fit")
-        return figure
+        return
     y = np.arange(len(trust))[::-1]
     ax.axvspan(*prior, color=PALE, zorder=0, label="before the data")
     ax.hlines(y, trust["lower"], trust["upper"], color=KNOWN, lw=3, alpha=0.6)
@@ -66,8 +75,6 @@ def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: b
         powers = np.log([1, 2, 5] if largest < 1.5 else [1, 3, 10, 30, 100, 300, 1000, 3000, 10000])
         top.set_xticks(powers, [f"×{np.exp(v):.0f}" for v in powers])
         top.set_xlabel("odds of an edge the source lists (confidence 0.9)", fontsize=8.5)
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
 
 
 @styled
@@ -83,7 +90,7 @@ def fit_trace(value: np.ndarray, steps: np.ndarray, *, kind: str, runs: str) -> 
     kind, runs
         What the value and the runs are called.
     """
-    figure = Figure(figsize=(8.8, 3.1), layout="constrained")
+    figure = new_figure(figsize=(8.8, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     usable = value.size > 0 and bool(np.isfinite(value).any())
     for ax, part, title in ((left, slice(None), "Whole run"), (right, slice(len(steps) // 2, None), "Second half")):
@@ -139,7 +146,7 @@ def predictive_check(observed: np.ndarray, predictive: np.ndarray) -> Figure:
     place = pit(observed, predictive)
     levels = np.arange(1, 10) / 10
     inside = np.array([np.mean(np.abs(place - 0.5) <= level / 2) for level in levels])
-    figure = Figure(figsize=(8.8, 3.5), layout="constrained")
+    figure = new_figure(figsize=(8.8, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.35])
     left.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
     left.plot(levels, inside, color=ACTIVATION, marker="o", markersize=5, lw=1.4, label="this fit")
@@ -172,21 +179,25 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     probability, true
         (pair,) stated probability in [0, 1], and whether the edge exists.
     """
-    table = reliability_table(probability, true, num_bins=10)
-    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
+    figure = new_figure(figsize=(5.6, 5.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
-    top.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
-    x, error = table["probability"], 2 * table["standard_error"]
-    low, high = (x - error).clip(lower=0), (x + error).clip(upper=1)
-    top.vlines(x, low, high, color="#c5ced6", lw=7, label="95% of calibrated fits")
-    size = 18 + 22 * np.log10(table["count"])
-    top.scatter(x, table["observed"], s=size, c=KNOWN, zorder=3, label="this fit (larger: more pairs)")
-    top.set(ylim=(-0.04, 1.04), ylabel="share of true edges")
+    table = draw_reliability(top, probability, true)
     figure.legend(loc="outside lower center", ncols=3)
-    top.set_title(
-        f"Reliability against the known network: calibration error {expected_calibration_error(probability, true):.3f}"
-    )
     bottom.bar(table["lower"] + 0.05, table["count"], width=0.092, color="#9aa5b1")
     bottom.set_yscale("log")
     bottom.set(xlim=(-0.02, 1.02), xlabel="P(edge exists), as stated", ylabel="pairs (log)")
     return figure
+
+
+def draw_reliability(ax: Axes, probability: np.ndarray, true: np.ndarray) -> pd.DataFrame:
+    """The reliability diagram in given axes; returns its bins, `reliability_table`."""
+    table = reliability_table(probability, true, num_bins=10)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 2)), label="perfect")
+    x, error = table["probability"], 2 * table["standard_error"]
+    low, high = (x - error).clip(lower=0), (x + error).clip(upper=1)
+    ax.vlines(x, low, high, color="#c5ced6", lw=7, label="95% of calibrated fits")
+    size = 18 + 22 * np.log10(table["count"])
+    ax.scatter(x, table["observed"], s=size, c=KNOWN, zorder=3, label="this fit (larger: more pairs)")
+    ax.set(ylim=(-0.04, 1.04), ylabel="share of true edges")
+    ax.set_title(f"Against the known network: calibration error {expected_calibration_error(probability, true):.3f}")
+    return table

@@ -16,7 +16,19 @@ from scipy.spatial.distance import squareform
 from ...inference.draws.intervals import LEVEL
 from ...inference.neural_ode.degrees import coregulation
 from ..scores import balanced_accuracy
-from .style import ACTIVATION, CHAINS, GREY, INK, KNOWN, PALE, REPRESSION, nothing_to_draw, shortened, styled
+from .style import (
+    ACTIVATION,
+    CHAINS,
+    GREY,
+    INK,
+    KNOWN,
+    PALE,
+    REPRESSION,
+    new_figure,
+    nothing_to_draw,
+    shortened,
+    styled,
+)
 
 SIGNED = LinearSegmentedColormap.from_list("effects", [REPRESSION, "white", ACTIVATION])
 STRENGTH = LinearSegmentedColormap.from_list("strength", ["white", "#56B4E9", "#0072B2", "#04243d"])
@@ -129,7 +141,7 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
     regulates = np.any([np.diag(matrix) > 0 for matrix in shared.values()], axis=0)
     order = order[regulates[order]]
     if not len(order):
-        figure = Figure(figsize=(6, 1.2))
+        figure = new_figure(figsize=(6, 1.2))
         nothing_to_draw(figure.add_subplot(), "no gene regulates another")
         return figure
     drawn = {}
@@ -199,7 +211,7 @@ def _heat_maps(
 ) -> Figure:
     columns = min(COLUMNS, len(drawn))
     rows = math.ceil(len(drawn) / columns)
-    figure = Figure(figsize=(1.2 + 3.1 * columns, 0.5 + 3.5 * rows), layout="compressed")
+    figure = new_figure(figsize=(1.2 + 3.1 * columns, 0.5 + 3.5 * rows), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, matrix) in zip(axes, drawn.items(), strict=False):
         ax.imshow(matrix, cmap=colours, norm=norm, interpolation="nearest", aspect="equal")
@@ -232,7 +244,7 @@ def sparsity_and_accuracy(runs: pd.DataFrame, *, published: pd.DataFrame | None 
     published
         ``method, sparsity, sparsity_sd, balanced_accuracy, balanced_accuracy_sd``: drawn hollow.
     """
-    figure = Figure(figsize=(6.6, 4.6), layout="constrained")
+    figure = new_figure(figsize=(6.6, 4.6), layout="constrained")
     ax = figure.subplots()
     methods = list(dict.fromkeys([*runs["method"], *([] if published is None else published["method"])]))
     if not methods:
@@ -300,13 +312,13 @@ def pathway_scores(tables: Mapping[str, pd.DataFrame], *, top: int = 20, signifi
     for table in tables.values():
         chosen.update(dict.fromkeys(table["z"].nlargest(top).index))
     if not chosen:
-        figure = Figure(figsize=(6, 1.2))
+        figure = new_figure(figsize=(6, 1.2))
         nothing_to_draw(figure.add_subplot(), "no pathway was tested")
         return figure
     z = pd.DataFrame({name: table["z"].reindex(list(chosen)) for name, table in tables.items()})
     adjusted = pd.DataFrame({name: table["bonferroni"].reindex(list(chosen)) for name, table in tables.items()})
     values, stars = z.to_numpy(dtype=np.float64), adjusted.to_numpy(dtype=np.float64) < significant
-    figure = Figure(figsize=(4.9 + 0.62 * len(tables), 1.3 + 0.19 * len(z)), layout="constrained")
+    figure = new_figure(figsize=(4.9 + 0.62 * len(tables), 1.3 + 0.19 * len(z)), layout="constrained")
     ax = figure.subplots()
     limit = max(float(np.nanmax(np.abs(values))), 1e-9)
     colours = SIGNED.with_extremes(bad=PALE)
@@ -363,7 +375,9 @@ def influence_bars(influence: pd.DataFrame, *, degrees: pd.DataFrame | None = No
         Genes to draw.
     """
     shown = influence.head(count)
-    figure = Figure(figsize=(8.2 if degrees is not None else 5.6, 1.3 + 0.2 * max(len(shown), 3)), layout="constrained")
+    figure = new_figure(
+        figsize=(8.2 if degrees is not None else 5.6, 1.3 + 0.2 * max(len(shown), 3)), layout="constrained"
+    )
     axes = figure.subplots(1, 1 if degrees is None else 2, sharey=True, squeeze=False)[0]
     if shown.empty:
         nothing_to_draw(axes[0], "no genes")
@@ -432,7 +446,7 @@ def trajectories(
         raise ValueError(f"`observed` has shape {observed.shape}: expected ({len(observed_times)}, {len(genes)})")
     columns = min(4, max(len(genes), 1))
     rows = max(1, math.ceil(len(genes) / columns))
-    figure = Figure(figsize=(0.6 + 2.15 * columns, 0.7 + 1.75 * rows), layout="constrained")
+    figure = new_figure(figsize=(0.6 + 2.15 * columns, 0.7 + 1.75 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     if not len(genes):
         nothing_to_draw(axes[0], "no genes")
@@ -456,6 +470,14 @@ def trajectories(
     figure.supylabel("expression", fontsize=9)
     figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
+
+
+def draw_course(ax: Axes, times: np.ndarray, levels: np.ndarray, gene: str, *, level: float = LEVEL) -> None:
+    """The course of one gene, ``levels`` (draw, time), with its band in given axes."""
+    tail = (1 - level) / 2
+    _course(ax, times, levels.mean(0), *np.quantile(levels, [tail, 1 - tail], axis=0))
+    ax.set(xlabel="time", ylabel="expression")
+    ax.set_title(f"{shortened(gene)}: mean and {level:.0%} interval")
 
 
 def _course(ax: Axes, times: np.ndarray, middle: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:

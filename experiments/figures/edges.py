@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
@@ -17,11 +18,14 @@ from .style import (
     REPRESSION,
     WEIGHT_LABEL,
     edge_label,
+    new_figure,
     nothing_to_draw,
     shortened,
     sign_colours,
     styled,
 )
+
+CERTAIN = 0.99  # of all edges drawn, above which bars of their probabilities would all look alike
 
 
 def _sign_handles() -> list[Line2D]:
@@ -45,37 +49,20 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
         Edges to draw.
     """
     edges = edges.head(count)
-    figure = Figure(figsize=(8.2, 1.5 + 0.215 * max(len(edges), 3)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
     known = bool(edges["inclusion"].notna().any())  # not of a point estimate
-    title = f"The {len(edges)} most probable edges: posterior mean and {level:.0%} interval"
-    left.set_title(title if known or edges.empty else f"The {len(edges)} largest effects: a point estimate")
-    if edges.empty:
-        nothing_to_draw(left, "the table holds no edge")
-        nothing_to_draw(right, "")
+    certain = known and bool((edges["inclusion"] >= CERTAIN).all())
+    height = 1.5 + 0.215 * max(len(edges), 3)
+    if certain or not known or edges.empty:
+        figure = new_figure(figsize=(7.0, height), layout="constrained")
+        ax = figure.subplots()
+        handles = draw_edges(ax, edges, level=level)
+        if handles:
+            figure.legend(handles=handles, loc="outside lower center", ncols=3)
         return figure
-    y = np.arange(len(edges))[::-1]
-    colours = sign_colours(edges["weight"].to_numpy())
-    left.hlines(y, edges["lower"], edges["upper"], colors=colours, lw=2.2, alpha=0.55)
-    left.scatter(edges["weight"], y, c=colours, s=24, zorder=3)
-    left.axvline(0, color=GREY, lw=0.8, zorder=0)
-    rows = edges[["source", "target", "weight"]].itertuples(index=False)
-    left.set_yticks(y, [edge_label(*row) for row in rows])
-    left.set_ylim(-0.8, len(edges) - 0.2)
-    left.set_xlabel(WEIGHT_LABEL)
-    left.tick_params(axis="y", length=0)
-    left.grid(axis="x", color=PALE, lw=0.6)
-    left.set_axisbelow(True)
-    listed = edges["prior"].to_numpy() > 0
-    handles = _sign_handles()
-    if listed.any():
-        edge = left.get_yaxis_transform()
-        left.scatter(np.full(listed.sum(), 1.01), y[listed], marker="D", s=14, c=KNOWN, transform=edge, clip_on=False)
-        handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="listed by a prior source"))
-    if not known:
-        nothing_to_draw(right, "no probabilities")
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        return figure
+    figure = new_figure(figsize=(8.2, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
+    handles = draw_edges(left, edges, level=level)
+    y, colours = np.arange(len(edges))[::-1], sign_colours(edges["weight"].to_numpy())
     right.barh(y, edges["inclusion"], color=PALE, height=0.72)
     right.scatter(edges["inclusion"], y, c=colours, s=12)
     right.set_xlim(0, 1.04)
@@ -84,6 +71,40 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
     right.tick_params(axis="y", length=0, labelleft=False)
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[Line2D]:
+    """Posterior means and intervals of all edges of a table in given axes; returns what a legend explains.
+
+    The title says so where every edge is all but certain (`CERTAIN`), which bars of the probabilities would not show.
+    """
+    known = bool(edges["inclusion"].notna().any())
+    title = f"The {len(edges)} most probable edges: mean and {level:.0%} interval"
+    if known and bool((edges["inclusion"] >= CERTAIN).all()):
+        title = f"{len(edges)} edges, each more probable than {CERTAIN:.0%}: {level:.0%} interval"
+    ax.set_title(title if known or edges.empty else f"The {len(edges)} largest effects: a point estimate")
+    if edges.empty:
+        nothing_to_draw(ax, "the table holds no edge")
+        return []
+    y = np.arange(len(edges))[::-1]
+    colours = sign_colours(edges["weight"].to_numpy())
+    ax.hlines(y, edges["lower"], edges["upper"], colors=colours, lw=2.2, alpha=0.55)
+    ax.scatter(edges["weight"], y, c=colours, s=24, zorder=3)
+    ax.axvline(0, color=GREY, lw=0.8, zorder=0)
+    rows = edges[["source", "target", "weight"]].itertuples(index=False)
+    ax.set_yticks(y, [edge_label(*row) for row in rows])
+    ax.set_ylim(-0.8, len(edges) - 0.2)
+    ax.set_xlabel(WEIGHT_LABEL)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=PALE, lw=0.6)
+    ax.set_axisbelow(True)
+    listed = edges["prior"].to_numpy() > 0
+    handles = _sign_handles()
+    if listed.any():
+        edge = ax.get_yaxis_transform()
+        ax.scatter(np.full(listed.sum(), 1.01), y[listed], marker="D", s=14, c=KNOWN, transform=edge, clip_on=False)
+        handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="listed by a prior source"))
+    return handles
 
 
 @styled
@@ -97,34 +118,44 @@ def inclusion_overview(inclusion: np.ndarray, weight: np.ndarray, *, threshold: 
     threshold
         δ where inclusion means P(|weight| > δ).
     """
-    figure = Figure(figsize=(8.8, 3.4), layout="constrained")
+    figure = new_figure(figsize=(8.8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    what = "P(edge exists)" if threshold is None else f"P(|weight| > {threshold:g})"
+    draw_probabilities(left, inclusion, threshold=threshold)
+    _strengths(right, inclusion, weight, _probability_label(threshold))
+    return figure
+
+
+def _probability_label(threshold: float | None) -> str:
+    return "P(edge exists)" if threshold is None else f"P(|weight| > {threshold:g})"
+
+
+def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | None = None) -> None:
+    """Distribution of the probabilities of all edges in given axes, and where lists at 5% and 10% end."""
     count, bins = np.histogram(inclusion, bins=np.linspace(0, 1, 26))
-    left.bar(bins[:-1], count, width=np.diff(bins) * 0.92, align="edge", color="#9aa5b1")
-    left.set_yscale("log")
-    left.set_ylim(0.7, max(count.max() * 6, 10))
-    left.set(xlabel=what, ylabel="edges (log scale)")
-    left.set_title(f"{inclusion.sum():,.0f} of {len(inclusion):,} edges expected to exist")
+    ax.bar(bins[:-1], count, width=np.diff(bins) * 0.92, align="edge", color="#9aa5b1")
+    ax.set_yscale("log")
+    ax.set_ylim(0.7, max(count.max() * 6, 10))
+    ax.set(xlabel=_probability_label(threshold), ylabel="edges (log scale)")
+    ax.set_title(f"{inclusion.sum():,.0f} of {len(inclusion):,} edges expected to exist")
     for rate, style in ((0.05, "-"), (0.10, (0, (4, 2)))):
         found = discoveries(inclusion, rate)
         if found:
             cut = np.sort(inclusion)[-found]
-            left.axvline(cut, color=INK, lw=1.1, ls=style, label=f"{found:,} edges at {rate:.0%} expected FDR")
-    if left.get_legend_handles_labels()[0]:
-        left.legend(loc="upper center")
+            ax.axvline(cut, color=INK, lw=1.1, ls=style, label=f"{found:,} edges at {rate:.0%} expected FDR")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper center")
+
+
+def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str) -> None:
     if len(weight) > MAX_POINTS:
         best = np.argpartition(inclusion, -MAX_POINTS)[-MAX_POINTS:]
         inclusion, weight = inclusion[best], weight[best]
     colours = np.where(weight >= 0, ACTIVATION, REPRESSION)
     few = len(weight) < 2000
-    right.scatter(np.abs(weight), inclusion, c=colours, s=14 if few else 4, alpha=0.6, linewidths=0, rasterized=not few)
-    right.set(xlabel="|weight| (sd of target per sd of regulator)", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
-    right.set_title(
-        f"The {len(weight):,} most probable edges" if len(weight) == MAX_POINTS else "All edges by strength"
-    )
-    right.legend(handles=_sign_handles(), loc="lower right")
-    return figure
+    ax.scatter(np.abs(weight), inclusion, c=colours, s=14 if few else 4, alpha=0.6, linewidths=0, rasterized=not few)
+    ax.set(xlabel="|weight| (sd of target per sd of regulator)", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
+    ax.set_title(f"The {len(weight):,} most probable edges" if len(weight) == MAX_POINTS else "All edges by strength")
+    ax.legend(handles=_sign_handles(), loc="lower right")
 
 
 def discoveries(inclusion: np.ndarray, rate: float) -> int:
@@ -148,12 +179,17 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25)
         Regulators to draw.
     """
     shown = degrees.sort_values("mean", ascending=False).head(count)
-    figure = Figure(figsize=(8.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
-    ax = figure.subplots()
-    ax.set_title(f"Expected number of targets, {level:.0%} interval: {len(shown)} of {len(degrees)} regulators")
+    figure = new_figure(figsize=(8.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
+    draw_degrees(figure.subplots(), shown, len(degrees), level=level)
+    return figure
+
+
+def draw_degrees(ax: Axes, shown: pd.DataFrame, among: int, *, level: float = LEVEL) -> None:
+    """Expected numbers of targets of the regulators of a table in given axes; ``among`` regulators there are."""
+    ax.set_title(f"Expected number of targets of {len(shown)} of {among} regulators: {level:.0%} interval")
     if shown.empty:
         nothing_to_draw(ax, "no regulators")
-        return figure
+        return
     y = np.arange(len(shown))[::-1]
     ax.hlines(y, shown["lower"], shown["upper"], color=INK, lw=2.2, alpha=0.4)
     ax.scatter(shown["mean"], y, c=INK, s=22, zorder=3)
@@ -164,4 +200,3 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25)
     ax.grid(axis="x", color=PALE, lw=0.6)
     ax.tick_params(axis="y", length=0)
     ax.set_axisbelow(True)
-    return figure

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from .style import GREY, INK, MAX_POINTS, nothing_to_draw, shortened, styled
+from .style import GREY, INK, MAX_POINTS, new_figure, nothing_to_draw, shortened, styled
 
 EXPORT, IMPORT = "#0072B2", "#D55E00"
 
@@ -33,19 +33,10 @@ def plot_flux(table: pd.DataFrame, shares: np.ndarray, genes: Sequence[str], *, 
     flows = shares[np.ix_(chosen, chosen)].copy()
     np.fill_diagonal(flows, np.nan)
     side = 1.1 + 0.21 * len(names)
-    figure = Figure(figsize=(5.6 + side, max(side + 0.4, 2.6)), layout="constrained")
+    figure = new_figure(figsize=(5.6 + side, max(side + 0.4, 2.6)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(4.2, side))
     y = np.arange(len(names))
-    for name, colour, shift in (("exported", EXPORT, -0.16), ("imported", IMPORT, 0.16)):
-        mean = shown[name].to_numpy()
-        error = np.stack([mean - shown[f"{name}_lower"], shown[f"{name}_upper"] - mean]).clip(0)
-        left.errorbar(mean, y + shift, xerr=error, fmt="o", ms=3.5, color=colour, lw=1.2, label=name)
-    left.axvline(0, color=GREY, lw=0.6)
-    left.set_yticks(y, names)
-    left.set_ylim(len(names) - 0.5, -0.5)
-    left.set_xlabel("variance (1: all of one gene's)")
-    left.set_title("Drivers of variation")
-    left.legend(loc="lower right")
+    draw_flux(left, shown)
     finite = flows[np.isfinite(flows)]
     limit = float(finite.max()) if len(finite) and finite.max() > 0 else 1.0
     image = right.imshow(flows, cmap="Blues", vmin=0, vmax=limit, aspect="equal")
@@ -59,6 +50,22 @@ def plot_flux(table: pd.DataFrame, shares: np.ndarray, genes: Sequence[str], *, 
     return figure
 
 
+def draw_flux(ax: Axes, shown: pd.DataFrame) -> None:
+    """Variance that each gene of a table exports and imports, with intervals, in given axes."""
+    names = [shortened(name, 12) for name in shown["gene"]]
+    y = np.arange(len(names))
+    for name, colour, shift in (("exported", EXPORT, -0.16), ("imported", IMPORT, 0.16)):
+        mean = shown[name].to_numpy()
+        error = np.stack([mean - shown[f"{name}_lower"], shown[f"{name}_upper"] - mean]).clip(0)
+        ax.errorbar(mean, y + shift, xerr=error, fmt="o", ms=3.5, color=colour, lw=1.2, label=name)
+    ax.axvline(0, color=GREY, lw=0.6)
+    ax.set_yticks(y, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlabel("variance (1: all of one gene's)")
+    ax.set_title("Drivers of variation")
+    ax.legend(loc="best")
+
+
 @styled
 def plot_unseen(measured: np.ndarray, predicted: np.ndarray, sd: np.ndarray) -> Figure:
     """Changes after unseen knock-downs, predicted and measured, and how many of them intervals hold.
@@ -70,7 +77,7 @@ def plot_unseen(measured: np.ndarray, predicted: np.ndarray, sd: np.ndarray) -> 
     sd
         Predicted standard deviation of the measurement, same shape.
     """
-    figure = Figure(figsize=(8.6, 3.8), layout="constrained")
+    figure = new_figure(figsize=(8.6, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     known = np.isfinite(measured) & np.isfinite(predicted)
     measured, predicted, sd = (np.asarray(v, dtype=float)[known] for v in (measured, predicted, sd))

@@ -1,11 +1,13 @@
 """Figures of gene programs: as `figures`, each takes plain tables and returns a ``matplotlib.figure.Figure``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -18,6 +20,7 @@ from .style import (
     KNOWN,
     PALE,
     REPRESSION,
+    new_figure,
     nothing_to_draw,
     shortened,
     sign_colours,
@@ -57,35 +60,25 @@ def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: in
     count
         Programs to draw, the most important first.
     """
-    largest = factors.groupby("program", sort=False)["variance_explained"].max()
-    names = list(largest.sort_values(ascending=False, kind="stable").index[:count])
-    cases = list(factors[["view", "group"]].drop_duplicates().itertuples(index=False, name=None))
-    several = [len({case[i] for case in cases}) > 1 for i in (0, 1)]
-    labels = [" · ".join(shortened(str(case[i]), 16) for i in (0, 1) if several[i]) for case in cases]
+    names, cases, labels = _cases(factors, count)
     height = 1.1 + 0.215 * max(len(names), 3)
     if not names:
-        figure = Figure(figsize=(8.2, height), layout="constrained")
+        figure = new_figure(figsize=(8.2, height), layout="constrained")
         nothing_to_draw(figure.subplots(), "no program")
         return figure
     parts = [factors[(factors["view"] == view) & (factors["group"] == group)] for view, group in cases]
     if len(cases) > MAX_PANELS:
         return _heat_map(parts, names, labels)
-    figure = Figure(figsize=(8.6, height), layout="constrained")
+    figure = new_figure(figsize=(8.6, height), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, sharex=True, squeeze=False)[0]
     libraries = factors.drop_duplicates("program").set_index("program")["library"].reindex(names)
     colours = [KNOWN if library else GREY for library in libraries]
     for ax, part, label in zip(panels, parts, labels, strict=True):
-        y = _rows(ax, names)
-        mean, lower, upper = (_by_row(part, names, c) for c in ("variance_explained", "lower", "upper"))
-        ax.barh(y, mean, color=colours, height=0.66, alpha=0.55)
-        ax.hlines(y, lower, upper, color=INK, lw=1.2)
-        ax.set_xlim(left=0)
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax(np.fmax(mean, upper)) > 0.05 else 1))
-        ax.xaxis.set_major_locator(MaxNLocator(6 if len(cases) == 1 else 3))
+        _variance_bars(ax, part, names, colours, ticks=6 if len(cases) == 1 else 3)
         ax.set_title(label)
     figure.supxlabel("variance explained", fontsize=9)
     figure.suptitle(
-        f"Variance explained by {len(names)} of {len(largest)} programs: mean and {level:.0%} interval",
+        f"Variance explained by {len(names)} of {factors['program'].nunique()} programs: mean and {level:.0%} interval",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -98,24 +91,66 @@ def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: in
     return figure
 
 
+def draw_variance(ax: Axes, factors: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> None:
+    """Variance that each program explains in given axes: bars of one view and group, a heat map of several."""
+    names, cases, labels = _cases(factors, count)
+    ax.set_title(f"Variance explained: mean and {level:.0%} interval" if len(cases) == 1 else "Variance explained")
+    if not names:
+        nothing_to_draw(ax, "no program")
+        return
+    parts = [factors[(factors["view"] == view) & (factors["group"] == group)] for view, group in cases]
+    if len(cases) > 1:
+        _heat(ax, np.column_stack([_by_row(part, names, "variance_explained") for part in parts]), names, labels)
+        return
+    libraries = factors.drop_duplicates("program").set_index("program")["library"].reindex(names)
+    _variance_bars(ax, parts[0], names, [KNOWN if library else GREY for library in libraries], ticks=6)
+    ax.set_xlabel("variance explained")
+
+
+def _cases(factors: pd.DataFrame, count: int) -> tuple[list[str], list[tuple[Any, Any]], list[str]]:
+    """The most important programs, all pairs of view and group, and what these are called."""
+    largest = factors.groupby("program", sort=False)["variance_explained"].max()
+    names = list(largest.sort_values(ascending=False, kind="stable").index[:count])
+    cases = list(factors[["view", "group"]].drop_duplicates().itertuples(index=False, name=None))
+    several = [len({case[i] for case in cases}) > 1 for i in (0, 1)]
+    labels = [" · ".join(shortened(str(case[i]), 16) for i in (0, 1) if several[i]) for case in cases]
+    return names, cases, labels
+
+
+def _variance_bars(ax: Axes, part: pd.DataFrame, names: Sequence[str], colours: list[str], *, ticks: int) -> None:
+    y = _rows(ax, names)
+    mean, lower, upper = (_by_row(part, names, c) for c in ("variance_explained", "lower", "upper"))
+    ax.barh(y, mean, color=colours, height=0.66, alpha=0.55)
+    ax.hlines(y, lower, upper, color=INK, lw=1.2)
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax(np.fmax(mean, upper)) > 0.05 else 1))
+    ax.xaxis.set_major_locator(MaxNLocator(ticks))
+
+
 def _heat_map(parts: Sequence[pd.DataFrame], names: Sequence[str], labels: Sequence[str]) -> Figure:
     values = np.column_stack([_by_row(part, names, "variance_explained") for part in parts])
-    figure = Figure(figsize=(min(8.8, 3.4 + 0.5 * len(parts)), 1.6 + 0.215 * len(names)), layout="constrained")
+    figure = new_figure(figsize=(min(8.8, 3.4 + 0.5 * len(parts)), 1.6 + 0.215 * len(names)), layout="constrained")
     ax = figure.subplots()
+    image = _heat(ax, values, names, labels)
+    ax.set_title("Variance explained")
+    bar = figure.colorbar(image, ax=ax, format=PercentFormatter(1, decimals=0), shrink=0.7, pad=0.02)
+    bar.outline.set_visible(False)  # type: ignore[operator]  # the stubs take the outline for a method
+    return figure
+
+
+def _heat(ax: Axes, values: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> AxesImage:
+    """A heat map of (program, case), with its numbers where there is room."""
     image = ax.imshow(values, cmap="Blues", aspect="auto", vmin=0)
     ax.set_yticks(np.arange(len(names)), [shortened(name, NAME) for name in names])
     ax.set_xticks(np.arange(len(labels)), labels, rotation=45, ha="right")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    if len(parts) <= 14:
+    if len(labels) <= 14:
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if value > 0.6 * np.nanmax(values) else INK
             text = f"{value:.1%}" if value >= 0.0005 else ""
             ax.text(column, row, text, ha="center", va="center", size=7, color=colour)
-    ax.set_title("Variance explained")
-    bar = figure.colorbar(image, ax=ax, format=PercentFormatter(1, decimals=0), shrink=0.7, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]  # the stubs take the outline for a method
-    return figure
+    return image
 
 
 @styled
@@ -135,7 +170,7 @@ def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float
     """
     columns = 3
     rows = max(1, -(-len(names) // columns))
-    figure = Figure(figsize=(9.0, 0.7 + rows * (0.75 + 0.185 * count)), layout="constrained")
+    figure = new_figure(figsize=(9.0, 0.7 + rows * (0.75 + 0.185 * count)), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     figure.suptitle(
         f"Largest loadings, change of the gene per unit of the program: posterior mean and {level:.0%} interval",
@@ -146,33 +181,43 @@ def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float
     )
     listed = False
     for ax, name in zip(panels, names, strict=False):
-        part = programs[programs["program"] == name]
-        part = part.reindex(part["loading"].abs().sort_values(ascending=False, kind="stable").index).head(count)
-        y = _rows(ax, list(part["gene"]), 14)
-        colours = sign_colours(part["loading"].to_numpy())
-        ax.axvline(0, color=GREY, lw=0.8, zorder=0)
-        ax.hlines(y, part["lower"], part["upper"], colors=colours, lw=2, alpha=0.5)
-        ax.scatter(part["loading"], y, c=colours, s=18, zorder=3)
-        ax.margins(x=0.12)  # room for the diamonds
-        known = part["prior"].to_numpy() > 0
-        if known.any():
-            listed = True
-            right = ax.get_yaxis_transform()
-            ax.scatter(np.full(known.sum(), 0.97), y[known], marker="D", s=11, c=KNOWN, transform=right)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_title(shortened(str(name), 24), fontsize=9)
+        listed |= draw_loadings(ax, programs, str(name), count=count)
     for ax in panels[len(names) :]:
         ax.axis("off")
     if not names:
         nothing_to_draw(panels[0], "no program")
+    figure.legend(handles=loading_handles(listed), loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_loadings(ax: Axes, programs: pd.DataFrame, name: str, *, count: int = 12) -> bool:
+    """Largest loadings of one program in given axes; returns whether one of the genes is in its gene set."""
+    part = programs[programs["program"] == name]
+    part = part.reindex(part["loading"].abs().sort_values(ascending=False, kind="stable").index).head(count)
+    y = _rows(ax, list(part["gene"]), 14)
+    colours = sign_colours(part["loading"].to_numpy())
+    ax.axvline(0, color=GREY, lw=0.8, zorder=0)
+    ax.hlines(y, part["lower"], part["upper"], colors=colours, lw=2, alpha=0.5)
+    ax.scatter(part["loading"], y, c=colours, s=18, zorder=3)
+    ax.margins(x=0.12)  # room for the diamonds
+    known = part["prior"].to_numpy() > 0
+    if known.any():
+        right = ax.get_yaxis_transform()
+        ax.scatter(np.full(known.sum(), 0.97), y[known], marker="D", s=11, c=KNOWN, transform=right)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.set_title(shortened(name, 24), fontsize=9)
+    return bool(known.any())
+
+
+def loading_handles(listed: bool) -> list[Line2D]:
+    """What a legend of loadings explains; ``listed``: diamonds too."""
     handles = [
         Line2D([], [], color=ACTIVATION, marker="o", markersize=4, lw=1.8, label="rises with the program"),
         Line2D([], [], color=REPRESSION, marker="o", markersize=4, lw=1.8, label="falls"),
     ]
     if listed:
         handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="in the gene set"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
+    return handles
 
 
 @styled
@@ -195,7 +240,7 @@ def covariate_forest(effects: pd.DataFrame, *, level: float = LEVEL, count: int 
         part = effects[effects["kind"] == kind]
         shown[kind] = part.reindex(part["effect"].abs().sort_values(ascending=False, kind="stable").index).head(count)
     most = max((len(part) for part in shown.values()), default=3)
-    figure = Figure(figsize=(9.0, 1.3 + 0.205 * max(most, 3)), layout="constrained")
+    figure = new_figure(figsize=(9.0, 1.3 + 0.205 * max(most, 3)), layout="constrained")
     panels = figure.subplots(1, max(len(kinds), 1), squeeze=False)[0]
     if not kinds:
         nothing_to_draw(panels[0], "no effect to draw")
@@ -234,7 +279,7 @@ def scores_scatter(scores: pd.DataFrame, names: tuple[str, str], groups: pd.Seri
     groups
         Group of each cell, in the order of ``scores``; None: one group.
     """
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    figure = new_figure(figsize=(6.4, 4.6), layout="constrained")
     ax = figure.subplots()
     rng = np.random.default_rng(0)  # in random order, so that no group lies on top of the others
     order = rng.permutation(len(scores))[:MAX_CELLS]
@@ -279,7 +324,7 @@ def scores_by_group(scores: pd.DataFrame, names: Sequence[str], groups: pd.Serie
     """
     levels = [None] if groups is None else list(dict.fromkeys(groups))[:12]
     spacing = 0.8 / len(levels)
-    figure = Figure(figsize=(8.2, 1.2 + len(names) * max(0.24, 0.125 * len(levels))), layout="constrained")
+    figure = new_figure(figsize=(8.2, 1.2 + len(names) * max(0.24, 0.125 * len(levels))), layout="constrained")
     ax = figure.subplots()
     ax.set_title("Scores of the cells: median, middle 50% and middle 90%")
     if not len(names):

@@ -7,8 +7,9 @@ a dark page and printed. Colours are those of Okabe & Ito, distinguishable with 
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -45,13 +46,21 @@ STYLE = {
 }
 
 P = ParamSpec("P")
+T = TypeVar("T")
+MAKER: ContextVar[Callable[..., Figure]] = ContextVar("MAKER", default=Figure)
+"""What makes a new figure: `Figure`, or of a notebook pyplot, which shows it."""
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def new_figure(**options: Any) -> Figure:
+    """A figure with ``figsize`` and ``layout``, by `MAKER`."""
+    return MAKER.get()(**options)
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
     """Draw under `STYLE`, whatever the settings of the caller, which stay as they were."""
 
     @wraps(draw)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(STYLE)

@@ -1,13 +1,13 @@
-"""Expression files as `ExpressionData`, and lists of names.
+"""Expression files, AnnData and MuData as `ExpressionData`, and lists of names.
 
 Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`` of one line that begins with its path.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,36 +17,44 @@ import torch
 from ...models import NORMALIZATIONS, ExpressionData
 from ...models.data.cell_labels import CellLabels, joined_labels
 from ...models.data.checks import some
+from ...models.data.containers import is_anndata, layer_of
 from ...models.data.metacells import metacells as averaged
 from ...models.data.normalization import Affine
+from ...models.data.scale import scale_before, scale_findings
 from ...models.data.time_labels import read_times
-from ...models.data.views import annotations_of, join_modalities
 from ...priors.shortened import shortened
 from .contexts import without_small_contexts
 from .file_formats import read_file
+from .inputs import with_inputs_of
 from .name_lists import NameTable, read_name_table, read_names
+from .objects import stored_of
 from .orientation import as_cells, check_axis
 from .perturbation_column import check_controls, with_perturbations
-from .stored import BACKED_SIZE, MISSING, Stored, about, guarded, text_rows, using_mudata
+from .sources import about_source, has_modalities, one_modality, read_views, sources_of
+from .stored import MISSING, Stored, about, text_rows
+from .variable_genes import with_top_genes
 
 __all__ = ["combined", "context_names", "read_expression", "read_kinds", "read_names"]
 
-logger = logging.getLogger(__name__)
+AUTO = "auto"  # the normalisation that the numbers ask for
 
 
 def read_expression(
-    paths: Sequence[Path] | Path | str,
+    paths: Any,
     *,
     tfs: Sequence[str] | Path | None,
     layer: str | None = None,
+    use_raw: bool = False,
+    modality: str | None = None,
     normalize: str = "none",
     context_key: str | None = None,
     perturbation_key: str | None = None,
-    drop_constant: bool = False,
+    drop_constant: bool | None = False,
+    top_genes: int | None = None,
     backed: bool | None = None,
     covariates: Sequence[str] = (),
     missing: bool = False,
-    inputs: Path | str | None = None,
+    inputs: Path | str | pd.DataFrame | None = None,
     time_key: str | None = None,
     trajectory_key: str | None = None,
     genes_in: str | None = None,
@@ -56,7 +64,7 @@ def read_expression(
     unmeasured: bool = False,
     metacells: int | None = None,
 ) -> ExpressionData:
-    """Expression from one file, or from several files that are several contexts.
+    """Expression from one file, from several files that are several contexts, or from an AnnData or MuData.
 
     Formats by suffix: ``.h5ad`` and ``.zarr`` (dense, CSR, CSC); ``.h5mu``, each modality a view (needs the extra
     ``multi``, see `ExpressionData.from_mudata`); ``.csv``, ``.tsv``, ``.txt``, plain or ``.gz``, with names in the
@@ -69,20 +77,27 @@ def read_expression(
     ----------
     paths
         One file, or several. Several become contexts named by the file's stem (with its folder where stems repeat),
-        over the genes that all of them have.
+        over the genes that all of them have. Or one AnnData (in memory or backed), or one MuData.
     tfs
         Candidate regulators, or the path of a list of them: in a table, the column is taken of which most names are in
         the expression file. ``None``: every gene, and rows are taken as cells unless ``known`` or the file's own header
         say otherwise.
     layer
-        Layer of h5ad and zarr to read instead of ``X``; ``raw`` is ``.raw`` where no layer is called so.
+        Layer of AnnData, h5ad and zarr to read instead of ``X``; ``raw`` is ``.raw`` where no layer is called so.
+    use_raw
+        True: read ``.raw``. Default False.
+    modality
+        Of a MuData or h5mu: the one modality to read. Default: all, each a view.
     normalize
         ``none``, ``log1p-cpm`` or ``zscore`` (see `ExpressionData.normalized`): each file by itself, over all its
-        genes, before genes are dropped.
+        genes, before genes are dropped. ``auto``: ``log1p-cpm`` of counts and intensities, ``none`` of logarithms.
     context_key, perturbation_key
         Columns of ``.obs``, or of a table of cells × genes: the context of each cell, and the gene perturbed in it.
     drop_constant
-        Drop genes without variance. Default False: the models refuse them by name.
+        Drop genes without variance. Default False: the models refuse them by name. None: drop them unless the matrix is
+        streamed, where finding them costs a pass over the file.
+    top_genes
+        Keep this many of the most variable genes, and candidate regulators and perturbed genes beside. Default all.
     backed
         True: stream the matrix from disk by rows and never hold it. False: read it. Default: stream above 1 GB on
         disk. CSC and genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
@@ -94,8 +109,8 @@ def read_expression(
         True: NaN, and in a table empty cells or NA, are missing values. Default False: they are refused. Modalities of
         an h5mu may lack cells in either case.
     inputs
-        Table of what acts on genes from outside, conditions × genes: its rows are matched to the cells by name
-        (`ExpressionData.with_inputs`). One expression file only.
+        Table of what acts on genes from outside, conditions × genes, or its file: its rows are matched to the cells by
+        name (`ExpressionData.with_inputs`). One expression file only.
     time_key, trajectory_key
         Columns as ``context_key``: the time of each cell, and the trajectory it is a point of (default: one for all).
         One expression file only.
@@ -135,55 +150,61 @@ def read_expression(
     >>> read_expression(path, tfs=["SPI1"]).X.shape
     torch.Size([3, 2])
     """
-    files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    if not files:
-        raise ValueError("no expression file given: pass at least one")
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
-    if len(files) > 1 and context_key is not None:
+    sources = sources_of(paths)
+    layer = layer_of(layer, use_raw)
+    if normalize not in (AUTO, *NORMALIZATIONS):
+        raise ValueError(f"unknown normalisation {normalize!r}: choose one of {', '.join((AUTO, *NORMALIZATIONS))}")
+    if len(sources) > 1 and context_key is not None:
         raise ValueError(f"several files are several contexts: leave out context key {context_key!r}, or pass one file")
     if isinstance(covariates, str):
         raise ValueError(f"`covariates` is the text {covariates!r}: pass a list of columns, [{covariates!r}]")
     axis = check_axis(genes_in)
-    if axis == "rows" and any(path.suffix.lower() == ".h5mu" for path in files):
+    if axis == "rows" and any(map(has_modalities, sources)):
         raise ValueError("an h5mu has its genes in columns: leave out genes in rows (--genes-in), or transpose it")
     listed = read_name_table(tfs) if isinstance(tfs, Path) else tfs
-    names = context_names(files)
-    if len(files) > 1 and time_key is not None:
+    names = context_names(sources) if len(sources) > 1 else []
+    if len(sources) > 1 and time_key is not None:
         raise ValueError("time courses go in one expression file: join the files, with a column for --trajectory-key")
     if trajectory_key is not None and time_key is None:
         raise ValueError(f"trajectory key {trajectory_key!r} without a time key: name the column with the times too")
     keys = {"context": context_key, "perturbed": perturbation_key, "time": time_key, "trajectory": trajectory_key}
     wanted = [key for key in (*keys.values(), *covariates) if key is not None]
-    if inputs is not None and (len(files) > 1 or files[0].suffix.lower() == ".h5mu"):
+    if inputs is not None and (len(sources) > 1 or has_modalities(sources[0])):
         raise ValueError("inputs go with one expression file (h5ad, zarr, csv or tsv): join the conditions first")
     if control and perturbation_key is None:
         raise ValueError(f"control label {control[0]!r} without a perturbation key: name the column of the labels too")
     parts, tables, labels = [], [], []
-    for path in files:
-        with about(path):
-            if path.suffix.lower() == ".h5mu":
-                data, table = _read_mudata(path, layer, wanted, missing=missing, backed=backed)
+    for source in sources:
+        with about_source(source):
+            source = one_modality(source, modality)
+            if has_modalities(source):
+                data, table = read_views(source, layer, wanted, missing=missing, backed=backed)
                 listed, said = choose_names(listed, data.genes)
                 data = data.with_missing(data.missing, *said)
             else:
-                stored = read_file(path, layer=layer, text=set(wanted), backed=backed, missing=missing)
+                stored = (
+                    stored_of(source, layer)
+                    if is_anndata(source)
+                    else read_file(source, layer=layer, text=set(wanted), backed=backed, missing=missing)
+                )
                 listed, said = choose_names(listed, {*stored.rows, *stored.columns})
                 cells, turned = as_cells(stored, listed, known=known or {}, genes_in=axis, backed=backed)
                 notes = [*cells.notes, *said, *turned]
                 data, table = _expression(cells, notes, missing), cells.row_table
                 if inputs is not None:
-                    data = _with_inputs(data, list(cells.rows), Path(inputs))
+                    data = with_inputs_of(data, list(cells.rows), inputs)
             data = _annotated(data, keys, table, covariates)
             if perturbation_key is not None:
                 labels.append(table[perturbation_key])
                 data, table = with_perturbations(data, table, perturbation_key, control=control, unmeasured=unmeasured)
+            if drop_constant is None:
+                drop_constant = in_memory(data)
             parts.append(_normalized(data, normalize, drop_constant))
             tables.append(table[list(covariates)])
     if control:
         check_controls(control, labels)
-    with about(files[0]) if len(files) == 1 else nullcontext():
-        data = combined(parts, names) if len(files) > 1 else parts[0]
+    with about_source(sources[0]) if len(sources) == 1 else nullcontext():
+        data = combined(parts, names) if len(sources) > 1 else parts[0]
         data = data.observed(genes=not drop_constant)
         data = data if listed is None or isinstance(listed, NameTable) else data.match_tfs(listed)
         if covariates:
@@ -192,23 +213,8 @@ def read_expression(
             data = without_small_contexts(data, min_cells)
         if metacells is not None:
             data = averaged(data, metacells)
-        return data.without_constant_genes() if drop_constant else data
-
-
-def _with_inputs(data: ExpressionData, cells: list[str], path: Path) -> ExpressionData:
-    with about(path):
-        stored = read_file(path, layer=None, text=set(), backed=False, missing=False)
-        place = {str(name): i for i, name in enumerate(stored.rows)}
-        unknown = [name for name in cells if str(name) not in place]
-        if unknown or len(place) < len(stored.rows):
-            found = f"no row for {some(unknown, 3)}" if unknown else "rows with the same name"
-            raise ValueError(f"{found}: expected one row of inputs for each condition of the expression file")
-        rows = [place[str(name)] for name in cells]
-        matrix = stored.matrix.toarray() if sp.issparse(stored.matrix) else np.asarray(stored.matrix)
-        frame = pd.DataFrame(matrix[rows], columns=[str(c) for c in stored.columns])
-        # a column that nothing acts on may name something that is not measured
-        frame = frame.loc[:, (frame != 0).any() | frame.columns.isin(data.genes)]
-        return data.with_inputs(frame)
+        data = data.without_constant_genes() if drop_constant else data
+        return data if top_genes is None else with_top_genes(data, top_genes)
 
 
 def read_kinds(path: Path | str) -> dict[str, str]:
@@ -261,23 +267,6 @@ def _expression(cells: Stored, notes: Sequence[str], missing: bool) -> Expressio
     return ExpressionData(matrix, cells.columns, notes=notes, missing=missing, labels=named)
 
 
-def _read_mudata(
-    path: Path, layer: str | None, keys: Sequence[str], *, missing: bool, backed: bool | None
-) -> tuple[ExpressionData, pd.DataFrame]:
-    """Every modality of an h5mu as a view, and the annotations of those names."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if backed:
-        raise ValueError("an h5mu cannot be streamed: write each modality as h5ad, or leave out backed=True")
-    if backed is None and path.stat().st_size > BACKED_SIZE:
-        logger.warning("%s: an h5mu is not streamed, all of it is read", path)
-    with using_mudata() as mudata:
-        mdata = guarded("an h5mu", lambda: mudata.read_h5mu(path))
-    joined = join_modalities(mdata, layer, missing=missing)
-    named = CellLabels.of(mdata.obs_names, mdata.obs)
-    return ExpressionData(**joined._asdict(), labels=named), annotations_of(mdata, keys)
-
-
 def _annotated(
     data: ExpressionData, keys: dict[str, str | None], table: pd.DataFrame, covariates: Sequence[str]
 ) -> ExpressionData:
@@ -318,14 +307,23 @@ def _one_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(columns, axis=1)
 
 
+def in_memory(data: ExpressionData) -> bool:
+    """Whether the matrix is at hand, so that another pass over it costs little."""
+    return isinstance(data.matrix, torch.Tensor) or sp.issparse(data.matrix)
+
+
 def _normalized(data: ExpressionData, how: str, drop_constant: bool) -> ExpressionData:
+    asked = how
+    if how == AUTO:
+        how = "log1p-cpm" if any(found.remedy == "log" for _, found in scale_findings(data, "log")) else "none"
     if how == "zscore" and drop_constant:
         # A constant gene becomes zeros, to be dropped when all files are there: it may be constant in one of them only.
         mean, variance = data.moments()
         data = replace(data, transform=Affine(mean, torch.where(variance > 0, variance, 1.0).sqrt()))
     else:
         data = data.normalized(how)
-    return replace(data, notes=(*data.notes, f"normalisation: {how}"))
+    chosen = f" (chosen for {scale_before(data)})" if asked == AUTO else ""
+    return replace(data, notes=(*data.notes, f"normalisation: {how}{chosen}"))
 
 
 # -- several files ----

@@ -1,4 +1,4 @@
-"""What is said of the scale of the data before a method is run on them, with what to type."""
+"""What is said of the scale of the data before a method is run on them, with what to type or to pass."""
 
 from ...inference import Amortised
 from ...inference.amortised import KINDS
@@ -10,6 +10,11 @@ REMEDIES = {
     "unlogged": "give counts or un-logged levels (another --layer, and no --normalize)",
     "ratios": "give logarithms of the ratio to the undisturbed state",
 }
+IN_PYTHON = {
+    "log": "pass normalize='log1p-cpm', or a layer of logarithms",
+    "unlogged": "give counts or un-logged levels (another layer, and no normalize)",
+    "ratios": REMEDIES["ratios"],
+}
 
 
 def expects_of(method: str) -> str:
@@ -19,7 +24,9 @@ def expects_of(method: str) -> str:
     return next((model.expects for model in MODELS if model.name == method), LinearNetwork.expects)
 
 
-def scale_notes(data: ExpressionData, expects: str, *, method: str, normalize: str = "none") -> list[str]:
+def scale_notes(
+    data: ExpressionData, expects: str, *, method: str, normalize: str = "none", in_python: bool = False
+) -> list[str]:
     """One line for each thing that is wrong with the scale of the data.
 
     Parameters
@@ -30,6 +37,8 @@ def scale_notes(data: ExpressionData, expects: str, *, method: str, normalize: s
         By which the reader knows it.
     normalize
         What the data were normalised by.
+    in_python
+        Name arguments of functions instead of options of the command line. Default False.
 
     Raises
     ------
@@ -40,10 +49,12 @@ def scale_notes(data: ExpressionData, expects: str, *, method: str, normalize: s
     if normalize == "log1p-cpm" and data.transform is not None:
         before = scale_before(data)
         if before.kind in LOGARITHMS:
-            notes.append(f"before --normalize log1p-cpm the data look like {before} already: leave it out")
+            given = "normalize='log1p-cpm'" if in_python else "--normalize log1p-cpm"
+            notes.append(f"before {given} the data look like {before} already: leave it out")
     for where, found in scale_findings(data, expects):
         text = f"{where + ': ' if where else ''}the data look like {found.found}: {found.cost}"
+        remedy = (IN_PYTHON if in_python else REMEDIES)[found.remedy]
         if found.fatal:
-            raise ValueError(f"{text}. For --method {method} {REMEDIES[found.remedy]}")
-        notes.append(f"{text}; {REMEDIES[found.remedy]}")
+            raise ValueError(f"{text}. For {'' if in_python else '--'}method {method} {remedy}")
+        notes.append(f"{text}; {remedy}")
     return notes

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..figures.style import CHAINS, GREY, nothing_to_draw, styled
+from ..figures.style import CHAINS, GREY, new_figure, nothing_to_draw, styled
 from .scoring import ALL, RATES
 
 FEWEST_PAIRS = 10  # of a bin that is drawn: of fewer, the share says nothing
@@ -26,7 +26,7 @@ def reliability_curves(reliability: pd.DataFrame) -> Figure:
         `Calibration.reliability`.
     """
     worlds = list(dict.fromkeys(reliability["world"])) if len(reliability) else []
-    figure = Figure(figsize=(6.4, 5.2 + 0.18 * len(worlds)), layout="constrained")
+    figure = new_figure(figsize=(6.4, 5.2 + 0.18 * len(worlds)), layout="constrained")
     ax = figure.subplots()
     ax.set_title("How often edges are true, by the probability stated")
     if not worlds:
@@ -56,7 +56,7 @@ def false_discoveries(summary: pd.DataFrame) -> Figure:
     """
     table = summary[(summary["response"] == ALL) & (summary["rung"] != 2)]
     worlds = list(dict.fromkeys(table["world"]))
-    figure = Figure(figsize=(8.8, 4.0 + 0.18 * len(worlds)), layout="constrained")
+    figure = new_figure(figsize=(8.8, 4.0 + 0.18 * len(worlds)), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.set_title("Wrong edges: promised and real")
     right.set_title("True edges that are listed")

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...inference.choice import applies
 from ...models import ExpressionData, LinearNetwork
+from ...models.data.accepts import takes_anndata
 from ...models.simulators import OutOfFold, World, donors_of, own_world, prior_like, semi_synthetic, with_plain_genes
 from ...priors import EdgePrior, PriorNetwork, SpikeSlab
 from .enumeration import enumerated
@@ -31,6 +32,7 @@ OF_OTHER_PRIORS = (
 )
 
 
+@takes_anndata
 def calibrate(
     data: ExpressionData,
     networks: Mapping[str, PriorNetwork] | None = None,

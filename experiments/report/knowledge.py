@@ -9,6 +9,7 @@ from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from ...priors import AlignmentReport
+from ...priors.edge_prior import TRUST_SCALE
 from .. import figures
 from .page import Cell, listing, paragraph, picture, table, tiles
 from .parts import half_normal_band, records
@@ -84,8 +85,7 @@ def trusted(posterior: Posterior) -> list[str]:
                 word,
             ]
         )
-    scale = float(prior.trust_prior.constants[0])
-    band = half_normal_band(scale, LEVEL)
+    band, _ = trust_band(posterior, LEVEL)
     intro = (
         "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
         "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
@@ -95,3 +95,11 @@ def trusted(posterior: Posterior) -> list[str]:
     caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
     drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
     return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+
+
+def trust_band(posterior: Posterior, level: float) -> tuple[tuple[float, float], bool]:
+    """The central interval of a trust coefficient before the data, and whether it moves the odds of edges."""
+    prior = posterior.model.edge_prior
+    if posterior.model.infers == "programs":
+        return half_normal_band(TRUST_SCALE, level), False
+    return half_normal_band(float(prior.trust_prior.constants[0]), level), prior.strategy == "inclusion"

@@ -14,16 +14,15 @@ from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
-from ...priors.edge_prior import TRUST_SCALE
 from ...priors.formats.files import replacing
 from .. import figures
 from ..figures import programs as program_figures
 from .kind import ReportKind
+from .knowledge import trust_band
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import (
     count,
     diagnostics_section,
-    half_normal_band,
     made,
     predictions_section,
     probability,
@@ -362,7 +361,7 @@ def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
         interval = f"{row.lower:.2f} to {row.upper:.2f}"
         library = Cell(escape(str(row.source)), "gene")
         rows.append([library, f"{row.mean:.2f}", interval, f"{times[0]} ({times[1]} to {times[2]})", word])
-    band = half_normal_band(TRUST_SCALE, tables.level)
+    band, odds = trust_band(posterior, tables.level)
     intro = (
         "Each library of gene sets has a trust coefficient b, at least 0, that is learned with the programs: at 0 its "
         "are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "
@@ -370,7 +369,7 @@ def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
     )
     header = ("library", "trust b", f"{tables.level:.0%} interval", effect, "in words")
     caption = "Grey: what was believed of any library before the data. Green: what is believed of each after them."
-    drawn = figures.trust_in_sources(trust, prior=band, odds=False, level=tables.level)
+    drawn = figures.trust_in_sources(trust, prior=band, odds=odds, level=tables.level)
     return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
 
 

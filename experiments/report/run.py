@@ -1,12 +1,14 @@
 """`report`: the page of any fit, networks or programs."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
-from ...models import ExpressionData
+from ...models.data.containers import is_anndata, is_mudata
+from ..files.fitted_cells import cells_of_fit
 from .kind import ReportKind
 from .networks import NetworkReport
 from .parts import checked_cells
@@ -19,17 +21,21 @@ REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": Progra
 def report(
     posterior: Posterior,
     path: Path | str,
-    data: ExpressionData | None = None,
+    data: Any = None,
     *,
     truth: pd.DataFrame | None = None,
     command: str = "Python",
 ) -> None:
     """Run the diagnostics and, with ``data``, the predictive checks, and write the report of a fit to ``path``.
 
+    ``data`` are the cells of the fit, or the AnnData (MuData) in which a function of `tl` has written it.
+
     Examples
     --------
     >>> report(posterior, "report.html", data)  # doctest: +SKIP
     """
+    if is_anndata(data) or is_mudata(data):
+        data = cells_of_fit(data)
     kind = REPORTS[posterior.model.infers]
     kind.check(truth)
     predictive = None if data is None else checked_cells(posterior.to_datatree(data))

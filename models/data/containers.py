@@ -1,5 +1,6 @@
 """Matrices of cells × genes out of tables and AnnData."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,31 @@ def cells_of(frame: pd.DataFrame, tfs: Sequence[str] | None) -> tuple[np.ndarray
             f"columns that are not numbers: {some(other)}. Expected one column a gene; drop or move annotations"
         )
     return frame.to_numpy(dtype=np.float32), tuple(str(c) for c in frame.columns), notes
+
+
+def is_anndata(data: object) -> bool:
+    """Whether it is an AnnData; whoever has one has imported the package, which is not imported for the question."""
+    module = sys.modules.get("anndata")
+    return module is not None and isinstance(data, module.AnnData)
+
+
+def is_mudata(data: object) -> bool:
+    """Whether it is a MuData, asked as `is_anndata`."""
+    module = sys.modules.get("mudata")
+    return module is not None and isinstance(data, module.MuData)
+
+
+def layer_of(layer: str | None, use_raw: bool) -> str | None:
+    """The layer to read: ``.raw``, which counts as the layer ``"raw"``, where that is asked for.
+
+    Raises
+    ------
+    ValueError
+        Both are asked for.
+    """
+    if use_raw and layer not in (None, "raw"):
+        raise ValueError(f"layer {layer!r} and use_raw=True: choose one of them")
+    return "raw" if use_raw else layer
 
 
 def matrix_and_genes(adata: "anndata.AnnData", layer: str | None) -> tuple[Any, tuple[str, ...]]:

@@ -12,28 +12,20 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ...priors.described import Described
 from ...priors.perturbation_words import CONTROLS
 from .annotations import Perturbations, codes_of, inputs_of, interventions_of, labels_of, measured_tfs, times_of, within
 from .cell_labels import CellLabels
 from .cell_selection import BY_CELL, selected_cells
-from .checks import (
-    check_columns,
-    check_fields,
-    check_finite,
-    check_genes,
-    check_shape,
-    check_tfs,
-    counted,
-    positions_of,
-    some,
-)
+from .checks import check_columns, check_fields, check_finite, check_genes, check_shape, check_tfs, positions_of
 from .containers import cells_of, matrix_and_genes
 from .covariates import encode_covariates
+from .description import dropped_constant, facts_of_cells
 from .gram import GramStatistics
 from .matrix import RowTransform, read_rows, rows_at_once
 from .missing import missing_notes
 from .moments import context_moments, is_constant, overall
-from .normalization import check_normalization, transform_of
+from .normalization import Affine, check_normalization, transform_of
 from .time_labels import read_times
 from .views import annotations_of, join_modalities, views_of
 
@@ -47,8 +39,8 @@ INDICES = ("context", "perturbed", "time", "trajectory", "view")  # keep their t
 REALS = ("size_factor", "covariates", "inputs")
 
 
-@dataclass(frozen=True, eq=False)
-class ExpressionData:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExpressionData(Described):
     """Expression of genes in cells, with what is known of each cell.
 
     Parameters
@@ -142,6 +134,10 @@ class ExpressionData:
             check_finite(torch.as_tensor(self.matrix.data), None, missing=self.missing)
 
     # -- sizes and names ----
+    def facts(self) -> dict[str, str]:
+        """See `description.facts_of_cells`."""
+        return facts_of_cells(self)
+
     @property
     def num_cells(self) -> int:
         return int(self.matrix.shape[0])
@@ -251,12 +247,16 @@ class ExpressionData:
     def without_constant_genes(self) -> "ExpressionData":
         """Drop genes that do not vary within any context (they can neither regulate nor be explained); ``notes`` say
         which."""
-        flags = is_constant(*context_moments(self)).tolist()
+        count, mean, square = context_moments(self)
+        flags = is_constant(count, mean, square).tolist()
         constant = [gene for gene, flag in zip(self.genes, flags, strict=True) if flag]
         if not constant:
             return self
         kept = self.select_genes([gene for gene, flag in zip(self.genes, flags, strict=True) if not flag])
-        return replace(kept, notes=(*kept.notes, f"{counted(constant, 'constant gene')} dropped: {some(constant)}"))
+        silent = 0 if isinstance(self.transform, Affine) else int(((mean == 0).all(0) & torch.tensor(flags)).sum())
+        listed = set(self.tfs) if len(self.tfs) < self.num_genes else set()
+        regulators = [gene for gene in constant if gene in listed]
+        return replace(kept, notes=(*kept.notes, dropped_constant(constant, silent, regulators)))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """``(gene,)`` mean and variance over all cells that have a value, float64, in one pass."""

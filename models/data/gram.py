@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...priors.described import Described
 from .cells import Cells
 from .checks import constant_genes, some
+from .description import facts_of_statistics
 from .matrix import rows_at_once
 from .memory import require_memory
 from .moments import is_constant
@@ -35,8 +37,8 @@ class Clamped:
     square: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class GramStatistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class GramStatistics(Described):
     r"""Counts, means and centred sums of squares: the exact sufficient statistics of a linear-Gaussian network.
 
     For each context k with :math:`n_k` cells,
@@ -76,6 +78,10 @@ class GramStatistics:
     square: Tensor
     minimum: Tensor
     clamped: Clamped | None = None
+
+    def facts(self) -> dict[str, str]:
+        """Their numbers."""
+        return facts_of_statistics(self)
 
     @classmethod
     def from_data(cls, data: Cells, *, chunk_size: int | None = None, cells: range | None = None) -> "GramStatistics":

@@ -13,6 +13,7 @@ from .containers import matrix_of
 from .matrix import read_rows
 
 if TYPE_CHECKING:
+    import anndata
     import mudata
 
 
@@ -101,6 +102,25 @@ def join_modalities(
         missing=missing or any(bool((position < 0).any()) for position in positions),
         notes=tuple(notes),
     )
+
+
+def modality_of(mdata: "mudata.MuData", name: str) -> "anndata.AnnData":
+    """The AnnData of one modality; columns of ``mdata.obs`` that its ``.obs`` lacks are among its annotations.
+
+    Raises
+    ------
+    ValueError
+        No such modality.
+    """
+    if name not in mdata.mod:
+        raise ValueError(f"no modality {name!r}: there are {list(mdata.mod)}")
+    adata = mdata.mod[name]
+    lacking = [column for column in mdata.obs if column not in adata.obs]
+    if not lacking:
+        return adata
+    shared = adata.copy() if adata.isbacked is False else adata.to_memory()
+    shared.obs = shared.obs.join(mdata.obs[lacking])
+    return shared
 
 
 def annotations_of(mdata: "mudata.MuData", keys: Sequence[str | None]) -> pd.DataFrame:
