@@ -8,7 +8,8 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import Posterior
-from pyrogrn.inference.draws.differences import OTHERS, all_differences, context_differences, pairs_of
+from pyrogrn.inference.draws.contexts import OTHERS, pairs_of
+from pyrogrn.inference.draws.differences import all_differences, context_differences
 
 rng = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...inference import Posterior
-from ...inference.draws.differences import pairs_of
+from ...inference.draws.contexts import pairs_of
 from ...inference.draws.edge_table import blocks_of_edges
 from ...inference.points import is_point, without_certainty
 from .file_names import file_names

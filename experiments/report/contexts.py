@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
-from ...inference.draws.differences import OTHERS, pairs_of
+from ...inference.draws.contexts import OTHERS, pairs_of
 from ...inference.draws.intervals import LEVEL
 from ..files.network_tables import tables_of_contexts
 from .page import Cell, bar, paragraph, table

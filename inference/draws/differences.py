@@ -14,24 +14,15 @@ import numpy as np
 import pandas as pd
 
 from ...models import Model
+from .contexts import OTHERS, pairs_of
 from .fitted import PosteriorLike
 from .intervals import LEVEL, check_level, interval
 from .networks import context_index
 
-OTHERS = "the others"
-"""What a context is compared with where it is not another one: the mean of the weights of all others."""
-MOST_PAIRWISE = 6  # contexts of which every pair has a table; of more, each is compared with the mean of the others
 COLUMNS = (
     *("source", "target", "context", "other", "difference", "sd", "lower", "upper"),
     *("differs", "threshold", "sign_probability"),
 )
-
-
-def pairs_of(contexts: Sequence[str]) -> list[tuple[str, str]]:
-    """What is compared with what: every pair of up to `MOST_PAIRWISE` contexts, else each with `OTHERS`."""
-    if len(contexts) > MOST_PAIRWISE:
-        return [(name, OTHERS) for name in contexts]
-    return [(one, other) for i, one in enumerate(contexts) for other in contexts[i + 1 :]]
 
 
 def default_threshold(posterior: PosteriorLike[Model]) -> float:
