@@ -71,9 +71,10 @@ class RegressionNetwork(Model):
         self.differences = differences
         # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
         self.context_scale = Hyper(dist.HalfNormal, 0.1)
-        # π_d ~ Beta(1, 9): one edge in ten is a context's own, and none at all is as likely as any rate
-        self.difference_rate = Hyper(dist.Beta, 1.0, 9.0)
+        if self.has_own_edges:  # π_d ~ Beta(1, 9): one edge in ten is a context's own, and none is the likeliest rate
+            self.difference_rate = Hyper(dist.Beta, 1.0, 9.0)
 
+    difference_rate: Hyper
     gram: Tensor
     own: Tensor
     own_gram: Tensor
@@ -191,7 +192,9 @@ class RegressionNetwork(Model):
         """``(*batch, 1, target)`` the noise variance that scales are in units of: of all cells together."""
         if not self.has_contexts:
             return noise
-        return (self.cell_share * noise).sum(-3, keepdim=noise.dim() > 3)  # without draws on the left, without a plate there
+        return (self.cell_share * noise).sum(
+            -3, keepdim=noise.dim() > 3
+        )  # without draws on the left, without a plate there
 
     def own_edge(self, values: Mapping[str, Tensor]) -> OwnEdge:
         """Whether each context's edge ``(*batch, context, tf, target)`` is the shared one, or its own and absent or

@@ -146,7 +146,8 @@ def test_inclusion_with_sampled_trust_and_signs_equals_brute_force(exact):
 def test_inclusion_with_two_contexts_equals_brute_force():
     """Context weights integrated out over cells, both noises and ω on a grid."""
     data, X = regression(0.5, num_targets=1, num_contexts=2, num_cells=50)
-    model = LinearNetwork(data.statistics(), edge_prior=SpikeSlab(**FIXED), targets=["G0"]).double()
+    options = {"edge_prior": SpikeSlab(**FIXED), "targets": ["G0"], "differences": "normal"}
+    model = LinearNetwork(data.statistics(), **options).double()
     found, error = estimate(model, num_samples=250)
     noise = np.exp(np.linspace(np.log(0.15), np.log(4.0), 40))
     omega = (np.arange(40) + 0.5) / 80  # HalfNormal(0.1) to five sd

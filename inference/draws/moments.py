@@ -161,8 +161,8 @@ class Collector:
 
     def extras(self) -> dict[str, Any]:
         """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the
-        inclusion probabilities of each chain alone, ``differs`` (pair, tf, target) the probability that the edges of two
-        contexts differ (`contexts.pairs_of`), and of variational guides ``lp`` and ``lq`` (chain, kept draw).
+        inclusion probabilities of each chain alone, ``differs`` (pair, tf, target) the probability that the edges of
+        two contexts differ (`contexts.pairs_of`), and of variational guides ``lp`` and ``lq`` (chain, kept draw).
         """
         extras: dict[str, Any] = {"thin": self.thin, **self.notes}
         if self.chain_inclusion is not None:

@@ -18,8 +18,8 @@ from .own_edges import OwnEdges, centre_of, location, stacked_prior, stretched
 from .regressions import Regressions
 from .streams import normal, standard_gamma, uniform
 from .sweep import EdgeGroup, EdgePriorState, sweep
-from .unit import update_shared_unit
 from .twins import TwinDraws
+from .unit import update_shared_unit
 
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
