@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...inference import Gibbs, Posterior, fit, simulation_based_calibration
+from ...inference import Gibbs, Posterior, fit
 from ...inference.calibration import expected_calibration_error, expected_list
-from ...inference.sbc import LinearDesign
+from ...inference.sbc import LinearDesign, simulation_based_calibration
 from ...models import ExpressionData, GramStatistics, LinearNetwork
 from ...priors import SpikeSlab
 from .results import Results, mean_se
@@ -19,7 +19,10 @@ NUMBERS = {"none": 0, "few": 6, "many": 60}
 KINDS = {"gone, new, flipped": ("gone", "new", "flipped"), "of another size": ("resized",)}
 RATES = (0.05, 0.1)
 COVERED = 0.9
-REPLICATES, REPLICATES_NORMAL, SIMULATIONS = 8, 3, 200
+LISTED = 0.5  # inclusion from which an edge, and probability from which a difference, is said to be there
+REPLICATES = {"none": 3, "few": 6, "many": 4}
+REPLICATES_NORMAL, SIMULATIONS = 1, 100
+GUIDE = Gibbs(num_warmup=200, num_samples=300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,8 @@ def pair_of_contexts(cells: tuple[int, int], number: int, kinds: tuple[str, ...]
 
 
 def scores(pair: Pair, posterior: Posterior) -> dict[str, float]:
-    """Of the differences: share wrong and share found of lists, calibration error; of the second context: coverage of
-    intervals of its edges, and calibration error of their inclusion."""
+    """Of the differences: lists, calibration error, coverage of intervals of those that are probable; of each context:
+    coverage of intervals of all weights and of probable edges, and calibration error of inclusion."""
     table = posterior.context_differences("one", "other")
     place = {name: i for i, name in enumerate(posterior.coords["target"])}
     source = table["source"].str.removeprefix("T").astype(int).to_numpy()
@@ -87,10 +90,13 @@ def scores(pair: Pair, posterior: Posterior) -> dict[str, float]:
         rows = edges["source"].str.removeprefix("T").astype(int), edges["target"].map(place)
         truth = pair.W[k][rows]
         inside = (edges["lower"] <= truth) & (truth <= edges["upper"])
-        found[f"coverage of edges, {name}"] = float(inside[truth != 0].mean())
-        changed = pair.differs[rows]
-        if changed.any():
-            found[f"coverage of edges that differ, {name}"] = float(inside[changed].mean())
+        found[f"coverage of weights, {name}"] = float(inside.mean())
+        found[f"coverage of probable edges, {name}"] = float(inside[edges["inclusion"] > LISTED].mean())
+    probable = chance > LISTED
+    if probable.any():
+        gap = posterior.context_differences("one", "other", level=COVERED)[probable]
+        truth = (pair.W[0] - pair.W[1])[source[probable], gap["target"].map(place)]
+        found["coverage of probable differences"] = float(((gap["lower"] <= truth) & (truth <= gap["upper"])).mean())
     return found
 
 
@@ -99,11 +105,9 @@ def run(folder: Path, results: Results) -> None:
     for cells_name, cells in CELLS.items():
         for number_name, number in NUMBERS.items():
             for kind_name, kinds in KINDS.items():
-                if number == 0 and kind_name != "gone, new, flipped":
+                if number_name != "many" and kind_name != "gone, new, flipped":
                     continue
-                for differences, replicates in (("sparse", REPLICATES), ("normal", REPLICATES_NORMAL)):
-                    if kind_name != "gone, new, flipped":
-                        replicates = REPLICATES_NORMAL
+                for differences, replicates in (("sparse", REPLICATES[number_name]), ("normal", REPLICATES_NORMAL)):
                     rows = []
                     for seed in range(replicates):
                         pair = pair_of_contexts(cells, number, kinds, seed)
@@ -111,7 +115,7 @@ def run(folder: Path, results: Results) -> None:
                         model = LinearNetwork.from_data(
                             pair.data, targets=pair.targets, edge_prior=prior, differences=differences
                         )
-                        rows.append(scores(pair, fit(model, guide=Gibbs(), seed=seed)))
+                        rows.append(scores(pair, fit(model, guide=GUIDE, seed=seed)))
                     task = f"{cells_name}, {number_name}" + (f", {kind_name}" if number else "")
                     add(results, task, differences, f"0-{replicates - 1}", rows, number)
     calibrated(results)
@@ -129,9 +133,9 @@ def add(results: Results, task: str, method: str, seeds: str, rows: list[dict[st
         if number:
             power = sum(row[f"found at {rate:g}"] for row in rows) / (number * len(rows))
             results.add(task, method, seeds, f"share found at {rate:g}", power)
-    for name in rows[0]:
-        if name.startswith(("calibration", "coverage")):
-            results.add(task, method, seeds, name, *mean_se([row[name] for row in rows]))
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(("calibration", "coverage")))
+    for name in names:
+        results.add(task, method, seeds, name, *mean_se([row[name] for row in rows if name in row]))
 
 
 def calibrated(results: Results) -> None:
