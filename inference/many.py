@@ -13,6 +13,7 @@ from ..models.data.twins import twin_notes
 from .choice import earns_badge
 from .draws.description import describe
 from .engines.gibbs import Gibbs
+from .fit import fit
 from .gibbs.many import ManyCollector, ManyKernel
 from .gibbs.sites import sites_of
 from .lookup import along_bases
@@ -37,7 +38,8 @@ def fit_many(
     ----------
     models
         `LinearNetwork`s with a `SpikeSlab` prior of the same hyperparameters (alone or in `HardMask`), and equal
-        numbers of regulators, targets, contexts, sources, and sources with signs. Without interventions.
+        numbers of regulators, targets, contexts, sources, and sources with signs. Without interventions. Those with
+        several contexts are fitted one by one, unless ``differences="normal"``.
     guide
         `Gibbs`. Default ``Gibbs()``.
     seeds
@@ -63,6 +65,8 @@ def fit_many(
         raise ValueError(f"fit_many samples by Gibbs(), not by {type(guide).__name__}: use fit for each model")
     for place, model in enumerate(models):
         _check(model, place, models[0])
+    if models and models[0].has_own_edges:  # their number changes from sweep to sweep and from fit to fit
+        return [fit(model, guide=guide, seed=seed) for model, seed in zip(models, seeds, strict=True)]
     posteriors: list[Posterior] = []
     for block in _blocks(models, guide.num_chains):
         posteriors += sample(models[block], guide, seeds[block], len(models))

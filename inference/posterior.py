@@ -128,7 +128,8 @@ class Posterior(Described):
         fdr
             Keep the largest set whose expected false discovery rate, the mean of 1 − inclusion, is at most this.
         context
-            One context's weights; default the network shared by all.
+            One context's weights, and ``inclusion, sign_probability, lfsr`` of its edges; default the network shared by
+            all.
         top
             Keep this many rows.
         least
@@ -166,14 +167,16 @@ class Posterior(Described):
         threshold: float | None = None,
         level: float = LEVEL,
         top: int | None = None,
+        fdr: float | None = None,
     ) -> pd.DataFrame:
-        """Weights in ``context`` minus those in ``other`` (default: every pair), with the probability that they differ
-        by more than ``threshold``, from joint draws. See `draws.differences.context_differences`."""
+        """Weights in ``context`` minus those in ``other`` (default: every pair), with the probability that the edges
+        differ (with ``threshold``: by more than that), from joint draws; ``fdr`` keeps a list at that rate. See
+        `draws.differences.context_differences`."""
         if (context is None) is not (other is None):
             raise ValueError("name two contexts, `context` and `other`, or none for every pair")
         if context is None or other is None:
-            return all_differences(self, threshold=threshold, level=level, top=top)
-        return context_differences(self, context, other, threshold=threshold, level=level, top=top)
+            return all_differences(self, threshold=threshold, level=level, top=top, fdr=fdr)
+        return context_differences(self, context, other, threshold=threshold, level=level, top=top, fdr=fdr)
 
     def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,

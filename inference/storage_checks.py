@@ -15,7 +15,10 @@ from .draws.moments import EdgeMoments
 
 NUMBERS = "fiub"  # kinds of numpy's types
 # what engines keep beside draws and diagnostics read; other arrays, of whoever saved them, may be text
-KEPT = ("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective", "chain_inclusion")
+KEPT = (
+    *("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective"),
+    *("chain_inclusion", "differs"),
+)
 
 
 def check_names(manifest: Mapping[str, Any]) -> None:

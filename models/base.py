@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..priors import EdgeKnowledge, EdgePrior
+from ..priors.own_edges import ContextEdge
 from .data.expression import ExpressionData
 from .data.twins import Twins
 from .state import State
@@ -111,6 +112,11 @@ class Model(nn.Module, ABC):
         """``(*batch, tf, target)`` probability that each edge exists, given a draw of the other sites and the data; see
         `EdgePrior.inclusion`."""
         return self.edge_prior.inclusion(values, threshold=threshold)
+
+    def context_edge(self, values: Mapping[str, Tensor], inclusion: Tensor) -> ContextEdge | None:
+        """The edges of contexts given a draw of the sites and the shared ``inclusion`` ``(*batch, 1, tf, target)``;
+        ``None`` where contexts have none of their own."""
+        return None
 
     def conditional(self, site: str, values: Mapping[str, Tensor]) -> GaussianBlock:
         """The exact conditional distribution of ``site`` given all other sites, where the model is conjugate in it.

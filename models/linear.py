@@ -13,7 +13,7 @@ from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics, RegressionStatistics
-from .regression import RegressionNetwork
+from .regression import DIFFERENCES, RegressionNetwork
 from .regression_cells import regress_cells
 
 
@@ -21,9 +21,15 @@ class LinearNetwork(RegressionNetwork):
     r"""A linear-Gaussian gene regulatory network with any `EdgePrior`.
 
     .. math:: y_{cg} \sim N\Big(\mu_{kg} + \sum_t W_{ktg}\, x_{ct},\ \sigma_{kg}^2\Big), \qquad W_{tt} = 0, \qquad
-              W_{ktg} \sim N(W_{tg}, \omega^2), \quad \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
+              \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
-    for cell c of context k (with one context :math:`W_{ktg} = W_{tg}`, so ω does not exist). The likelihood is an exact
+    .. math:: W_{ktg} \sim N(C_{ktg}, \omega^2), \qquad C_{ktg} = W_{tg} \text{ or, with probability } \pi_d,
+              \text{ drawn anew from the prior of that edge}, \qquad \omega \sim \mathrm{HalfNormal}(0.1), \quad
+              \pi_d \sim \mathrm{Beta}(1, 9)
+
+    for cell c of context k (with one context :math:`W_{ktg} = W_{tg}`, and neither ω nor π_d exist): a context has the
+    edge that all share, or one of its own, absent where the others have it, present where they have not, or of another
+    size or sign (`OwnOrShared`). The likelihood is an exact
     function of `GramStatistics`, with the flat intercepts :math:`\mu_{kg}` integrated out: a step costs the same for a
     thousand and a million cells. In cells where gene g is clamped by an intervention its own equation is cut. The
     linear GRN of CellOracle (Kamimoto et al. 2023) and TIGRESS (Haury et al. 2012).
@@ -42,12 +48,16 @@ class LinearNetwork(RegressionNetwork):
         `GramStatistics` of the data (``data.statistics()``).
     edge_prior
         Prior on W. Default `SpikeSlab` in units of the noise, ``unit="noise"``: calibrated on data that were
-        standardised by their sample, where in those of the sd lists are too long; with several contexts in those of the
-        sd.
+        standardised by their sample, where in those of the sd lists are too long.
     networks
         Prior networks by name of the source.
     targets
         Genes to explain. Default all.
+    differences
+        How contexts differ. ``"sparse"``: as above; a few edges may be gone, new or of opposite sign in a context, and
+        a context of few cells borrows the others. ``"normal"``: :math:`W_{ktg} \sim N(W_{tg}, \omega^2)` alone, which
+        takes a large difference for none. Default ``"sparse"`` where edges have independent inclusion variables
+        (`SpikeSlab`), else ``"normal"``.
 
     Raises
     ------
@@ -73,6 +83,7 @@ class LinearNetwork(RegressionNetwork):
         edge_prior: EdgePrior | None = None,
         networks: Mapping[str, PriorNetwork] | None = None,
         targets: Sequence[str] | None = None,
+        differences: str | None = None,
     ) -> None:
         super().__init__()
         targets = tuple(targets) if targets is not None else statistics.genes
@@ -82,8 +93,9 @@ class LinearNetwork(RegressionNetwork):
             found = f"{len(unknown)} not measured: {some(unknown)}" if unknown else "none, or repeated names"
             raise ValueError(f"`targets`: {found}. Expected names of genes in the data, each once")
         knowledge = EdgeKnowledge.from_networks(networks, statistics.tfs, targets)
-        unit = "noise" if len(statistics.context_names) == 1 else "sd"
-        self._describe(statistics.genes, statistics.context_names, knowledge, edge_prior or SpikeSlab(unit=unit))
+        prior = edge_prior or SpikeSlab(unit="noise")
+        kind = _kind_of(differences, prior.family, len(statistics.context_names))
+        self._describe(statistics.genes, statistics.context_names, knowledge, prior, kind)
         regression = RegressionStatistics.from_statistics(statistics, targets=self.targets)
         self.register_buffer("own", regression.own)
         for name in ("gram", "own_gram", "anchor", "residual", "sse", "dof", "tf_mean", "target_mean", "log_count"):
@@ -106,11 +118,15 @@ class LinearNetwork(RegressionNetwork):
         edge_prior: EdgePrior | None = None,
         networks: Mapping[str, PriorNetwork] | None = None,
         targets: Sequence[str] | None = None,
+        differences: str | None = None,
     ) -> "LinearNetwork":
         """One pass over the cells, then as the constructor; on the data's device. Of every model ``data`` may be an
         AnnData or MuData, with the options of `data.accepts.expression_of`: ``from_data(adata, tfs=names,
         layer="log")``."""
-        return cls(data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets).to(data.device)
+        model = cls(
+            data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets, differences=differences
+        )
+        return model.to(data.device)
 
     def _observe_cells(
         self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None
@@ -129,3 +145,15 @@ class LinearNetwork(RegressionNetwork):
         X = batch.X.to(self.scale)
         context = torch.zeros(len(X), dtype=torch.long, device=X.device) if batch.context is None else batch.context
         return (X - self.context_mean[context]) / self.scale, ~batch.clamped[:, self.target_index]
+
+
+def _kind_of(asked: str | None, prior: EdgePrior, num_contexts: int) -> str:
+    """How contexts differ: as it is asked for, or as the prior allows."""
+    if asked not in (None, *DIFFERENCES):
+        raise ValueError(f"`differences` is {asked!r}, expected one of {', '.join(DIFFERENCES)}")
+    if asked == "sparse" and not prior.independent_gates:
+        raise ValueError(
+            f"sparse differences of contexts need edges with independent inclusion variables, as those of SpikeSlab, "
+            f"this prior is {type(prior).__name__}: use differences='normal'"
+        )
+    return "sparse" if asked != "normal" and prior.independent_gates and num_contexts > 1 else "normal"

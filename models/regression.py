@@ -2,15 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..priors import EdgeKnowledge, EdgePrior, Hyper
+from ..priors import EdgeKnowledge, EdgePrior, Hyper, SpikeSlab
 from ..priors.inverse_gamma import InverseGamma
+from ..priors.own_edges import ContextEdge, OwnEdge, OwnOrShared
 from ..priors.shapes import broadcast_shapes
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
@@ -21,6 +23,7 @@ from .observation.joined import by_target, joined
 from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
+DIFFERENCES = ("sparse", "normal")
 
 
 class Cuts(NamedTuple):
@@ -37,13 +40,21 @@ class RegressionNetwork(Model):
     .. math:: W \sim \text{edge prior}, \quad W_k \sim N(W, \omega^2), \quad \omega\sim\mathrm{HalfNormal}(0.1), \quad
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
+    or, with ``differences="sparse"``, contexts of which each has the shared edge or, at a rate that is learned, one of
+    its own (`OwnOrShared`).
+
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
     `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
     a `GramNormal` for the whole data, each cell for a batch of cells.
     """
 
     def _describe(
-        self, genes: Sequence[str], contexts: Sequence[str], knowledge: EdgeKnowledge, edge_prior: EdgePrior
+        self,
+        genes: Sequence[str],
+        contexts: Sequence[str],
+        knowledge: EdgeKnowledge,
+        edge_prior: EdgePrior,
+        differences: str = "normal",
     ) -> None:
         """All but the statistics of the data."""
         self.genes, self.contexts = tuple(genes), tuple(contexts)
@@ -52,15 +63,18 @@ class RegressionNetwork(Model):
         family = self.edge_prior.family
         if family.measured_in is None:
             family.measured_in = "sd"
-        if family.measured_in == "noise" and (self.has_contexts or not self.plain_regression):
-            kind = "several contexts" if self.plain_regression else type(self).__name__
+        if family.measured_in == "noise" and not self.plain_regression:
             raise ValueError(
-                f"scales in units of the noise are for a linear network of one context, this is one of {kind}: use "
+                f"scales in units of the noise are for a linear network, this is a {type(self).__name__}: use "
                 f"{type(family).__name__}(unit='sd')"
             )
+        self.differences = differences
         # ω ~ HalfNormal(0.1): contexts differ by less than a typical edge unless the data say otherwise
         self.context_scale = Hyper(dist.HalfNormal, 0.1)
+        if self.has_own_edges:  # π_d ~ Beta(1, 9): one edge in ten is a context's own, and none is the likeliest rate
+            self.difference_rate = Hyper(dist.Beta, 1.0, 9.0)
 
+    difference_rate: Hyper
     gram: Tensor
     own: Tensor
     own_gram: Tensor
@@ -80,15 +94,23 @@ class RegressionNetwork(Model):
         target_mean: Tensor
 
     def to_state(self) -> dict[str, list[str]]:
-        return {"genes": list(self.genes), "contexts": list(self.contexts)}
+        # files of earlier versions have no word for differences
+        words = {"differences": [self.differences]} if self.has_own_edges else {}
+        return {"genes": list(self.genes), "contexts": list(self.contexts), **words}
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
-        self._describe(state.names("genes"), state.names("contexts"), knowledge, edge_prior)
+        differences = state.name("differences") if "differences" in state.entries else "normal"
+        self._describe(state.names("genes"), state.names("contexts"), knowledge, edge_prior, differences)
 
     # -- axes ----
     @property
     def has_contexts(self) -> bool:
         return len(self.contexts) > 1
+
+    @property
+    def has_own_edges(self) -> bool:
+        """Whether a context has the shared edge or one of its own."""
+        return self.has_contexts and self.differences == "sparse"
 
     @property
     def coords(self) -> dict[str, list[str]]:
@@ -107,6 +129,8 @@ class RegressionNetwork(Model):
         }
         if self.has_contexts:
             own |= {"context_scale": (), "W_context": ("context", "tf", "target")}
+        if self.has_own_edges:
+            own |= {"difference_rate": ()}
         return {**self.edge_prior.dims, **own}
 
     @property
@@ -125,22 +149,78 @@ class RegressionNetwork(Model):
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
         noise_prior = InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
-        if self.edge_prior.family.measured_in == "noise":
-            with target:
-                noise = pyro.sample("noise_variance", noise_prior)  # (target,)
-            return self._observe_all(self.edge_prior(tf, target, noise.sqrt()), noise, batch, target, context)
-        W = self.edges(tf, target)  # (tf, target)
-        if context is None:
-            with target:
-                noise = pyro.sample("noise_variance", noise_prior)  # (target,)
+        in_unit = self.edge_prior.family.measured_in == "noise"
+        noise: Tensor | None = None
+        with context or nullcontext(), target:
+            if in_unit or self.has_own_edges:
+                noise = pyro.sample("noise_variance", noise_prior)  # (target,) or (context, 1, target)
+        unit = (self.unit_variance(noise).sqrt(),) if in_unit and noise is not None else ()
+        if self.has_own_edges:
+            W = self._own_or_shared(tf, target, context, unit)
         else:
-            spread = self.context_scale("context_scale")
-            with context, target:
-                noise = pyro.sample("noise_variance", noise_prior)  # (context, 1, target)
-            with context, tf, target:
-                W = pyro.sample("W_context", dist.Normal(W, spread))  # (context, tf, target)
-            W = W * self.edge_prior.allowed
+            W = self.edge_prior(tf, target, *unit) if unit else self.edges(tf, target)  # (tf, target)
+            spread = None if context is None else self.context_scale("context_scale")
+            if noise is None:
+                with context or nullcontext(), target:
+                    noise = pyro.sample("noise_variance", noise_prior)
+            if context is not None:
+                with context, tf, target:
+                    W = pyro.sample("W_context", dist.Normal(W, spread))  # (context, tf, target)
+                W = W * self.edge_prior.allowed
+        assert noise is not None
         self._observe_all(W, noise, batch, target, context)
+
+    def _own_or_shared(
+        self, tf: pyro.plate, target: pyro.plate, context: pyro.plate | None, unit: Sequence[Tensor]
+    ) -> Tensor:
+        """W of every context ``(context, tf, target)``."""
+        assert context is not None, "there are several"
+        spread, rate = self.context_scale("context_scale"), self.difference_rate("difference_rate")
+        prior = cast(SpikeSlab, self.edge_prior.family)
+        edge = prior.components(tf, *unit)
+        shared = prior.edges(edge, tf, target)
+        with context, tf, target:
+            W = pyro.sample("W_context", OwnOrShared(shared, spread, rate, edge))
+        return W * self.edge_prior.allowed
+
+    @property
+    def cell_share(self) -> Tensor:
+        """``(context, 1, target)`` of each context in the cells of each target."""
+        return (self.dof / self.dof.sum(0))[:, None]
+
+    def unit_variance(self, noise: Tensor) -> Tensor:
+        """``(*batch, 1, target)`` the noise variance that scales are in units of: of all cells together."""
+        if not self.has_contexts:
+            return noise
+        return (self.cell_share * noise).sum(
+            -3, keepdim=noise.dim() > 3
+        )  # without draws on the left, without a plate there
+
+    def own_edge(self, values: Mapping[str, Tensor]) -> OwnEdge:
+        """Whether each context's edge ``(*batch, context, tf, target)`` is the shared one, or its own and absent or
+        present, given a draw of the sites."""
+        prior = cast(SpikeSlab, self.edge_prior.family)
+        edge = prior.given(self._in_unit(values))
+        return OwnOrShared(values["W"], values["context_scale"], values["difference_rate"], edge).which(
+            values["W_context"]
+        )
+
+    def context_edge(self, values: Mapping[str, Tensor], inclusion: Tensor) -> ContextEdge | None:
+        if not self.has_own_edges:
+            return None
+        allowed = self.edge_prior.allowed
+        found = OwnEdge(*(part * allowed for part in self.own_edge(values)))
+        probability = found.shared * inclusion + found.present
+        return ContextEdge(probability, probability, torch.where(allowed, found.shared, 1.0), found.absent)
+
+    def _in_unit(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Values as a prior takes them, which knows one noise variance of a target."""
+        if self.edge_prior.family.measured_in != "noise" or not self.has_contexts:
+            return values
+        return {**values, "noise_variance": self.unit_variance(values["noise_variance"])}
+
+    def inclusion(self, values: Mapping[str, Tensor], *, threshold: float) -> Tensor:
+        return super().inclusion(self._in_unit(values), threshold=threshold)
 
     def _observe_all(
         self, W: Tensor, noise: Tensor, batch: ExpressionData | None, target: pyro.plate, context: pyro.plate | None

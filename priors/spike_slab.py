@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .edge_prior import EdgePrior
 from .hyper import Hyper, as_hyper
+from .own_edges import EdgeComponents
 
 UNITS = ("sd", "noise")
 
@@ -111,6 +112,10 @@ class SpikeSlab(EdgePrior):
         return named | {name: () for name, hyper in scalars if not hyper.is_fixed}
 
     def forward(self, tf: Any, target: Any, noise_sd: Tensor | float = 1.0) -> Tensor:
+        return self.edges(self.components(tf, noise_sd), tf, target)
+
+    def components(self, tf: Any, noise_sd: Tensor | float = 1.0) -> EdgeComponents:
+        """Sample the hyperparameters: what edges are drawn from; ``noise_sd`` of targets where that is the unit."""
         trust, sign_trust = self.sample_trust()
         logit = self.edge_logit("edge_logit")
         slab, ratio = self.slab_scale("slab_scale"), self.spike_ratio("spike_ratio")
@@ -120,11 +125,15 @@ class SpikeSlab(EdgePrior):
                 logit = logit + pyro.sample("hub", dist.Normal(0 * hub_scale, hub_scale))  # (tf, 1)
         logit, wide = self._place(logit, slab, trust)
         wide, spike = wide * noise_sd, ratio * slab * noise_sd
+        return EdgeComponents(logit, wide * self.location(sign_trust), wide, spike)
+
+    def edges(self, edge: EdgeComponents, tf: Any, target: Any) -> Tensor:
+        """Sample the inclusion variables and W ``(tf, target)``."""
         with tf, target:
             # the gate acts on the prior of W, its only child in the same plates: enumeration is then exact
-            present = pyro.sample("inclusion", dist.Bernoulli(logits=logit), infer={"enumerate": "parallel"})
-            scale = torch.where(present > 0, wide, spike)
-            W = pyro.sample("W", dist.Normal(present * wide * self.location(sign_trust), scale))  # (tf, target)
+            present = pyro.sample("inclusion", dist.Bernoulli(logits=edge.logit), infer={"enumerate": "parallel"})
+            scale = torch.where(present > 0, edge.wide, edge.spike)
+            W = pyro.sample("W", dist.Normal(present * edge.loc, scale))  # (tf, target)
         return W * self.allowed
 
     def _place(self, logit: Tensor, slab: Tensor, trust: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -159,6 +168,11 @@ class SpikeSlab(EdgePrior):
         _, wide, spike = self._given(values)
         scale = torch.where(present > 0, wide, spike)
         return present * wide * self.location(values.get("sign_trust")), scale
+
+    def given(self, draws: Mapping[str, Tensor]) -> EdgeComponents:
+        """What edges are drawn from, from draws of the hyperparameters, and of the noise where that is their unit."""
+        logit, wide, spike = self._given(draws)
+        return EdgeComponents(logit, wide * self.location(draws.get("sign_trust")), wide, spike)
 
     def _given(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Log-odds of inclusion and the sd of slab and spike, from draws of the hyperparameters, and of the noise where

@@ -8,12 +8,14 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import Posterior
-from pyrogrn.inference.draws.differences import OTHERS, all_differences, context_differences, pairs_of
+from pyrogrn.inference.draws.contexts import OTHERS, pairs_of
+from pyrogrn.inference.draws.differences import all_differences, context_differences
+from pyrogrn.inference.draws.moments import EdgeMoments
 
 rng = np.random.default_rng(0)
 
 
-def posterior_of(W, contexts):
+def posterior_of(W, contexts, differs=None):
     """Draws (chain, draw, context, tf, target) as a posterior holds them."""
     tfs, targets = W.shape[-2:]
     allowed = torch.ones(tfs, targets, dtype=torch.bool)
@@ -24,7 +26,16 @@ def posterior_of(W, contexts):
         "tf": [f"T{i}" for i in range(tfs)],
         "target": [f"G{i}" for i in range(targets)],
     }
-    return SimpleNamespace(draws={"W_context": W}, model=model, coords=coords, threshold=None)
+    moments = {"W": moments_of(W.mean(2)), "W_context": moments_of(W)}
+    draws, attributes = {"W_context": W}, {} if differs is None else {"differs": differs}
+    return SimpleNamespace(
+        draws=draws, model=model, coords=coords, threshold=None, moments=moments, attributes=attributes
+    )
+
+
+def moments_of(W):
+    mean, sd = W.mean((0, 1)), W.std((0, 1))
+    return EdgeMoments(mean, sd, np.ones_like(mean), (W > 0).mean((0, 1)), (W < 0).mean((0, 1)))
 
 
 def test_what_contexts_share_is_no_difference():
@@ -71,6 +82,29 @@ def test_many_contexts_are_compared_with_the_others():
     assert row["difference"] == pytest.approx(gap[:, 1, 1].mean(), abs=1e-5)
 
 
+def test_the_probability_of_the_model_is_taken_where_it_has_one():
+    W = rng.normal(0, 1, (1, 50, 3, 2, 3)).astype(np.float32)
+    differs = np.arange(18, dtype=np.float32).reshape(3, 2, 3) / 18  # pairs ab, ac, bc
+    p = posterior_of(W, ["a", "b", "c"], differs)
+    for one, other, place in (("a", "c", 1), ("c", "a", 1), ("b", "c", 2)):
+        table = context_differences(p, one, other).set_index(["source", "target"])
+        assert table["threshold"].isna().all()
+        assert table.loc[("T1", "G2"), "differs"] == pytest.approx(differs[place, 1, 2])
+    assert context_differences(p, "a", "c", threshold=0.1)["differs"].iloc[0] > 0.8
+
+
+def test_a_list_of_differences_has_its_rate_and_no_edges_into_regulators():
+    W = rng.normal(0, 1, (1, 50, 2, 2, 3)).astype(np.float32)
+    differs = np.array([[[0.99, 0.9, 0.95], [0.99, 0.2, 0.85]]], dtype=np.float32)
+    p = posterior_of(W, ["a", "b"], differs)
+    assert len(context_differences(p, "a", "b", fdr=0.1)) == 4  # (T0, G0) may not be; 0.99 0.95 0.9 0.85
+    assert len(context_differences(p, "a", "b", fdr=0.05)) == 2 + (1 - 0.9467 < 0.05)
+    p.coords["target"] = ["T0", "T1", "G2"]
+    table = all_differences(p, fdr=0.1)
+    assert set(table["target"]) == {"G2"}
+    assert list(table["differs"].round(2)) == [0.95, 0.85]
+
+
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [
@@ -78,6 +112,7 @@ def test_many_contexts_are_compared_with_the_others():
         (("a", "a"), {}, "with itself"),
         (("a", "b"), {"threshold": -1.0}, "threshold"),
         (("a", "b"), {"level": 1.0}, "level"),
+        (("a", "b"), {"fdr": 1.0}, "fdr"),
     ],
 )
 def test_what_cannot_be_compared(names, options, words):
@@ -110,6 +145,12 @@ def test_the_command_line_writes_and_shows_them(tmp_path):
     assert len(posterior.context_differences()) == len(found)
     report = (out / "report.html").read_text()
     assert "differences_*.csv" in report
-    assert "probability that it exceeds 0.1 in size" in report
+    assert "probability that the two are not the same edge" in report
+    assert "threshold" not in found.dropna(axis=1, how="all")
+    listed = pd.read_csv(out / "differences.csv")
+    assert list(zip(listed["source"], listed["target"], strict=True)) == [("T1", "A")]
+    assert first["inclusion"] > 0.95 > 0.2 > first["inclusion_other"]
+    own = pd.read_csv(out / "edges_c.csv").set_index(["source", "target"]).loc[("T1", "A")]
+    assert own["inclusion"] == pytest.approx(first["inclusion_other"], abs=1e-5)
     with pytest.raises(ValueError, match="name two contexts"):
         posterior.context_differences("c")

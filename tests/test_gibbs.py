@@ -146,7 +146,8 @@ def test_inclusion_with_sampled_trust_and_signs_equals_brute_force(exact):
 def test_inclusion_with_two_contexts_equals_brute_force():
     """Context weights integrated out over cells, both noises and ω on a grid."""
     data, X = regression(0.5, num_targets=1, num_contexts=2, num_cells=50)
-    model = LinearNetwork(data.statistics(), edge_prior=SpikeSlab(**FIXED), targets=["G0"]).double()
+    options = {"edge_prior": SpikeSlab(**FIXED), "targets": ["G0"], "differences": "normal"}
+    model = LinearNetwork(data.statistics(), **options).double()
     found, error = estimate(model, num_samples=250)
     noise = np.exp(np.linspace(np.log(0.15), np.log(4.0), 40))
     omega = (np.arange(40) + 0.5) / 80  # HalfNormal(0.1) to five sd
@@ -265,7 +266,32 @@ def prior_state(model, num_chains):
         state["hub"] = state["hub"][..., None]
     for name in ("edge_logit", "slab_scale", "spike_ratio", "hub_scale"):
         state.setdefault(name, getattr(prior, name).constants[0].expand(num_chains).double())
+    if model.has_own_edges:
+        state |= own_edges(model, state)
     return {name: value.clone() for name, value in state.items()}
+
+
+def own_edges(model, state):
+    """Which edges of contexts are their own, and the centres of these, given the weights that were drawn."""
+    values = {n: v if n == "W_context" else v.reshape(-1, 1, *(v.shape[1:] or (1, 1))) for n, v in state.items()}
+    values["W_context"] = state["W_context"].movedim(0, 1)  # (chain, context, tf, target)
+    values["noise_variance"] = state["noise_variance"].movedim(0, 1)[:, :, None]
+    for name in ("trust", "sign_trust"):
+        if name in state:
+            values[name] = state[name][:, None, None, None]
+    found = model.own_edge(values)
+    kind = dist.Categorical(probs=torch.stack(found, -1)).sample() * model.edge_prior.allowed
+    edge = model.edge_prior.family.given(model._in_unit(values))
+    spread = values["context_scale"]
+    scale, mean = torch.where(kind == 2, edge.wide, edge.spike), torch.where(kind == 2, edge.loc, 0.0)
+    precision = scale**-2 + spread**-2
+    centre = dist.Normal((mean / scale**2 + values["W_context"] / spread**2) / precision, precision.rsqrt()).sample()
+    by_context = lambda value: value.movedim(1, 0).double()
+    return {
+        "own": by_context((kind > 0).double()),
+        "own_gate": by_context((kind == 2).double()),
+        "own_weight": by_context(centre * (kind > 0)),
+    }
 
 
 def draw_data(model, data, state, generator):
@@ -312,6 +338,13 @@ def functions(state):
     if len(noise) > 1:
         apart = state["W_context"] - W
         found |= {"apart": apart.square().sum((0, 2, 3)).log(), "first apart": apart[0, :, 0, 0]}
+    if "own" in state:
+        own, own_gate = state["own"], state["own_gate"]
+        found |= {"rate": state["difference_rate"], "own": own.sum((0, 2, 3)), "own gates": own_gate.sum((0, 2, 3))}
+        found |= {"own weight": state["own_weight"].square().sum((0, 2, 3)), "own first": own[0, :, 1, 1]}
+        found |= {"rate*own": state["difference_rate"] * own.sum((0, 2, 3)), "both own": own.prod(0).sum((1, 2))}
+        found["weight of own gates"] = (own_gate * state["W_context"]).sum((0, 2, 3))
+        found["gone"] = (own * (1 - own_gate) * state["inclusion"]).sum((0, 2, 3))
     return {name: value.numpy() for name, value in found.items() if float(value.std()) > 0}
 
 
@@ -333,13 +366,15 @@ SETUPS = [
     pytest.param(hubs(), True, 2, True, id="everything"),
     pytest.param(hubs(unit="noise"), None, 1, False, id="unit-noise"),
     pytest.param(SpikeSlab(unit="noise"), True, 1, True, id="unit-noise-signs-interventions"),
+    pytest.param(SpikeSlab(unit="noise"), None, 2, False, id="contexts-unit-noise"),
+    pytest.param(hubs(unit="noise", strategy="scale"), True, 3, True, id="contexts-everything-unit-noise"),
 ]
 
 
 MOVES = {
     "edges": lambda kernel, state: kernel._update_edges(state),
     "noise": lambda kernel, state: kernel._update_noise(state),
-    "inclusion": lambda kernel, state: kernel.hyper.update_inclusion(state),
+    "inclusion": lambda kernel, state: kernel._update_inclusion(state),
     "scales": lambda kernel, state: kernel._update_scales(state),
     "collapsed": lambda kernel, state: kernel._update_collapsed(state),
     "stretch": lambda kernel, state: kernel._stretch(state),

@@ -57,7 +57,7 @@ class HeldTrustKernel(GibbsKernel):
                 "trust sampled"
             )
         self.trust = trust
-        self.hyper = HeldTrustUpdates(self.prior, self.hyper.allowed, self.generator, model.context_scale)
+        self.hyper = HeldTrustUpdates(self.hyper.prior, self.hyper.allowed, self.generator, model.context_scale)
 
     @property  # type: ignore[misc]
     def initial_params(self) -> State:

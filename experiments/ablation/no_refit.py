@@ -72,6 +72,8 @@ def scale_source(posterior: Posterior, source: str, power: float = 0.0) -> Scale
             "a source is scaled without refitting where it enters the log-odds of a spike-and-slab prior "
             "(strategy inclusion): refit the others"
         )
+    if len(posterior.coords["context"]) > 1:
+        raise ValueError("a source is scaled without refitting in fits of one context: refit those of several")
     if source not in base.sources:
         raise ValueError(f"no source {source!r}: the fit has {list(base.sources)}")
     k = base.sources.index(source)

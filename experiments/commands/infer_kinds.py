@@ -61,7 +61,7 @@ class InferNetwork(InferKind):
         own = options.method in OWN_UNITS and options.edge_prior is None and not groups["prior"]
         name = options.edge_prior or default_prior_name(model)
         settings = groups["prior"]
-        if options.method in IN_NOISE and name == "spike-slab" and options.context_key is None:
+        if options.method in IN_NOISE and name == "spike-slab":
             settings = {"unit": "noise", **settings}  # as the model has it by default
         prior = None if own else make_edge_prior(name, settings)
         chosen: dict[str, Any] = {"edge_prior": prior, "networks": networks, **groups["model"]}
@@ -82,7 +82,7 @@ class InferNetwork(InferKind):
 
     def writes(self, model: Model, num_rows: int) -> list[str]:
         contexts = model.coords["context"]
-        by_context = [f"edges_CONTEXT.csv of {len(contexts)} contexts, their differences"] if len(contexts) > 1 else []
+        by_context = [f"edges_CONTEXT.csv of {len(contexts)} contexts, differences.csv"] if len(contexts) > 1 else []
         which = f"{num_rows:,} edges"
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
-from ...inference.draws.differences import OTHERS, pairs_of
+from ...inference.draws.contexts import OTHERS, pairs_of
+from ...inference.draws.differences import LIST_RATE
 from ...inference.draws.intervals import LEVEL
 from ..files.network_tables import tables_of_contexts
 from .page import Cell, bar, paragraph, table
 from .parts import probability, records
 
 NUM_ROWS = 15
-SURE = 0.95
 NUMERIC = ("difference", "sd", "lower", "upper", "differs", "sign_probability")
 
 
@@ -22,11 +22,8 @@ def contexts_section(posterior: Posterior) -> list[str]:
     """The surest differences between pairs of contexts, and the weights of the edges concerned in each context."""
     names = posterior.coords["context"]
     pairs = pairs_of(names)
-    largest, sure = [], 0
-    for pair in pairs:
-        compared = posterior.context_differences(*pair)
-        largest.append(compared.head(NUM_ROWS))
-        sure += int((compared["differs"] > SURE).sum())
+    largest = [posterior.context_differences(*pair, top=NUM_ROWS) for pair in pairs]
+    number = len(posterior.context_differences(fdr=LIST_RATE))
     found = pd.concat(largest, ignore_index=True)
     order = np.lexsort((-found["difference"].abs(), -found["differs"].round(2)))
     found = found.iloc[order[:NUM_ROWS]]
@@ -44,16 +41,26 @@ def contexts_section(posterior: Posterior) -> list[str]:
         for row in records(found)
     ]
     others = f"each with the mean of {OTHERS}" if len(pairs) and pairs[0][1] == OTHERS else "every pair of them"
+    sparse = not np.isfinite(delta)
     intro = (
-        "Each context has its own weights, drawn around a shared network, which the rest of this report shows. "
-        f"Contexts: {', '.join(names)}; compared is {others}. {sure:,} differences of an edge exceed {delta:g} in "
-        "size with a probability above {SURE:.0%}."
+        f"Each context has its own weights. Contexts: {', '.join(names)}; compared is {others}. {number:,} differences "
+        f"between edges into genes that are no regulators are in the list of which {LIST_RATE:.0%} are expected to be "
+        "none (differences.csv)."
     )
+    if sparse:
+        meaning = (
+            "differs: probability that the two are not the same edge, be it gone, new, of another sign or size. An "
+            "edge is a priori the one that all contexts share, or with a probability that is learned the context's own"
+        )
+    else:
+        meaning = (
+            f"differs: probability that the difference exceeds {delta:g} in size. Contexts share one prior on how far "
+            "they lie from the shared network, which draws differences towards zero: few large ones among many small "
+            "ones are underestimated"
+        )
     caution = (
         "difference: posterior mean of the weight in the first context minus that in the other, from joint draws, with "
-        f"its {LEVEL:.0%} interval; differs: probability that it exceeds {delta:g} in size. Contexts share one prior "
-        "on how far they lie from the shared network, which draws differences towards zero: few large ones among many "
-        "small ones are underestimated. All are in differences_*.csv."
+        f"its {LEVEL:.0%} interval; {meaning}. All are in differences_*.csv."
     )
     renamed = [
         f"{what['context']} is in {file}" for file, what in tables_of_contexts(names).items() if _hidden(file, what)

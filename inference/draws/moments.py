@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ...models import Model
+from ...priors.own_edges import ContextEdge
+from .contexts import differing
 
 DRAW_BUDGET = 5e8  # bytes of draws of edge weights kept; beyond it draws are thinned evenly, moments use all
 
@@ -64,6 +66,7 @@ class Collector:
         self.draws: dict[str, list[Tensor]] = {}
         self.sums: dict[str, list[Tensor]] = {}
         self.chain_inclusion: Tensor | None = None  # (chain, tf, target) sum over draws
+        self.differs: Tensor | None = None  # (pair of contexts, tf, target) sum over draws and chains
         self.notes: dict[str, np.ndarray] = {}  # what an engine wants diagnostics to know
         self.densities: dict[str, list[Tensor]] = {}  # of guides: lp and lq at the kept draws, each (chain, draw)
 
@@ -88,14 +91,20 @@ class Collector:
         edges = [math.prod(self.shape[name]) for name in ("W", "W_context") if name in self.shape]
         return self.num_chains * (sum(sites) + max(sites) + 4 * edges[0]) + 5 * 8 * sum(edges)
 
-    def add(self, sites: dict[str, Tensor], inclusion: Tensor) -> None:
+    def add(self, sites: dict[str, Tensor], inclusion: Tensor, edge: ContextEdge | None = None) -> None:
         """One draw: ``sites`` ``(chain, *dims)``, ``inclusion`` ``(chain, tf, target)`` the probability of each edge
-        given it."""
+        given it, and what the ``edge`` of each context is, where it is not the shared one in all."""
         self.keep(sites)
+        present = sites.get("inclusion", inclusion)
         for name in ("W", "W_context"):
             if name in sites:
                 W = sites[name].reshape(self.num_chains, *self.shape[name])
-                self._accumulate(name, W, inclusion, sites.get("inclusion", inclusion))
+                own = edge is not None and name == "W_context"
+                gates = (edge.probability, edge.present) if edge is not None and own else (inclusion, present)
+                self._accumulate(name, W, *gates)
+        if edge is not None and edge.shared is not None and edge.absent is not None:
+            found = differing(edge.shared, edge.absent, present.to(edge.shared))
+            self.differs = found if self.differs is None else self.differs + found
         if self.chain_inclusion is None:
             self.chain_inclusion = torch.zeros_like(inclusion, dtype=torch.float32)
         self.chain_inclusion += inclusion
@@ -152,11 +161,14 @@ class Collector:
 
     def extras(self) -> dict[str, Any]:
         """What diagnostics need besides: ``thin`` (see `aligned`), ``chain_inclusion`` (chain, tf, target) the
-        inclusion probabilities of each chain alone, and of variational guides ``lp`` and ``lq`` (chain, kept draw).
+        inclusion probabilities of each chain alone, ``differs`` (pair, tf, target) the probability that the edges of
+        two contexts differ (`contexts.pairs_of`), and of variational guides ``lp`` and ``lq`` (chain, kept draw).
         """
         extras: dict[str, Any] = {"thin": self.thin, **self.notes}
         if self.chain_inclusion is not None:
             extras["chain_inclusion"] = (self.chain_inclusion / self.count).cpu().numpy()
+        if self.differs is not None:
+            extras["differs"] = (self.differs / (self.count * self.num_chains)).float().cpu().numpy()
         return extras | {name: torch.cat(values, dim=1).cpu().numpy() for name, values in self.densities.items()}
 
     # -- checkpoints ----
@@ -167,6 +179,7 @@ class Collector:
             "draws": {n: list(v) for n, v in self.draws.items()},
             "sums": {n: list(v) for n, v in self.sums.items()},
             "chain_inclusion": self.chain_inclusion,
+            "differs": self.differs,
         }
 
     def restore(self, state: dict, device: torch.device) -> None:
@@ -176,6 +189,8 @@ class Collector:
         self.sums = {name: [v.to(device) for v in values] for name, values in state["sums"].items()}
         chain_inclusion = state["chain_inclusion"]
         self.chain_inclusion = None if chain_inclusion is None else chain_inclusion.to(device)
+        differs = state.get("differs")  # earlier versions had none
+        self.differs = None if differs is None else differs.to(device)
 
 
 def add_draw(
@@ -190,7 +205,11 @@ def add_draw(
     shape = (count, *(len(model.coords[axis]) for axis in model.axes))
     inclusion = inclusion.expand(count, *inclusion.shape[1:]).reshape(shape)
     masked = {name: v * prior.allowed if name in ("W", "W_context") else v for name, v in values.items()}
-    collector.add(masked, inclusion)
+    edge = model.context_edge(values, inclusion[:, None])
+    if edge is None and "W_context" in values and not collector.has_inclusion:
+        present = (masked["W_context"].abs() > threshold).to(inclusion)
+        edge = ContextEdge(present, present)
+    collector.add(masked, inclusion, edge)
 
 
 def aligned(draws: Mapping[str, np.ndarray], thin: int) -> dict[str, np.ndarray]:

@@ -119,7 +119,7 @@ def sample_kernel(kernel: GibbsKernel, run: Run, chains: Chains) -> tuple[Collec
             state = kernel.sample(state)
             record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
             if chains.keeps(step):
-                collector.add(sites_of(model, state), kernel.probability)
+                collector.add(sites_of(model, state), kernel.probability, kernel.context_edge(state))
             steps.tell(step + 1, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot)
             if not np.isfinite(record[-1]).all():
                 reason = f"diverged at sweep {step + 1}: log-likelihood is not finite"

@@ -57,7 +57,7 @@ class EdgeClasses:
 
     def sums(self, value: Tensor) -> Tensor:
         """``(chain, class)`` sums of ``(chain, tf, target)``."""
-        out = value.new_zeros(len(value), len(self.count) + 1)
+        out = value.new_zeros(len(value), len(self.tf) + 1)
         return out.index_add_(1, self.member, value.flatten(1))[:, :-1]
 
 
@@ -332,10 +332,8 @@ class HyperUpdates:
         state.update(current)
         return total
 
-    def update_context_scale(self, state: State) -> None:
-        """ω given the contexts' deviations from the common weights."""
-        square = ((state["W_context"] - state["W"]).square() * self.allowed).sum((0, 2, 3))
-        count = self.num_edges * len(state["W_context"])
+    def update_context_scale(self, state: State, square: Tensor, count: float | Tensor) -> None:
+        """ω given the sum of squares of the contexts' deviations from their centres, ``(chain,)``, and their number."""
         for _ in range(4):
             log = state["context_scale"].log()
             new = log + self.step("context_scale", log) * self.normal(log)

@@ -11,12 +11,15 @@ from torch import Tensor
 from ...models import RegressionNetwork
 from ...models.regression import NOISE_RATE, NOISE_SHAPE
 from ...priors import EdgePrior, Hyper, SpikeSlab
+from ...priors.own_edges import ContextEdge
 from .collapsed import MixtureDensity, update_collapsed
 from .hyper import HyperUpdates, State, slab_scale, weighted
+from .own_edges import OwnEdges, centre_of, location, stacked_prior, stretched
 from .regressions import Regressions
 from .streams import normal, standard_gamma, uniform
 from .sweep import EdgeGroup, EdgePriorState, sweep
 from .twins import TwinDraws
+from .unit import update_shared_unit
 
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
@@ -37,16 +40,22 @@ class RegressionKernel(MCMCKernel):
         Moves of the hyperparameters, with the spike-and-slab prior, the edges that may exist and the generator.
     num_chains
         Independent chains, of all fits together.
+    own_edges
+        Of contexts with edges of their own; ``hyper`` is then of all edges.
     """
 
     collapsed_every = COLLAPSED
 
-    def __init__(self, regressions: Regressions, hyper: HyperUpdates, *, num_chains: int) -> None:
+    def __init__(
+        self, regressions: Regressions, hyper: HyperUpdates, *, num_chains: int, own_edges: OwnEdges | None = None
+    ) -> None:
         super().__init__()
         self.regressions, self.hyper, self.num_chains = regressions, hyper, num_chains
-        self.prior = hyper.prior
+        self.own_edges = own_edges
+        self.prior = hyper.prior if own_edges is None else own_edges.prior
         self.generator: Any = hyper.generator  # of one network a `torch.Generator`
-        self.allowed = hyper.allowed.to(regressions.residual.dtype)
+        allowed = hyper.allowed if own_edges is None else own_edges.allowed
+        self.allowed = allowed.to(regressions.residual.dtype)
         own, num_targets = regressions.own, len(regressions.targets)
         shared = torch.ones(num_targets, dtype=torch.bool, device=self.allowed.device)
         shared[own] = False
@@ -64,6 +73,8 @@ class RegressionKernel(MCMCKernel):
         self.probability = torch.zeros(num_chains, len(regressions.tfs), num_targets).to(self.allowed)
         self.sse = torch.zeros(len(regressions.contexts), num_chains, num_targets).to(self.allowed)
         self.count = 0
+        if own_edges is not None:
+            own_edges.start(num_chains, self.allowed)
 
     def _group(self, gram: Tensor, columns: Tensor | None, shared: bool) -> EdgeGroup:
         def place(value: Tensor) -> Tensor:  # (context, fit, tf, target) -> (context, block, tf, column)
@@ -111,6 +122,9 @@ class RegressionKernel(MCMCKernel):
             state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
         if data.has_contexts:
             state["context_scale"] = 0.05 * (0.3 * gaussian(chains)).exp()
+        if self.own_edges is not None:
+            state["difference_rate"] = 0.05 * (0.3 * gaussian(chains)).exp()
+            state |= {name: torch.zeros_like(state["W_context"]) for name in ("own", "own_gate", "own_weight")}
         self._refresh(state)
         return state
 
@@ -156,6 +170,10 @@ class RegressionKernel(MCMCKernel):
         noise, dof = state["noise_variance"], self._by_chain(self.regressions.dof)
         return -0.5 * (dof * (2 * math.pi * noise).log() + self.sse / noise).sum((0, 2))
 
+    def context_edge(self, state: State) -> ContextEdge | None:
+        """The edges of contexts, where these have some of their own."""
+        return None if self.own_edges is None else self.own_edges.drawn(state)
+
     def snapshot(self, state: State) -> dict[str, Any]:
         """All that the next sweep depends on, for a checkpoint."""
         return {
@@ -184,9 +202,7 @@ class RegressionKernel(MCMCKernel):
 
     # -- the moves ----
     def _location(self, state: State) -> Tensor | None:
-        if "sign_trust" not in state:
-            return None
-        return weighted(state["sign_trust"], self.prior.sign)
+        return location(self.prior, state)
 
     def edge_prior_state(self, state: State) -> EdgePriorState:
         """The prior of every edge at the current hyperparameters."""
@@ -195,18 +211,41 @@ class RegressionKernel(MCMCKernel):
         location = self._location(state)
         spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None] ** 2
         if self.prior.measured_in == "noise":
-            noise = state["noise_variance"][0][:, None]  # (chain, 1, target)
+            noise = self._unit(state["noise_variance"])[:, None]  # (chain, 1, target)
             scale, spike = scale * noise.sqrt(), spike * noise
         return EdgePriorState(logit, scale**2, spike, None if location is None else scale * location, self.allowed)
 
-    def _in_unit(self, state: State) -> Tensor:
-        """``(chain, tf, target)``: W in the unit of the prior's scales."""
-        W = state["W"]
-        return W / state["noise_variance"][0][:, None].sqrt() if self.prior.measured_in == "noise" else W
+    def _unit(self, noise: Tensor) -> Tensor:
+        """``(chain, target)`` the noise variance that scales are in units of, of ``noise`` ``(context, chain,
+        target)``: that of all cells together."""
+        if not self.regressions.has_contexts:
+            return noise[0]
+        return (self._by_chain(self.regressions.share) * noise).sum(0)
+
+    def _in_unit(self, state: State, W: Tensor) -> Tensor:
+        """``(chain, tf, target)``: weights in the unit of the prior's scales."""
+        if self.prior.measured_in != "noise":
+            return W
+        sd = self._unit(state["noise_variance"])[:, None].sqrt()
+        return W / (sd if self.own_edges is None else self.own_edges.wide(sd))
+
+    def _all_edges(self, state: State) -> State:
+        """The state with the edges that the hyperparameters are of: with those of contexts beside the shared ones."""
+        return dict(state) if self.own_edges is None else self.own_edges.stacked(state, self.hyper)
+
+    def _put_back(self, moved: State, state: State) -> None:
+        """What moved of `_all_edges`, but not W, into the state."""
+        if self.own_edges is None:
+            state.update((name, value) for name, value in moved.items() if name != "W")
+        else:
+            self.own_edges.put_back(moved, state)
 
     def _update_edges(self, state: State) -> None:
         prior = self.edge_prior_state(state)
         for group in self.groups:
+            if self.own_edges is not None:
+                self.own_edges.sweep(group, prior, state, self.probability, self.sse, self.generator)
+                continue
             sweep(
                 group,
                 prior,
@@ -222,26 +261,35 @@ class RegressionKernel(MCMCKernel):
         self.twins.update(self, prior, state)
 
     def _update_scales(self, state: State) -> None:
-        W = state["W"]
-        state["W"] = self._in_unit(state)
-        self.hyper.update_scales(state, self._location(state))
-        state["W"] = W
+        moved = self._all_edges(state)
+        moved["W"] = self._in_unit(state, moved["W"])
+        self.hyper.update_scales(moved, location(self.hyper.prior, state))
+        self._put_back(moved, state)
 
     def _update_inclusion(self, state: State) -> None:
-        self.hyper.update_inclusion(state)
+        moved = self._all_edges(state)
+        self.hyper.update_inclusion(moved)
+        self._put_back(moved, state)
 
     def _update_collapsed(self, state: State) -> None:
-        """Intercept and scales with every inclusion variable summed out, then the inclusion variables given them."""
-        update_collapsed(self.hyper, self.mixture(state), state)
+        """Intercept and scales with every inclusion variable summed out, then the inclusion variables given them; of
+        contexts, the rate of own edges with these summed out."""
+        if self.own_edges is not None:
+            self.own_edges.update_rate(state, self.edge_prior_state(state), self.hyper)
+        moved = self._all_edges(state)
+        update_collapsed(self.hyper, self.mixture(state), moved)
+        self._put_back(moved, state)
 
     def mixture(self, state: State) -> MixtureDensity:
         """The weights with every inclusion variable summed out."""
+        own = self.own_edges
+        wide = (lambda value: value) if own is None else own.wide
         return MixtureDensity(
-            self._in_unit(state),
-            self._logit_terms(state),
-            slab_scale(self.prior, state) / state["slab_scale"][:, None, None],
-            self._location(state),
-            self.allowed,
+            self._in_unit(state, self._all_edges(state)["W"]),
+            wide(self._logit_terms(state)),
+            wide(slab_scale(self.prior, state) / state["slab_scale"][:, None, None]),
+            location(self.hyper.prior, state),
+            self.allowed if own is None else own.mask(state),
         )
 
     def _logit_terms(self, state: State) -> Tensor:
@@ -263,17 +311,28 @@ class RegressionKernel(MCMCKernel):
 
     def _update_unit(self, state: State, shape: Tensor, rate: Tensor) -> None:
         """The noise where the weights are in units of it: an inverse gamma again, but for a factor exp(B/σ) where slabs
-        have means, which a Metropolis step takes in."""
-        slab, gate = slab_scale(self.prior, state), state["inclusion"]
+        have means, which a Metropolis step takes in. Of several contexts each proposes what its cells say, and the
+        weights, in units of the noise of all, decide."""
+        moved, own = self._all_edges(state), self.own_edges
+        wide = (lambda value: value) if own is None else own.wide
+        mask = self.allowed if own is None else own.mask(state)
+        slab, gate = wide(slab_scale(self.prior, state)), moved["inclusion"]
         spike = (state["slab_scale"] * state["spike_ratio"])[:, None, None]
         scale = torch.where(gate > 0, slab, spike)
-        square = ((state["W"] / scale).square() * self.allowed).sum(1)
-        shape = shape + 0.5 * self.allowed.sum(-2)
+        of_targets = lambda value: value if own is None else value.unflatten(-1, (own.copies, -1)).sum(-2)
+        square = of_targets(((moved["W"] / scale).square() * mask).sum(1))
+        count = of_targets(mask.sum(-2))
+        mean = location(self.hyper.prior, state)
+        pulled = None if mean is None else of_targets((gate * moved["W"] * mean / slab).sum(1))
         old = state["noise_variance"]
+        if self.regressions.has_contexts:
+            state["noise_variance"] = update_shared_unit(
+                old, shape, rate, self._by_chain(self.regressions.share), (count, square, pulled), self.generator
+            )
+            return
+        shape = shape + 0.5 * count
         new = (rate + 0.5 * square) / standard_gamma(shape.expand_as(rate), self.generator, axis=1)
-        location = self._location(state)
-        if location is not None:
-            pulled = (gate * state["W"] * location / slab).sum(1)
+        if pulled is not None:
             change = pulled * (new.rsqrt() - old.rsqrt())
             u = uniform(change.shape, self.generator, change, axis=1)
             new = torch.where(u.log() < change, new, old)
@@ -282,14 +341,17 @@ class RegressionKernel(MCMCKernel):
     def _stretch(self, state: State) -> None:
         """Interweaving for the widths of spike and slab and for the spread of contexts."""
         several = self.regressions.has_contexts
+        own = self.own_edges
         if several:
-            self.hyper.update_context_scale(state)
+            apart = state["W_context"] - (state["W"] if own is None else centre_of(state))
+            square = (apart.square() * self.allowed).sum((0, 2, 3))
+            self.hyper.update_context_scale(state, square, self.allowed.sum((-2, -1)) * len(apart))
         if self.prior.spike_ratio.is_fixed and self.prior.slab_scale.is_fixed and not several:
             return
         residual = self._score(state["W_context"])
         inverse = 1.0 / state["noise_variance"][..., None, :]
 
-        def act(name: str, direction: Tensor) -> Tensor:
+        def act(name: str, direction: Tensor) -> Tensor:  # (chain, 1, 1) by how much of it the weights change
             product = self._product(direction)
             linear = (direction * residual * inverse).sum((0, 2, 3))
             quadratic = (direction * product * inverse).sum((0, 2, 3))
@@ -297,18 +359,22 @@ class RegressionKernel(MCMCKernel):
             step = (factor - 1)[:, None, None]
             self.sse += (step * direction * (step * product - 2 * residual)).sum(-2)
             residual.sub_(step * product)
-            return step * direction
+            return step
 
-        for name, weights in (("spike_ratio", 1 - state["inclusion"]), ("slab_scale", state["inclusion"])):
+        for name in ("spike_ratio", "slab_scale"):
             if getattr(self.prior, name).is_fixed:
                 continue
-            if name == "slab_scale" and self.prior.spike_ratio.is_fixed:
-                weights = torch.ones_like(weights)  # the spike is a fixed share of the slab and goes with it
-            change = act(name, (weights * state["W"]).expand_as(state["W_context"]))
-            state["W_context"] = state["W_context"] + change
-            state["W"] = state["W"] + change[0]
+            # a spike that is a fixed share of the slab goes with it
+            whole = name == "slab_scale" and self.prior.spike_ratio.is_fixed
+            shared, each = stretched(state, name, whole)
+            step = act(name, each)
+            state["W_context"] = state["W_context"] + step * each
+            state["W"] = state["W"] + step * shared
+            if own is not None:
+                state["own_weight"] = state["own_weight"] + step * each * state["own"]
         if several:
-            state["W_context"] = state["W_context"] + act("context_scale", state["W_context"] - state["W"])
+            apart = state["W_context"] - (state["W"] if own is None else centre_of(state))
+            state["W_context"] = state["W_context"] + act("context_scale", apart) * apart
 
     # -- matrix products over groups ----
     def _by_chain(self, value: Tensor) -> Tensor:
@@ -414,8 +480,14 @@ class GibbsKernel(RegressionKernel):
                 "this Gibbs sampler holds the gains: use gain='fixed', or the guides MeanField, Blocked, NUTS"
             )
         generator = torch.Generator(device=model.constant.device).manual_seed(seed)
-        hyper = HyperUpdates(prior, model.edge_prior.allowed, generator, model.context_scale)
-        super().__init__(Regressions.of([model]), hyper, num_chains=num_chains)
+        allowed, own = model.edge_prior.allowed, None
+        if model.has_own_edges:
+            count = len(model.contexts)
+            own = OwnEdges(prior, allowed.to(model.residual.dtype), count, model.difference_rate)
+            prior = stacked_prior(prior, own.copies)
+            allowed = prior.allowed
+        hyper = HyperUpdates(prior, allowed, generator, model.context_scale)
+        super().__init__(Regressions.of([model]), hyper, num_chains=num_chains, own_edges=own)
         self.model = model
 
     def spike_slab(self, prior: EdgePrior) -> SpikeSlab:

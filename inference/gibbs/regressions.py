@@ -70,6 +70,11 @@ class Regressions:
     def has_contexts(self) -> bool:
         return len(self.contexts) > 1
 
+    @property
+    def share(self) -> Tensor:
+        """``(context, fit, target)`` of each context in the cells of each target."""
+        return self.dof / self.dof.sum(0)
+
     def by_chain(self, value: Tensor, num_chains: int) -> Tensor:
         """``(context, fit, ...)`` → ``(context, chain, ...)``, the chains of a fit one after the other; of one fit
         ``(context, 1, ...)``, which broadcasts."""

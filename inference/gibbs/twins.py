@@ -107,9 +107,11 @@ class TwinDraws:
         data = PairPrecision(first, second, torch.minimum(torch.maximum(both, -most), most))
         spread = state["context_scale"][chains].double()[:, None] ** 2 if "context_scale" in state else None
         belief = PairPrior.of(prior, pair, chains, common)
+        # where a context has an edge of its own there is nothing common to exchange
+        free = belief.both if "own" not in state else belief.both & (state["own"][:, chains, pair] == 0).all(2).all(0)
         parts, pulls = (data, without) if spread is None else data.marginal(without, spread)
         seen = PairPrecision(*(part.sum(0) for part in parts))
-        if "hub" in state:
+        if "hub" in state and "own" not in state:
             belief = exchange_hubs(state, prior, belief, seen, pulls.sum(0), pair, chains, generator)
         u = uniform(seen.first.shape, generator, common)
         gate, probability, W = draw_pair(seen, pulls.sum(0), belief, u, normal(common.shape, generator, common))
@@ -117,7 +119,7 @@ class TwinDraws:
         if spread is not None:
             given = without + W / spread[:, None]
             new = data.plus(1 / spread, 1 / spread).draw(given, normal(old.shape, generator, common))
-        keep = belief.both[:, None]  # where one edge may not exist there is nothing to exchange
+        keep = free[:, None]  # where one edge may not exist there is nothing to exchange
         step = torch.where(keep, new - old, 0.0)  # (context, chain, 2, target)
         kernel.sse[:, chains] += (step * (apply(own, step) - 2 * current)).sum(2).to(kernel.sse)
         score -= apply(gram, step).to(score)
