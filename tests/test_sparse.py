@@ -444,7 +444,7 @@ def test_rounding_does_not_add_up():
     sse = group.residual(z, group.rotated(weight, z), h)
     state = kernel.Targets(weight, z, sse, np.ones(1), np.array([4e5]), np.array([-1]))
     partners = kernel.partners_of(gram)
-    sweep.sweep_targets(np.array([0]), 200, 0, 0, 1, group.gram(h), tables, partners, state, 2.0, 0.5)
+    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, group.gram(h), tables, partners, state, 2.0, 0.5)
     fresh = np.empty_like(z)
     square = group.rotated(weight, fresh)
     exact = group.residual(fresh, square, h)

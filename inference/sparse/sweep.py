@@ -24,6 +24,7 @@ TWINS_AT_ONCE = 64  # pairs drawn in a sweep; where there are more, as many at r
 @compiled
 def sweep_targets(
     targets: np.ndarray,
+    effort: np.ndarray,
     sweeps: int,
     first: int,
     chain: int,
@@ -35,14 +36,15 @@ def sweep_targets(
     noise_shape: float,
     noise_rate: float,
 ) -> None:
-    """``sweeps`` sweeps, numbered from ``first``, of each of ``targets`` (index,), in place."""
+    """``sweeps`` sweeps, numbered from ``first``, of each of ``targets`` (index,), or as many times more as ``effort``
+    (target,) says; in place."""
     num_tfs = gram.matrix.shape[0]
     scratch = np.empty((5, num_tfs), np.float32)
     active = np.empty(num_tfs, np.int64)
     stream = np.empty(1, np.uint64)
     for target in targets:
         edges = prepare(target, gram, terms, state, scratch)
-        for sweep in range(first, first + sweeps):
+        for sweep in range(first, first + sweeps * effort[target]):
             seeded(stream, seed, chain, target, sweep)
             sd = math.sqrt(state.noise[target])
             if len(partners.twins):
