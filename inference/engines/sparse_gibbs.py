@@ -16,7 +16,6 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
-
 from ..sparse.settling import Traces, effort_of, not_reached
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..sparse.moments import SparseCollector
 
 OWN_BYTES = 2e9  # of the Gram matrices that perturbed targets need for themselves, in every chain
+OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
 WARMUP_SHARE = 1 / 3  # of a budget
 LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
 DENSE = "use the dense sampler, guide gibbs"
@@ -48,8 +48,8 @@ class SparseGibbs(Sampler):
     sweeps
         Sweeps of the edges and the noise to one move of the hyperparameters. Default 3: of hundreds of targets the
         hyperparameters are known well, and a target's part of the Gram matrix stays in cache meanwhile. Targets of
-        which chains disagree in the warm-up have four or twelve times as many, as long as that costs half as much again
-        at the most (`sparse.settling`).
+        which chains disagree in the warm-up have four or twelve times as many, as long as that costs a quarter more at
+        the most (`sparse.settling`).
     longest
         Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of
         the log-likelihood or of a hyperparameter is above 1.05, a hyperparameter has fewer than 40 effective draws, or
@@ -201,7 +201,8 @@ class _Sampling:
             kernel.num_warmup = kernel.count
             self.total = kernel.num_warmup + self.engine.num_samples
         if kernel.count == kernel.num_warmup:  # the last time that anything adapts
-            kernel.effort[:] = effort_of(self.traces.rhat())
+            if self.traces.sums:
+                kernel.effort[:] = effort_of(self.traces.rhat(split=False))
             self.traces = Traces()
 
     def _ended(self) -> str:
@@ -215,7 +216,7 @@ class _Sampling:
         hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
         left = not_reached(hypers, np.stack(self.record[-drawn:], axis=1), self.traces)
         if out_of_time and (left or drawn < wanted):
-            return "; ".join([f"time budget: {drawn} of {wanted} draws by chain", *left])
+            return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         if left and drawn < self.engine.longest * wanted:
             self.total = len(self.record) + max(1, wanted // 2)
             return ""

@@ -15,9 +15,9 @@ import torch
 from ..mixing import bulk_ess, rank_rhat
 
 BATCH = 5  # blocks summed up together
-FAR, FARTHER = 1.2, 1.5  # R-hat from which a target is swept more often
+FAR, FARTHER = 1.3, 1.6  # R-hat of whole chains from which a target is swept more often
 MORE, MOST = 4, 12  # times
-MOST_WORK = 0.5  # that extra sweeps may cost, as a share of the others
+MOST_WORK = 0.25  # that extra sweeps may cost, as a share of the others
 RHAT = 1.1  # beyond which a target has not settled
 SHARE = 0.02  # of the targets that need not have
 WHOLE_RHAT = 1.05  # of the log-likelihood and the hyperparameters
@@ -45,12 +45,12 @@ class Traces:
         self.sums[-1] += np.stack([values, values**2])
         self.counts[-1] += 1
 
-    def rhat(self) -> np.ndarray:
-        """``(target,)`` the larger of both functions' split R-hat; NaN with fewer than two batches."""
+    def rhat(self, *, split: bool = True) -> np.ndarray:
+        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch."""
         half = len(self.sums) // 2
         if half == 0:
             return np.full(self.sums[0].shape[-1] if self.sums else 0, np.nan)
-        parts = [slice(0, half), slice(len(self.sums) - half, None)]
+        parts = [slice(0, half), slice(len(self.sums) - half, None)] if split else [slice(0, None)]
         n = min(sum(self.counts[part]) for part in parts)
         means, variances = [], []
         for part in parts:

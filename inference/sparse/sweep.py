@@ -18,6 +18,7 @@ RARE = (
 )  # at most this probable: proposed at this rate, kept in proportion, so that most cost no random number
 LOGIT_RARE = np.float32(math.log(RARE / (1.0 - RARE)))
 LOG_NOT_RARE = math.log1p(-RARE)
+EXCHANGE_EVERY = 3  # sweeps: it takes as long as one
 TWINS_AT_ONCE = 64  # pairs drawn in a sweep; where there are more, as many at random
 
 
@@ -50,7 +51,8 @@ def sweep_targets(
             if len(partners.twins):
                 draw_twins(edges, partners.twins, sd, stream)
             count = draw_each(edges, sd, active, stream)
-            exchange(edges, partners, active, count, sd, stream)
+            if (sweep - first) % EXCHANGE_EVERY == 0:
+                exchange(edges, partners, active, count, sd, stream)
             shape = noise_shape + 0.5 * (state.dof[target] + count)
             state.noise[target] = draw_noise(edges, active, count, shape, noise_rate, sd, stream)
 
