@@ -397,7 +397,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     assert not np.array_equal(one.draws["W"], fit(model, guide=SHORT, seed=4).draws["W"])
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7, 11])
+@pytest.mark.parametrize("stop", [1, 4, 7, 12])
 def test_what_is_resumed_is_equal_bit_for_bit(stop, tmp_path):
     model, path = with_motif(), tmp_path / "fit.ckpt"
     whole = fit(model, guide=SHORT)

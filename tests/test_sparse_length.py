@@ -68,6 +68,8 @@ def test_what_is_not_reached_is_said_and_more_is_drawn(monkeypatch):
     posterior = fit(model, guide=SHORT)
     assert posterior.draws["edge_logit"].shape[1] == 24
     assert posterior.history.reason == "budget; R-hat of slab_scale 1.30"
+    odd = fit(model, guide=replace(SHORT, num_samples=5))
+    assert odd.draws["edge_logit"].shape[1] == 15
 
 
 def test_draws_that_disagree_are_not_done():

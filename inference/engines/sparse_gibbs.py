@@ -169,6 +169,8 @@ class _Sampling:
         if self.run.resume is not None:
             with restoring():
                 self._restore(self.run.resume)
+            if len(self.record) >= self.total:  # interrupted after its last block
+                self.reason = self._ended()
         while not self.reason:
             with self.run.steps(len(self.record), self.total) as steps:
                 for step in steps:
@@ -211,14 +213,14 @@ class _Sampling:
             return f"diverged at block {len(self.record)}: log-likelihood is not finite"
         drawn, wanted = len(self.record) - self.kernel.num_warmup, self.engine.num_samples
         out_of_time = drawn >= min(LEAST_DRAWS, wanted) and self._seconds > self._limit
-        if not out_of_time and (drawn < wanted or drawn % max(1, wanted // 2)):
+        if not out_of_time and len(self.record) < self.total:
             return ""
         hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
         left = not_reached(hypers, np.stack(self.record[-drawn:], axis=1), self.traces)
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         if left and drawn < self.engine.longest * wanted:
-            self.total = len(self.record) + max(1, wanted // 2)
+            self.total += min(max(1, wanted // 2), self.engine.longest * wanted - drawn)
             return ""
         return "; ".join(["budget", *left])
 
