@@ -19,6 +19,7 @@ from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
+from .engines.sparse_gibbs import OUT_OF_TIME
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
 from .one_training import without_agreement
@@ -154,6 +155,8 @@ def _ended(posterior: PosteriorLike[Model]) -> Check:
     reason = posterior.history.reason
     good = not reason.startswith("diverged")
     meaning = "The computation ran to its end."
+    if reason.startswith(OUT_OF_TIME):
+        meaning = "It ended when its time was up, with what it had: give it more for what was not reached."
     if not good:
         meaning = (
             "The computation broke down: do not use the result. Look for extreme values in the data, or normalise "

@@ -21,7 +21,7 @@ from .calibration import expected_list
 from .draws.differences import all_differences, context_differences
 from .draws.edge_table import edge_rows
 from .draws.facts import facts_of_fit
-from .draws.intervals import LEVEL, check_draws, check_level
+from .draws.intervals import LEVEL, check_draws, check_level, thin_of
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
@@ -234,7 +234,7 @@ class Posterior(Described):
         kept = self.draws["W"].shape[1]
         result = {}
         for name, value in self.draws.items():
-            stride = -(-value.shape[1] // kept)  # small sites keep every draw, large ones every stride-th
+            stride = 1 if value.shape[1] == kept else thin_of(self)  # small sites keep every draw, large ones some
             aligned = value[:, ::stride][:, :kept]
             result[name] = aligned.reshape(-1, *value.shape[2:])[chosen]
         return result

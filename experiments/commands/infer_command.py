@@ -149,6 +149,13 @@ Steps = Annotated[
         "cellbox 250]"
     ),
 ]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the guide sparse: minutes of sampling, after which it ends with what it has and says what was not "
+        "reached [default: until it is done]"
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps from about 500 regulators on")]
@@ -211,6 +218,7 @@ def infer_command(
     guide: Guide = None,
     restarts: Restarts = None,
     steps: Steps = None,
+    budget: Budget = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,

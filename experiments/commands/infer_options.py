@@ -17,7 +17,7 @@ OF_SOME = (
         "perturbation_key",
         "truth",
     ),
-    *("time_key", "trajectory_key", "metacells", "inputs", "nodes", "guide", "restarts", "steps", "resume"),
+    *("time_key", "trajectory_key", "metacells", "inputs", "nodes", "guide", "restarts", "steps", "budget", "resume"),
     *("factors", "loading_prior", "covariates", "missing", "annotate", "gene_sets", "likelihood", "min_overlap"),
 )
 
@@ -62,6 +62,7 @@ class InferOptions:
     guide: str | None
     restarts: int | None
     steps: int | None
+    budget: float | None
     seed: int
     device: str
     threads: int

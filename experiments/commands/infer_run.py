@@ -16,6 +16,7 @@ from ...inference.choice import applies
 from ...inference.confounding import confounded
 from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
+from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import ExpressionData, Model
 from ...models.data.twins import twin_notes
@@ -115,6 +116,8 @@ def infer(options: InferOptions) -> None:
         run.discard()
         raise
     say(verdict(checks))
+    if posterior.history.reason.startswith(OUT_OF_TIME):
+        say(f"note: {posterior.history.reason}")
     for warning in confounded(checks):
         say(f"note: {warning}")
     say(f"{options.out}/report.html")
@@ -145,7 +148,8 @@ def prepared(options: InferOptions, job: Job) -> tuple[Any, ExpressionData, Any]
     """The model, the data with what there is to say of them, and the engine, checked against each other."""
     model, data = _model_of(options, job.model_class, job.data, job.chosen, job.kind, job.device)
     default = default_engine(options.method, model)
-    engine = make_guide(options.guide, job.groups["guide"], default, restarts=options.restarts, steps=options.steps)
+    lengths: dict[str, Any] = {"restarts": options.restarts, "steps": options.steps, "budget": options.budget}
+    engine = make_guide(options.guide, job.groups["guide"], default, **lengths)
     check_fit(job.groups["fit"], engine, model)
     data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:

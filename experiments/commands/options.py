@@ -184,12 +184,18 @@ GUIDE_WORDS = {"svi": MeanField.name}
 
 
 def make_guide(
-    name: str | None, options: Mapping[str, Any], default: Any, *, restarts: int | None, steps: int | None
+    name: str | None,
+    options: Mapping[str, Any],
+    default: Any,
+    *,
+    restarts: int | None,
+    steps: int | None,
+    budget: float | None = None,
 ) -> Any:
     """The guide of that name, or the default with options.
 
     ``restarts`` are the chains of a sampler, ``steps`` its kept draws by chain; for variational guides both go to
-    `fit`.
+    `fit`. ``budget`` are minutes, of engines that can end early.
     """
     classes = {c.name: c for c in (*GUIDES, *SAMPLERS, Pruned)}
     name = GUIDE_WORDS.get(name, name) if name is not None else None
@@ -200,6 +206,10 @@ def make_guide(
         for key, value in zip(kind.length_options, (restarts, steps), strict=True):
             if value is not None:
                 options.setdefault(key, value)
+    if budget is not None:
+        if "budget" not in {f.name for f in fields(kind)}:
+            raise ValueError(f"--budget is for the guide sparse, this is {kind.name}: leave it out, or lower --steps")
+        options.setdefault("budget", budget)
     if name is None:
         options = {f.name: getattr(default, f.name) for f in fields(default)} | options
     return make(kind, options, "guide")

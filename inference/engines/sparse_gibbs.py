@@ -1,7 +1,9 @@
 """`SparseGibbs`: the exact sampler of large spike-and-slab networks, compiled."""
 
+import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,11 +16,16 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
+from ..sparse.settling import Traces, effort_of, not_reached
 
 if TYPE_CHECKING:
     from ..sparse.kernel import SparseKernel
+    from ..sparse.moments import SparseCollector
 
 OWN_BYTES = 2e9  # of the Gram matrices that perturbed targets need for themselves, in every chain
+OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
+WARMUP_SHARE = 1 / 3  # of a budget
+LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
 DENSE = "use the dense sampler, guide gibbs"
 
 
@@ -35,23 +42,39 @@ class SparseGibbs(Sampler):
     num_chains
         Chains. Default 4, the least for a telling R-hat.
     num_warmup, num_samples
-        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 60 and 100,
-        fewer than `Gibbs` has sweeps, because what is summed up has each edge's own draw averaged out. Enough up to
-        some hundreds of regulators; at 1,500 they are too few, `diagnose` says so, and more are to be asked for.
+        Blocks of sweeps before and after adaptation stops, by chain; each of the latter is a draw. Defaults 40 and 100,
+        fewer than `Gibbs` has sweeps, because chains begin near where they end (`sparse.start`), and what is summed up
+        has each edge's own draw averaged out.
     sweeps
         Sweeps of the edges and the noise to one move of the hyperparameters. Default 3: of hundreds of targets the
-        hyperparameters are known well, and a target's part of the Gram matrix stays in cache meanwhile.
+        hyperparameters are known well, and a target's part of the Gram matrix stays in cache meanwhile. Targets of
+        which chains disagree in the warm-up have four or twelve times as many, as long as that costs a quarter more at
+        the most (`sparse.settling`).
+    longest
+        Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of
+        the log-likelihood or of a hyperparameter is above 1.05, a hyperparameter has fewer than 40 effective draws, or
+        one target in fifty has R-hat above 1.1. Default 3.
+    budget
+        Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
+        ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
+        clock. Default none.
     """
 
     num_chains: int = 4
-    num_warmup: int = 60
+    num_warmup: int = 40
     num_samples: int = 100
     sweeps: int = 3
+    longest: int = 3
+    budget: float | None = None
     name = "sparse"
 
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.sweeps) < 1 or self.num_warmup < 0:
             raise ValueError(f"{self}: expected at least one chain, one sample, one sweep and no negative warm-up")
+        if self.longest < 1:
+            raise ValueError(f"longest={self.longest}: expected at least 1, the samples asked for")
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise ValueError(f"budget={self.budget}: expected minutes, a positive number")
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
@@ -71,7 +94,11 @@ class SparseGibbs(Sampler):
         return collector.num_bytes + edges + 4.0 * self.num_chains * grams * num_tfs**2
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
-        return _sample(self.kernel(model, seed=run.seed), run, self.chains)
+        from ..sparse.moments import SparseCollector
+
+        kernel = self.kernel(model, seed=run.seed)
+        collector = SparseCollector(kernel.model, self.num_chains, self.num_samples)
+        return _Sampling(self, kernel, collector, Traces(), run).go()
 
     def kernel(self, model: Model, *, seed: int = 0) -> "SparseKernel":
         """The kernel that has not been started: ``start(num_warmup)``, then ``step()`` a block.
@@ -120,42 +147,100 @@ def refusal(model: Any) -> str | None:
     return None
 
 
-def _sample(kernel: "SparseKernel", run: Run, chains: Chains) -> tuple[Collector, History]:
-    from ..sparse.moments import SparseCollector
+@dataclass(eq=False)
+class _Sampling:
+    """A run: how far it is, and when it ends."""
 
-    started = time.monotonic()
-    kernel.start(chains.num_warmup)
-    collector = SparseCollector(kernel.model, chains.number, chains.num_samples)
-    record: list[np.ndarray] = []
-    first = 0
-    if run.resume is not None:
-        with restoring():
-            first = run.resume["step"]
-            kernel.restore(run.resume["kernel"])
-            collector.restore(run.resume["collector"], torch.device("cpu"))
-            record = list(run.resume["elbo"].numpy())
-    reason = "budget"
+    engine: SparseGibbs
+    kernel: "SparseKernel"
+    collector: "SparseCollector"
+    traces: "Traces"
+    run: Run
+    record: list[np.ndarray] = field(default_factory=list)
+    total: int = 0  # blocks, as far as is known
+    spent: float = 0.0  # seconds before the last resumption
+    started: float = field(default_factory=time.monotonic)
+    reason: str = ""
 
-    def snapshot() -> dict[str, Any]:
+    def go(self) -> tuple[Collector, History]:
+        """Warm-up, draws, and more draws while they are needed and allowed."""
+        self.kernel.start(self.engine.num_warmup)
+        self.total = self.engine.chains.total
+        if self.run.resume is not None:
+            with restoring():
+                self._restore(self.run.resume)
+            if len(self.record) >= self.total:  # interrupted after its last block
+                self.reason = self._ended()
+        while not self.reason:
+            with self.run.steps(len(self.record), self.total) as steps:
+                for step in steps:
+                    self._block()
+                    message = f"mean inclusion {self.kernel.mean_inclusion:.3f}" if (step + 1) % 10 == 0 else ""
+                    self.reason = self._ended()
+                    steps.tell(step + 1, message, self._snapshot)
+                    if self.reason or step + 1 >= self.total:
+                        break
+        return self.collector, History.every_step(self.reason, np.stack(self.record, axis=1), self._seconds)
+
+    @property
+    def _seconds(self) -> float:
+        return self.spent + time.monotonic() - self.started
+
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.engine.budget is None else 60 * self.engine.budget
+
+    def _block(self) -> None:
+        kernel = self.kernel
+        kept = kernel.count >= kernel.num_warmup
+        kernel.step(self.collector.streams if kept else None)
+        self.record.append(kernel.log_likelihood())
+        if kernel.count > kernel.num_warmup // 2:
+            self.traces.add(kernel.fit_of_targets, kernel.num_edges)
+        if kept:
+            self.collector.add(kernel.sites(network=self.collector.wants_network))
+        elif self._seconds > WARMUP_SHARE * self._limit and kernel.count >= LEAST_WARMUP:
+            kernel.num_warmup = kernel.count
+            self.total = kernel.num_warmup + self.engine.num_samples
+        if kernel.count == kernel.num_warmup:  # the last time that anything adapts
+            if self.traces.sums:
+                kernel.effort[:] = effort_of(self.traces.rhat(split=False))
+            self.traces = Traces()
+
+    def _ended(self) -> str:
+        """Why the run is to end here; empty while it is not."""
+        if not np.isfinite(self.record[-1]).all():
+            return f"diverged at block {len(self.record)}: log-likelihood is not finite"
+        drawn, wanted = len(self.record) - self.kernel.num_warmup, self.engine.num_samples
+        out_of_time = drawn >= min(LEAST_DRAWS, wanted) and self._seconds > self._limit
+        if not out_of_time and len(self.record) < self.total:
+            return ""
+        hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
+        left = not_reached(hypers, np.stack(self.record[-drawn:], axis=1), self.traces)
+        if out_of_time and (left or drawn < wanted):
+            return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
+        if left and drawn < self.engine.longest * wanted:
+            self.total += min(max(1, wanted // 2), self.engine.longest * wanted - drawn)
+            return ""
+        return "; ".join(["budget", *left])
+
+    # -- checkpoints ----
+    def _snapshot(self) -> dict[str, Any]:
         return {
-            "fingerprint": run.fingerprint,
+            "fingerprint": self.run.fingerprint,
             "kind": "sparse",
-            "step": len(record),
-            "kernel": kernel.snapshot(),
-            "collector": collector.snapshot(),
-            "elbo": torch.tensor(np.stack(record)),
+            "step": len(self.record),
+            "total": self.total,
+            "spent": self._seconds,
+            "kernel": self.kernel.snapshot(),
+            "collector": self.collector.snapshot(),
+            "traces": self.traces.snapshot(),
+            "elbo": torch.tensor(np.stack(self.record)),
         }
 
-    with run.steps(first, chains.total) as steps:
-        for step in steps:
-            kept = chains.keeps(step)
-            kernel.step(collector.streams if kept else None)
-            record.append(kernel.log_likelihood())
-            if kept:
-                collector.add(kernel.sites(network=collector.wants_network))
-            message = f"mean inclusion {kernel.mean_inclusion:.3f}" if (step + 1) % 10 == 0 else ""
-            steps.tell(step + 1, message, snapshot)
-            if not np.isfinite(record[-1]).all():
-                reason = f"diverged at block {step + 1}: log-likelihood is not finite"
-                break
-    return collector, History.every_step(reason, np.stack(record, axis=1), time.monotonic() - started)
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.total, self.spent = state["total"], state["spent"]
+        self.kernel.restore(state["kernel"])
+        self.collector.restore(state["collector"], torch.device("cpu"))
+        self.traces = Traces.restored(state["traces"])
+        self.record = list(state["elbo"].numpy())

@@ -22,6 +22,7 @@ import torch
 from .compiled import compiled
 from .tables import Gram
 
+DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
 
@@ -82,7 +83,10 @@ class Background:
 
     def rotated(self, weight: np.ndarray, out: np.ndarray) -> np.ndarray:
         """``out`` (index, tf) float32 becomes z; returns ‖y − Xw‖² ``(index,)`` float64. ``weight`` (index, tf)."""
-        rotate(weight, self.vectors, out)
+        if np.count_nonzero(weight) > DENSE * weight.size:
+            torch.mm(torch.from_numpy(weight), torch.from_numpy(self.vectors), out=torch.from_numpy(out))
+        else:
+            rotate(weight, self.vectors, out)
         square = np.empty(len(weight))
         for start in range(0, len(weight), AT_ONCE):
             rows = slice(start, start + AT_ONCE)

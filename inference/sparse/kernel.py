@@ -19,11 +19,14 @@ from .background import Background
 from .classes import ClassSums, SparseUpdates
 from .partners import partners_of
 from .record import class_sums, record_targets
+from .settling import MOST
+from .start import FIRST_LOGIT, SHARE, draw_ridge, ridge_of
 from .sweep import sweep_targets
 from .tables import Gram, Sums, Targets, Terms
 
 FEW_TFS = 128  # up to here the background's share is drawn after every block of sweeps: it costs less than the sweeps
 BACKGROUND_EVERY = 3  # blocks of sweeps, beyond: two (tf × tf) by (tf × target) products a time
+FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
 AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
 
@@ -42,7 +45,8 @@ class SparseKernel:
     integrated out w is exactly sparse: a sweep touches the residual of a target only where an edge comes, goes or
     changes.
 
-    A block is ``sweeps`` sweeps of (γ, w) and σ² of every target (`sweep.sweep_targets`), then the hyperparameters from
+    A block is ``sweeps`` sweeps of (γ, w) and σ² of every target (`sweep.sweep_targets`), of those that ``effort`` says
+    so many times more, then the hyperparameters from
     sums over the present edges; h, from the likelihood with u integrated out (`background`), in every block or every
     third. Results depend on the seed alone, not on the number of threads.
 
@@ -71,6 +75,7 @@ class SparseKernel:
         self.sse, self.noise = np.zeros(shape[:2]), np.zeros(shape[:2])
         self.dof = model.dof[0].cpu().numpy().astype(np.float64)
         self.count = 0
+        self.effort = np.ones(shape[1], np.int64)
         self.every = 1 if len(model.tfs) <= FEW_TFS else BACKGROUND_EVERY
         self.state: State = {}
         self.background = torch.zeros(num_chains, dtype=torch.float64)  # h of the Gram matrices and residuals
@@ -90,20 +95,23 @@ class SparseKernel:
 
     # -- the start ----
     def start(self, num_warmup: int) -> None:
-        """Chains start apart: no edges, noise between a tenth and all of the variance, hyperparameters drawn around
-        their priors."""
+        """Chains start apart: at draws of the ridge solution with all edges present (`start`), hyperparameters drawn
+        around what it says of their sizes."""
         self.num_warmup, self.count = num_warmup, 0
+        self.effort[:] = 1
         self.hyper.adapting = num_warmup > 0
         chains, like = self.num_chains, torch.zeros(1)
         gaussian = lambda *shape: normal(shape, self.generator, like)
         flat = lambda *shape: uniform(shape, self.generator, like)
         prior, first = self.prior, self._first_value
-        self.noise[:] = (0.1 + 0.9 * flat(chains, len(self.model.targets))).numpy()
+        ridge = ridge_of(self.groups, self.dof)
+        slab = math.sqrt(ridge.h * (1 + math.exp(-FIRST_LOGIT)))  # the variance of an average edge is that of ridge
         self.state = {
-            "edge_logit": first(prior.edge_logit, -2 + 0.5 * gaussian(chains)),
-            "slab_scale": first(prior.slab_scale, 0.3 * (0.3 * gaussian(chains)).exp()).double(),
-            "spike_ratio": first(prior.spike_ratio, 0.1 * (0.5 * gaussian(chains)).exp().clamp(max=5.0)).double(),
+            "edge_logit": first(prior.edge_logit, FIRST_LOGIT + 0.5 * gaussian(chains)),
+            "slab_scale": first(prior.slab_scale, slab * (0.3 * gaussian(chains)).exp()).double(),
         }
+        ratio = math.sqrt(SHARE * ridge.h) / self.state["slab_scale"] * (0.5 * gaussian(chains)).exp()
+        self.state["spike_ratio"] = first(prior.spike_ratio, ratio.clamp(max=0.9).float()).double()
         if prior.has_hubs:
             self.state["hub"] = 0.1 * gaussian(chains, len(self.model.tfs), 1)
             self.state["hub_scale"] = first(prior.hub_scale, 0.5 * (0.3 * gaussian(chains)).exp())
@@ -111,6 +119,10 @@ class SparseKernel:
             self.state["trust"] = flat(chains, len(prior.sources))
         if "sign_trust" in prior.dims:
             self.state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
+        for chain, apart in enumerate((0.5 * gaussian(chains)).exp().tolist()):
+            for group, noise in zip(self.groups, ridge.noise, strict=True):
+                self.noise[chain, group.targets] = noise * apart
+                self.weight[chain, group.targets] = draw_ridge(group, noise, ridge.h * apart, self.generator)
         self._refresh([self._rotated(chain) for chain in range(self.num_chains)])
 
     def _first_value(self, hyper: Hyper, value: Tensor) -> Tensor:
@@ -147,13 +159,13 @@ class SparseKernel:
         if self.count == self.num_warmup:
             self.hyper.adapting = False
         terms = [self._terms(chain) for chain in range(self.num_chains)]
-        first = self.count * self.sweeps
+        first = self.count * self.sweeps * MOST
 
         def work(group: int, targets: np.ndarray) -> None:
             for chain in range(self.num_chains):
                 gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
                 sweep_targets(
-                    targets, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
+                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
                     NOISE_SHAPE, NOISE_RATE,
                 )  # fmt: skip
                 if streams is not None:
@@ -202,7 +214,7 @@ class SparseKernel:
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
-        if self.count % self.every == 0:
+        if self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup):
             self._update_background(sums)
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
@@ -265,9 +277,19 @@ class SparseKernel:
                 whole[chain, at] += drawn
         return whole
 
+    @property
+    def fit_of_targets(self) -> np.ndarray:
+        """``(chain, target)`` log p(X | w, σ², h) of each target up to its determinant, which is that of all."""
+        return -0.5 * (self.dof * np.log(2 * math.pi * self.noise) + self.sse / self.noise)
+
+    @property
+    def num_edges(self) -> np.ndarray:
+        """``(chain, target)`` edges that are present."""
+        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
+
     def log_likelihood(self) -> np.ndarray:
         """``(chain,)`` log p(X | w, σ², h), the background integrated out."""
-        found = -0.5 * (self.dof * np.log(2 * math.pi * self.noise) + self.sse / self.noise).sum(1)
+        found = self.fit_of_targets.sum(1)
         for chain, h in enumerate(self.background.tolist()):
             found[chain] += sum(group.log_determinant(h) for group in self.groups)
         return found
@@ -286,6 +308,8 @@ class SparseKernel:
             "background": self.background.clone(),
             "state": {name: value.clone() for name, value in self.state.items()},
             "count": self.count,
+            "num_warmup": self.num_warmup,
+            "effort": torch.from_numpy(self.effort.copy()),
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),
         }
@@ -296,6 +320,7 @@ class SparseKernel:
             getattr(self, name)[:] = snapshot[name].numpy()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
         self.hyper.log_step = dict(snapshot["steps"])
+        self.num_warmup, self.effort[:] = snapshot["num_warmup"], snapshot["effort"].numpy()
         self.hyper.adapting = self.count < self.num_warmup
         self.generator.set_state(snapshot["generator"])
         self.background = snapshot["background"]

@@ -18,12 +18,14 @@ RARE = (
 )  # at most this probable: proposed at this rate, kept in proportion, so that most cost no random number
 LOGIT_RARE = np.float32(math.log(RARE / (1.0 - RARE)))
 LOG_NOT_RARE = math.log1p(-RARE)
+EXCHANGE_EVERY = 3  # sweeps: it takes as long as one
 TWINS_AT_ONCE = 64  # pairs drawn in a sweep; where there are more, as many at random
 
 
 @compiled
 def sweep_targets(
     targets: np.ndarray,
+    effort: np.ndarray,
     sweeps: int,
     first: int,
     chain: int,
@@ -35,20 +37,22 @@ def sweep_targets(
     noise_shape: float,
     noise_rate: float,
 ) -> None:
-    """``sweeps`` sweeps, numbered from ``first``, of each of ``targets`` (index,), in place."""
+    """``sweeps`` sweeps, numbered from ``first``, of each of ``targets`` (index,), or as many times more as ``effort``
+    (target,) says; in place."""
     num_tfs = gram.matrix.shape[0]
     scratch = np.empty((5, num_tfs), np.float32)
     active = np.empty(num_tfs, np.int64)
     stream = np.empty(1, np.uint64)
     for target in targets:
         edges = prepare(target, gram, terms, state, scratch)
-        for sweep in range(first, first + sweeps):
+        for sweep in range(first, first + sweeps * effort[target]):
             seeded(stream, seed, chain, target, sweep)
             sd = math.sqrt(state.noise[target])
             if len(partners.twins):
                 draw_twins(edges, partners.twins, sd, stream)
             count = draw_each(edges, sd, active, stream)
-            exchange(edges, partners, active, count, sd, stream)
+            if (sweep - first) % EXCHANGE_EVERY == 0:
+                exchange(edges, partners, active, count, sd, stream)
             shape = noise_shape + 0.5 * (state.dof[target] + count)
             state.noise[target] = draw_noise(edges, active, count, shape, noise_rate, sd, stream)
 

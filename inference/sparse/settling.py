@@ -1,0 +1,125 @@
+r"""Whether targets have settled: R-hat of each from running sums, and how many sweeps each is to have.
+
+Of every target two numbers are followed through the blocks of sweeps, its log-likelihood and how many edges it has.
+Most targets are the same in all chains within a few sweeps. Some have several regulators that are worth their place
+together and none alone, and change between the two states once in hundreds of sweeps: they are swept more often.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..mixing import bulk_ess, rank_rhat
+
+BATCH = 5  # blocks summed up together
+FAR, FARTHER = 1.3, 1.6  # R-hat of whole chains from which a target is swept more often
+MORE, MOST = 4, 12  # times
+MOST_WORK = 0.25  # that extra sweeps may cost, as a share of the others
+RHAT = 1.1  # beyond which a target has not settled
+SHARE = 0.02  # of the targets that need not have
+WHOLE_RHAT = 1.05  # of the log-likelihood and the hyperparameters
+LEAST_ESS = 40.0  # effective draws of each hyperparameter
+FEWEST = 50  # draws of a chain from which any of this can be told
+
+
+@dataclass(eq=False)
+class Traces:
+    """Sums of what is followed: ``sums`` (batch, 2, function, chain, target), of values and their squares; ``counts``
+    blocks in each batch."""
+
+    sums: list[np.ndarray] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def add(self, likelihood: np.ndarray, edges: np.ndarray) -> None:
+        """One block: both ``(chain, target)``."""
+        values = np.stack([likelihood, edges]).astype(np.float64)
+        if not self.counts or self.counts[-1] == BATCH:
+            self.sums.append(np.zeros((2, *values.shape)))
+            self.counts.append(0)
+        if len(self.sums) == 1 and self.counts[0] == 0:
+            self.centre = values[:, :1].mean(1, keepdims=True)  # squares of what is left keep their digits
+        values -= self.centre
+        self.sums[-1] += np.stack([values, values**2])
+        self.counts[-1] += 1
+
+    def rhat(self, *, split: bool = True) -> np.ndarray:
+        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch."""
+        half = len(self.sums) // 2
+        if half == 0:
+            return np.full(self.sums[0].shape[-1] if self.sums else 0, np.nan)
+        parts = [slice(0, half), slice(len(self.sums) - half, None)] if split else [slice(0, None)]
+        n = min(sum(self.counts[part]) for part in parts)
+        means, variances = [], []
+        for part in parts:
+            count = sum(self.counts[part])
+            first, second = np.sum(self.sums[part], axis=0) / count
+            means.append(first)
+            variances.append((second - first**2).clip(0) * count / max(count - 1, 1))
+        between = np.concatenate(means, axis=1).var(1, ddof=1)  # (function, target)
+        within = np.concatenate(variances, axis=1).mean(1)
+        floor = 1e-9 * (1 + between)  # an edge that is always there
+        return np.sqrt((n - 1) / n + between / (within + floor)).max(0)
+
+    # -- checkpoints ----
+    def snapshot(self) -> dict:
+        """State for a checkpoint."""
+        found: dict = {"counts": list(self.counts), "sums": [torch.from_numpy(part.copy()) for part in self.sums]}
+        return found | ({"centre": torch.from_numpy(self.centre)} if self.sums else {})
+
+    @classmethod
+    def restored(cls, state: dict) -> "Traces":
+        """From `snapshot`."""
+        found = cls([part.numpy().copy() for part in state["sums"]], list(state["counts"]))
+        if "centre" in state:
+            found.centre = state["centre"].numpy()
+        return found
+
+
+def effort_of(rhat: np.ndarray) -> np.ndarray:
+    """``(target,)`` int64: how many times the sweeps of others each target has, the worst first, within `MOST_WORK`."""
+    effort = np.ones(len(rhat), np.int64)
+    left = math.floor(MOST_WORK * len(rhat))
+    for target in np.argsort(-np.nan_to_num(rhat, nan=0.0), kind="stable"):
+        times = MOST if rhat[target] > FARTHER else MORE if rhat[target] > FAR else 1
+        if times == 1 or times - 1 > left:
+            break
+        effort[target] = times
+        left -= times - 1
+    return effort
+
+
+def unsettled(rhat: np.ndarray) -> float:
+    """Share of the targets that have not settled."""
+    return float((rhat > RHAT).mean()) if len(rhat) else 0.0
+
+
+def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Traces) -> list[str]:
+    """What keeps a run from being done, in words; nothing where it is, or where too few draws are there to tell.
+
+    Parameters
+    ----------
+    hypers
+        Draws ``(chain, draw)`` of each hyperparameter.
+    likelihood
+        ``(chain, draw)`` log-likelihood of each state.
+    traces
+        Of the targets, since the end of the warm-up.
+    """
+    if len(likelihood) < 2 or likelihood.shape[1] < FEWEST:
+        return []
+    found = []
+    names = [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
+    table = np.stack([likelihood, *(hypers[name] for name in names)], axis=-1).astype(np.float64)
+    rhat, size = rank_rhat(table), bulk_ess(table)
+    if not rhat.max() <= WHOLE_RHAT:
+        worst = ["log-likelihood", *names][int(rhat.argmax())]
+        found.append(f"R-hat of {worst} {rhat.max():.2f}")
+    if len(names) and not size[1:].min() >= LEAST_ESS:
+        found.append(f"{size[1:].min():.0f} effective draws of {names[int(size[1:].argmin())]}")
+    share = unsettled(traces.rhat())
+    if share > SHARE:
+        found.append(f"{share:.0%} of the targets have not settled")
+    return found

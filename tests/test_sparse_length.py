@@ -1,0 +1,110 @@
+"""Where the chains of the sparse sampler begin, which targets are swept more often, and when a run ends."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pyrogrn.experiments.commands.options import make_guide
+from pyrogrn.inference import SparseGibbs, fit
+from pyrogrn.inference.engines import sparse_gibbs as engine
+from pyrogrn.inference.sparse import settling, start
+from pyrogrn.inference.sparse.background import Background
+from test_sparse import SHORT, small_network, with_motif
+
+pytestmark = pytest.mark.usefixtures("seeded")
+
+
+def test_chains_begin_at_the_ridge_solution():
+    """The largest restricted likelihood of a known variance, and draws around the ridge weights."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 12))
+    u, h = rng.normal(size=(12, 200)) * 0.3, 0.09
+    y = x @ u + rng.normal(size=(300, 200)) * 1.0
+    part = np.arange(200)
+    group = Background.of(x.T @ x, np.zeros((12, 200)), x.T @ y, np.square(y).sum(0), part, np.full(200, -1))
+    ridge = start.ridge_of([group], np.full(200, 300.0))
+    assert 0.7 * h < ridge.h < 1.4 * h  # the grid has steps of 1.26, 2,400 effects know h to 3%
+    np.testing.assert_allclose(ridge.noise[0].mean(), 1.0, rtol=0.02)
+    drawn = start.draw_ridge(group, ridge.noise[0], ridge.h, torch.Generator().manual_seed(0))
+    exact = np.linalg.solve(x.T @ x + np.eye(12) / ridge.h, x.T @ y).T
+    assert np.abs(drawn - exact).mean() < 0.1  # sd of a draw is 1/√300
+    assert np.abs(drawn - exact).mean() > 0.02
+
+
+def test_targets_of_which_chains_disagree_are_swept_more_often():
+    rng = np.random.default_rng(0)
+    traces = settling.Traces()
+    for _ in range(20):
+        likelihood, edges = rng.normal(size=(4, 100)), np.full((4, 100), 3.0)
+        likelihood[0, 7] += 9
+        edges[1, 11] = 5
+        traces.add(likelihood, edges)
+    effort = settling.effort_of(traces.rhat(split=False))
+    assert set(np.flatnonzero(effort > 1)) == {7, 11}
+    assert effort.sum() <= 100 * (1 + settling.MOST_WORK)
+    again = settling.Traces.restored(traces.snapshot())
+    np.testing.assert_array_equal(again.rhat(), traces.rhat())
+    # more of it is a sweep more, not another sampler
+    model = small_network()
+    one, other = (SparseGibbs(num_chains=1).kernel(model) for _ in range(2))
+    for part in (one, other):
+        part.start(0)
+    other.effort[3] = 4
+    one.step()
+    other.step()
+    differs = (one.weight != other.weight).any((0, 2))
+    assert list(np.flatnonzero(differs)) == [3]
+
+
+def test_what_is_not_reached_is_said_and_more_is_drawn(monkeypatch):
+    model = with_motif()
+    said = iter([["R-hat of slab_scale 1.30"], [], []])
+    monkeypatch.setattr(engine, "not_reached", lambda *_: next(said))
+    posterior = fit(model, guide=SHORT)
+    assert posterior.draws["edge_logit"].shape[1] == 12  # half as many again
+    assert posterior.history.reason == "budget"
+    monkeypatch.setattr(engine, "not_reached", lambda *_: ["R-hat of slab_scale 1.30"])
+    posterior = fit(model, guide=SHORT)
+    assert posterior.draws["edge_logit"].shape[1] == 24
+    assert posterior.history.reason == "budget; R-hat of slab_scale 1.30"
+    odd = fit(model, guide=replace(SHORT, num_samples=5))
+    assert odd.draws["edge_logit"].shape[1] == 15
+
+
+def test_draws_that_disagree_are_not_done():
+    rng = np.random.default_rng(0)
+    traces = settling.Traces()
+    for _ in range(60):
+        traces.add(rng.normal(size=(4, 30)), np.ones((4, 30)))
+    good = {"slab_scale": rng.normal(size=(4, 60)), "spike_ratio": np.full((4, 60), 0.2)}
+    assert settling.not_reached(good, rng.normal(size=(4, 60)), traces) == []
+    apart = {"slab_scale": good["slab_scale"] + np.arange(4)[:, None]}
+    assert "R-hat of slab_scale" in settling.not_reached(apart, rng.normal(size=(4, 60)), traces)[0]
+    slow = {"slab_scale": np.sin(np.arange(60) / 8)[None] + 0.01 * rng.normal(size=(4, 60))}
+    assert any(
+        "effective draws of slab_scale" in part for part in settling.not_reached(slow, good["slab_scale"], traces)
+    )
+    assert settling.not_reached(apart, rng.normal(size=(4, 40)), traces) == []  # nothing can be told of forty
+
+
+def test_a_budget_that_is_spent_ends_the_run_and_says_so():
+    model = with_motif()
+    posterior = fit(model, guide=replace(SHORT, num_warmup=200, num_samples=400, budget=1e-9))
+    assert posterior.draws["edge_logit"].shape[1] == engine.LEAST_DRAWS
+    assert posterior.history.elbo.shape[1] == engine.LEAST_WARMUP + engine.LEAST_DRAWS
+    assert posterior.history.reason.startswith("time budget: 10 of 400 draws by chain")
+    row = posterior.diagnose().set_index("check").loc["fit ended in order"]
+    assert row["passed"]
+    assert "time was up" in row["meaning"]
+    with pytest.raises(ValueError, match="minutes"):
+        SparseGibbs(budget=0.0)
+    with pytest.raises(ValueError, match="longest=0"):
+        SparseGibbs(longest=0)
+
+
+def test_the_command_hands_a_budget_on_and_refuses_it_for_others():
+    chosen = make_guide(None, {}, SparseGibbs(), restarts=None, steps=30, budget=2.0)
+    assert chosen == SparseGibbs(num_samples=30, budget=2.0)
+    with pytest.raises(ValueError, match="--budget is for the guide sparse, this is gibbs"):
+        make_guide("gibbs", {}, SparseGibbs(), restarts=None, steps=None, budget=2.0)
