@@ -31,6 +31,7 @@ def training_world_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         words = "; ".join(f"{FEATURES[int(i)]} ({sd:+.1f} sd)" for i, sd in outmost)
         meaning = (
             f"These cells are unlike anything that the guide was trained on (furthest: {words}): its probabilities "
-            "are not to be believed here. Fit the linear model by sampling, or train a guide on simulations like these cells."
+            "are not to be believed here. Fit the linear model by sampling, or train a guide on simulations like "
+            "these cells."
         )
     yield Check(NAME, p, LEAST_P, good, meaning)

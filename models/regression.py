@@ -165,6 +165,7 @@ class RegressionNetwork(Model):
                     noise = pyro.sample("noise_variance", noise_prior)
             if context is not None:
                 with context, tf, target:
+                    assert spread is not None
                     W = pyro.sample("W_context", dist.Normal(W, spread))  # (context, tf, target)
                 W = W * self.edge_prior.allowed
         assert noise is not None

@@ -3,9 +3,10 @@ r"""Probabilistic PCA in closed form, after an ordinary regression on the covari
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ...models import ExpressionData, Model
+from ...models.factor import FactorModel
 from ...models.ppca import PPCA, PPCASolution
 from ..draws.moments import Collector, add_draw
 from ..factors.alignment import standard
@@ -41,7 +42,10 @@ class ClosedForm(Engine):
         started = time.monotonic()
         solution = solved(model)
         one = model.constant.new_ones(1)
-        sites = {"W": standard(model, solution.W.cpu())[None], "noise_variance": one * solution.noise_variance}
+        sites = {
+            "W": standard(cast(FactorModel, model), solution.W.cpu())[None],
+            "noise_variance": one * solution.noise_variance,
+        }
         if solution.beta is not None:
             sites["beta"] = solution.beta[None]
         collector = Collector(model, 1, 1, has_inclusion=False)

@@ -31,7 +31,7 @@ class SparseCollector(Collector):
         """Whether the next draw keeps sites of the size of the network."""
         return self.count % self.thin == 0
 
-    def add(self, sites: dict[str, Tensor], inclusion: Tensor | None = None) -> None:
+    def add(self, sites: dict[str, Tensor], inclusion: Tensor | None = None, edge: Any = None) -> None:
         """One draw, ``(chain, *dims)``, whose moments are in ``streams`` already."""
         self.keep(sites)
         self.count += 1
