@@ -11,6 +11,7 @@ from .intervals import LEVEL, check_level, interval
 from .networks import in_context
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
+RAW = "inclusion_model"  # the attribute that holds the inclusion before it was recalibrated, and its column
 BLOCK = 200_000  # edges whose rows are made at once
 
 
@@ -43,7 +44,11 @@ def edge_rows(
             "prior": pick(prior),
         }
     )
-    return table[list(EDGE_COLUMNS)]
+    table = table[list(EDGE_COLUMNS)]
+    raw = posterior.attributes.get(RAW)  # of a posterior whose inclusion was recalibrated
+    if raw is not None:
+        table.insert(EDGE_COLUMNS.index("inclusion") + 1, RAW, pick(raw).clip(0, 1))
+    return table
 
 
 def blocks_of_edges(

@@ -7,6 +7,7 @@ from .factors import simulate_muvi, simulate_ppca
 from .grn import RandomGRN
 from .langevin import ChemicalLangevin, Kinetics
 from .linear import LinearSimulation, simulate_linear
+from .matched import matched_world, seen_through
 from .networks import random_network
 from .ode import CourseSimulation, simulate_courses
 from .own_world import own_world
@@ -32,10 +33,12 @@ __all__ = [
     "World",
     "WorldKind",
     "donors_of",
+    "matched_world",
     "own_world",
     "prior_like",
     "random_network",
     "read_sergio",
+    "seen_through",
     "semi_synthetic",
     "simulate_courses",
     "simulate_cytokines",

@@ -148,7 +148,15 @@ def check_regulators(data: ExpressionData) -> None:
         )
 
 
-def semi_synthetic(data: ExpressionData, donors: OutOfFold, kind: WorldKind, *, num_targets: int, seed: int) -> World:
+def semi_synthetic(
+    data: ExpressionData,
+    donors: OutOfFold,
+    kind: WorldKind,
+    *,
+    num_targets: int,
+    seed: int,
+    levels: np.ndarray | None = None,
+) -> World:
     r"""Draw a world on the regulators of ``data``.
 
     .. math:: y_{cg} = m_{kg} + s_g \Big(\sqrt{R^2_g}\; z\big[\textstyle\sum_{t \in A_g} w_{tg}\, f_{tg}(x_{ct})\big] +
@@ -171,6 +179,8 @@ def semi_synthetic(data: ExpressionData, donors: OutOfFold, kind: WorldKind, *, 
         Targets to make.
     seed
         Same seed, same world; the global generators are not touched.
+    levels
+        (cell, tf) what targets answer to, if it is not what was measured of the regulators (`seen_through`).
 
     Raises
     ------
@@ -193,7 +203,7 @@ def semi_synthetic(data: ExpressionData, donors: OutOfFold, kind: WorldKind, *, 
         raise ValueError(f"`hidden` is {kind.hidden}: of {number} regulators fewer than two would be offered")
     offered = np.sort(generator.permutation(number)[num_hidden:])
     context = contexts_of(data)
-    regulators = data.select_genes(data.tfs).X.numpy(force=True)
+    regulators = data.select_genes(data.tfs).X.numpy(force=True) if levels is None else levels
     Z, _, sd = within_contexts(regulators, context)
     varied = np.flatnonzero(sd > 0)
     donor = _in_turn(len(donors.genes), num_targets, generator)

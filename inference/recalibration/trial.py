@@ -1,0 +1,161 @@
+"""Made targets on the user's regulators: what a fit says of their edges, and what is true."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ...models import ExpressionData, RegressionNetwork
+from ...models.data.out_of_fold import OutOfFold
+from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
+from ...priors import PriorNetwork
+from ..engines.sparse_gibbs import SparseGibbs
+from ..fit import fit
+from .coarsening import coarsened
+
+MakeModel = Callable[[ExpressionData, Mapping[str, PriorNetwork], Sequence[str]], RegressionNetwork]
+"""Cells, prior networks and targets to the network that is fitted."""
+MOVED = 0.5  # of the edges of made prior networks, at random places: no source is right
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How long the trial is.
+
+    Parameters
+    ----------
+    targets
+        Made targets of each world.
+    worlds
+        Worlds of each of the three kinds, at least two.
+    warmup, samples, sweeps
+        Blocks of sweeps of one chain of `SparseGibbs`, before and after adaptation stops, and their size.
+    hidden
+        Share of the regulators that act and are not offered, in a third of the worlds.
+    cells
+        Effective numbers of cells of the other posteriors that the map is learned from, besides that of all cells.
+    """
+
+    targets: int = 60
+    worlds: int = 3
+    warmup: int = 20
+    samples: int = 25
+    sweeps: int = 6
+    hidden: float = 0.5
+    cells: tuple[float, ...] = (100.0,)
+
+    def __post_init__(self) -> None:
+        if min(self.targets, self.samples, self.sweeps) < 1 or self.worlds < 2 or self.warmup < 0:
+            raise ValueError(
+                f"{self}: expected at least one target, two worlds of a kind (one to learn on, one to score), one "
+                "sample, one sweep and no negative warm-up"
+            )
+        if any(not number >= 2 for number in self.cells):
+            raise ValueError(f"effective numbers of cells {self.cells}: expected at least 2")
+        if not 0 <= self.hidden < 1:
+            raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Worlds of one kind that offer the same regulators: they are fitted together, as the genes of a data set are.
+
+    ``data`` the regulators and the targets of all; ``networks`` the prior networks around their truth; ``targets``
+    (target,) names, ``world`` (target,) the number of the world that each is of, ``present`` (tf, target) its truth.
+    """
+
+    data: ExpressionData
+    networks: dict[str, PriorNetwork]
+    targets: tuple[str, ...]
+    world: np.ndarray
+    present: np.ndarray
+
+
+def benches_like(
+    data: ExpressionData,
+    donors: OutOfFold,
+    networks: Mapping[str, PriorNetwork],
+    options: TrialOptions,
+    *,
+    seed: int,
+) -> list[Bench]:
+    """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
+    other genes say that they are (`seen_through`); and that with some of the regulators hidden.
+
+    Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
+    gene that it stands for (`matched_world`). World number w is of round w // 3. ``donors`` are of `donors_of` the same
+    ``data``, some of them explained.
+    """
+    through = seen_through(data, seed=seed)
+    hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
+    kinds = ((0.0, None), (0.0, through), (hidden, through))
+    groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
+    for turn in range(options.worlds):
+        for place, (share, levels) in enumerate(kinds):
+            number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
+            kind = WorldKind(hidden=share, noise="residual")
+            world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
+            world = renamed(world, f"w{number}")
+            sources = {
+                name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
+                for i, (name, network) in enumerate(networks.items())
+            }
+            groups.setdefault((place, world.data.tfs), []).append((number, world, sources))
+    return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
+
+
+def renamed(world: World, start: str) -> World:
+    """The world with names of targets that no other world has."""
+    names = tuple(f"{start}_{name}" for name in world.targets)
+    return replace(world, targets=names, data=replace(world.data, genes=(*world.data.tfs, *names)))
+
+
+def joined(tfs: tuple[str, ...], worlds: Sequence[tuple[int, World, dict[str, PriorNetwork]]]) -> Bench:
+    """Worlds that offer ``tfs``."""
+    first = worlds[0][1].data
+    made = torch.cat([first.X[:, : len(tfs)], *(world.data.X[:, len(tfs) :] for _, world, _ in worlds)], dim=1)
+    targets = tuple(name for _, world, _ in worlds for name in world.targets)
+    networks = {
+        name: PriorNetwork.from_edges(pd.concat([sources[name].to_frame() for *_, sources in worlds]), name=name)
+        for name in worlds[0][2]
+    }
+    return Bench(
+        replace(first, matrix=made, genes=(*tfs, *targets)),
+        networks,
+        targets,
+        np.concatenate([np.full(len(world.targets), number) for number, world, _ in worlds]),
+        np.concatenate([world.present for _, world, _ in worlds], axis=1),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """Of the pairs of worlds: ``probability`` (posterior, pair) that was stated, whether the edge is ``true`` (pair,),
+    and its ``world`` (pair,)."""
+
+    probability: np.ndarray
+    true: np.ndarray
+    world: np.ndarray
+
+
+def short_fit(model: RegressionNetwork, cells: float | None, options: TrialOptions, *, seed: int) -> np.ndarray:
+    """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells."""
+    engine = SparseGibbs(num_chains=1, num_warmup=options.warmup, num_samples=options.samples, sweeps=options.sweeps)
+    return fit(coarsened(model, cells), guide=engine, seed=seed).moments["W"].inclusion.astype(float)
+
+
+def stated(
+    benches: Sequence[Bench], make: MakeModel, cells: Sequence[float | None], options: TrialOptions, *, seed: int
+) -> Stated:
+    """What fits of all worlds say of the edges that may exist, with a likelihood of each number of ``cells``."""
+    probability, true, world = [], [], []
+    for i, bench in enumerate(benches):
+        model = make(bench.data, bench.networks, bench.targets)
+        tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
+        found = [short_fit(model, number, options, seed=seed + i)[tf, target] for number in cells]
+        probability.append(np.stack(found))
+        true.append(bench.present[tf, target])
+        world.append(bench.world[target])
+    return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))

@@ -1,0 +1,125 @@
+"""The trial: targets with known truth are made on the user's regulators, fitted, and compared with the truth."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...models import ExpressionData, LinearNetwork, RegressionNetwork
+from ...models.simulators import donors_of, with_plain_genes
+from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
+from ...priors import PriorNetwork
+from ..calibration import expected_calibration_error, expected_list, log_score
+from .edge_map import EdgeMap
+from .trial import MakeModel, Stated, TrialOptions, benches_like, stated
+from .tuning import Tuning
+
+RATE = 0.1  # at which lists are scored
+FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
+KINDS = 3  # of worlds; see `benches_like`
+
+
+def tune(
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork] | None = None,
+    *,
+    make: MakeModel | None = None,
+    options: TrialOptions | None = None,
+    seed: int = 0,
+) -> Tuning:
+    r"""Learn on made targets how often what a fit says of an edge is right.
+
+    Targets whose true regulators are known are made on the regulators of these cells (`benches_like`) and fitted as the
+    real genes are, once with the likelihood of all cells and once with one that counts for a hundred
+    (`coarsened`): what only many cells see is often what the model gets wrong. A map from both to the share of
+    edges that exist (`EdgeMap`) is learned on all made targets, and scored on those it was not learned on.
+
+    What holds on made targets need not hold on real ones; it is the least that must. Where the regulators explain none
+    of the genes in cells that were not fitted, no edge can be told: each then has the probability that one has before
+    the cells were seen, and ``scores`` are empty.
+
+    Parameters
+    ----------
+    data
+        The cells, normalised as they are fitted; at least four candidate regulators.
+    networks
+        Prior networks by name: for each, a source as wide is made around the truth of each world, half of its edges at
+        random places.
+    make
+        Cells, prior networks and targets to the network that is fitted. Default `LinearNetwork` with its own prior.
+    options
+        How long the trial is.
+    seed
+        Same seed, same tuning. The global generators are not touched.
+
+    Returns
+    -------
+    Tuning
+        ``tuning.apply(fit(model))`` is the recalibrated posterior.
+
+    Raises
+    ------
+    ValueError
+        Fewer than four regulators or six cells; constant genes; several contexts.
+
+    Examples
+    --------
+    >>> from pyrogrn import fit
+    >>> from pyrogrn.models.simulators import simulate_linear
+    >>> data = simulate_linear(num_genes=20, num_tfs=6, num_cells=80, seed=0).data
+    >>> found = tune(data, options=TrialOptions(targets=10, worlds=2, warmup=5, samples=5))
+    >>> posterior = found.apply(fit(LinearNetwork.from_data(data)))
+    >>> "inclusion_model" in posterior.edges()
+    True
+    """
+    options = options or TrialOptions()
+    if data.num_contexts > 1:
+        raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
+    coarse = tuple(number for number in options.cells if number < FEWER * data.num_cells)
+    data = with_plain_genes(data, seed=seed)
+    donors = donors_of(data, 2 * options.targets, seed=seed)
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "explained": float((donors.r2 >= LEAST_R2).mean()),
+        "targets": options.targets,
+        "worlds": options.worlds,
+        "hidden": options.hidden,
+        "warmup": options.warmup,
+        "samples": options.samples,
+        "sweeps": options.sweeps,
+    }
+    if not settings["explained"]:
+        share = (1 + MOST_ACTING) / 2 / len(data.tfs)
+        return Tuning(coarse, EdgeMap.constant(min(share, 0.5), 1 + len(coarse)), {}, settings)
+    benches = benches_like(data, donors, networks or {}, options, seed=seed)
+    found = stated(benches, make or linear_network, (None, *coarse), options, seed=seed)
+    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings)
+
+
+def linear_network(
+    data: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]
+) -> RegressionNetwork:
+    """The default of `tune`."""
+    return LinearNetwork.from_data(data, networks=networks, targets=targets)
+
+
+def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:
+    """Scores of what the posterior of all cells states (``raw``), and of what a map learned on half of the worlds makes
+    of the others (``recalibrated``): ``bits`` log score a pair, ``ece``, and of the list at 10% ``listed`` edges,
+    ``wrong`` share of them, and ``power`` share of the true edges."""
+    odd = pairs.world // KINDS % 2 == 1
+    mapped = np.empty(len(pairs.true))
+    for part in (odd, ~odd):
+        mapped[part] = EdgeMap.fit(pairs.probability[:, ~part], pairs.true[~part])(pairs.probability[:, part])
+    return {"raw": _scores(pairs.probability[0], pairs.true), "recalibrated": _scores(mapped, pairs.true)}
+
+
+def _scores(probability: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    listed = expected_list(probability, RATE)
+    return {
+        "bits": log_score(probability, true) / float(np.log(2)),
+        "ece": expected_calibration_error(probability, true),
+        "listed": len(listed),
+        "wrong": float(1 - true[listed].mean()) if len(listed) else None,
+        "power": float(true[listed].sum() / max(true.sum(), 1)),
+    }

@@ -1,0 +1,95 @@
+"""What a trial on made targets has found, and how it is applied to a fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..draws.edge_table import RAW
+from ..draws.moments import EdgeMoments
+from .edge_map import EdgeMap
+from .trial import TrialOptions, short_fit
+
+if TYPE_CHECKING:
+    from ..posterior import Posterior
+
+RECORD = "calibration"
+"""Attribute of a recalibrated posterior that holds `Tuning.to_dict`; `RAW` holds what the model stated."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How often what a fit says of an edge is right, on made targets.
+
+    Attributes
+    ----------
+    cells
+        Effective numbers of cells of the posteriors beside that of all cells.
+    map
+        From the inclusion that these posteriors state, that of all cells first.
+    scores
+        On made targets, ``raw`` and ``recalibrated``; see `tune.scores_of`. Empty where none could be made.
+    settings
+        Seed, number of targets and worlds, and so on; ``explained``: of real genes the share of which the regulators
+        explain something in cells that were not fitted.
+    """
+
+    cells: tuple[float, ...]
+    map: EdgeMap
+    scores: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+
+    def apply(self, posterior: "Posterior") -> "Posterior":
+        """The posterior with the inclusion of its edges recalibrated; what the model states is kept as
+        ``attributes["inclusion_model"]``. ``lfsr``, tables, lists and reports follow; draws stay those of the model.
+
+        Raises
+        ------
+        ValueError
+            It was recalibrated before; it is not of a linear network of one context.
+        """
+        if RAW in posterior.attributes:
+            raise ValueError("this posterior was recalibrated before")
+        model: Any = posterior.model
+        if not model.plain_regression or model.has_contexts:
+            raise ValueError("recalibration is for linear networks of one context")
+        length = lambda name: int(self.settings[name])
+        options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
+        raw = posterior.moments["W"]
+        coarse = [short_fit(model, number, options, seed=int(self.settings["seed"])) for number in self.cells]
+        inclusion = self.map([raw.inclusion, *coarse]) * model.edge_prior.allowed.cpu().numpy()
+        moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
+        attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}
+        return replace(posterior, moments=moments, attributes=attributes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "cells": list(self.cells),
+            "map": self.map.to_dict(),
+            "scores": {name: dict(values) for name, values in self.scores.items()},
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Tuning":
+        """From `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            Something is missing.
+        """
+        try:
+            cells = tuple(float(number) for number in values["cells"])
+            return cls(cells, EdgeMap.from_dict(values["map"]), dict(values["scores"]), dict(values["settings"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no tuning of `tune` ({error}): expected cells, map, scores and settings") from None
+
+
+def with_inclusion(moments: EdgeMoments, inclusion: np.ndarray) -> EdgeMoments:
+    """Moments with another inclusion, and with the probabilities of its two signs in the proportion that they had."""
+    new = inclusion.astype(moments.inclusion.dtype)
+    ratio = np.divide(new, moments.inclusion, out=np.zeros_like(new), where=moments.inclusion > 0)
+    return replace(moments, inclusion=new, positive=moments.positive * ratio, negative=moments.negative * ratio)

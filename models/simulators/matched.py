@@ -1,0 +1,97 @@
+r"""Worlds whose targets look like the real genes: the regulators offered explain as much of them.
+
+A semi-synthetic target has the R² of a real gene if all that acts on it is offered and measured well. Where half of the
+regulators are hidden, or where targets answer to what a regulator was and not to what was measured of it, less of a
+target is explained than of the gene that it stands for; such targets are unlike the data, and a fit has it too easy
+with them. Here each target is made at several true R², and the one kept is explained by the regulators offered as the
+real gene is by the real regulators, both in cells that were not fitted.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..data.expression import ExpressionData
+from ..data.out_of_fold import OutOfFold, contexts_of, out_of_fold, within_contexts
+from .semi_synthetic import LEAST_R2, MOST_R2, World, WorldKind, semi_synthetic
+
+STEPS = 5  # true R² at which each target is made, from that of the real gene up to nearly all
+TOLERANCE = 0.1  # of R²: a target that cannot be made more like its gene than that is left out
+FOLDS = 2  # of the comparison: R² is wanted to a few hundredths
+MOST_WITNESSES = 300  # plain genes that tell a regulator's level
+
+
+def seen_through(data: ExpressionData, *, seed: int = 0) -> np.ndarray:
+    """(cell, tf) what other genes say of each regulator, in standard deviations of what was measured.
+
+    A regression of the regulator on at most 300 genes that are no regulators, in cells that it has not seen. Measured
+    well, a regulator is what its targets say it is; measured badly, most of what was measured is noise, which its
+    targets never saw, and this is the better guess at its level.
+
+    Raises
+    ------
+    ValueError
+        Fewer than six cells; no gene that is no regulator.
+    """
+    tfs = set(data.tfs)
+    plain = [name for name in data.genes if name not in tfs]
+    if not plain:
+        raise ValueError("every gene is a candidate regulator: list fewer, `tfs=`")
+    chosen = np.random.default_rng([seed, 8]).permutation(len(plain))[:MOST_WITNESSES]
+    witnesses = tuple(plain[i] for i in sorted(chosen.tolist()))
+    cells = data.select_genes((*witnesses, *data.tfs)).annotated(tfs=list(witnesses))
+    context = contexts_of(data)
+    Z, _, _ = within_contexts(data.select_genes(data.tfs).X.numpy(force=True), context)
+    return Z - out_of_fold(cells, tuple(data.tfs), seed=seed).residual
+
+
+def matched_world(
+    data: ExpressionData,
+    donors: OutOfFold,
+    kind: WorldKind,
+    *,
+    num_targets: int,
+    seed: int,
+    levels: np.ndarray | None = None,
+) -> World:
+    """As `semi_synthetic`, each target with the R² that makes the regulators offered explain as much of it as the real
+    regulators do of the real gene; ``r2`` of the world is the true one.
+
+    Targets of which even the largest R² leaves less explained than of the gene, by more than 0.1, are left out (all but
+    the closest, if there are no others): where the regulators explain nearly all of the genes, the cells themselves say
+    that not much is hidden.
+    """
+    steps = np.linspace(0, 1, STEPS)
+    explained = donors.r2 >= LEAST_R2
+    # from the R² of the gene to the most, even steps of the square root: signals grow in proportion
+    low, high = np.sqrt(donors.r2.clip(0, MOST_R2)), np.sqrt(MOST_R2)
+    raised = [np.where(explained, (low + share * (high - low)) ** 2, donors.r2) for share in steps]
+    worlds = [
+        semi_synthetic(data, replace(donors, r2=r2), kind, num_targets=num_targets, seed=seed, levels=levels)
+        for r2 in raised
+    ]
+    first = worlds[0]
+    tfs, number = first.data.tfs, len(first.data.tfs)
+    made = torch.cat([world.data.X[:, number:] for world in worlds], dim=1)
+    names = tuple(f"{name}@{step}" for step in range(STEPS) for name in first.targets)
+    measured = first.data.X[:, :number]
+    every = replace(first.data, matrix=torch.cat([measured, made], dim=1), genes=(*tfs, *names))
+    found = out_of_fold(every, names, folds=FOLDS, seed=seed).r2.reshape(STEPS, num_targets)
+    wanted = dict(zip(donors.genes, donors.r2.tolist(), strict=True))
+    gap = np.abs(found - np.array([wanted[name] for name in first.donors]))
+    best = gap.argmin(0)
+    least = gap.min(0)
+    kept = np.flatnonzero(least <= max(TOLERANCE, least.min()))
+    pick = lambda values: tuple(values[i] for i in kept)
+    column = torch.as_tensor(best[kept] * num_targets + kept, device=made.device)
+    targets = pick(first.targets)
+    return World(
+        data=replace(first.data, matrix=torch.cat([measured, made[:, column]], dim=1), genes=(*tfs, *targets)),
+        targets=targets,
+        sign=first.sign[:, kept],
+        acting=pick(first.acting),
+        responses=pick(first.responses),
+        r2=np.stack([world.r2 for world in worlds])[best[kept], kept],
+        donors=pick(first.donors),
+    )
