@@ -15,13 +15,15 @@ from ..priors.described import Described
 from . import storage
 from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
+from .answers.promise import directed_edges
+from .answers.promise import links as links_of
 from .answers.registry import answers_of
 from .answers.results import Course
 from .calibration import expected_list
 from .draws.differences import all_differences, context_differences
 from .draws.edge_table import edge_rows
 from .draws.facts import facts_of_fit
-from .draws.intervals import LEVEL, check_draws, check_level, thin_of
+from .draws.intervals import LEVEL, check_draws, check_level, check_rate, thin_of
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
@@ -115,8 +117,12 @@ class Posterior(Described):
         given that the edge exists; ``lfsr`` the local false sign rate min(P(W ≥ 0), P(W ≤ 0)), an absent edge counting
         as zero (Stephens 2017); ``prior`` the largest confidence of any prior network.
 
-        Probabilities are calibrated, on data from the model, for targets that are not regulators themselves. Between
-        two regulators a regression cannot tell A → B from B → A: such edges come in pairs (see `LinearNetwork`).
+        Of a posterior that was recalibrated (`recalibration.Tuning.apply`), ``inclusion`` is how often edges of which
+        the fit says as much exist among made targets, and ``inclusion_model`` what the model states; of others it is
+        calibrated on data from the model.
+
+        Between two regulators a regression cannot tell A → B from B → A: such edges come in pairs (see
+        `LinearNetwork`), are in the whole table, and in no list at a rate; `links` has them.
 
         A point estimate is sorted by |weight| alone; its ``sd, lower, upper, inclusion, sign_probability, lfsr`` are
         empty.
@@ -126,7 +132,8 @@ class Posterior(Described):
         level
             Probability of the interval. Default 0.89, as ArviZ.
         fdr
-            Keep the largest set whose expected false discovery rate, the mean of 1 − inclusion, is at most this.
+            Keep the largest set whose expected false discovery rate, the mean of 1 − inclusion, is at most this, of the
+            edges whose direction is known (`answers.promise.directed_edges`).
         context
             One context's weights, and ``inclusion, sign_probability, lfsr`` of its edges; default the network shared by
             all.
@@ -138,8 +145,8 @@ class Posterior(Described):
         if not has_edges(self.model):
             raise ValueError(f"{type(self.model).__name__} has programs and no edges: use posterior.programs()")
         check_level(level)
-        if fdr is not None and not 0 < fdr < 1:
-            raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
+        if fdr is not None:
+            check_rate(fdr)
         point = is_point(self)
         if fdr is not None and point:
             raise ValueError(NO_RATE)
@@ -147,6 +154,8 @@ class Posterior(Described):
         allowed = self.model.edge_prior.allowed.cpu().numpy()
         if least is not None and not point:
             allowed = allowed & (moments.inclusion >= least)
+        if fdr is not None:
+            allowed = allowed & directed_edges(self)
         source, target = np.nonzero(allowed)
         inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
         if fdr is not None:
@@ -158,6 +167,33 @@ class Posterior(Described):
         order = order[:top]
         source, target = source[order], target[order]
         return without_certainty(self, edge_rows(self, source, target, level=level, context=context))
+
+    def links(self, *, fdr: float | None = None, top: int | None = None) -> pd.DataFrame:
+        """Pairs of regulators with some edge between them whose direction is not known. See `answers.promise.links`.
+
+        Parameters
+        ----------
+        fdr
+            Keep the largest set whose expected share of pairs without an edge, the mean of 1 − probability, is at most
+            this.
+        top
+            Keep this many rows.
+
+        Raises
+        ------
+        ValueError
+            A model of programs; a rate outside (0, 1), or of a point estimate.
+        """
+        if not has_edges(self.model):
+            raise ValueError(f"{type(self.model).__name__} has programs and no links: use posterior.programs()")
+        found = links_of(self)
+        if fdr is not None:
+            check_rate(fdr)
+            if is_point(self):
+                raise ValueError(NO_RATE)
+            found = found.iloc[expected_list(found["probability"].to_numpy(), fdr)]
+        table = without_certainty(self, found.head(len(found) if top is None else top))
+        return table.reset_index(drop=True)
 
     def context_differences(
         self,

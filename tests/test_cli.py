@@ -57,6 +57,7 @@ def run(simulated, tmp_path_factory):
 def test_infer_writes_everything(run):
     assert {p.name for p in run.iterdir()} == {
         "edges.csv",
+        "links.csv",
         "posterior.nc",
         "diagnostics.json",
         "report.html",
@@ -64,7 +65,7 @@ def test_infer_writes_everything(run):
         "model",
     }
     edges = pd.read_csv(run / "edges.csv")
-    assert tuple(edges.columns) == EDGE_COLUMNS
+    assert tuple(edges.columns.drop("inclusion_model")) == EDGE_COLUMNS
     assert len(edges) == 5 * 20 - 5
     assert edges["prior"].max() > 0
     checks = json.loads((run / "diagnostics.json").read_text())

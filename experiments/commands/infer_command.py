@@ -156,6 +156,13 @@ Budget = Annotated[
         "reached [default: until it is done]"
     ),
 ]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        help="Of linear: try the fit on made targets with known regulators (seconds), and correct its probabilities by "
+        "what comes out"
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps from about 500 regulators on")]
@@ -176,7 +183,7 @@ Truth = Annotated[
     typer.Option(help="Known network, FILE or FILE?format=NAME as of --prior: adds reliability to the report"),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="model.NAME=VALUE, prior., guide. or fit.; repeatable")
+    list[str] | None, typer.Option("--set", help="model.NAME=VALUE, prior., guide., fit. or calibrate.; repeatable")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")]
@@ -219,6 +226,7 @@ def infer_command(
     restarts: Restarts = None,
     steps: Steps = None,
     budget: Budget = None,
+    calibrate: Calibrate = True,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,

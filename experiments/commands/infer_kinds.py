@@ -86,7 +86,7 @@ class InferNetwork(InferKind):
         which = f"{num_rows:,} edges"
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
-        return [f"edges.csv ({which})", *by_context, *OF_EVERY_RUN]
+        return [f"edges.csv ({which})", "links.csv", *by_context, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {

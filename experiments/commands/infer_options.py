@@ -63,6 +63,7 @@ class InferOptions:
     restarts: int | None
     steps: int | None
     budget: float | None
+    calibrate: bool
     seed: int
     device: str
     threads: int

@@ -34,6 +34,7 @@ from ..wording import for_command_line, in_options
 from .infer_job import Job
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
+from .infer_tuning import check_calibrate, recalibrated, tuned
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
@@ -86,6 +87,7 @@ def infer(options: InferOptions) -> None:
             config, posterior = same_run(run.place, config), Posterior.load(run.place / "model")
             tables = tables_of(options, posterior, data, chosen)
         else:
+            found = tuned(options, job, model, engine, data)
             posterior = fit(
                 model,
                 cells,
@@ -99,6 +101,8 @@ def infer(options: InferOptions) -> None:
             )
             posterior = refuse_diverged(posterior).with_notes(data.notes)
             config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
+            posterior, said = recalibrated(posterior, found)
+            config |= said
             with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
                 tables = tables_of(options, posterior, data, chosen)
                 write_results(run.partial, posterior, tables, top=options.top, config=config)
@@ -126,8 +130,9 @@ def infer(options: InferOptions) -> None:
 def read_job(options: InferOptions) -> Job:
     """Read the cells and all files of knowledge; says what was found."""
     device = pick_device("cpu" if options.method == "celloracle" else options.device)
-    groups = parse_settings(options.settings or [])
+    groups = parse_settings(options.settings or [], trial=True)
     check_settings(options.method, groups)
+    check_calibrate(options, groups["calibrate"])
     model_class = METHODS[options.method]
     kind = INFERS[model_class.infers]
     chosen = kind.model_options(options, model_class, groups)

@@ -32,7 +32,7 @@ LOADING_PRIOR_NAMES = {"normal": "NormalLoading", "horseshoe": "HorseshoeLoading
 FIT_OPTIONS = ("num_draws", "threshold")
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+def parse_settings(settings: Sequence[str], *, trial: bool = False) -> dict[str, dict[str, Any]]:
     """``["prior.spike_ratio=0.02", "guide.num_chains=2"]`` → ``{"prior": {...}, "guide": {...}, "model": {}, ...}``.
 
     Raises
@@ -41,6 +41,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         No ``=``, an unknown group, or a value that is neither a number nor a word.
     """
     groups: dict[str, dict[str, Any]] = {"model": {}, "prior": {}, "guide": {}, "fit": {}}
+    groups |= {"calibrate": {}} if trial else {}
     for setting in settings:
         key, sep, text = setting.partition("=")
         group, dot, name = key.strip().partition(".")

@@ -16,6 +16,7 @@ from .file_names import file_names
 from .result_tables import write_csv
 
 DIFFERENCES = "differences.csv"
+LINKS = "links.csv"
 BETWEEN = "\x1f"  # of two names in one: in no name, and an underscore in a file's
 BIG = 1_000_000  # edges up to which all are written as csv; a spreadsheet holds no more rows
 WORTH_READING = 0.05  # probability from which an edge of a larger network is
@@ -30,9 +31,9 @@ class NetworkTables:
     all_edges: bool = False
 
     def write(self, folder: Path, *, top: int | None = None) -> None:
-        """edges.csv (``top``: the most probable), and with several contexts edges_CONTEXT.csv of each,
-        differences_CONTEXT_OTHER.csv of each pair (of more than six: of each against the mean of the others), and
-        differences.csv, the list of those at a rate of 10% (`LIST_RATE`).
+        """edges.csv (``top``: the most probable); links.csv, pairs of regulators whose direction is not known; with
+        several contexts edges_CONTEXT.csv of each, differences_CONTEXT_OTHER.csv of each pair (of more than six: of
+        each against the mean of the others), and differences.csv, the list of those at a rate of 10% (`LIST_RATE`).
 
         Of networks of more than a million edges, the csv files have those of a probability of at least 0.05, of point
         estimates and of differences the million largest. With ``all_edges``, edges.parquet (edges_CONTEXT.parquet) has
@@ -41,6 +42,9 @@ class NetworkTables:
         self._edges(folder, "edges", None, top)
         if len(self.posterior.coords["context"]) > 1 and not is_point(self.posterior):
             write_csv(self.posterior.context_differences(level=self.level, fdr=LIST_RATE), folder / DIFFERENCES)
+        found = self.posterior.links(top=top)
+        if len(found):
+            write_csv(found, folder / LINKS)
         most = BIG if top is None and is_big(self.posterior) else top
         for file, what in self.files().items():
             if "other" in what:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ...inference import Posterior
+from ...inference.answers.promise import directed_edges
 from ...inference.choice import engine_of
 from ...inference.draws.intervals import LEVEL, thin_of
 from ...inference.draws.layout import padded
@@ -31,8 +32,10 @@ from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture,
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
+from .trial import OF_INCLUSION, earned, is_tried, trial_facts
 
-NUM_EDGES, NUM_DRAWN = 50, 60
+NUM_EDGES, NUM_DRAWN, NUM_LINKS = 50, 60, 20
+RATES = (0.05, 0.10)  # of lists
 COLUMNS = {
     "source": "The regulator.",
     "target": "The gene it regulates.",
@@ -52,6 +55,8 @@ COLUMNS = {
 def _columns(posterior: Posterior) -> dict[str, str]:
     """What the columns mean for this model and engine."""
     texts = COLUMNS | {"weight": COLUMNS["weight"].format(weight=posterior.model.weight_meaning)}
+    if is_tried(posterior):
+        texts |= OF_INCLUSION
     if is_point(posterior):
         return known_columns(texts)
     if engine_of(posterior.guide).prunes:
@@ -152,7 +157,10 @@ class Results:
         self.right = np.maximum(moments.positive, moments.negative)[allowed]
         self.point = is_point(posterior)
         self.top = posterior.edges(level=LEVEL, top=max(NUM_EDGES, NUM_DRAWN))
-        self.found = {rate: figures.discoveries(self.inclusion, rate) for rate in (0.05, 0.10)}
+        self.listed = {rate: posterior.edges(fdr=rate) for rate in RATES} if not self.point else {}
+        self.found = {rate: len(table) for rate, table in self.listed.items()}
+        self.promised = directed_edges(posterior)[allowed]
+        self.links = posterior.links(fdr=RATES[-1]) if not self.point else posterior.links(top=0)
 
     def table(self) -> pd.DataFrame:
         """All edges: ``source, target, weight``, and ``inclusion`` where there are probabilities."""
@@ -185,7 +193,7 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         stable = int((results.inclusion > 0.95).sum())
         text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
     elif strict:
-        wrong = strict - np.sort(results.inclusion)[-strict:].sum()
+        wrong = float((1 - results.listed[RATES[0]]["inclusion"]).sum())
         text = (
             f"{count(strict, 'regulatory edge')}{exists} can be named with 5% of them expected to be wrong (about "
             f"{wrong:,.0f}), {loose:,} with 10%"
@@ -195,14 +203,13 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
     else:
         text = (
             f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
-            f"probability of {results.inclusion.max(initial=0):.0%}"
+            f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
         )
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     if posterior.calibrated and failed == []:
-        like = f"the data follow {posterior.model.story}"
-        if made_by.learns_on_simulations:
-            like = "the cells are like the simulated ones that the guide learned on"
-        advice += f", and the probabilities mean what they say as far as {like}"
+        advice += f", and {earned(posterior)}"
+    if len(results.links):
+        text += f"; {count(len(results.links), 'link')} between regulators, without direction, at 10%"
     label = "edges by pruning" if made_by.prunes else f"{strict:,} edges at 5% expected FDR"
     found = badge(label, True if strict and failed == [] and not made_by.prunes else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
@@ -241,7 +248,40 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         picture(figures.edge_forest(results.top, level=LEVEL), caption),
         paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
         table(("source", "", "target", *numeric), rows, numeric=numeric),
+        *_links(results),
     ]
+
+
+def _links(results: Results) -> list[str]:
+    """Pairs of regulators with an edge between them whose direction is not known."""
+    if results.promised.all():
+        return []
+    text = (
+        "Not in the lists: edges between regulators, whose direction these data do not tell. "
+        f"{count(len(results.links), 'pair')} of regulators can be named as linked with 10% of them expected to be "
+        "wrong; all pairs are in links.csv."
+    )
+    names = ("weight_ab", "weight_ba")
+    rows = [
+        [
+            Cell(escape(link.a), "gene"),
+            Cell(escape(link.b), "gene"),
+            bar(link.probability, probability(link.probability)),
+            *(number(getattr(link, name)) for name in names),
+        ]
+        for link in records(results.links.head(NUM_LINKS))
+    ]
+    if not rows:
+        return [paragraph(text)]
+    return [
+        paragraph(text),
+        table(("a", "b", "probability", "a → b", "b → a"), rows, numeric=("probability", "a → b", "b → a")),
+    ]
+
+
+def number(value: float) -> str:
+    """A weight; an edge that may not exist has none."""
+    return "–" if np.isnan(value) else f"{value:+.3f}"
 
 
 def _network(posterior: Posterior, results: Results) -> list[str]:
@@ -295,7 +335,7 @@ def _enumerated(posterior: Posterior) -> Iterator[np.ndarray]:
 
 
 def _certainty(posterior: Posterior, results: Results) -> list[str]:
-    called = results.inclusion > 0.5
+    called = (results.inclusion > 0.5) & results.promised
     sure = int((called & (results.right > 0.95)).sum())
     draws = posterior.draws
     if posterior.threshold is not None:
@@ -315,8 +355,9 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             "too certain."
         )
     facts = [
+        *trial_facts(posterior),
         *map(in_options, posterior.prediction_notes()),
-        f"{called.sum():,} of {len(called):,} possible edges are more probable than not; for {sure:,} of them "
+        f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not; for {sure:,} of them "
         "existence and sign together are 95% certain.",
         background,
     ]
@@ -324,7 +365,9 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
         "Left: how many edges have which probability; vertical lines mark where lists of 5% and 10% expected false "
         "discovery rate end. Right: probability against strength."
     )
-    overview = figures.inclusion_overview(results.inclusion, results.weight, threshold=posterior.threshold)
+    overview = figures.inclusion_overview(
+        results.inclusion[results.promised], results.weight[results.promised], threshold=posterior.threshold
+    )
     return [listing(facts), picture(overview, caption)]
 
 
@@ -350,9 +393,9 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
     if pairs.inclusion is None:
         return [tiles({name: f"{scores[key]:.3f}" for name, key in shown.items()}), *paragraphs]
     shown["calibration error"] = "ece"
-    found = pairs.inclusion >= np.sort(results.inclusion)[-results.found[0.05]] if results.found[0.05] else None
     values = {name: f"{scores[key]:.3f}" for name, key in shown.items()}
-    if found is not None and found.any():
+    found = _listed(results, truth)
+    if found.any():
         values["known among the edges at 5% expected FDR"] = f"{pairs.true[found].mean():.3f}"
     caption = (
         "Of the pairs rated 0.8, 80% should be true edges. Points below the grey bars: too certain; above: too "
@@ -363,6 +406,15 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         *paragraphs,
         picture(figures.reliability_diagram(pairs.inclusion, pairs.true), caption),
     ]
+
+
+def _listed(results: Results, truth: pd.DataFrame) -> np.ndarray:
+    """Which of the pairs compared are in the list at 5%."""
+    named = results.listed[RATES[0]][["source", "target"]].assign(inclusion=1.0)
+    edges = results.table().drop(columns="inclusion").merge(named, on=["source", "target"], how="left")
+    pairs = align(edges.fillna({"inclusion": 0.0}), truth, restrict_to_truth_regulators=True)
+    assert pairs.inclusion is not None, "there are probabilities"
+    return np.asarray(pairs.inclusion > 0.5)
 
 
 # -- the small print ----

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.points import is_point
+from ...inference.recalibration.tuning import RECORD
 from .. import figures
 from .page import Cell, badge, glossary, paragraph, picture, table
 
@@ -74,7 +75,8 @@ def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tupl
         engine = badge(f"engine {posterior.guide}: not calibrated", False)
         advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
     else:
-        engine = badge(f"engine {posterior.guide}: calibrated", None if failed else True)
+        where = "on made targets of these cells" if RECORD in posterior.attributes else "on data from the model"
+        engine = badge(f"engine {posterior.guide}: calibrated {where}", None if failed else True)
     return failed, checked, engine, advice
 
 

@@ -52,6 +52,9 @@ class Answers(Generic[M]):
     """Share of values in their 90% interval between which the noise of the model fits the data."""
     directed: ClassVar[bool] = False
     """Whether the direction of an edge between two regulators is known."""
+    links: ClassVar[bool] = False
+    """Whether an edge between two regulators is found in both directions alike: it leaves the lists at a rate, and is
+    among the links (`promise`)."""
     spent_knowledge: ClassVar[str | None] = None
     """Why the trust in a source says nothing of whether the data support it, in words; None: it does."""
     predicts_held_out: ClassVar[bool] = False

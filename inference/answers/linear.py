@@ -27,6 +27,7 @@ class LinearAnswers(Answers[L], Generic[L]):
     """Interventions by the steady state, and values of cells from the regulators of the same cell."""
 
     predicts_held_out = True
+    links = True
 
     def unpredictable(self, model: L, data: ExpressionData) -> str | None:
         return None

@@ -14,6 +14,12 @@ def check_level(level: float) -> None:
         raise ValueError(f"`level` is {level}, expected a probability strictly between 0 and 1")
 
 
+def check_rate(rate: float) -> None:
+    """Refuse a false discovery rate that is not strictly between 0 and 1."""
+    if not 0 < rate < 1:
+        raise ValueError(f"`fdr` is {rate}, expected a rate strictly between 0 and 1")
+
+
 def check_draws(number: int) -> None:
     """Refuse fewer than one draw."""
     if number < 1:

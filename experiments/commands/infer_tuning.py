@@ -1,0 +1,152 @@
+"""The trial of ``pyrogrn infer`` on made targets, and what it makes of probabilities (`inference.recalibration`)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ...inference import Posterior
+from ...inference.engines.base import Engine
+from ...inference.engines.sparse_gibbs import refusal
+from ...inference.recalibration import TrialOptions, Tuning, tune
+from ...inference.recalibration.tuning import RECORD
+from ...models import ExpressionData, Model
+from ...models.simulators.semi_synthetic import FEWEST_TFS
+from ...priors import PriorNetwork
+from ..wording import for_command_line
+from .infer_job import Job
+from .infer_options import InferOptions
+from .terminal import say
+
+REPLAY = "record"  # `--set calibrate.record=FILE`
+FEWEST_CELLS = 20
+
+
+def check_calibrate(options: InferOptions, settings: Mapping[str, Any]) -> None:
+    """Refuse ``--set calibrate.NAME=VALUE`` that is unknown, of another kind, or of no use.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Also where the method has no such trial, or ``--no-calibrate`` is given.
+    """
+    if not settings:
+        return
+    known = [field.name for field in fields(TrialOptions)]
+    for name in settings:
+        if name not in (*known, REPLAY):
+            raise ValueError(f"--set calibrate.{name}: takes {', '.join(known)}, or {REPLAY}=FILE")
+    if options.method != "linear":
+        raise ValueError(
+            f"--set calibrate.{next(iter(settings))}: --method {options.method} is not tried on made targets"
+        )
+    if not options.calibrate:
+        raise ValueError(f"--set calibrate.{next(iter(settings))} does not go with --no-calibrate")
+    if REPLAY in settings and len(settings) > 1:
+        raise ValueError(f"--set calibrate.{REPLAY}: a recorded trial has its own settings, leave out the others")
+    recorded(Path(str(settings[REPLAY]))) if REPLAY in settings else trial_options(settings)  # refuse what they would
+
+
+def trial_options(settings: Mapping[str, Any]) -> TrialOptions:
+    """From ``--set calibrate.NAME=VALUE``.
+
+    Raises
+    ------
+    ValueError
+        Values that are no numbers, or out of range.
+    """
+    chosen: dict[str, Any] = dict(settings)
+    for name, value in chosen.items():
+        whole = name not in ("cells", "hidden")
+        if type(value) is not int and (whole or type(value) is not float):
+            raise ValueError(f"--set calibrate.{name}={value}: expected a {'whole ' if whole else ''}number")
+    if "cells" in chosen:
+        chosen["cells"] = (float(chosen["cells"]),)
+    return TrialOptions(**chosen)
+
+
+def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData) -> Tuning | None:
+    """What the trial has found, or an earlier one whose record is given; None where there is none, and it is said
+    why."""
+    because = no_trial(options, model, engine, data)
+    if because is not None:
+        if options.method == "linear":
+            say(f"note: probabilities are those of the model, not tried on made targets: {because}")
+        return None
+    settings = job.groups["calibrate"]
+    if REPLAY in settings:
+        return recorded(Path(str(settings[REPLAY])))
+    say("trial on made targets: how often is what the fit says right?")
+
+    def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
+        return job.model_class.from_data(cells, **{**job.chosen, "networks": networks, "targets": targets})
+
+    try:
+        found = tune(
+            data.to("cpu"), job.chosen["networks"], make=make, options=trial_options(settings), seed=options.seed
+        )
+    except ValueError as error:  # the cells are fit for a network and not for a trial
+        say(f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}")
+        return None
+    say(in_words(found))
+    return found
+
+
+def no_trial(options: InferOptions, model: Model, engine: Engine, data: ExpressionData) -> str | None:
+    """Why there is no trial; None where there is one."""
+    if not options.calibrate:
+        return "--no-calibrate"
+    if options.method != "linear":
+        return f"--method {options.method} has none"
+    if not engine.draws_chains or engine.learns_on_simulations:
+        return f"the trial is by the exact sampler, and this fit by {engine.name}"
+    reason = refusal(model)
+    if reason is not None:
+        return reason.partition(":")[0]
+    if len(data.tfs) < FEWEST_TFS:
+        return f"it needs {FEWEST_TFS} candidate regulators, there are {len(data.tfs)}"
+    if data.num_cells < FEWEST_CELLS:
+        return f"it needs {FEWEST_CELLS} cells, there are {data.num_cells}"
+    return None
+
+
+def in_words(found: Tuning) -> str:
+    """What came out, in one line."""
+    if not found.scores:
+        return "the candidate regulators explain none of the genes in cells that were not fitted: no edge can be told"
+    parts = []
+    for name, what in (("raw", "as the model states them"), ("recalibrated", "recalibrated")):
+        score = found.scores[name]
+        wrong = "none listed" if score["wrong"] is None else f"{score['wrong']:.0%} wrong"
+        parts.append(f"{what}, lists at 10% are {wrong} (calibration error {score['ece']:.2f})")
+    return f"on made targets: {'; '.join(parts)}"
+
+
+def recorded(path: Path) -> Tuning:
+    """The trial that the config.json of another run, or a file of `Tuning.to_dict`, has recorded.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        No such file, or no trial in it.
+    """
+    place = path / "config.json" if path.is_dir() else path
+    if not place.is_file():
+        raise FileNotFoundError(f"--set calibrate.{REPLAY}={path}: no such file")
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} cannot be read as JSON: {error}") from error
+    if isinstance(values, dict) and isinstance(values.get(RECORD), dict):
+        values = values[RECORD]
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} holds no record of a trial: expected the config.json of a run of infer")
+    return Tuning.from_dict(values)
+
+
+def recalibrated(posterior: Posterior, found: Tuning | None) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior as the trial corrects it, and what config.json says of it."""
+    if found is None:
+        return posterior, {RECORD: None}
+    return found.apply(posterior), {RECORD: found.to_dict()}

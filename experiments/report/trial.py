@@ -1,0 +1,63 @@
+"""What the trial on made targets says of the probabilities of a fit (`inference.recalibration`), in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...inference import Posterior
+from ...inference.choice import engine_of
+from ...inference.recalibration.tuning import RECORD
+
+OF_INCLUSION = {
+    "inclusion": "Probability that the edge exists: of edges of made targets of which the fit says as much, the share "
+    "that exists. Between two regulators the direction cannot be told without interventions: see links.csv.",
+    "inclusion_model": "The same as the linear model states it, before the correction.",
+}
+"""Meanings of the columns of a recalibrated posterior."""
+NOTHING = "the candidate regulators explain none of the genes in cells that were not fitted"
+WORLDS = (
+    "targets made on these regulators: linear, saturating and step responses, the residuals of real genes as noise, "
+    "regulators as measured and as other genes see them, in a third of them {hidden:.0%} of the causes hidden"
+)
+
+
+def trial_of(posterior: Posterior) -> Mapping[str, Any] | None:
+    """The record of the trial, if there was one."""
+    return posterior.attributes.get(RECORD)
+
+
+def is_tried(posterior: Posterior) -> bool:
+    """Whether the probabilities are those of a trial."""
+    return trial_of(posterior) is not None
+
+
+def earned(posterior: Posterior) -> str:
+    """In which world the probabilities mean what they say, as a clause."""
+    found = trial_of(posterior)
+    if found is not None:
+        if not found["scores"]:
+            return f"{NOTHING}: no edge can be told"
+        wrong = found["scores"]["recalibrated"]["wrong"]
+        were = "no list at 10% was possible" if wrong is None else f"lists at 10% were {wrong:.0%} wrong"
+        return f"the probabilities are those of a trial on made targets, where {were}"
+    like = f"the data follow {posterior.model.story}"
+    if engine_of(posterior.guide).learns_on_simulations:
+        like = "the cells are like the simulated ones that the guide learned on"
+    return f"the probabilities mean what they say as far as {like}"
+
+
+def trial_facts(posterior: Posterior) -> list[str]:
+    """What was tried and what came out."""
+    found = trial_of(posterior)
+    if found is None:
+        return []
+    if not found["scores"]:
+        return [f"{NOTHING[0].upper()}{NOTHING[1:]}: every edge has the probability that it had before the cells."]
+    raw, mapped = (found["scores"][name] for name in ("raw", "recalibrated"))
+    wrong = lambda score: "none could be made" if score["wrong"] is None else f"{score['wrong']:.0%} was wrong"
+    return [
+        f"Probabilities were tried on {WORLDS.format(hidden=found['settings']['hidden'])}. As the model states them, "
+        f"of a list at 10% {wrong(raw)} (calibration error {raw['ece']:.2f}); corrected, {wrong(mapped)} "
+        f"({mapped['ece']:.2f}), and it held {mapped['power']:.0%} of the true edges. All probabilities here are the "
+        "corrected ones. What holds on made targets need not hold on real ones: regulators that are not measured and "
+        "feedback can make more of a list wrong."
+    ]

@@ -1,0 +1,348 @@
+"""The trial on made targets: its worlds, the coarsened likelihood, the map, and what they make of a fit."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from command_line import call
+from pyro import poutine
+from pyrogrn.inference import Posterior, SparseGibbs, fit
+from pyrogrn.inference.calibration import expected_list, log_score
+from pyrogrn.inference.recalibration import TrialOptions, Tuning, coarsened, tune
+from pyrogrn.inference.recalibration.edge_map import EdgeMap
+from pyrogrn.models import ExpressionData, LinearNetwork
+from pyrogrn.models.data.out_of_fold import out_of_fold
+from pyrogrn.models.simulators import WorldKind, donors_of, matched_world, seen_through, simulate_linear
+from pyrogrn.priors import PriorNetwork
+
+SHORT = TrialOptions(targets=20, worlds=2, warmup=10, samples=10, sweeps=4)
+QUICK = SparseGibbs(num_chains=2, num_warmup=15, num_samples=20)
+
+
+def bent(seed=0, num_cells=600, num_tfs=12, num_genes=72):
+    """Correlated regulators, of which the last quarter is not offered; targets answer in proportion, up to a limit or
+    by a step."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(num_cells, 3)) @ rng.normal(size=(3, num_tfs))
+    levels = shared / np.sqrt(3) + 0.6 * rng.normal(size=(num_cells, num_tfs))
+    truth = np.zeros((num_tfs, num_genes), dtype=bool)
+    Y = np.empty((num_cells, num_genes))
+    for g in range(num_genes):
+        acting = rng.choice(num_tfs, size=2, replace=False)
+        truth[acting, g] = True
+        x = levels[:, acting] - np.quantile(levels[:, acting], [0.3, 0.7][g % 2], axis=0)
+        answers = (x, np.tanh(2 * x), np.sign(x))[g % 3]
+        Y[:, g] = answers @ rng.choice([-1, 1], size=2) + 0.6 * rng.normal(size=num_cells)
+    offered = num_tfs * 3 // 4
+    tfs = [f"T{t}" for t in range(offered)]
+    genes = tfs + [f"G{g}" for g in range(num_genes)]
+    X = np.concatenate([levels[:, :offered], Y], axis=1)
+    return ExpressionData(torch.as_tensor(X, dtype=torch.float32), tuple(genes), tuple(tfs)), truth[:offered]
+
+
+@pytest.fixture(scope="module")
+def wrong_model():
+    """Cells that are not linear, with hidden causes; their truth; the fit; and the trial."""
+    data, truth = bent()
+    return data, truth, fit(LinearNetwork.from_data(data), guide=QUICK, seed=0), tune(data, options=SHORT)
+
+
+def of_plain(posterior, data):
+    plain = [i for i, gene in enumerate(posterior.coords["target"]) if gene not in set(data.tfs)]
+    return posterior.moments["W"].inclusion[:, plain].astype(float).ravel()
+
+
+# -- the coarsened likelihood ----
+def density(model, W, noise):
+    plate = {"W": W, "noise_variance": noise}
+    with torch.random.fork_rng():
+        nodes = poutine.trace(model).get_trace().nodes
+    values = {
+        name: plate.get(name, site["value"])
+        for name, site in nodes.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    trace = poutine.trace(poutine.condition(model, values)).get_trace()
+    trace.compute_log_prob()
+    return trace.nodes["X"]["log_prob"].double()
+
+
+def test_coarsened_likelihood_is_the_power():
+    data = simulate_linear(num_genes=8, num_tfs=3, num_cells=90, num_perturbed=1, seed=0).data
+    model = LinearNetwork.from_data(data)
+    generator = torch.Generator().manual_seed(0)
+    W, noise = 0.3 * torch.randn(3, 8, generator=generator), torch.rand(8, generator=generator) + 0.2
+    small = coarsened(model, 30)
+    share = 30 / (float(model.dof.max()) + 1)
+    torch.testing.assert_close(density(small, W, noise), share * density(model, W, noise), rtol=2e-4, atol=1e-3)
+
+
+def test_coarsened_leaves_the_model_alone():
+    model = LinearNetwork.from_data(simulate_linear(num_genes=8, num_tfs=3, num_cells=90, seed=0).data)
+    gram = model.gram.clone()
+    assert coarsened(model, None) is model
+    assert coarsened(model, 1000) is model
+    coarsened(model, 10)
+    assert torch.equal(model.gram, gram)
+    with pytest.raises(ValueError, match="at least 2"):
+        coarsened(model, 1)
+
+
+def test_fewer_cells_say_less():
+    data = simulate_linear(num_genes=30, num_tfs=6, num_cells=500, seed=0).data
+    model = LinearNetwork.from_data(data)
+    sd = [fit(coarsened(model, m), guide=QUICK).moments["W"].sd for m in (50, None)]
+    # of weights far from nothing the spread goes with the root of the number of cells
+    strong = fit(model, guide=QUICK).moments["W"].inclusion > 0.999
+    assert np.median(sd[0][strong] / sd[1][strong]) == pytest.approx(np.sqrt(10), rel=0.25)
+
+
+# -- worlds ----
+def noisy(spread, seed=0):
+    """Cells whose regulators were measured with noise of this sd, and what the regulators were."""
+    rng = np.random.default_rng(seed)
+    levels = rng.normal(size=(500, 5))
+    genes = levels @ rng.normal(size=(5, 40)) + 0.5 * rng.normal(size=(500, 40))
+    X = np.concatenate([levels + spread * rng.normal(size=levels.shape), genes], axis=1)
+    names = [f"T{i}" for i in range(5)] + [f"G{i}" for i in range(40)]
+    return ExpressionData(torch.as_tensor(X, dtype=torch.float32), tuple(names), tuple(names[:5])), levels
+
+
+def test_other_genes_see_through_noise():
+    data, levels = noisy(1.5)
+    measured = data.X[:, :5].numpy()
+    seen = seen_through(data)
+    alike = lambda one: np.array([np.corrcoef(one[:, t], levels[:, t])[0, 1] for t in range(5)])
+    assert (alike(seen) > 0.9).all()
+    assert (alike(measured) < 0.7).all()
+    exact, levels = noisy(0.0)
+    assert (alike(seen_through(exact)) > 0.9).all()
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.5])
+def test_offered_regulators_explain_made_targets_as_real_ones(hidden):
+    data, _ = bent(num_tfs=16)
+    donors = donors_of(data, 60)
+    kind = WorldKind(hidden=hidden, noise="residual")
+    world = matched_world(data, donors, kind, num_targets=60, seed=1)
+    found = out_of_fold(world.data, world.targets).r2
+    real = dict(zip(donors.genes, donors.r2, strict=True))
+    gap = found - np.array([real[name] for name in world.donors])
+    assert np.abs(gap).max() < 0.15
+    assert abs(gap.mean()) < 0.03
+    assert 30 < len(world.targets) <= 60
+    assert len(world.data.genes) == world.data.X.shape[1] == len(world.data.tfs) + len(world.targets)
+
+
+# -- the map ----
+def test_map_finds_the_frequencies():
+    rng = np.random.default_rng(1)
+    truth = rng.random(20_000) < 0.2
+    odds = np.where(truth, 2.0, -2.0) + 2.0 * rng.normal(size=truth.size)  # whose true log-odds are odds + logit 0.2
+    too_sure = 1 / (1 + np.exp(-3 * odds))
+    found = EdgeMap.fit([too_sure], truth)
+    assert found.slopes[0] == pytest.approx(1 / 3, rel=0.1)
+    assert found.intercept == pytest.approx(np.log(0.25), abs=0.15)
+
+
+def test_map_rises_and_knows_its_range():
+    rng = np.random.default_rng(2)
+    truth = rng.random(500) < 0.5
+    stated = [np.where(truth, 0.7, 0.3) + 0.2 * rng.random(500) for _ in range(2)]
+    found = EdgeMap.fit(stated, truth)
+    grid = np.linspace(0, 1, 50)
+    assert (np.diff(found([grid, np.full(50, 0.5)])) >= 0).all()
+    assert max(found.slopes) <= 1
+    assert found([np.array([0.95]), np.array([0.95])]) == found([np.array([1 - 1e-9]), np.array([1 - 1e-9])])
+    assert EdgeMap.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(ValueError, match="1 posteriors for a map of 2"):
+        found([grid])
+    with pytest.raises(ValueError, match="not a map"):
+        EdgeMap.from_dict({"intercept": 1.0})
+
+
+def test_map_of_nothing_is_flat():
+    found = EdgeMap.fit([np.linspace(0, 1, 99)], np.zeros(99, dtype=bool))
+    np.testing.assert_allclose(found([np.array([0.0, 0.5, 1.0])]), 0.005)
+
+
+# -- what it makes of a fit ----
+def test_wrong_model_is_found_out_and_corrected(wrong_model):
+    data, truth, posterior, found = wrong_model
+    true = truth.ravel()
+    raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior), data)
+    wrong = lambda p: 1 - true[expected_list(p, 0.1)].mean()
+    assert wrong(raw) > 0.4  # the list is far worse than it says
+    assert found.scores["raw"]["wrong"] > 0.2  # which made targets show
+    listed = expected_list(mapped, 0.1)
+    assert true[listed].sum() > 0.8 * true.sum()
+    assert wrong(mapped) < 0.6 * wrong(raw)
+    assert log_score(mapped, true) < 0.3 * log_score(raw, true)
+
+
+def test_right_model_keeps_its_list():
+    simulation = simulate_linear(num_genes=70, num_tfs=8, num_cells=500, seed=3)
+    data = simulation.data
+    posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
+    mapped = tune(data, options=SHORT).apply(posterior)
+    true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
+    for one in (posterior, mapped):
+        listed = one.edges(fdr=0.1)
+        assert sum(edge in true for edge in zip(listed["source"], listed["target"], strict=True)) > 0.85 * len(listed)
+    assert len(mapped.edges(fdr=0.1)) > 0.7 * len(posterior.edges(fdr=0.1))
+
+
+def test_nothing_is_listed_where_regulators_explain_nothing():
+    rng = np.random.default_rng(0)
+    names = tuple([f"T{i}" for i in range(6)] + [f"G{i}" for i in range(30)])
+    data = ExpressionData(torch.as_tensor(rng.normal(size=(200, 36)), dtype=torch.float32), names, names[:6])
+    found = tune(data, options=SHORT)
+    assert found.settings["explained"] == 0
+    posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK))
+    assert posterior.edges(fdr=0.2).empty
+    assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(2.5 / 6)
+
+
+def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):
+    *_, posterior, found = wrong_model
+    mapped = found.apply(posterior)
+    raw, new = posterior.moments["W"], mapped.moments["W"]
+    np.testing.assert_array_equal(mapped.attributes["inclusion_model"], raw.inclusion)
+    share = lambda moments: (moments.positive / np.maximum(moments.positive + moments.negative, 1e-9)).ravel()
+    np.testing.assert_allclose(share(new), share(raw), atol=1e-4)
+    np.testing.assert_array_equal(new.mean, raw.mean)
+    table = mapped.edges()
+    assert {"inclusion", "inclusion_model"} <= set(table.columns)
+    assert "inclusion_model" not in posterior.edges().columns
+    with pytest.raises(ValueError, match="recalibrated before"):
+        found.apply(mapped)
+    mapped.save(tmp_path / "model")
+    again = Posterior.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(again.edges(), table)
+    record = Tuning.from_dict(again.attributes["calibration"])
+    np.testing.assert_array_equal(record.apply(posterior).moments["W"].inclusion, new.inclusion)
+    with pytest.raises(ValueError, match="no tuning"):
+        Tuning.from_dict({"cells": [1]})
+
+
+def test_same_seed_same_trial_and_generators_are_not_touched():
+    data, _ = bent(num_genes=30, num_cells=200)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    one, other = (tune(data, options=SHORT, seed=4) for _ in range(2))
+    assert one == other
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+def test_trial_knows_that_priors_can_be_wrong():
+    data, truth = bent()
+    tf, target = np.nonzero(truth)
+    edges = pd.DataFrame(
+        {"source": [data.tfs[t] for t in tf], "target": [data.genes[len(data.tfs) + g] for g in target]}
+    )
+    network = PriorNetwork.from_edges(edges, name="known")
+    found = tune(data, {"known": network}, options=SHORT)
+    assert found.scores["recalibrated"]["power"] > 0.3
+
+
+def test_what_is_refused():
+    data, _ = bent(num_genes=20, num_cells=100)
+    with pytest.raises(ValueError, match="too few"):
+        tune(data.annotated(tfs=data.tfs[:2]), options=SHORT)
+    with pytest.raises(ValueError, match="one context"):
+        tune(data.annotated(context=["a", "b"] * 50), options=SHORT)
+    with pytest.raises(ValueError, match="two worlds"):
+        TrialOptions(worlds=1)
+
+
+# -- lists and links ----
+def test_edges_into_regulators_are_links():
+    simulation = simulate_linear(num_genes=30, num_tfs=6, num_cells=400, edge_probability=0.4, seed=2)
+    posterior = fit(LinearNetwork.from_data(simulation.data), guide=QUICK)
+    tfs = set(posterior.coords["tf"])
+    assert not set(posterior.edges(fdr=0.2)["target"]) & tfs
+    links = posterior.links()
+    assert len(links) == 15  # pairs of six
+    assert (links["a"] != links["b"]).all()
+    assert (np.diff(links["probability"].round(2)) <= 0).all()
+    whole = posterior.edges().set_index(["source", "target"])
+    for row in links.itertuples():
+        there, back = whole.loc[(row.a, row.b)], whole.loc[(row.b, row.a)]
+        assert (row.weight_ab, row.weight_ba) == (there["weight"], back["weight"])
+        assert row.probability == max(there["inclusion"], back["inclusion"])
+    assert (1 - posterior.links(fdr=0.1)["probability"]).mean() <= 0.1
+    assert len(posterior.links(top=3)) == 3
+    with pytest.raises(ValueError, match="rate strictly"):
+        posterior.links(fdr=1.0)
+
+
+def test_perturbed_on_both_ends_is_an_edge():
+    simulation = simulate_linear(num_genes=20, num_tfs=5, num_cells=600, num_perturbed=3, edge_probability=0.6, seed=2)
+    posterior = fit(LinearNetwork.from_data(simulation.data), guide=QUICK)
+    perturbed = {posterior.coords["target"][i] for i in posterior.model.own.tolist()}
+    inward = posterior.edges(fdr=0.5)
+    inward = inward[inward["target"].isin(posterior.coords["tf"])]
+    assert len(inward)
+    assert set(inward["source"]) | set(inward["target"]) <= perturbed
+    links = posterior.links()
+    assert not any({row.a, row.b} <= perturbed for row in links.itertuples())
+
+
+# -- infer ----
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells")
+    data, _ = bent(num_genes=30, num_cells=150)
+    pd.DataFrame(data.X.numpy(), columns=data.genes).to_csv(folder / "expression.csv")
+    pd.DataFrame({"tf": data.tfs}).to_csv(folder / "tfs.csv", index=False)
+    return folder
+
+
+def infer(cells, out, *more):
+    words = ("--steps", "10", "--set", "guide.num_warmup=10", "--restarts", "2")
+    return call("infer", cells / "expression.csv", "--tfs", cells / "tfs.csv", "--out", out, *words, *more)
+
+
+TRIAL = ("--set", "calibrate.targets=20", "--set", "calibrate.worlds=2", "--set", "calibrate.samples=8")
+
+
+def test_infer_records_its_trial_and_replays_it(cells, tmp_path):
+    code, out, err = infer(cells, tmp_path / "one", *TRIAL)
+    assert code == 0, err
+    assert "on made targets" in out + err
+    record = json.loads((tmp_path / "one" / "config.json").read_text())["calibration"]
+    assert record["settings"]["targets"] == 20
+    edges = pd.read_csv(tmp_path / "one" / "edges.csv")
+    assert "inclusion_model" in edges
+    assert "made targets" in (tmp_path / "one" / "report.html").read_text()
+    code, _, err = infer(cells, tmp_path / "two", "--set", f"calibrate.record={tmp_path / 'one'}")
+    assert code == 0, err
+    assert (tmp_path / "two" / "edges.csv").read_text() == (tmp_path / "one" / "edges.csv").read_text()
+
+
+def test_infer_without_a_trial(cells, tmp_path):
+    code, _, err = infer(cells, tmp_path / "run", "--no-calibrate")
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["calibration"] is None
+    assert "inclusion_model" not in pd.read_csv(tmp_path / "run" / "edges.csv")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "calibrate.nothing=1"), "calibrate.nothing"),
+        (("--set", "calibrate.targets=0"), "at least one target"),
+        (("--set", "calibrate.targets=few"), "whole number"),
+        (("--set", "calibrate.targets=20", "--no-calibrate"), "--no-calibrate"),
+        (("--set", "calibrate.record=nowhere.json"), "no such file"),
+        (("--set", "calibrate.targets=20", "--method", "grnular"), "grnular"),
+    ],
+)
+def test_infer_refuses(cells, tmp_path, more, words):
+    code, _, err = infer(cells, tmp_path / "run", *more)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
