@@ -1,9 +1,10 @@
 """How far can lists of edges be trusted? Methods on targets made on the regulators of each data set (rungs 3 and 4),
-beside the truth or gold standard of the same cells (rung 6)."""
+beside the truth or gold standard of the same cells (rung 6); ``linear`` as `infer` has it, and ``linear-raw`` without
+the trial by which it corrects its probabilities (`inference.recalibration`)."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -11,18 +12,22 @@ import numpy as np
 import pandas as pd
 
 from ...models import ExpressionData
-from ...models.simulators import simulate_linear
+from ...models.simulators import RandomGRN, TechnicalNoise, simulate_linear, simulate_sergio
 from ..ladder import UserPath, calibrate
 from ..ladder.path import TRIED
 from ..ladder.result import Calibration
 from ..ladder.scoring import Pairs, pooled, score
-from ..tasks import beeline_task, sergio_task, truth_matrix
+from ..tasks import beeline_task, random_grn_tasks, sergio_task, truth_matrix
 from .results import Results
 
 NUM_TFS, NUM_GENES, NUM_CELLS = 40, 200, 1000  # at most: what is fitted is a part of the larger sets, drawn at random
 TARGETS, WORLDS = 100, 2
+RAW = "linear-raw"
+LINEAR = ("linear", RAW)
+METHODS = (*LINEAR, *(method for method in TRIED if method not in LINEAR))
 SPAN = f"0-{WORLDS - 1}"
 REAL = "its own truth"
+RANDOM_LAYERS = ("X", "counts_dropout")  # clean, and with dropout
 LAST = "seconds"  # the score that is added last: rows before it are of a run that was cut short
 
 
@@ -37,7 +42,7 @@ class Subject:
 
     def data(self, method: str) -> ExpressionData | None:
         """What this method is given; None where the data are not for it."""
-        return self.logged if method == "linear" else self.counts
+        return self.logged if method in LINEAR else self.counts
 
 
 def run(folder: Path, results: Results) -> None:
@@ -47,8 +52,10 @@ def run(folder: Path, results: Results) -> None:
     for name in SUBJECTS:
         if name not in there:
             print(f"{name}: no {folder / FOLDERS[name]}, left out")
-    for method in TRIED:
+    for method in METHODS:
         for name in there:
+            if name in OF_LINEAR and method not in LINEAR:
+                continue
             if results.value(name, method, SPAN, LAST) is not None:
                 print(f"{name}, {method}: done before")
                 continue
@@ -61,6 +68,11 @@ def run(folder: Path, results: Results) -> None:
             climb(results, subject, method, data)
 
 
+def path_of(method: str) -> UserPath:
+    """The way that a user takes, or of ``linear-raw`` would take with ``--no-calibrate``."""
+    return UserPath("linear", trial=None) if method == RAW else UserPath(method)
+
+
 def drop_unfinished(results: Results, name: str, method: str) -> None:
     """Rows of a run that was cut short, which is done again."""
     own = lambda row: row["method"] == method and (row["task"] == name or row["task"].startswith(f"{name}: "))
@@ -68,10 +80,11 @@ def drop_unfinished(results: Results, name: str, method: str) -> None:
 
 
 def climb(results: Results, subject: Subject, method: str, data: ExpressionData) -> None:
-    """Rungs 3, 4 and 6 of one method on one data set."""
+    """Rungs 3, 4 and 6 of one method on one data set; of data sets that only `linear` is tried on, rung 6."""
     started = time.process_time()
-    found = calibrate(data, method=method, rungs=[3, 4], targets=TARGETS, worlds=WORLDS, seed=0)
-    add_worlds(results, subject.name, method, found)
+    if subject.name not in OF_LINEAR:
+        found = calibrate(data, path=path_of(method), rungs=[3, 4], targets=TARGETS, worlds=WORLDS, seed=0)
+        add_worlds(results, subject.name, method, found)
     real = against_truth(data, subject.truth, method)
     add_scores(results, f"{subject.name}: {REAL}", method, {name: (v, float("nan")) for name, v in score(real).items()})
     results.add(subject.name, method, SPAN, LAST, time.process_time() - started)
@@ -92,7 +105,7 @@ def add_scores(results: Results, task: str, method: str, scores: dict[str, tuple
 def against_truth(data: ExpressionData, truth: pd.DataFrame, method: str) -> Pairs:
     """Pairs of regulators and genes that are none, by a fit of the real cells; what the standard lacks counts as
     wrong."""
-    path = UserPath(method)
+    path = path_of(method)
     model = path.model(data)
     inclusion = path.fit(model, data, seed=0).moments["W"].inclusion
     plain = [i for i, gene in enumerate(model.targets) if gene not in set(data.tfs)]
@@ -152,6 +165,40 @@ def _mhsc(folder: Path) -> Subject:
     return Subject("mHSC-GM/string", cells, cells, task.truths["string"])
 
 
+def _random(split: str, place: int, layer: str) -> Callable[[Path], Subject]:
+    def make(folder: Path) -> Subject:
+        task = list(random_grn_tasks(folder, split, layer))[place]
+        truth = task.truths["network"]
+        chosen = parts(task.data, truth)
+        return Subject(f"random_grns {split} {place}:{layer}", part(task.data, *chosen), None, truth)
+
+    return make
+
+
+def _unseen(dropout: float | None) -> Callable[[Path], Subject]:
+    """A network of another kind than any above: with a hub, and clusters of targets that are alike."""
+
+    def make(folder: Path) -> Subject:
+        family = RandomGRN(hubs=1, copying=0.5)
+        noise = None if dropout is None else TechnicalNoise(dropout_percentile=dropout)
+        made = simulate_sergio(family, noise=noise, seed=21)
+        data = made.data(0, "X" if dropout is not None else "clean").without_constant_genes()
+        data = data.normalized("log1p-cpm") if dropout is not None else replace(data, matrix=data.X.log1p())
+        name = "sergio unseen" + ("" if dropout is None else f", dropout {dropout:g}")
+        return Subject(name, data, None, made.network(0))
+
+    return make
+
+
+def _beeline(name: str) -> Callable[[Path], Subject]:
+    def make(folder: Path) -> Subject:
+        task = beeline_task(folder, name)
+        cells = part(task.data.without_constant_genes(), *parts(task.data, task.truths["string"]))
+        return Subject(f"{name}/string", cells, None, task.truths["string"])
+
+    return make
+
+
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "simulate linear": _linear,
     "sergio_ds1:clean": _sergio("sergio_ds1", "clean"),
@@ -160,9 +207,21 @@ SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "sergio_ds2:counts_dropout_only": _sergio("sergio_ds2", "counts_dropout_only"),
     "bsubtilis": _bsubtilis,
     "mHSC-GM/string": _mhsc,
+    **{f"random_grns train {i}:{layer}": _random("train", i, layer) for i in (0, 1) for layer in RANDOM_LAYERS},
+    **{f"random_grns val {i}:{layer}": _random("val", i, layer) for i in (1, 2, 3) for layer in RANDOM_LAYERS},
+    "sergio_ds3:clean": _sergio("sergio_ds3", "clean"),
+    "sergio_ds3:X": _sergio("sergio_ds3", "X"),
+    "sergio unseen": _unseen(None),
+    "sergio unseen, dropout 60": _unseen(60),
+    "beeline_mdc/string": _beeline("beeline_mdc"),
+    "beeline_hhep/string": _beeline("beeline_hhep"),
 }
+OF_LINEAR = tuple(name for name in SUBJECTS if name.startswith(("random", "sergio_ds3", "sergio unseen", "beeline")))
+"""Data sets on which only `linear` is tried, against their own truth."""
 FOLDERS = {
-    **{name: name.partition(":")[0] for name in SUBJECTS if name.startswith("sergio")},
+    **{name: name.partition(":")[0] for name in SUBJECTS if name.startswith("sergio_")},
+    **{name: "random_grns" for name in SUBJECTS if name.startswith("random")},
+    **{name: name.partition("/")[0] for name in SUBJECTS if name.startswith("beeline")},
     "bsubtilis": "bsubtilis",
     "mHSC-GM/string": "beeline_mhsc_gm",
 }

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .infer_command import (
+    Calibrate,
     ContextKey,
     Control,
     Device,
@@ -66,6 +67,7 @@ def calibrate_command(
     guide: Guide = None,
     restarts: Restarts = None,
     steps: Steps = None,
+    calibrate: Calibrate = True,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,

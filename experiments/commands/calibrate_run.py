@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...inference.recalibration import TrialOptions
 from ..files.known_names import known_names
 from ..files.scale_notes import expects_of
 from ..files.whole import check_place, whole_folder
@@ -120,6 +121,7 @@ def path_of(options: InferOptions, groups: Mapping[str, Mapping[str, Any]], chos
         restarts=options.restarts,
         steps=options.steps,
         fit_options=groups["fit"],
+        trial=TrialOptions() if options.calibrate else None,
         device=pick_device(options.device),
     )
 

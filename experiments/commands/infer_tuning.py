@@ -8,11 +8,10 @@ from typing import Any
 
 from ...inference import Posterior
 from ...inference.engines.base import Engine
-from ...inference.engines.sparse_gibbs import refusal
 from ...inference.recalibration import TrialOptions, Tuning, tune
+from ...inference.recalibration.trial import no_trial
 from ...inference.recalibration.tuning import RECORD
 from ...models import ExpressionData, Model
-from ...models.simulators.semi_synthetic import FEWEST_TFS
 from ...priors import PriorNetwork
 from ..wording import for_command_line
 from .infer_job import Job
@@ -20,7 +19,6 @@ from .infer_options import InferOptions
 from .terminal import say
 
 REPLAY = "record"  # `--set calibrate.record=FILE`
-FEWEST_CELLS = 20
 
 
 def check_calibrate(options: InferOptions, settings: Mapping[str, Any]) -> None:
@@ -69,7 +67,7 @@ def trial_options(settings: Mapping[str, Any]) -> TrialOptions:
 def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData) -> Tuning | None:
     """What the trial has found, or an earlier one whose record is given; None where there is none, and it is said
     why."""
-    because = no_trial(options, model, engine, data)
+    because = why_not(options, model, engine, data)
     if because is not None:
         if options.method == "linear":
             say(f"note: probabilities are those of the model, not tried on made targets: {because}")
@@ -93,22 +91,13 @@ def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: E
     return found
 
 
-def no_trial(options: InferOptions, model: Model, engine: Engine, data: ExpressionData) -> str | None:
+def why_not(options: InferOptions, model: Model, engine: Engine, data: ExpressionData) -> str | None:
     """Why there is no trial; None where there is one."""
     if not options.calibrate:
         return "--no-calibrate"
     if options.method != "linear":
         return f"--method {options.method} has none"
-    if not engine.draws_chains or engine.learns_on_simulations:
-        return f"the trial is by the exact sampler, and this fit by {engine.name}"
-    reason = refusal(model)
-    if reason is not None:
-        return reason.partition(":")[0]
-    if len(data.tfs) < FEWEST_TFS:
-        return f"it needs {FEWEST_TFS} candidate regulators, there are {len(data.tfs)}"
-    if data.num_cells < FEWEST_CELLS:
-        return f"it needs {FEWEST_CELLS} cells, there are {data.num_cells}"
-    return None
+    return no_trial(model, engine, data.num_cells)
 
 
 def in_words(found: Tuning) -> str:

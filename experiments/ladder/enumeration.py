@@ -69,7 +69,7 @@ def enumerated(data: ExpressionData, donors: OutOfFold, path: UserPath, *, seed:
     cells = replace(world.data, context=None, context_names=("all",), perturbed=None)
     prior = SpikeSlab(edge_probability=EDGE_PROBABILITY, slab_scale=SLAB, spike_ratio=SPIKE_RATIO)
     model = path.model(cells, prior=prior)
-    posterior = path.fit(model, cells, seed=seed)
+    posterior = replace(path, trial=None).fit(model, cells, seed=seed)  # the model's own probabilities
     column = [model.targets.index(name) for name in world.targets]
     found = posterior.moments["W"].inclusion[:, column].astype(float)
     X = cells.X.double().numpy(force=True)

@@ -1,6 +1,6 @@
 """The way from cells to edges that a user takes, as something to be tried on other cells."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from ...inference import Posterior, fit
 from ...inference.engines.base import Engine
 from ...inference.points import NO_RATE
+from ...inference.recalibration import TrialOptions, tune
+from ...inference.recalibration.trial import no_trial
 from ...models import ExpressionData, Model
 from ...priors import EdgePrior, PriorNetwork
 from ..fitting import METHODS, default_engine, refuse_diverged
@@ -68,6 +70,9 @@ class UserPath:
         ``num_draws``, ``threshold``.
     device
         Where to fit.
+    trial
+        Of `linear`: the length of the trial on made targets by which ``infer`` corrects its probabilities; None: there
+        is none, as with ``--no-calibrate``.
     """
 
     method: str = "linear"
@@ -78,6 +83,7 @@ class UserPath:
     steps: int | None = None
     fit_options: Mapping[str, Any] = field(default_factory=dict)
     device: str | torch.device = "cpu"
+    trial: TrialOptions | None = field(default_factory=TrialOptions)
 
     def __post_init__(self) -> None:
         check_tried(self.method)
@@ -103,9 +109,26 @@ class UserPath:
             raise ValueError(NO_RATE)
         return engine
 
-    def fit(self, model: Model, data: ExpressionData, *, seed: int) -> Posterior:
-        """The posterior of a model that was made from these cells."""
+    def fit(
+        self,
+        model: Model,
+        data: ExpressionData,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        *,
+        seed: int,
+    ) -> Posterior:
+        """The posterior of a model that was made from these cells and prior ``networks``, recalibrated where ``infer``
+        does so."""
         engine = self.engine(model)
         cells = data.to(self.device) if engine.reads_cells else None
         length: dict[str, Any] = {"num_steps": self.steps, "restarts": self.restarts}
-        return refuse_diverged(fit(model, cells, guide=engine, seed=seed, **length, **self.fit_options))
+        posterior = refuse_diverged(fit(model, cells, guide=engine, seed=seed, **length, **self.fit_options))
+        if self.trial is None or self.method != "linear" or no_trial(model, engine, data.num_cells) is not None:
+            return posterior
+
+        def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
+            own = {**self.model_options, "targets": targets}
+            return METHODS[self.method].from_data(cells, edge_prior=self.edge_prior, networks=networks, **own)
+
+        found = tune(data.to("cpu"), networks, make=make, options=self.trial, seed=seed)
+        return found.apply(posterior)

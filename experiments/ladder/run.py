@@ -171,7 +171,7 @@ def _trial(
     started = time.perf_counter()
     world, sources = _world(plan, data, donors, networks, path, targets=targets, seed=seed)
     model = path.model(world.data, sources)
-    edges = path.fit(model, world.data, seed=seed).edges()
+    edges = path.fit(model, world.data, sources, seed=seed).edges()
     return Trial(plan, replicate, seed, pairs_of(edges, world), time.perf_counter() - started)
 
 

@@ -7,17 +7,38 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...models import ExpressionData, RegressionNetwork
+from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
+from ...models.simulators.semi_synthetic import FEWEST_TFS
 from ...priors import PriorNetwork
-from ..engines.sparse_gibbs import SparseGibbs
+from ..engines.base import Engine
+from ..engines.sparse_gibbs import SparseGibbs, refusal
 from ..fit import fit
 from .coarsening import coarsened
 
 MakeModel = Callable[[ExpressionData, Mapping[str, PriorNetwork], Sequence[str]], RegressionNetwork]
 """Cells, prior networks and targets to the network that is fitted."""
 MOVED = 0.5  # of the edges of made prior networks, at random places: no source is right
+
+
+MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
+FEWEST_CELLS = 20
+
+
+def no_trial(model: Model, engine: Engine, num_cells: int) -> str | None:
+    """Why what a fit of this model by this engine says cannot be tried on made targets, in words; None where it can."""
+    reason = refusal(model)
+    if reason is not None:
+        return reason.partition(":")[0]
+    if not engine.draws_chains or engine.learns_on_simulations:
+        return f"the trial is by the exact sampler, and this fit by {engine.name}"
+    number = len(model.coords["tf"])
+    if number < FEWEST_TFS:
+        return f"it needs {FEWEST_TFS} candidate regulators, there are {number}"
+    if num_cells < FEWEST_CELLS:
+        return f"it needs {FEWEST_CELLS} cells, there are {num_cells}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -85,15 +106,20 @@ def benches_like(
     other genes say that they are (`seen_through`); and that with some of the regulators hidden.
 
     Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
-    gene that it stands for (`matched_world`). World number w is of round w // 3. ``donors`` are of `donors_of` the same
+    gene that it stands for (`matched_world`). World number w is of round w // 3. Where more than 0.3 of the regulators'
+    values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
+    worlds of the first kind. ``donors`` are of `donors_of` the same
     ``data``, some of them explained.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     kinds = ((0.0, None), (0.0, through), (hidden, through))
+    zeros = float((data.select_genes(data.tfs).X == 0).double().mean())
     groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
     for turn in range(options.worlds):
         for place, (share, levels) in enumerate(kinds):
+            if levels is None and zeros > MANY_ZEROS:
+                continue
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
             kind = WorldKind(hidden=share, noise="residual")
             world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
