@@ -15,6 +15,7 @@ from .checks import Check
 from .choice import engine_of
 from .confounding import confounding_checks
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
+from .draws.edge_table import RECORD
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
 from .draws.layout import has_edges, is_edge_site
@@ -22,6 +23,7 @@ from .draws.moments import aligned
 from .engines.sparse_gibbs import OUT_OF_TIME
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
+from .misfit_checks import trial_check
 from .one_training import without_agreement
 from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
@@ -93,6 +95,10 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     residual variance (with ``data``)
         Share of targets whose residual variance is more than 0.2 (``VARIANCE_RATIO``) of the fitted one away from it,
         by more than three standard errors; 0.05 (``MAX_SHARE_OFF``). Without targets that a regulator is like.
+    shared residuals, non-linearity, independent cells (of linear networks of one context, with ``data``)
+        See `misfit_checks`; 0.1, 0.1, 0.05.
+    lists on made targets (of recalibrated fits)
+        Share of the list at 10% that was wrong in the trial (`recalibration.tune`); 0.15 (``MAX_WRONG``).
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
     programs and depth, programs and mitochondrial share, programs and batch (of gene programs, with ``data``)
@@ -126,6 +132,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows = without_agreement([*rows, *_agreement(posterior)], posterior.guide)
         rows += training_world_rows(posterior)
         rows += _predictive(posterior, data, seed)
+        rows += [trial_check(posterior.attributes[RECORD])] if RECORD in posterior.attributes else []
         rows += _prior_support(posterior)
         if has_edges(posterior.model):
             rows += regulator_rows(posterior)
@@ -408,6 +415,8 @@ def _predictive(posterior: PosteriorLike[Model], data: ExpressionData | None, se
     yield _coverage(posterior, data, seed, answers.coverage_range)
     if answers.checks_residuals(model):
         yield _residual_variance(posterior, data, seed)
+        if not engine_of(posterior.guide).learns_on_simulations:
+            yield from answers.misfits(posterior, data, seed=seed)
 
 
 def _unchecked(allowed: tuple[float, float], because: str) -> list[Check]:

@@ -18,7 +18,15 @@ from scipy import stats
 ALL = [
     *("fit ended in order", "draws are finite", "R-hat of the log-likelihood", "R-hat of the hyperparameters"),
     *("R-hat of the edges", "effective draws", "top edges agree", "inclusion agrees", "predictive intervals"),
-    *("residual variance", "prior knowledge: motif", "edges between regulators", "regulators without edges"),
+    *(
+        "residual variance",
+        "shared residuals",
+        "non-linearity",
+        "independent cells",
+        "prior knowledge: motif",
+        "edges between regulators",
+        "regulators without edges",
+    ),
 ]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ...inference import Posterior
+from ...inference.draws.edge_table import RECORD
 from ...inference.engines.base import Engine
 from ...inference.recalibration import TrialOptions, Tuning, tune
 from ...inference.recalibration.trial import no_trial
-from ...inference.recalibration.tuning import RECORD
 from ...models import ExpressionData, Model
 from ...priors import PriorNetwork
 from ..wording import for_command_line

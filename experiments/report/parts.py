@@ -14,8 +14,8 @@ from scipy.special import ndtri
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
+from ...inference.draws.edge_table import RECORD
 from ...inference.points import is_point
-from ...inference.recalibration.tuning import RECORD
 from .. import figures
 from .page import Cell, badge, glossary, paragraph, picture, table
 

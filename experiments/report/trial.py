@@ -5,7 +5,7 @@ from typing import Any
 
 from ...inference import Posterior
 from ...inference.choice import engine_of
-from ...inference.recalibration.tuning import RECORD
+from ...inference.draws.edge_table import RECORD
 
 OF_INCLUSION = {
     "inclusion": "Probability that the edge exists: of edges of made targets of which the fit says as much, the share "

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...models import ExpressionData, Model
+from ..checks import Check
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL
 from .results import CellPredictions, Course, Fluctuations
@@ -67,6 +68,10 @@ class Answers(Generic[M]):
     def checks_residuals(self, model: M) -> bool:
         """Whether the table of checks has a row for `residuals`."""
         return False
+
+    def misfits(self, posterior: PosteriorLike[M], data: ExpressionData, *, seed: int) -> Iterator[Check]:
+        """Rows of the table of checks on what the model gets wrong of cells that it describes well one by one."""
+        return iter(())
 
     def num_learned(self, posterior: PosteriorLike[M]) -> tuple[int, str]:
         """How many numbers a variational fit learned, by which its drift is judged; and what to raise if it moves."""

@@ -1,6 +1,6 @@
 """Linear networks: their steady state after an intervention, and single cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork, Symphony
 from ...models.dynamics.steady_state import respond, undisturbed
+from ..checks import Check
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import context_index, in_context
+from ..misfit_checks import misfit_checks
 from .base import Answers, Intervention, Request, levels_only
 from .directions import direction_notes
 from .linear_cells import predict_cells, squared_residuals
@@ -44,6 +46,9 @@ class LinearAnswers(Answers[L], Generic[L]):
         self, posterior: PosteriorLike[L], data: ExpressionData, *, num_cells: int, num_draws: int, seed: int
     ) -> np.ndarray:
         return squared_residuals(posterior, data, num_cells, num_draws, np.random.default_rng([seed, 3]))
+
+    def misfits(self, posterior: PosteriorLike[L], data: ExpressionData, *, seed: int) -> Iterator[Check]:
+        return misfit_checks(posterior, data, seed=seed)
 
     def predict(self, posterior: PosteriorLike[L], intervention: Intervention, request: Request) -> pd.DataFrame:
         levels_only(intervention)

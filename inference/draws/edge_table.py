@@ -11,7 +11,8 @@ from .intervals import LEVEL, check_level, interval
 from .networks import in_context
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
-RAW = "inclusion_model"  # the attribute that holds the inclusion before it was recalibrated, and its column
+RAW = "inclusion_model"  # attribute of a recalibrated posterior: the inclusion that the model states; and its column
+RECORD = "calibration"  # attribute that holds what its trial on made targets has found, `Tuning.to_dict`
 BLOCK = 200_000  # edges whose rows are made at once
 
 

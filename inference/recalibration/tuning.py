@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..draws.edge_table import RAW
+from ..draws.edge_table import RAW, RECORD
 from ..draws.moments import EdgeMoments
 from .edge_map import EdgeMap
 from .trial import TrialOptions, short_fit
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
-
-RECORD = "calibration"
-"""Attribute of a recalibrated posterior that holds `Tuning.to_dict`; `RAW` holds what the model stated."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,183 @@
+r"""Rows of `diagnostics.diagnose` that see what a linear network gets wrong in cells that it describes well one by one.
+
+Intervals of single values can be right and the noise of the right size while half of a list of edges is wrong: what is
+wrong then is that residuals are not noise. Here the residuals of the posterior mean are looked at:
+
+shared residuals
+    Targets have residuals in common: causes that are not among the regulators, batch, depth. Value: root mean square of
+    the correlations of two targets' residuals, what chance gives (1/n) taken off.
+non-linearity
+    Residuals follow the square or cube of the prediction (the RESET test, Ramsey 1969, J R Stat Soc B 31:350). Value:
+    share of the targets in which these explain more than a fiftieth of the residual variance, and more than chance.
+independent cells
+    Cells that are like another cell in everything that the model does not explain, as copies, averages over neighbours
+    and smoothed cells are, count as one. Residuals are made uncorrelated over targets first, so that what targets share
+    is not mistaken for it. Value: share of cells whose most similar cell is more similar than chance allows.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from ..models import ExpressionData, RegressionNetwork
+from .checks import Check
+from .draws.fitted import PosteriorLike
+
+MOST_CELLS, MOST_TARGETS = 1500, 150  # that are looked at
+FEWEST_CELLS, FEWEST_TARGETS = 60, 10
+SHARED = 0.1
+BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
+ALIKE = 0.05
+MAX_WRONG = 0.15  # of a list for 10%, on made targets that the correction was not learned on
+RESIDUALS_SHARED, NON_LINEAR, COPIES = "shared residuals", "non-linearity", "independent cells"
+
+
+def misfit_checks(
+    posterior: PosteriorLike[RegressionNetwork], data: ExpressionData, *, seed: int = 0
+) -> Iterator[Check]:
+    """The three rows, of a network of one context; else none."""
+    model = posterior.model
+    if model.has_contexts or data.num_contexts > 1:
+        return
+    residual, predicted = residuals_of(posterior, data, seed=seed)
+    if len(residual) < FEWEST_CELLS or residual.shape[1] < FEWEST_TARGETS:
+        for name, limit in ((RESIDUALS_SHARED, SHARED), (NON_LINEAR, BENT), (COPIES, ALIKE)):
+            yield Check(name, math.nan, limit, None, "Too few cells or targets to tell.")
+        return
+    yield _shared(shared_residuals(residual))
+    yield _bent(bent_targets(residual, predicted))
+    yield _copies(cells_alike(residual, np.random.default_rng([seed, 9])))
+
+
+def trial_check(record: Mapping[str, Any]) -> Check:
+    """How lists were on made targets, of a recalibrated posterior whose trial left this ``record``."""
+    name = "lists on made targets"
+    if not record["scores"]:
+        text = "The regulators explain none of the genes in cells that were not fitted: no edge can be told."
+        return Check(name, math.nan, MAX_WRONG, False, text)
+    raw, own = record["scores"]["raw"]["wrong"], record["scores"]["recalibrated"]["wrong"]
+    model = "no list was possible" if raw is None else f"{raw:.0%} of a list at 10% was wrong"
+    if own is None:
+        text = f"As the model states its probabilities {model} on made targets; corrected, there is no list at 10%."
+        return Check(name, math.nan, MAX_WRONG, None, text)
+    text = f"As the model states its probabilities {model} on made targets; corrected, {own:.0%}."
+    good = own <= MAX_WRONG
+    return Check(name, own, MAX_WRONG, good, text if good else f"{text} Do not rely on the rate of a list.")
+
+
+def residuals_of(
+    posterior: PosteriorLike[RegressionNetwork], data: ExpressionData, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals and predictions (cell, target) of the posterior mean, each in standard deviations of its own, of at
+    most 1,500 cells without an intervention and 150 targets that are no regulators (if there are ten; else of any)."""
+    model = posterior.model
+    generator = np.random.default_rng([seed, 8])
+    cells = np.arange(data.num_cells)
+    if data.perturbed is not None:
+        cells = np.setdiff1d(cells, data.perturbed[:, 0].cpu().numpy())
+    cells = np.sort(generator.permutation(cells)[:MOST_CELLS])
+    tfs = set(model.tfs)
+    plain = [i for i, name in enumerate(model.targets) if name not in tfs]
+    pool = plain if len(plain) >= FEWEST_TARGETS else list(range(len(model.targets)))
+    chosen = np.sort(generator.permutation(pool)[:MOST_TARGETS])
+    names = (*model.tfs, *(model.targets[i] for i in chosen))
+    place = {name: i for i, name in enumerate(data.genes)}
+    block = data.rows(cells).double().cpu().numpy()[:, [place[name] for name in names]]
+    scale = model.scale.double().cpu().numpy()
+    x = block[:, : len(model.tfs)] / scale[model.tf_index.cpu().numpy()]
+    y = block[:, len(model.tfs) :] / scale[model.target_index.cpu().numpy()[chosen]]
+    predicted = x @ posterior.moments["W"].mean[:, chosen].astype(np.float64)
+    return _standard(y - predicted), _standard(predicted)
+
+
+def shared_residuals(residual: np.ndarray) -> float:
+    """Root mean square correlation of two columns beyond chance."""
+    number, width = residual.shape
+    correlation = residual.T @ residual / number
+    square = (np.square(correlation).sum() - width) / (width * (width - 1))
+    return float(np.sqrt(max(0.0, square - 1 / (number - 1))))
+
+
+def bent_targets(residual: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the columns whose residuals follow the square or cube of what is predicted."""
+    from scipy import stats  # here: it takes half a second to import
+
+    number = len(residual)
+    found = []
+    for e, p in zip(residual.T, predicted.T, strict=True):
+        if not p.any():
+            found.append(False)
+            continue
+        line = np.stack([np.ones(number), p], axis=1)
+        more = np.stack([p**2, p**3], axis=1)
+        more = more - line @ np.linalg.lstsq(line, more, rcond=None)[0]
+        rest = e - line @ np.linalg.lstsq(line, e, rcond=None)[0]
+        left = rest - more @ np.linalg.lstsq(more, rest, rcond=None)[0]
+        share = 1 - np.square(left).sum() / np.square(rest).sum()
+        f = share / 2 / ((1 - share) / (number - 4))
+        found.append(share > EXPLAINED and stats.f.sf(f, 2, number - 4) < CHANCE)
+    return float(np.mean(found))
+
+
+def cells_alike(residual: np.ndarray, generator: np.random.Generator) -> float:
+    """Share of the rows whose most similar row is more similar than in 99 of 100 rows of shuffled columns."""
+    number, width = residual.shape
+    kept = residual[:, : max(FEWEST_TARGETS, min(width, number // 4))]
+    rank = np.argsort(np.argsort(kept, axis=0, kind="stable"), axis=0, kind="stable")
+    kept = ndtri((rank + 0.5) / number)  # heavy tails would make the few cells in them alike
+    values, vectors = np.linalg.eigh(kept.T @ kept / number)
+    strong = values > 1e-6 * values.max()
+    white = kept @ (vectors[:, strong] / np.sqrt(values[strong]))
+    shuffled = np.stack([generator.permutation(column) for column in white.T], axis=1)
+    limit = np.quantile(_closest(shuffled), 0.99)
+    return float((_closest(white) > limit).mean())
+
+
+def _closest(rows: np.ndarray) -> np.ndarray:
+    """``(row,)`` the largest cosine with another row."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    alike = unit @ unit.T
+    np.fill_diagonal(alike, -1)
+    return alike.max(1)
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    values = values - values.mean(0)
+    spread = np.sqrt(np.square(values).mean(0))
+    return np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-12)
+
+
+def _shared(value: float) -> Check:
+    good = value <= SHARED
+    meaning = "What the regulators leave over of the genes is not shared between genes."
+    if not good:
+        meaning = (
+            f"Genes share what the regulators leave over (correlations of {value:.2f} beyond chance): causes that are "
+            "not among the candidate regulators, batch or depth. Regulators that follow them are listed in their place."
+        )
+    return Check(RESIDUALS_SHARED, value, SHARED, good, meaning)
+
+
+def _bent(share: float) -> Check:
+    good = share <= BENT
+    meaning = "Genes follow their prediction along a line."
+    if not good:
+        meaning = (
+            f"{share:.0%} of the genes do not answer along a line: other regulators are listed to make up for the "
+            "bend. Logarithms may help."
+        )
+    return Check(NON_LINEAR, share, BENT, good, meaning)
+
+
+def _copies(share: float) -> Check:
+    good = share <= ALIKE
+    meaning = "No cell is a copy of another in what the regulators leave over: cells count one by one."
+    if not good:
+        meaning = (
+            f"{share:.0%} of the cells are like another cell in all that the regulators leave over: copies, averages "
+            "or smoothed values? They are fewer independent cells than they seem, and probabilities are too certain."
+        )
+    return Check(COPIES, share, ALIKE, good, meaning)
