@@ -11,15 +11,19 @@ import typer
 
 from .commands.ablate_command import ablate_command
 from .commands.calibrate_command import calibrate_command
+from .commands.convert_command import convert_command
 from .commands.course_commands import course_command, influence_command
+from .commands.grouped import GroupedCommand, say_version
 from .commands.infer_command import infer_command
+from .commands.methods_command import methods_command
 from .commands.plan_command import plan_command
+from .commands.regulons_command import regulons_command
 from .commands.score_cells_command import score_cells_command
 from .commands.screen_command import screen_command
+from .commands.show_command import show_command
 from .commands.simulate_commands import simulate_app
 from .commands.terminal import LEVEL, Interrupted, read_edges, result, say, write_table, write_table_and_figure
 from .commands.train_command import train_command
-from .files.whole import whole_file
 from .finite_numbers import with_finite_numbers
 from .streams import CLOSED_PIPE, Signals, catch_signals, drop_output, leave_quietly
 from .wording import CommandFormatter, for_command_line
@@ -31,15 +35,16 @@ INTERRUPTED = 130  # exit code, as of a shell
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Gene regulatory networks with posterior uncertainty. Every "
-    "command mirrors a Python function of the same name.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Gene regulatory networks and gene programs with posterior uncertainty. Every "
+    "command mirrors a Python function of the same name; `pyrogrn COMMAND --help` has examples.",
 )
 app.add_typer(simulate_app, name="simulate")
-app.command("infer")(infer_command)
-app.command("plan")(plan_command)
+app.command("infer", cls=GroupedCommand)(infer_command)
+app.command("plan", cls=GroupedCommand)(plan_command)
 app.command("calibrate")(calibrate_command)
 app.command("train")(train_command)
 app.command("ablate")(ablate_command)
@@ -47,6 +52,23 @@ app.command("screen")(screen_command)
 app.command("score-cells")(score_cells_command)
 app.command("course")(course_command)
 app.command("influence")(influence_command)
+app.command("show")(show_command)
+app.command("regulons")(regulons_command)
+app.command("convert")(convert_command)
+app.command("methods")(methods_command)
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="The version, and leave", callback=say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Gene regulatory networks and gene programs with posterior uncertainty.
+
+    Every command mirrors a Python function of the same name; `pyrogrn COMMAND --help` has examples. The first two
+    commands of a session are `pyrogrn plan FILE`, which looks at the data, and `pyrogrn infer FILE --out run`.
+    """
 
 
 @app.command()
@@ -166,42 +188,6 @@ def score(
     width = max(len(name) for name in found.values)
     for name, value in found.values.items():
         result(f"{name:<{width}}  {value:.4g}")
-
-
-@app.command()
-def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A network in any known format, or FILE?KEY=VALUE")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="File to write")],
-    read_as: Annotated[str | None, typer.Option("--from", help="Format of IN [default: recognised]")] = None,
-    write_as: Annotated[str, typer.Option("--to", help="Format of OUT")] = "edges",
-) -> None:
-    """Convert a network between the formats of the field."""
-    from .files.network_files import NetworkFile
-
-    network = NetworkFile.parse(source).read(format=read_as)
-    with whole_file(target) as place:
-        network.write(place, format=write_as)
-    for note in network.notes:
-        say(note)
-    say(f"{len(network)} edges: {target}")
-
-
-@app.command()
-def methods(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False) -> None:
-    """Methods, the edge or loading priors and guides each takes, and which of them are calibrated."""
-    from .methods import methods as table_of_methods
-
-    table = table_of_methods()
-    if as_json:
-        result(table.to_json(orient="records"))
-        return
-    for method, rows in table.groupby("method", sort=False):
-        result(f"{method}    {rows['infers'].iloc[0]}: {rows['reference'].iloc[0]}")
-        for prior, part in rows.groupby(rows["edge_prior"] + rows["loading_prior"], sort=False):
-            result(f"  {prior}")
-            for row in part.itertuples():
-                result(f"    {row.guide:<11} {'calibrated' if row.calibrated else '-':<11} {row.note}")
-    result("--guide takes these names, and svi for mean-field")
 
 
 def main() -> None:

@@ -1,12 +1,22 @@
 """Laying an edge table and a known network over one universe of pairs, and saying what did not fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..priors.alignment import rename_hint
+
+NOT_USED = {
+    "truth_duplicates": "known edges listed again",
+    "truth_self": "known self-edges",
+    "truth_outside": "known edges outside these regulators and genes",
+    "edges_self": "self-pairs of the table",
+    "edges_outside": "rows of the table by other regulators",
+    "tfs_absent": "regulators without a row in the table",
+}
+"""What of the truth and the table was not used, in words."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,7 @@ class Matching:
 
     def __str__(self) -> str:
         universe = f"{self.num_true} true edges among {self.num_pairs} pairs"
-        counts = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("num_")}
-        dropped = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        dropped = ", ".join(f"{getattr(self, name)} {what}" for name, what in NOT_USED.items() if getattr(self, name))
         return f"{universe} ({self.num_tfs} TFs x {self.num_targets} targets); not used: {dropped or 'nothing'}"
 
 

@@ -78,3 +78,35 @@ def methods() -> pd.DataFrame:
         row = (method, "network", SpikeSlab.__name__, "", "inclusion", Amortised.name)
         rows.append(MethodRow(*row, *trusted(Amortised(method), SpikeSlab, LinearNetwork), reference))
     return pd.DataFrame([vars(row) for row in rows])
+
+
+DATA_OF = {
+    "linear": ("cells or samples, logged", "edges; begin here"),
+    "celloracle": ("cells, and a base GRN", "edges inside the base GRN, a cell type each"),
+    "symphony": ("cells, and scores on edges", "edges"),
+    "pmf-grn": ("counts or logs, and a prior network", "edges, activities of regulators"),
+    "netrex-cf": ("logs, and a prior network", "edges, a point estimate"),
+    "grnular": ("single cells as measured, zeros too", "edges, in one pass"),
+    "glad-tf": ("the same", "edges, in one pass"),
+    "glad": ("the same, regulators unknown", "edges, in one pass"),
+    "trajectory": ("time courses", "edges"),
+    "phoenix": ("time courses", "dynamics"),
+    "factorbox": ("levels, one knock-down a condition", "edges, unseen knock-downs"),
+    "cellbox": ("log ratios after drugs", "edges, unseen combinations"),
+    "ppca": ("any matrix", "programs without names"),
+    "muvi": ("cells, and gene sets, covariates, views", "programs with names"),
+}
+"""What a method is for and what it answers, in the order in which they are listed."""
+
+
+def overview(table: pd.DataFrame) -> list[str]:
+    """A line for each method that fits a terminal: data, answer, and whether a guide of it was tested."""
+    lines = [f"{'METHOD':<11} {'FOR':<40} {'ANSWERS':<44} TESTED"]
+    for method, (data, answer) in DATA_OF.items():
+        rows = table[table["method"] == method]
+        guides = list(dict.fromkeys(rows.loc[rows["calibrated"].astype(bool), "guide"]))
+        lines.append(f"{method:<11} {data:<40} {answer:<44} {', '.join(guides) or 'no'}")
+    return [
+        *lines,
+        "tested: guides whose probabilities hold on data from the model; `pyrogrn methods METHOD` says more",
+    ]

@@ -7,13 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 
 import anndata
 import numpy as np
 import pandas as pd
+import pyrogrn
 import pytest
 import torch
 from command_line import call
+from pyrogrn.experiments.commands.grouped import GROUPS
+from pyrogrn.experiments.commands.infer_options import InferOptions
+from pyrogrn.experiments.fitting import METHODS
 from pyrogrn.inference import EDGE_COLUMNS
 
 QUICK = ["--set", "guide.num_warmup=30", "--steps", "30", "--restarts", "2"]
@@ -104,14 +109,45 @@ def test_score_and_convert(run, simulated, tmp_path):
 
 
 def test_methods_says_what_is_calibrated():
-    code, out, _ = call("methods")
+    code, out, _ = call("methods", "linear")
     assert code == 0
     assert "NOT calibrated" in out
+    code, _, err = call("methods", "best")
+    assert code == 2
+    assert "choose one of linear" in err
     code, out, _ = call("methods", "--json")
     rows = {(r["edge_prior"], r["guide"]): r["calibrated"] for r in json.loads(out)}
     assert rows["SpikeSlab", "gibbs"]
     assert not rows["SpikeSlab", "mean-field"]
     assert ("SpikeSlab", "blocked") not in rows
+
+
+def test_methods_fit_on_one_screen():
+    code, out, _ = call("methods")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 130
+    assert {line.split()[0] for line in lines[1:-1]} == set(METHODS)
+
+
+def test_version_help_and_module():
+    code, out, _ = call("--version")
+    assert (code, out.strip()) == (0, f"pyrogrn {pyrogrn.__version__}")
+    assert call("-h")[1] == call("--help")[1]
+    told = subprocess.run([sys.executable, "-m", "pyrogrn", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == f"pyrogrn {pyrogrn.__version__}"
+
+
+def test_options_of_infer_are_in_groups_and_none_is_left_over():
+    code, out, _ = call("infer", "--help")
+    assert code == 0
+    titles = [line[:-1] for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Arguments", *GROUPS, "Other"]
+    assert out.partition("Other:")[2].split()[:2] == ["-h,", "--help"]
+    assert "pyrogrn infer cells.h5ad --tfs tfs.csv --normalize auto --out run" in out
+    names = [f.name for f in fields(InferOptions)]
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(set(names) - {"expression"})
 
 
 def test_simulate_then_contexts(tmp_path):

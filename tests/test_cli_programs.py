@@ -110,7 +110,7 @@ def test_methods_list_loading_priors_of_programs_and_edge_priors_of_networks():
     assert set(table.loc[~networks, "loading_prior"]) == {p.__name__ for p in LOADING_PRIORS}
     assert set(table.loc[~networks, "edge_prior"]) == {""}
     assert {"ppca", "muvi"} == set(table.loc[~networks, "method"])
-    code, out, _ = call("methods")
+    code, out, _ = call("methods", "muvi")
     assert code == 0
     assert "HorseshoeLoading" in out
     code, out, _ = call("methods", "--json")

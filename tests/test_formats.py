@@ -34,6 +34,8 @@ EDGES = pd.DataFrame(
 NETWORK = PriorNetwork.from_edges(EDGES, name="toy")
 FILE_NAMES = {
     "gmt": ["sets.gmt", "sets.gmt.gz"],
+    "graphml": ["net.graphml", "net.graphml.gz"],
+    "gexf": ["net.gexf"],
     "genernib": ["prediction.h5ad"],
     "arboreto": ["adj.tsv"],
     "decoupler": ["collectri.csv.gz"],
@@ -71,7 +73,7 @@ def carried(network, format_name, file_name):
         table["sign"] = 0
     if format_name in WEIGHTS:
         table["sign"] = np.where(table["sign"] < 0, -1, 1) if (table["sign"] < 0).any() else 0
-    if format_name not in ("edges", "decoupler"):
+    if format_name not in ("edges", "decoupler", "graphml", "gexf"):
         table["evidence"] = network_name(file_name)
     return table.sort_index()
 

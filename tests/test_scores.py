@@ -247,7 +247,7 @@ def test_what_does_not_fit_is_counted():
     assert (found.num_tfs, found.num_targets, found.num_pairs, found.num_true) == (3, 3, 7, 2)
     assert (found.truth_duplicates, found.truth_self, found.truth_outside) == (1, 1, 2)
     assert (found.edges_self, found.edges_outside, found.tfs_absent) == (1, 1, 1)
-    assert "truth_outside 2" in str(found)
+    assert "2 known edges outside these regulators and genes" in str(found)
     only = S.score_edges(edges, truth[:1], restrict_to_truth_regulators=True)
     assert (only.matching.num_tfs, only.matching.num_pairs, only["base_rate"]) == (1, 2, 1 / 2)
 

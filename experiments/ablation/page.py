@@ -97,11 +97,16 @@ def headline(result: AblationResult, summary: pd.DataFrame, measures: Sequence[s
         )
     for row in records(result.break_even(name).head(3)):
         way = figures.way_label(pd.Series(vars(row)))
-        lower, upper = (f"{v:.0%}" if v == v else "beyond" for v in (row.lower, row.upper))
+        lower, upper = (f"{v:.0%}" if v == v else "beyond the shares that were run" for v in (row.lower, row.upper))
+        interval = (
+            f"89% interval over seeds {lower} to {upper}"
+            if row.lower == row.lower or row.upper == row.upper
+            else ("no interval: too few seeds, or all beyond the shares that were run")
+        )
         if row.break_even == row.break_even:
             sentences.append(
                 f"{row.sources} ({way}) begins to hurt at {row.break_even:.0%} of the edges {row.damage} "
-                f"(89% interval over seeds {lower} to {upper}; errors of the truth are left out)."
+                f"({interval}; errors of the truth are left out)."
             )
         else:
             sentences.append(

@@ -244,6 +244,13 @@ def infer_command(
     Writes OUT/edges.csv, or programs.csv, factors.csv, scores.csv.gz and, where they apply, gene_sets.csv,
     covariate_effects.csv and enrichment.csv; posterior.nc (ArviZ DataTree), diagnostics.json, report.html, config.json
     and model/.
+
+    \b
+    Examples:
+      pyrogrn infer cells.h5ad --tfs tfs.csv --normalize auto --out run
+      pyrogrn infer cells.h5ad --tfs tfs.csv --prior motif=motif.csv --context-key cell_type --out run
+      pyrogrn infer courses.h5ad --method trajectory --time-key day --trajectory-key course --out run
+      pyrogrn infer cells.h5ad --method muvi --gene-sets hallmark=h.gmt --out programs
     """
     given = dict(locals())
     with importing():

@@ -297,7 +297,8 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
     data = data.with_missing(data.missing, *map(in_options, needed_notes(model, data)))
     for note in data.notes:
         say(note)
-    say(f"{data.num_cells} cells, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
+    rows = "conditions" if {"perturbed", "inputs"} & set(model.needs) else "cells"
+    say(f"{data.num_cells} {rows}, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
     return data
 
 

@@ -6,6 +6,7 @@ figure is shown like any other. Without ``ax`` the picture is that of the report
 """
 
 from .ablations import ablation
+from .activities import activities
 from .cells import umap_program
 from .checks import reliability, trust
 from .dynamics import course, flux, knockout
@@ -14,6 +15,7 @@ from .programs import programs, variance
 
 __all__ = [
     "ablation",
+    "activities",
     "course",
     "edges",
     "flux",

@@ -12,19 +12,20 @@ from ...priors import AlignmentReport
 from ...priors.edge_prior import TRUST_SCALE
 from .. import figures
 from .page import Cell, listing, paragraph, picture, table, tiles
-from .parts import half_normal_band, records
+from .parts import half_normal_band, records, rows_of
 
 
 def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
     """What went in: numbers of cells, genes and sources, notes on the data, and how names matched."""
     coords = posterior.coords
-    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
+    rows_are = rows_of(posterior)
+    numbers = {} if data is None else {rows_are: f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
     numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
     numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
     if data is not None and data.perturbed is not None:
         pairs = data.perturbed.cpu().numpy()
-        numbers["perturbed cells"] = f"{len(np.unique(pairs[:, 0])):,}"
+        numbers[f"perturbed {rows_are}"] = f"{len(np.unique(pairs[:, 0])):,}"
         numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
     content = [tiles(numbers)]
     notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
@@ -33,7 +34,10 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
     if data is not None and data.context is not None:
         cells = np.bincount(data.context.cpu().numpy(), minlength=data.num_contexts)
         rows = [[name, f"{n:,}"] for name, n in zip(data.context_names, cells, strict=True)]
-        content += ["<h3>Cells by context</h3>", table(("context", "cells"), rows, numeric=("cells",))]
+        content += [
+            f"<h3>{rows_are.capitalize()} by context</h3>",
+            table(("context", rows_are), rows, numeric=(rows_are,)),
+        ]
     if alignment:
         content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
     return content

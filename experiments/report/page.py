@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from .script import HASH, SCRIPT
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #d9dee4; --page: #f5f7fa; --card: #ffffff;
   --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eef1f4; --bar: #bcdcef; }
@@ -45,11 +47,21 @@ nav a { display: inline-block; margin-right: 14px; text-decoration: none; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
 .tile strong { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
-figure { margin: 8px 0 16px; }
+figure { margin: 8px 0 16px; overflow-x: auto; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; padding: 8px;
   border-radius: 8px; border: 1px solid var(--line); }
 figcaption { color: var(--soft); font-size: 13.5px; margin: 6px auto 0; max-width: 84ch; }
-.scroll { overflow-x: auto; margin: 0 0 12px; }
+.scroll { overflow: auto; margin: 0 0 12px; max-height: 80vh; }
+thead th { position: sticky; top: 0; background: var(--card); }
+th[role=button] { cursor: pointer; }
+th[role=button]:hover, th[role=button]:focus-visible { color: var(--blue); }
+th[aria-sort=descending]::after { content: " \\2193"; }
+th[aria-sort=ascending]::after { content: " \\2191"; }
+.tools { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 14px; margin: 4px 0 8px; font-size: 13.5px; }
+.tools input[type=search] { font: inherit; color: inherit; background: var(--page); border: 1px solid var(--line);
+  border-radius: 6px; padding: 3px 9px; width: 15em; max-width: 100%; }
+.tools label { display: flex; align-items: center; gap: 6px; }
+td.again { color: var(--soft); font-weight: 400; }
 table { border-collapse: collapse; font-size: 13.5px; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 9px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; }
@@ -61,18 +73,24 @@ td.wide { min-width: 260px; }
 td .badge { margin: 0; padding: 0 9px; font-size: 12.5px; }
 dl { margin: 0 0 10px; display: grid; grid-template-columns: max-content 1fr; gap: 5px 16px; }
 dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
-@media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; } }
+@media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; }
+  main { padding: 16px 8px 40px; } section { padding: 14px 12px 10px; }
+  th, td { padding: 4px 6px; } th { white-space: normal; vertical-align: bottom; }
+  td.gene { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; max-width: 9em; }
+  td.wide { min-width: 180px; }
+  figure img { max-width: none; min-width: 600px; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --page: #fff; --card: #fff;
   --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eee; --bar: #bcdcef; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   body { font-size: 11px; } .lead { font-size: 13.5px; } figcaption { font-size: 10px; }
   main { max-width: none; padding: 0; } nav { display: none; }
-  section { border: none; padding: 6px 0; margin: 8px 0; } .scroll { overflow: visible; }
+  section { border: none; padding: 6px 0; margin: 8px 0; } .scroll { overflow: visible; max-height: none; }
+  .tools { display: none; } thead th { position: static; }
   table { font-size: 9.5px; } th, td { padding: 2px 5px; } figure, tr, .tile { break-inside: avoid; }
   h2, h3 { break-after: avoid; } }
 """
-# a report is one file without scripts: whatever a gene is called, nothing is run and nothing is fetched
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# a report is one file with one script of its own: whatever a gene is called, nothing else is run, nothing is fetched
+POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{HASH}'"
 
 
 def page(title: str, body: str) -> str:
@@ -81,7 +99,8 @@ def page(title: str, body: str) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n<script>{SCRIPT}</script>\n"
+        "</body>\n</html>\n"
     )
 
 

@@ -44,6 +44,26 @@ def probability(value: float) -> str:
     return "<0.001" if value < 0.001 else ">0.999" if value > 0.999 else f"{value:.3f}"
 
 
+def percents(lower: float, upper: float) -> str:
+    """An interval of shares with as many decimals, up to four, as tell its ends apart.
+
+    Examples
+    --------
+    >>> percents(0.0991, 0.0994), percents(0.1, 0.2), percents(0.1, 0.1)
+    ('9.91% to 9.94%', '10.0% to 20.0%', '10.0%')
+    """
+    for decimals in (1, 2, 3, 4):
+        low, high = f"{lower:.{decimals}%}", f"{upper:.{decimals}%}"
+        if low != high:
+            return f"{low} to {high}"
+    return f"{lower:.1%}"
+
+
+def rows_of(posterior: Posterior) -> str:
+    """What a row of the data is called: a condition of a panel, else a cell."""
+    return "conditions" if {"perturbed", "inputs"} & set(posterior.model.needs) else "cells"
+
+
 def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
     if diagnostics is None:
         return None

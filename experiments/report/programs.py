@@ -24,9 +24,11 @@ from .parts import (
     count,
     diagnostics_section,
     made,
+    percents,
     predictions_section,
     probability,
     records,
+    rows_of,
     trust_badges,
 )
 from .points import known_columns, point_verdict
@@ -213,7 +215,7 @@ def _glance(tables: ProgramTables) -> list[str]:
                 Cell(escape(_name(program)), "gene"),
                 best.library or "–",
                 bar(best.variance_explained / max(share.iloc[0], 1e-12), f"{best.variance_explained:.1%}"),
-                f"{best.lower:.1%} to {best.upper:.1%}",
+                percents(best.lower, best.upper),
                 " · ".join(where) or "all cells",
                 f"{best.genes:,.0f}",
                 f"{sure.get(program, 0):,}",
@@ -258,7 +260,7 @@ def _genes(tables: ProgramTables) -> list[str]:
         for i, row in enumerate(records(part)):
             rows.append(
                 [
-                    Cell(escape(_name(name)) if i == 0 else "", "gene"),
+                    Cell(escape(_name(name)), "gene" if i == 0 else "gene again"),
                     Cell(escape(row.gene), "gene"),
                     Cell("rises", "up") if row.loading >= 0 else Cell("falls", "down"),
                     f"{row.loading:+.3f}",
@@ -301,8 +303,8 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
         )
     header = ("program", "kept", "removed", "added", "most probable additions", "least probable members")
     intro = (
-        "Gene sets are lists made elsewhere. Here each is compared with these cells: genes of the set without a "
-        "are removed, genes outside it that move with the program are added. In brackets, the probability that the "
+        "Gene sets are lists made elsewhere. Here each is compared with these cells: genes of the set that do not move "
+        "with the program are removed, genes outside it that do are added. In brackets, the probability that the "
         "gene belongs to the program. All genes are in gene_sets.csv."
     )
     return [paragraph(intro), tiles(totals), table(header, rows, numeric=("kept", "removed", "added"))]
@@ -364,7 +366,7 @@ def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
     band, odds = trust_band(posterior, tables.level)
     intro = (
         "Each library of gene sets has a trust coefficient b, at least 0, that is learned with the programs: at 0 its "
-        "are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "
+        "sets are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "
         "random sets ends near 0. The last figures are for a gene listed with a confidence of 0.9."
     )
     header = ("library", "trust b", f"{tables.level:.0%} interval", effect, "in words")
@@ -382,7 +384,7 @@ def _enrichment(enrichment: pd.DataFrame) -> list[str]:
         for i, row in enumerate(records(part.head(5))):
             rows.append(
                 [
-                    Cell(escape(_name(name)) if i == 0 else "", "gene"),
+                    Cell(escape(_name(name)), "gene" if i == 0 else "gene again"),
                     Cell(escape(_name(row.set)), "wide"),
                     f"{row.genes:,}",
                     f"{row.auc:.2f}",
@@ -424,7 +426,7 @@ def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | 
 
 def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
     coords = posterior.coords
-    numbers = {} if data is None else {"cells": f"{data.num_cells:,}"}
+    numbers = {} if data is None else {rows_of(posterior): f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['gene']):,}", "programs": f"{len(coords['factor']):,}"}
     numbers |= {"views": f"{len(coords['view'])}", "groups of cells": f"{len(coords['context'])}"}
     numbers |= {"covariates": f"{len(coords['covariate'])}", "gene-set libraries": f"{len(coords['source'])}"}

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from . import edges as edges
+from . import graphs as graphs
 from . import matrices as matrices
 from . import others as others
 from . import panda as panda
@@ -79,6 +80,14 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "genernib", "AnnData with uns['prediction']: source, target, weight",
         others.is_genernib, others.read_genernib, others.write_genernib, WEIGHT_LOSS, "mean",
+    ),
+    Format(
+        "graphml", "GraphML with attributes of edges called as the columns of a table: Cytoscape, networkx",
+        graphs.is_graphml, graphs.read_graphml, graphs.write_graphml, "the order of the edges",
+    ),
+    Format(
+        "gexf", "GEXF, the same: Gephi, networkx", graphs.is_gexf, graphs.read_gexf, graphs.write_gexf,
+        "the order of the edges",
     ),
     Format(
         "posterior", "source, target, weight, ..., inclusion: a fitted model's edges.csv",
