@@ -119,8 +119,10 @@ class LinearNetwork(RegressionNetwork):
         differences: str | None = None,
     ) -> "LinearNetwork":
         """One pass over the cells, then as the constructor; on the data's device."""
-        options = {"networks": networks, "targets": targets, "differences": differences}
-        return cls(data.statistics(), edge_prior=edge_prior, **options).to(data.device)
+        model = cls(
+            data.statistics(), edge_prior=edge_prior, networks=networks, targets=targets, differences=differences
+        )
+        return model.to(data.device)
 
     def _observe_cells(
         self, W: Tensor, noise: Tensor, batch: ExpressionData, target: pyro.plate, context: pyro.plate | None

@@ -81,7 +81,7 @@ class OwnOrShared(TorchDistribution):
         shapes = [value.shape for value in (shared, spread, rate, *edge)]
         super().__init__(broadcast_shapes(*shapes), torch.Size(), validate_args=validate_args)
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "OwnOrShared":
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "OwnOrShared":
         return OwnOrShared(self.shared.expand(batch_shape), self.spread, self.rate, self.edge, validate_args=False)
 
     def log_parts(self, value: Tensor) -> Tensor:
