@@ -478,7 +478,7 @@ def test_other_priors_are_refused_with_what_to_use(prior, words):
 
 def test_other_models_are_refused():
     panel = simulate_panel(num_genes=6, in_degree=2, replicates=2, num_controls=6, seed=2).data
-    with pytest.raises(ValueError, match="linear network of one context"):
+    with pytest.raises(ValueError, match="for a linear network, this is a FactorBox"):
         FactorBox.from_data(panel, edge_prior=noise_slab())
     assert "linear networks" in refusal(FactorBox.from_data(panel))
     data = simulate_linear(num_genes=8, num_tfs=3, num_cells=40, num_contexts=2, seed=0).data
