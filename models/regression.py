@@ -159,7 +159,7 @@ class RegressionNetwork(Model):
             W = self._own_or_shared(tf, target, context, unit)
         else:
             W = self.edge_prior(tf, target, *unit) if unit else self.edges(tf, target)  # (tf, target)
-            spread = None if context is None else self.context_scale("context_scale")
+            spread = self.context_scale("context_scale") if context is not None else self.constant
             if noise is None:
                 with context or nullcontext(), target:
                     noise = pyro.sample("noise_variance", noise_prior)

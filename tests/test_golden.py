@@ -15,6 +15,9 @@ VERSIONS = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "table
 # Sums in another order, as other machines take them, differ in the seventh digit of draws kept in single precision.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
+ANSWERED_OTHERWISE = {("LinearNetwork", "predict"), ("Symphony", "predict")}
+"""Knock-outs of these followed the regression's own directions among regulators; intervals carry that doubt now."""
+
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -57,6 +60,11 @@ def test_a_saved_posterior_gives_the_tables_of_its_time(version, name):
     assert found.keys() == stored.keys()
     for table, file in stored.items():
         then = pd.read_csv(file, keep_default_na=False, na_values=["NaN"])
+        if (name, table) in ANSWERED_OTHERWISE:
+            assert list(found[table]) == list(then)
+            assert list(found[table]["gene"]) == list(then["gene"])
+            assert found[table]["mean"].iloc[0] == then["mean"].iloc[0] == 0.0  # the one that was knocked out
+            continue
         assert_close(found[table], without_certainty(posterior, then))  # of a point estimate no longer printed
 
 

@@ -46,6 +46,8 @@ def direction_notes(posterior: PosteriorLike[LinearNetwork | Symphony]) -> list[
     seen = "these cells have interventions on other regulators only" if found.perturbed else "the data have none"
     return [
         f"directions are not known: {found.edges} probable edges are between regulators that are targets themselves, "
-        f"and only interventions tell {one} -> {other} from {other} -> {one} ({seen}). Levels after a knock-out can be "
-        "wrong in size and in sign, and intervals too narrow; cells with interventions (`perturbation_key=`) help"
+        f"and only interventions tell {one} -> {other} from {other} -> {one} ({seen}). Levels after a knock-out are "
+        "averaged over the directions that these cells allow, feedback among them: intervals are wide for it, and most "
+        "signs are open; cells with interventions (`perturbation_key=`) help. With `steps` intervals lack that "
+        "doubt: the regression's own directions are followed, wrong ones too"
     ]

@@ -18,6 +18,8 @@ from .base import Answers, Intervention, Request, levels_only
 from .directions import direction_notes
 from .linear_cells import predict_cells, squared_residuals
 from .named_genes import check_regulators
+from .observed_regulators import ObservedRegulators
+from .regulator_response import is_open, response_of_regulators
 from .results import CellPredictions
 from .tables import settled_table
 
@@ -73,8 +75,11 @@ def steady_state(
     scale = model.scale.cpu().double()
     final = torch.tensor([_final_level(model, g, value) for g, value in levels.items()], dtype=torch.float64)
     final = final / scale[model.tf_index.cpu()[clamped]]
-    regulators, values, settled = undisturbed(W, intercept, exogenous, tf_target)
     steps = request.steps
+    observed = ObservedRegulators.of(model, request.context) if steps is None and is_open(model) else None
+    if observed is not None:
+        return _with_doubt(posterior, observed, W, intercept, (clamped, final), request)
+    regulators, values, settled = undisturbed(W, intercept, exogenous, tf_target)
     if steps is not None:  # a few steps from the average cell, which need no steady state
         regulators = exogenous.expand(len(W), -1)
         values = intercept + torch.einsum("t,ntg->ng", exogenous, W)
@@ -85,6 +90,33 @@ def steady_state(
     after = ((values + response.change) * unit).numpy()  # (draw, target)
     reached = response.settled if steps is None else torch.ones_like(response.settled)
     return settled_table(model.targets, after, reached.numpy(), (control * unit).numpy(), request.level)
+
+
+def _with_doubt(
+    posterior: PosteriorLike[Linear],
+    observed: ObservedRegulators,
+    W: Tensor,
+    intercept: Tensor,
+    intervention: tuple[Tensor, Tensor],
+    request: Request,
+) -> pd.DataFrame:
+    """The table where the direction of edges between regulators is not known: regulators as `regulator_response` says,
+    targets by their regressions on them. ``intervention``: positions of the clamped, and their levels."""
+    model = posterior.model
+    clamped, final = intervention
+    before = observed.free.mean
+    change, settled = response_of_regulators(
+        posterior, observed, clamped, final - before[clamped], len(W), request.seed
+    )
+    values = intercept + torch.einsum("t,ntg->ng", before, W)
+    after = intercept + torch.einsum("nt,ntg->ng", before + change, W)
+    place = {gene: i for i, gene in enumerate(model.tfs)}
+    target = [g for g, gene in enumerate(model.targets) if gene in place]
+    own = [place[model.targets[g]] for g in target]
+    values[:, target], after[:, target] = before[own], (before + change)[:, own]
+    unit = model.scale.cpu().double()[model.target_index.cpu()]
+    control = (values.mean(0) * unit).numpy()
+    return settled_table(model.targets, (after * unit).numpy(), settled.numpy(), control, request.level)
 
 
 def _networks(posterior: PosteriorLike[Linear], request: Request) -> np.ndarray:

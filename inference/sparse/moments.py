@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...models import RegressionNetwork
+from ...priors.own_edges import ContextEdge
 from ..draws.moments import Collector, EdgeMoments
 from .tables import Sums
 
@@ -31,7 +32,7 @@ class SparseCollector(Collector):
         """Whether the next draw keeps sites of the size of the network."""
         return self.count % self.thin == 0
 
-    def add(self, sites: dict[str, Tensor], inclusion: Tensor | None = None, edge: Any = None) -> None:
+    def add(self, sites: dict[str, Tensor], inclusion: Tensor | None = None, edge: ContextEdge | None = None) -> None:
         """One draw, ``(chain, *dims)``, whose moments are in ``streams`` already."""
         self.keep(sites)
         self.count += 1
