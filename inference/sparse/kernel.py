@@ -277,6 +277,29 @@ class SparseKernel:
                 whole[chain, at] += drawn
         return whole
 
+    def edges_at(self, place: np.ndarray) -> np.ndarray:
+        """``(chain, edge)`` float32: W = w + u of the edges at ``place`` (edge,), target · tfs + tf, each with its own
+        background drawn by itself."""
+        target, tf = np.divmod(place, self.weight.shape[2])
+        group_of = np.empty(self.weight.shape[1], np.int64)
+        for i, group in enumerate(self.groups):
+            group_of[group.targets] = i
+        # of its own, as `_whole`
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.count, 1]))
+        found = np.empty((self.num_chains, len(place)), np.float32)
+        for chain, h in enumerate(self.background.tolist()):
+            diagonal = np.empty(len(place))
+            for i, gram in enumerate(self.grams[chain]):
+                mine = np.flatnonzero(group_of[target] == i)
+                at, own = tf[mine], self.own[target[mine]]
+                level = np.where(own >= 0, gram.correction[own], 0.0) * gram.matrix[own, at].astype(np.float64) ** 2
+                diagonal[mine] = gram.matrix[at, at] + level
+            noise = self.noise[chain, target]
+            sd = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
+            mean = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
+            found[chain] = mean + sd * rng.standard_normal(len(place))
+        return found
+
     @property
     def fit_of_targets(self) -> np.ndarray:
         """``(chain, target)`` log p(X | w, σ², h) of each target up to its determinant, which is that of all."""
