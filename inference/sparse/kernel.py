@@ -325,9 +325,12 @@ class SparseKernel:
     # -- checkpoints ----
     def snapshot(self) -> dict[str, Any]:
         """All that the next block depends on."""
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("weight", "residual", "sse", "noise")}
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("residual", "sse", "noise")}
+        place = np.flatnonzero(self.weight)
         return {
             **arrays,
+            "place": torch.from_numpy(place),
+            "weight": torch.from_numpy(self.weight.ravel()[place]),
             "background": self.background.clone(),
             "state": {name: value.clone() for name, value in self.state.items()},
             "count": self.count,
@@ -339,8 +342,10 @@ class SparseKernel:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from `snapshot`, after `start`."""
-        for name in ("weight", "residual", "sse", "noise"):
+        for name in ("residual", "sse", "noise"):
             getattr(self, name)[:] = snapshot[name].numpy()
+        self.weight[:] = 0
+        self.weight.ravel()[snapshot["place"].numpy()] = snapshot["weight"].numpy()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
         self.hyper.log_step = dict(snapshot["steps"])
         self.num_warmup, self.effort[:] = snapshot["num_warmup"], snapshot["effort"].numpy()
