@@ -21,6 +21,9 @@ from .observation.joined import by_target, joined
 from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
+# the same where weights are in units of σ, and a network is the same in any unit of the target: what the prior says of
+# σ² must not depend on what the target was divided by. As much as one cell with residual 0.03 sd
+FREE_SHAPE, FREE_RATE = 0.5, 0.0005
 
 
 class Cuts(NamedTuple):
@@ -37,6 +40,7 @@ class RegressionNetwork(Model):
     .. math:: W \sim \text{edge prior}, \quad W_k \sim N(W, \omega^2), \quad \omega\sim\mathrm{HalfNormal}(0.1), \quad
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
+    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)` where the edge prior is in units of σ, which is all but flat in log σ²).
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
     `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
     a `GramNormal` for the whole data, each cell for a batch of cells.
@@ -124,8 +128,10 @@ class RegressionNetwork(Model):
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
-        noise_prior = InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
-        if self.edge_prior.family.measured_in == "noise":
+        in_noise = self.edge_prior.family.measured_in == "noise"
+        numbers = (FREE_SHAPE, FREE_RATE) if in_noise else (NOISE_SHAPE, NOISE_RATE)
+        noise_prior = InverseGamma(*map(self.constant.new_tensor, numbers))
+        if in_noise:
             with target:
                 noise = pyro.sample("noise_variance", noise_prior)  # (target,)
             return self._observe_all(self.edge_prior(tf, target, noise.sqrt()), noise, batch, target, context)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models import RegressionNetwork
-from ...models.regression import NOISE_RATE, NOISE_SHAPE
+from ...models.regression import FREE_RATE, FREE_SHAPE
 from ...priors import Hyper, SpikeSlab
 from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
@@ -166,7 +166,7 @@ class SparseKernel:
                 gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
                 sweep_targets(
                     targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
-                    NOISE_SHAPE, NOISE_RATE,
+                    FREE_SHAPE, FREE_RATE,
                 )  # fmt: skip
                 if streams is not None:
                     record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
