@@ -40,7 +40,7 @@ class RegressionNetwork(Model):
     .. math:: W \sim \text{edge prior}, \quad W_k \sim N(W, \omega^2), \quad \omega\sim\mathrm{HalfNormal}(0.1), \quad
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
-    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)` where the edge prior is in units of σ, which is all but flat in log σ²).
+    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)`, all but flat in log σ², where the edge prior is in units of σ).
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
     `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
     a `GramNormal` for the whole data, each cell for a batch of cells.

@@ -1,5 +1,5 @@
-"""Simulation-based calibration of the default of ``pyrogrn infer --method linear`` along the path that users take: files
-of raw numbers, read and standardised as the command does it.
+"""Simulation-based calibration of the default of ``pyrogrn infer --method linear`` along the path that users take:
+files of raw numbers, read and standardised as the command does it.
 
 Hyperparameters, networks and noise are drawn from the priors of the defaults, each gene is then put on a scale and a
 level of its own and written to a csv file with a list of regulators, and what `infer` would fit is fitted to it.
@@ -70,8 +70,8 @@ def case(place: Path, design: LinearDesign, seed: int) -> dict[str, Any]:
 
 
 def write_files(place: Path, design: LinearDesign, seed: int) -> dict[str, np.ndarray]:
-    """``cells.csv`` and ``tfs.txt`` of a network drawn from the default prior; the sites that made it, for genes divided
-    by the sd of their sample."""
+    """``cells.csv`` and ``tfs.txt`` of a network drawn from the default prior; the sites that made it, for genes
+    divided by the sd of their sample."""
     make = lambda statistics: LinearNetwork(statistics, edge_prior=SpikeSlab(unit="noise"), targets=design.targets)
     design = Sampled(**vars(design))
     y, truth = design.draw(make, seed)
