@@ -253,13 +253,13 @@ def prior_draws(model: Model, *, seed: int = 0, num_draws: int | None = None) ->
     seed
         Seed; the caller's generators are not touched.
     num_draws
-        Default 500, down to 50 for networks of more than four million edges.
+        Default 500; of networks of more than 400,000 edges fewer, from four million on 50.
     """
     coords = model.coords
     shape = {name: [len(coords[d]) for d in dims] for name, dims in model.dims.items()}
     size = max(math.prod(s) for s in shape.values())
     if num_draws is None:
-        num_draws = max(50, min(NUM_PRIOR_DRAWS, NUM_PRIOR_DRAWS * 4_000_000 // size))
+        num_draws = max(50, min(NUM_PRIOR_DRAWS, NUM_PRIOR_DRAWS * 400_000 // size))
     constant = model.constant
     # one lies in the support of every edge site: weights, inclusion variables, scales
     fixed = {

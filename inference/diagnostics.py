@@ -18,6 +18,7 @@ from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
 from .draws.edge_table import RECORD
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
+from .draws.kept_edges import KeptEdges
 from .draws.layout import has_edges, is_edge_site
 from .draws.moments import aligned
 from .engines.sparse_gibbs import OUT_OF_TIME
@@ -69,7 +70,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         99th percentile over at most 1,000 (``NUM_EDGES``) edges, half of them the most probable; 1.05
         (``RHAT_SAMPLER``) for chains of a sampler, 1.1 (``RHAT_GUIDE``) for restarts of a guide. Not of amortised fits,
         nor the next two on edges: their chains share one training; and not of large networks of which fewer than 50
-        (``FEWEST``) draws by chain were kept.
+        (``FEWEST``) draws by chain were kept. Of networks that keep every draw of some edges, of those.
     effective draws (samplers)
         Smallest bulk effective sample size of a hyperparameter; 40 (``MIN_ESS``).
     top edges agree
@@ -312,13 +313,18 @@ def _rhats(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
         if one is not None and not one <= worst:  # also when it is not a number
             worst, name = one, site
     yield _rhat_row(posterior, "R-hat of the hyperparameters", worst if name else None, name, limit=RHAT_HYPER)
-    if thin_of(posterior) > 1 and posterior.draws["W"].shape[1] < FEWEST:
+    every = KeptEdges.of(posterior)
+    if every is None and thin_of(posterior) > 1 and posterior.draws["W"].shape[1] < FEWEST:
         few = f"Only {posterior.draws['W'].shape[1]} draws of each edge by chain were kept, to save memory"
         limit = RHAT_SAMPLER if engine_of(posterior.guide).draws_chains else RHAT_GUIDE
         yield Check("R-hat of the edges", math.nan, limit, None, f"{few}: see whether inclusion agrees, of all draws.")
         return
     source, target = some_edges(posterior, seed)
-    edges = _upper(rhats(posterior.draws["W"][:, :, source, target]), 0.99)
+    if every is None:
+        drawn = posterior.draws["W"][:, :, source, target]
+    else:
+        drawn = every.draws[:, :, every.find(source, target, len(posterior.coords["target"]))[1]]
+    edges = _upper(rhats(drawn), 0.99)
     yield _rhat_row(posterior, "R-hat of the edges", edges, "one edge in a hundred")
 
 

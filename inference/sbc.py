@@ -109,6 +109,16 @@ class LinearDesign:
 
     def simulate(self, make_model: MakeModel, seed: int) -> tuple[LinearNetwork, dict[str, np.ndarray]]:
         """A model on data from its own prior, and the sites ``(*dims)`` that made them."""
+        y, truth = self.draw(make_model, seed)
+        statistics: GramStatistics = self.statistics(y)
+        if self.standardised:
+            statistics = self.data(y).statistics()
+            truth = self.converted(truth, statistics.scale)
+        return make_model(statistics), {name: value.numpy() for name, value in truth.items()}
+
+    def draw(self, make_model: MakeModel, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Responses ``(cell, target)`` from the prior of a model, and the sites ``(*dims)`` that made them, in its
+        units."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             x = self.regulators()
@@ -129,13 +139,9 @@ class LinearDesign:
             noise = noise.expand(self.num_contexts, -1)[context]
             y = mean + noise.sqrt() * torch.randn(mean.shape, dtype=torch.float64)
             y[: self.num_clamped, 0] = -3.0
-        statistics: GramStatistics = self.statistics(y)
-        if self.standardised:
-            statistics = self.data(y).statistics()
-            truth = self._standardised(truth, statistics.scale)
-        return make_model(statistics), {name: value.numpy() for name, value in truth.items()}
+        return y, truth
 
-    def _standardised(self, truth: dict[str, Tensor], sd: Tensor) -> dict[str, Tensor]:
+    def converted(self, truth: dict[str, Tensor], sd: Tensor) -> dict[str, Tensor]:
         """The sites for genes divided by ``sd`` (gene,)."""
         tf, target = sd[: self.num_tfs].to(truth["W"]), sd[self.num_tfs :].to(truth["W"])
         truth = truth | {"noise_variance": truth["noise_variance"] / target**2}
@@ -227,14 +233,16 @@ def simulation_based_calibration(
         followed = _quantities(model)
         names = [_label(name, index) for name, index in followed]
         values = [np.moveaxis(posterior.draws[name], (0, 1), (-2, -1))[index] for name, index in followed]
-        pit.append([_pit(_thinned(v, num_draws), truth[n][k], rng) for v, (n, k) in zip(values, followed, strict=True)])
+        pit.append(
+            [pit_of(thinned(v, num_draws), truth[n][k], rng) for v, (n, k) in zip(values, followed, strict=True)]
+        )
         ess.append([array_stats.ess(v.astype(float), chain_axis=0, draw_axis=1) for v in values])
         if "inclusion" in truth:
             allowed = model.edge_prior.allowed.numpy()
             inclusion.append(posterior.moments["W"].inclusion[allowed])
             present.append(truth["inclusion"][allowed] > 0)
     u = np.array(pit)
-    table = pd.DataFrame([_verdict(column) for column in u.T])
+    table = pd.DataFrame([verdict_of(column) for column in u.T])
     table.insert(0, "quantity", names)
     table["ess"] = np.nanmedian(np.array(ess), axis=0)
     return SBCResult(table, u, np.array(inclusion) if inclusion else None, np.array(present) if present else None)
@@ -261,7 +269,7 @@ def _label(site: str, index: Index) -> str:
     return f"{site}[{','.join(map(str, index))}]" if index else site
 
 
-def _thinned(draws: np.ndarray, count: int) -> np.ndarray:
+def thinned(draws: np.ndarray, count: int) -> np.ndarray:
     """``count`` of ``(chain, draw)``, evenly spaced in every chain."""
     flat = draws.reshape(-1)
     if count > flat.size:
@@ -269,13 +277,13 @@ def _thinned(draws: np.ndarray, count: int) -> np.ndarray:
     return flat[np.linspace(0, flat.size - 1, count).astype(int)]
 
 
-def _pit(draws: np.ndarray, truth: float, rng: np.random.Generator) -> float:
+def pit_of(draws: np.ndarray, truth: float, rng: np.random.Generator) -> float:
     """Randomised PIT: uniform in the cell of the rank, ties broken at random."""
     below, ties = int((draws < truth).sum()), int((draws == truth).sum())
     return float((below + rng.random() * (ties + 1)) / (len(draws) + 1))
 
 
-def _verdict(u: np.ndarray) -> dict[str, float]:
+def verdict_of(u: np.ndarray) -> dict[str, float]:
     from scipy import stats
 
     z = stats.norm.ppf(u.clip(1e-12, 1 - 1e-12))

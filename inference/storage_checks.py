@@ -11,13 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from ..models import Model
+from .draws.kept_edges import DRAWS, EDGES
 from .draws.moments import EdgeMoments
 
 NUMBERS = "fiub"  # kinds of numpy's types
+KEPT_EDGES = (EDGES, DRAWS)
 # what engines keep beside draws and diagnostics read; other arrays, of whoever saved them, may be text
 KEPT = (
     *("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective"),
     *("chain_inclusion", "differs"),
+    *KEPT_EDGES,
 )
 
 
@@ -75,6 +78,13 @@ def check_attributes(attributes: Mapping[str, Any]) -> None:
         value = attributes.get(name)
         if value is not None and np.asarray(value).dtype.kind not in NUMBERS:
             raise TypeError(f"{name} holds {np.asarray(value).dtype} and no numbers")
+    place, draws = (attributes.get(name) for name in KEPT_EDGES)
+    if (place is None) is not (draws is None):
+        raise TypeError(f"only one of {EDGES} and {DRAWS} is there")
+    if place is not None and (np.ndim(place) != 1 or np.ndim(draws) != 3 or len(place) != np.shape(draws)[2]):
+        raise TypeError(f"{EDGES} has shape {np.shape(place)} and {DRAWS} {np.shape(draws)}")
+    if place is not None and (np.diff(place) <= 0).any():
+        raise TypeError(f"{EDGES} are not in order")
 
 
 def check_draws(model: Model, draws: Mapping[str, np.ndarray], moments: Mapping[str, EdgeMoments]) -> None:

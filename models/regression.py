@@ -24,6 +24,9 @@ from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
 DIFFERENCES = ("sparse", "normal")
+# the same where weights are in units of σ, and a network is the same in any unit of the target: what the prior says of
+# σ² must not depend on what the target was divided by. As much as one cell with residual 0.03 sd
+FREE_SHAPE, FREE_RATE = 0.5, 0.0005
 
 
 class Cuts(NamedTuple):
@@ -40,8 +43,9 @@ class RegressionNetwork(Model):
     .. math:: W \sim \text{edge prior}, \quad W_k \sim N(W, \omega^2), \quad \omega\sim\mathrm{HalfNormal}(0.1), \quad
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
-    or, with ``differences="sparse"``, contexts of which each has the shared edge or, at a rate that is learned, one of
-    its own (`OwnOrShared`).
+    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)`, all but flat in log σ², where the edge prior is in units of σ); or, with
+    ``differences="sparse"``, contexts of which each has the shared edge or, at a rate that is learned, one of its own
+    (`OwnOrShared`).
 
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
     `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
@@ -148,8 +152,9 @@ class RegressionNetwork(Model):
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
-        noise_prior = InverseGamma(self.constant.new_tensor(NOISE_SHAPE), self.constant.new_tensor(NOISE_RATE))
         in_unit = self.edge_prior.family.measured_in == "noise"
+        numbers = (FREE_SHAPE, FREE_RATE) if in_unit else (NOISE_SHAPE, NOISE_RATE)
+        noise_prior = InverseGamma(*map(self.constant.new_tensor, numbers))
         noise: Tensor | None = None
         with context or nullcontext(), target:
             if in_unit or self.has_own_edges:

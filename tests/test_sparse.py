@@ -18,7 +18,7 @@ from pyrogrn.inference.sparse import classes, kernel, sweep
 from pyrogrn.inference.sparse.background import Background
 from pyrogrn.inference.sparse.kernel import SparseKernel
 from pyrogrn.models import ExpressionData, FactorBox, LinearNetwork
-from pyrogrn.models.regression import NOISE_RATE, NOISE_SHAPE
+from pyrogrn.models.regression import FREE_RATE, FREE_SHAPE
 from pyrogrn.models.simulators import simulate_linear, simulate_panel
 from pyrogrn.priors import Collaborative, HardMask, Hyper, Normal, PriorNetwork, SpikeSlab
 from scipy import special, stats
@@ -56,13 +56,13 @@ def brute_force(x, y):
     """Inclusion, mean and sd of the weights: σ² integrated out of every graph in closed form (a Student t)."""
     x, y = x - x.mean(0), y - y.mean()
     graphs = np.array(list(itertools.product([0, 1], repeat=x.shape[1])))
-    shape = NOISE_SHAPE + 0.5 * (len(y) - 1)
+    shape = FREE_SHAPE + 0.5 * (len(y) - 1)
     logs, means, seconds = [], [], []
     for graph in graphs:
         variance = np.where(graph, SLAB, SLAB * RATIO) ** 2
         precision = x.T @ x + np.diag(1 / variance)
         mean = np.linalg.solve(precision, x.T @ y)
-        rate = NOISE_RATE + 0.5 * (y @ y - mean @ precision @ mean)
+        rate = FREE_RATE + 0.5 * (y @ y - mean @ precision @ mean)
         log = -0.5 * np.linalg.slogdet(precision)[1] - 0.5 * np.log(variance).sum() - shape * math.log(rate)
         logs.append(log + graph.sum() * math.log(EDGE / (1 - EDGE)))
         means.append(mean)
@@ -326,7 +326,7 @@ def test_the_same_with_many_chains(prior, options):
 
 
 def test_the_check_sees_a_noise_that_forgets_the_weights(monkeypatch):
-    monkeypatch.setattr(kernel, "NOISE_SHAPE", 1.0)
+    monkeypatch.setattr(kernel, "FREE_SHAPE", 1.5)
     assert min(after_blocks(noise_slab(), num_chains=2000).values()) < LIMIT
 
 

@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.commands.options import make_guide
-from pyrogrn.inference import SparseGibbs, fit
+from pyrogrn.inference import Checkpoint, Posterior, SparseGibbs, fit, load_checkpoint
+from pyrogrn.inference.draws.kept_edges import KeptEdges
 from pyrogrn.inference.engines import sparse_gibbs as engine
 from pyrogrn.inference.sparse import settling, start
 from pyrogrn.inference.sparse.background import Background
+from test_resume_exact import StopAt
 from test_sparse import SHORT, small_network, with_motif
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -108,3 +111,55 @@ def test_the_command_hands_a_budget_on_and_refuses_it_for_others():
     assert chosen == SparseGibbs(num_samples=30, budget=2.0)
     with pytest.raises(ValueError, match="--budget is for the guide sparse, this is gibbs"):
         make_guide("gibbs", {}, SparseGibbs(), restarts=None, steps=None, budget=2.0)
+
+
+# -- draws that are kept ----
+
+
+def test_of_large_networks_every_draw_of_the_edges_that_matter_is_kept(monkeypatch, tmp_path):
+    model = small_network()
+    guide = SparseGibbs(num_chains=4, num_warmup=20, num_samples=60, longest=1)
+    whole = fit(model, guide=guide)
+    assert KeptEdges.of(whole) is None
+    monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 4 * 4 * 2 * 6 * 24 * 4)
+    thinned = fit(model, guide=guide)
+    assert thinned.draws["W"].shape[1] <= 4
+    every = KeptEdges.of(thinned)
+    assert every.draws.shape[:2] == (4, 60)
+    tf, target = np.divmod(every.place, 24)
+    inclusion = whole.moments["W"].inclusion
+    kept = np.zeros_like(inclusion, dtype=bool)
+    kept[tf, target] = True
+    assert kept[inclusion > 0.2].all()  # 40 states of a warm-up, of which two are enough
+    # the states of the chains are the same, and only the background was drawn anew: two draws of the same normal
+    other = whole.draws["W"][:, :, tf, target]
+    background = (whole.draws["slab_scale"] * whole.draws["spike_ratio"])[..., None]
+    z = (every.draws - other) / (background * np.sqrt(whole.draws["noise_variance"][:, :, target]))
+    assert np.abs(z).max() < 8
+    assert abs(z.mean()) < 0.05
+    assert 0.8 < z.std() < 1.45  # at most √2, less where the data know the background
+    mine, other = every.draws.reshape(240, -1), other.reshape(240, -1)
+    np.testing.assert_allclose(mine.std(0), other.std(0), rtol=0.3, atol=0.002)
+    np.testing.assert_allclose(mine.mean(0), thinned.moments["W"].mean[tf, target], atol=0.02)
+    one, two = (p.edges(top=10).set_index(["source", "target"]) for p in (whole, thinned))
+    both = one.index.intersection(two.index)
+    np.testing.assert_allclose(one.loc[both, "lower"], two.loc[both, "lower"], atol=0.05)
+    assert np.isfinite(thinned.diagnose().set_index("check").loc["R-hat of the edges", "value"])
+    thinned.save(tmp_path / "p")
+    pd.testing.assert_frame_equal(Posterior.load(tmp_path / "p").edges(), thinned.edges())
+    monkeypatch.setattr("pyrogrn.inference.sparse.moments.EDGE_BUDGET", 4 * 4 * 60 * 5)
+    fewer = KeptEdges.of(fit(model, guide=guide))
+    assert len(fewer.place) == 5
+    assert (inclusion.ravel()[fewer.place] > 0.9).all()
+
+
+def test_runs_that_keep_edges_resume_bit_for_bit(monkeypatch, tmp_path):
+    monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 1000)
+    model, path = with_motif(), tmp_path / "fit.ckpt"
+    whole = fit(model, guide=SHORT)
+    for stop in (3, 9):
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, guide=SHORT, callbacks=[Checkpoint(path), StopAt(stop)])
+        again = fit(model, guide=SHORT, resume=load_checkpoint(path))
+        np.testing.assert_array_equal(KeptEdges.of(again).draws, KeptEdges.of(whole).draws)
+        np.testing.assert_array_equal(KeptEdges.of(again).place, KeptEdges.of(whole).place)

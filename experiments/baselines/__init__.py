@@ -8,10 +8,11 @@ from .controls import PriorOnly, RandomControl
 from .correlation import Correlation
 from .forest import GENIE3
 from .graphical_lasso import GraphicalLasso
+from .lasso import Lasso
 from .ridge import Ridge
 from .stability import TIGRESS
 
-BASELINES = (Correlation, Ridge, GraphicalLasso, TIGRESS, GENIE3, GRNBoost2, RandomControl)
+BASELINES = (Correlation, Ridge, Lasso, GraphicalLasso, TIGRESS, GENIE3, GRNBoost2, RandomControl)
 
 __all__ = [
     "BASELINES",
@@ -20,6 +21,7 @@ __all__ = [
     "Correlation",
     "GRNBoost2",
     "GraphicalLasso",
+    "Lasso",
     "PriorOnly",
     "RandomControl",
     "Ridge",

@@ -44,11 +44,13 @@ def regress_each_target(
         Each gene gets its own stream from it.
     """
     X, tf = expression(data), tf_columns(data)
-    columns = Parallel(n_jobs=num_jobs)(delayed(_one_target)(regress, X, tf, g, seed) for g in range(X.shape[1]))
+    columns = Parallel(n_jobs=num_jobs)(delayed(one_target)(regress, X, tf, g, seed) for g in range(X.shape[1]))
     return np.stack(columns, axis=1)
 
 
-def _one_target(regress: Callable, X: np.ndarray, tf: np.ndarray, gene: int, seed: int) -> np.ndarray:
+def one_target(regress: Callable, X: np.ndarray, tf: np.ndarray, gene: int, seed: int) -> np.ndarray:
+    """``(tf,)`` of one gene, from the cells ``X`` (cell, gene) and the columns ``tf`` of the TFs; as in
+    `regress_each_target`."""
     weight = np.zeros(len(tf))
     others = tf != gene
     target = X[:, gene].astype(np.float64)

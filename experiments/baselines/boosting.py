@@ -65,9 +65,10 @@ class GRNBoost2:
         ValueError
             Fewer than 3 cells.
         """
-        return edge_table(regress_each_target(self._importance, data, num_jobs=self.num_jobs, seed=seed), data)
+        return edge_table(regress_each_target(self.importance, data, num_jobs=self.num_jobs, seed=seed), data)
 
-    def _importance(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
+    def importance(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
+        """``(tf,)`` of one gene."""
         generator = np.random.default_rng(seed)
         num_in = max(1, int(self.subsample * len(target)))
         inputs = np.ascontiguousarray(inputs, dtype=np.float32)  # what unchecked trees expect

@@ -50,9 +50,10 @@ class GENIE3:
         ValueError
             Fewer than 3 cells.
         """
-        return edge_table(regress_each_target(self._importance, data, num_jobs=self.num_jobs, seed=seed), data)
+        return edge_table(regress_each_target(self.importance, data, num_jobs=self.num_jobs, seed=seed), data)
 
-    def _importance(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
+    def importance(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
+        """``(tf,)`` of one gene."""
         kind = ExtraTreesRegressor if self.extra_trees else RandomForestRegressor
         forest = kind(n_estimators=self.num_trees, max_features=self.max_features, random_state=seed)
         forest.fit(inputs, target)

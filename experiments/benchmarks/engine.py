@@ -1,5 +1,5 @@
-"""The sparse sampler beside the dense one: CPU seconds, ranking, calibration and lists on simulated truth, and the path
-that users take on data from the prior. One thread, one process, in turn."""
+"""The sparse sampler beside the dense one and beside what else ranks edges: CPU seconds, ranking, calibration and lists
+on simulated truth, and networks drawn from the prior. One thread, one process, in turn."""
 
 import time
 from pathlib import Path
@@ -15,20 +15,25 @@ from ...inference.sbc import LinearDesign
 from ...models import GramStatistics, LinearNetwork
 from ...models.simulators import simulate_linear
 from ...priors import SpikeSlab
+from ..baselines import GENIE3, Correlation, GRNBoost2, Lasso, Ridge
+from ..baselines._common import expression, one_target, tf_columns
 from ..scores import average_precision
 from .results import Results
 
+SOME_TARGETS = 10  # of which the rivals that fit target by target are timed and scored
 RATE = 0.1  # expected false discovery rate of the lists
 
 
 class Case(NamedTuple):
-    """Cells, genes, regulators and the probability of an edge of a simulation, and whether the dense sampler is run."""
+    """Cells, genes, regulators and the probability of an edge of a simulation; whether the dense sampler is run, and
+    whether rivals are."""
 
     cells: int
     genes: int
     tfs: int
     edge: float
     dense: bool
+    rivals: bool = False
 
     @property
     def task(self) -> str:
@@ -37,8 +42,8 @@ class Case(NamedTuple):
 
 CASES = (
     Case(1000, 300, 50, 0.1, True),
-    Case(2000, 1000, 100, 0.1, True),
-    Case(5000, 3000, 400, 0.03, False),
+    Case(2000, 1000, 100, 0.1, True, True),
+    Case(5000, 3000, 400, 0.03, False, True),
     Case(10000, 5000, 800, 0.02, False),
 )
 DENSE = "dense, unit sd"
@@ -102,6 +107,52 @@ def run_case(results: Results, case: Case) -> None:
         add("edges expected over true", probability.sum() / present.sum())
         add("listed at 10%", listed)
         add("wrong of the listed", wrong / max(listed, 1))
+        if case.rivals and name != DENSE:
+            some = some_targets(len(others))
+            one = average_precision(
+                posterior.moments["W"].inclusion[:, others][:, some].ravel().astype(np.float64),
+                present.reshape(-1, len(others))[:, some].ravel(),
+            )
+            results.add(of_some(case), name, 0, "CPU seconds, all targets", seconds)
+            results.add(of_some(case), name, 0, "average precision", one)
+    if case.rivals:
+        run_rivals(results, case, simulation)
+
+
+def of_some(case: Case) -> str:
+    """The task in which rivals are compared."""
+    return f"{SOME_TARGETS} targets of {case.task}"
+
+
+def some_targets(number: int) -> np.ndarray:
+    """Positions of those that are looked at among ``number`` that are no regulators."""
+    return np.linspace(0, number - 1, SOME_TARGETS).round().astype(int)
+
+
+def run_rivals(results: Results, case: Case, simulation: Any) -> None:
+    """What needs all targets at once is timed on all; what goes target by target on some, its time taken times."""
+    data = simulation.data
+    tf, X = tf_columns(data), expression(data)
+    others = np.setdiff1d(np.arange(len(data.genes)), tf)
+    genes = others[some_targets(len(others))]
+    present = (np.asarray(simulation.W)[0][:, genes] != 0).ravel()
+
+    def add(name: str, seconds: float, weight: np.ndarray) -> None:
+        results.add(of_some(case), name, 0, "CPU seconds, all targets", seconds)
+        results.add(of_some(case), name, 0, "average precision", average_precision(np.abs(weight).ravel(), present))
+
+    for method in (Correlation(), Ridge()):
+        started = time.process_time()
+        table = method(data)
+        seconds = time.process_time() - started
+        wide = table.pivot(index="source", columns="target", values="weight")
+        add(method.name, seconds, wide.loc[list(data.tfs), [data.genes[g] for g in genes]].to_numpy())
+    forest, boosting, lasso = GENIE3(num_trees=100), GRNBoost2(), Lasso()
+    slow = {"lasso, BIC": lasso.weights, "grnboost2": boosting.importance, "genie3, 100 trees": forest.importance}
+    for name, regress in slow.items():
+        started = time.process_time()
+        weight = np.stack([one_target(regress, X, tf, int(g), 0) for g in genes], axis=1)
+        add(name, (time.process_time() - started) * len(data.genes) / len(genes), weight)
 
 
 def run_from_prior(results: Results, data_sets: int) -> None:

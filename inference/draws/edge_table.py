@@ -8,6 +8,7 @@ import pandas as pd
 from ...models import Model
 from .fitted import PosteriorLike
 from .intervals import LEVEL, check_level, interval
+from .kept_edges import KeptEdges
 from .networks import in_context
 
 EDGE_COLUMNS = ("source", "target", "weight", "sd", "lower", "upper", "inclusion", "sign_probability", "lfsr", "prior")
@@ -22,7 +23,7 @@ def edge_rows(
     """`EDGE_COLUMNS` of the edges from ``source`` to ``target``, ``(edge,)`` positions on the model's axes."""
     moments, draws = in_context(posterior, context)
     pick = lambda table: table[source, target].astype(np.float64)
-    lower, upper = interval(draws, source, target, level)
+    lower, upper = interval_of(posterior, draws, source, target, level)
     positive, negative = pick(moments.positive), pick(moments.negative)
     right = np.maximum(positive, negative)
     confidence = posterior.model.knowledge.probability
@@ -50,6 +51,19 @@ def edge_rows(
     if raw is not None:
         table.insert(EDGE_COLUMNS.index("inclusion") + 1, RAW, pick(raw).clip(0, 1))
     return table
+
+
+def interval_of(
+    posterior: PosteriorLike[Model], draws: np.ndarray, source: np.ndarray, target: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """`interval` of ``draws``, and of edges of which every draw was kept (`KeptEdges`) of all of them."""
+    lower, upper = interval(draws, source, target, level)
+    every = KeptEdges.of(posterior)
+    if every is not None:
+        kept, column = every.find(source, target, draws.shape[-1])
+        first = np.zeros(len(column), dtype=np.int64)
+        lower[kept], upper[kept] = interval(every.draws[:, :, None], first, column, level)
+    return lower, upper
 
 
 def blocks_of_edges(

@@ -196,13 +196,17 @@ class _Sampling:
         kernel.step(self.collector.streams if kept else None)
         self.record.append(kernel.log_likelihood())
         if kernel.count > kernel.num_warmup // 2:
+            if not kept:
+                self.collector.see(kernel.weight)
             self.traces.add(kernel.fit_of_targets, kernel.num_edges)
         if kept:
-            self.collector.add(kernel.sites(network=self.collector.wants_network))
+            edges = kernel.edges_at(self.collector.place) if len(self.collector.place) else None
+            self.collector.add(kernel.sites(network=self.collector.wants_network), edges=edges)
         elif self._seconds > WARMUP_SHARE * self._limit and kernel.count >= LEAST_WARMUP:
             kernel.num_warmup = kernel.count
             self.total = kernel.num_warmup + self.engine.num_samples
         if kernel.count == kernel.num_warmup:  # the last time that anything adapts
+            self.collector.watch(sum(self.traces.counts))
             if self.traces.sums:
                 kernel.effort[:] = effort_of(self.traces.rhat(split=False))
             self.traces = Traces()

@@ -9,7 +9,7 @@ from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from ...models import RegressionNetwork
-from ...models.regression import NOISE_RATE, NOISE_SHAPE
+from ...models.regression import FREE_RATE, FREE_SHAPE, NOISE_RATE, NOISE_SHAPE
 from ...priors import EdgePrior, Hyper, SpikeSlab
 from ...priors.own_edges import ContextEdge
 from .collapsed import MixtureDensity, update_collapsed
@@ -302,9 +302,11 @@ class RegressionKernel(MCMCKernel):
         return logit
 
     def _update_noise(self, state: State) -> None:
-        shape = (NOISE_SHAPE + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
-        rate = NOISE_RATE + 0.5 * self.sse.clamp_min(0)
-        if self.prior.measured_in == "noise":
+        in_noise = self.prior.measured_in == "noise"
+        shape, rate = (FREE_SHAPE, FREE_RATE) if in_noise else (NOISE_SHAPE, NOISE_RATE)
+        shape = (shape + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
+        rate = rate + 0.5 * self.sse.clamp_min(0)
+        if in_noise:
             self._update_unit(state, shape, rate)
             return
         state["noise_variance"] = rate / standard_gamma(shape, self.generator, axis=1)

@@ -34,6 +34,7 @@ class Callback(Protocol):
     def close(self) -> None: ...
 
 
+WRITES = 20.0  # times that a checkpoint took which go by before the next
 QUIET = 5.0  # seconds: a fit that is over sooner needs no lines
 
 
@@ -115,7 +116,8 @@ class Checkpoint:
     path
         File to write; loads on any device.
     seconds
-        Least time between two writes. Default 30.
+        Least time between two writes. Default 30; where a write takes long, of large networks, twenty times as long as
+        the last one took.
     """
 
     path: Path
@@ -123,16 +125,18 @@ class Checkpoint:
     _last: float = field(default_factory=time.monotonic)
     _state: FitState | None = None
     _refused: bool = False
+    _took: float = 0.0
 
     def __call__(self, state: FitState) -> None:
         self._state = state
-        if time.monotonic() - self._last >= self.seconds:
+        if time.monotonic() - self._last >= max(self.seconds, WRITES * self._took):
             self.write()
 
     def write(self) -> None:
         """Write now."""
         if self._state is None:
             return
+        started = time.monotonic()
         state = self._state.snapshot()
         try:
             save_whole(state, Path(self.path))
@@ -142,6 +146,7 @@ class Checkpoint:
                 logger.warning("no checkpoint: %s. The fit goes on", str(error).partition(". Make room")[0])
             self._refused = True
         self._last = time.monotonic()
+        self._took = self._last - started
 
     def close(self) -> None:
         self._state = None

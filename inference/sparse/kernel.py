@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models import RegressionNetwork
-from ...models.regression import NOISE_RATE, NOISE_SHAPE
+from ...models.regression import FREE_RATE, FREE_SHAPE
 from ...priors import Hyper, SpikeSlab
 from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
@@ -166,7 +166,7 @@ class SparseKernel:
                 gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
                 sweep_targets(
                     targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
-                    NOISE_SHAPE, NOISE_RATE,
+                    FREE_SHAPE, FREE_RATE,
                 )  # fmt: skip
                 if streams is not None:
                     record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
@@ -277,6 +277,29 @@ class SparseKernel:
                 whole[chain, at] += drawn
         return whole
 
+    def edges_at(self, place: np.ndarray) -> np.ndarray:
+        """``(chain, edge)`` float32: W = w + u of the edges at ``place`` (edge,), target · tfs + tf, each with its own
+        background drawn by itself."""
+        target, tf = np.divmod(place, self.weight.shape[2])
+        group_of = np.empty(self.weight.shape[1], np.int64)
+        for i, group in enumerate(self.groups):
+            group_of[group.targets] = i
+        # of its own, as `_whole`
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.count, 1]))
+        found = np.empty((self.num_chains, len(place)), np.float32)
+        for chain, h in enumerate(self.background.tolist()):
+            diagonal = np.empty(len(place))
+            for i, gram in enumerate(self.grams[chain]):
+                mine = np.flatnonzero(group_of[target] == i)
+                at, own = tf[mine], self.own[target[mine]]
+                level = np.where(own >= 0, gram.correction[own], 0.0) * gram.matrix[own, at].astype(np.float64) ** 2
+                diagonal[mine] = gram.matrix[at, at] + level
+            noise = self.noise[chain, target]
+            sd = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
+            mean = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
+            found[chain] = mean + sd * rng.standard_normal(len(place))
+        return found
+
     @property
     def fit_of_targets(self) -> np.ndarray:
         """``(chain, target)`` log p(X | w, σ², h) of each target up to its determinant, which is that of all."""
@@ -302,9 +325,12 @@ class SparseKernel:
     # -- checkpoints ----
     def snapshot(self) -> dict[str, Any]:
         """All that the next block depends on."""
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("weight", "residual", "sse", "noise")}
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("residual", "sse", "noise")}
+        place = np.flatnonzero(self.weight)
         return {
             **arrays,
+            "place": torch.from_numpy(place),
+            "weight": torch.from_numpy(self.weight.ravel()[place]),
             "background": self.background.clone(),
             "state": {name: value.clone() for name, value in self.state.items()},
             "count": self.count,
@@ -316,8 +342,10 @@ class SparseKernel:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Continue from `snapshot`, after `start`."""
-        for name in ("weight", "residual", "sse", "noise"):
+        for name in ("residual", "sse", "noise"):
             getattr(self, name)[:] = snapshot[name].numpy()
+        self.weight[:] = 0
+        self.weight.ravel()[snapshot["place"].numpy()] = snapshot["weight"].numpy()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
         self.hyper.log_step = dict(snapshot["steps"])
         self.num_warmup, self.effort[:] = snapshot["num_warmup"], snapshot["effort"].numpy()

@@ -1,5 +1,6 @@
 """Draws and streamed moments of the sparse sampler."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,20 @@ from torch import Tensor
 
 from ...models import RegressionNetwork
 from ...priors.own_edges import ContextEdge
+from ..draws.kept_edges import KeptEdges
 from ..draws.moments import Collector, EdgeMoments
 from .tables import Sums
+
+LEAST = 0.04  # of the states of the second half of the warm-up in which an edge existed of which every draw is kept
+EDGE_BUDGET = 5e8  # bytes of them
 
 
 class SparseCollector(Collector):
     """A `Collector` whose moments are summed up by the compiled sampler, every recorded sweep with the draw of the
     edge itself averaged out; large sites are asked for only where they are kept.
 
-    ``sums`` by chain; all but ``inclusion`` are shared.
+    ``sums`` by chain; all but ``inclusion`` are shared. Of networks of which not every draw is kept, `watch` says of
+    which edges it is all the same: `kept_edges`.
     """
 
     def __init__(self, model: RegressionNetwork, num_chains: int, num_draws: int) -> None:
@@ -26,16 +32,74 @@ class SparseCollector(Collector):
         shared = [np.zeros(shape, kind) for kind in (np.float64, np.float64, np.float32, np.float32)]
         self.table = np.zeros((num_chains, *shape), np.float32)
         self.streams = [Sums(part, *shared) for part in self.table]
+        self.present: np.ndarray | None = np.zeros(shape, np.uint16) if self.thin > 1 else None  # while it is warmed up
+        self.place = np.zeros(0, np.int64)  # target · tfs + tf of the edges of which every draw is kept
+        self.edge_draws: list[np.ndarray] = []  # (chain, edge)
 
     @property
     def wants_network(self) -> bool:
         """Whether the next draw keeps sites of the size of the network."""
         return self.count % self.thin == 0
 
-    def add(self, sites: dict[str, Tensor], inclusion: Tensor | None = None, edge: ContextEdge | None = None) -> None:
-        """One draw, ``(chain, *dims)``, whose moments are in ``streams`` already."""
+    # -- edges of which every draw is kept ----
+    def see(self, weight: np.ndarray) -> None:
+        """A block of the warm-up: ``weight`` (chain, target, tf)."""
+        if self.present is not None:
+            for part in weight:
+                self.present += part != 0
+
+    def watch(self, blocks: int) -> None:
+        """Every draw is kept of edges that existed in at least `LEAST` of the states of ``blocks`` blocks, and of the
+        most frequent of them where those would take more than `EDGE_BUDGET`."""
+        if self.present is None or blocks == 0:
+            return
+        count = self.present.ravel()
+        least = max(1, math.ceil(LEAST * blocks * self.num_chains))
+        most = int(EDGE_BUDGET / (4 * self.num_chains * self.num_draws))
+        place = np.flatnonzero(count >= least)
+        if len(place) > most:
+            place = np.sort(place[np.argsort(-count[place].astype(np.int64), kind="stable")[:most]])
+        self.place, self.present = place, None
+
+    def add(
+        self,
+        sites: dict[str, Tensor],
+        inclusion: Tensor | None = None,
+        edge: ContextEdge | None = None,
+        *,
+        edges: np.ndarray | None = None,
+    ) -> None:
+        """One draw, ``(chain, *dims)``, whose moments are in ``streams`` already; ``edges`` (chain, edge) the weights
+        at ``place``."""
         self.keep(sites)
+        if edges is not None:
+            self.edge_draws.append(edges)
         self.count += 1
+
+    def kept_edges(self) -> KeptEdges | None:
+        """By regulator, then target, as the model has them."""
+        if not self.edge_draws:
+            return None
+        num_targets, num_tfs = self.allowed.shape
+        target, tf = np.divmod(self.place, num_tfs)
+        place = tf * num_targets + target
+        order = np.argsort(place, kind="stable")
+        draws = np.empty((self.num_chains, len(self.edge_draws), len(place)), np.float32)
+        for i, part in enumerate(self.edge_draws):
+            draws[:, i] = part[:, order]
+        return KeptEdges(place[order], draws)
+
+    def stacked(self) -> dict[str, np.ndarray]:
+        """Kept draws by site; large ones are put together one draw after the other, and let go of."""
+        found = {}
+        for name in list(self.draws):
+            values = self.draws.pop(name)
+            whole = np.empty((self.num_chains, len(values), *self.shape[name]), values[0].numpy().dtype)
+            for i in range(len(values)):
+                whole[:, i] = values[i].numpy()
+                values[i] = values[i][:0]
+            found[name] = whole
+        return found
 
     def moments(self) -> dict[str, EdgeMoments]:
         _, first, second, positive, negative = self.streams[0]
@@ -50,15 +114,24 @@ class SparseCollector(Collector):
 
     def extras(self) -> dict[str, Any]:
         inclusion = np.ascontiguousarray(self.table.transpose(0, 2, 1) / np.float32(max(self.count, 1)))
-        return {**super().extras(), "chain_inclusion": inclusion}
+        every = self.kept_edges()
+        kept = {} if every is None else every.extras()
+        return {**super().extras(), "chain_inclusion": inclusion, **kept}
 
     # -- checkpoints ----
     def snapshot(self) -> dict:
         shared = [torch.from_numpy(value.copy()) for value in self.streams[0][1:]]
-        return {**super().snapshot(), "streams": shared, "table": torch.from_numpy(self.table.copy())}
+        present = None if self.present is None else torch.from_numpy(self.present.astype(np.int32))
+        edges = {"place": torch.from_numpy(self.place), "draws": [torch.from_numpy(part) for part in self.edge_draws]}
+        sums = {"streams": shared, "table": torch.from_numpy(self.table.copy())}
+        return {**super().snapshot(), **sums, "present": present, "edges": edges}
 
     def restore(self, state: dict, device: torch.device) -> None:
         super().restore(state, device)
         self.table[:] = state["table"].numpy()
+        present = state["present"]
+        self.present = None if present is None else present.numpy().astype(np.uint16)
+        self.place = state["edges"]["place"].numpy()
+        self.edge_draws = [part.numpy() for part in state["edges"]["draws"]]
         for own, value in zip(self.streams[0][1:], state["streams"], strict=True):
             own[:] = value.numpy()
