@@ -16,7 +16,7 @@ from .base import GaussianBlock, Model
 from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
-from .data.panel import Design, PanelStatistics, chebyshev, panels_of
+from .data.panel import Design, PanelStatistics, chebyshev, logit_of_share, panels_of
 from .dynamics.dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
 from .observation.designs import CutDesign
@@ -431,7 +431,11 @@ class FactorBox(RegressionNetwork):
         scale, unit, W = double(self.scale), double(self.unit), double(W)
         tf, target, size = self.tf_index.cpu(), self.target_index.cpu(), len(self.genes)
         bias = double(self.target_mean[context]) - torch.einsum("dst,st->dt", W, double(self.tf_mean[context]))
-        h = double(self.log_headroom[context]).expand(len(W), -1) if log_headroom is None else double(log_headroom)
+        anchor = double(self.log_headroom[context])
+        h = anchor.expand(len(W), -1) if log_headroom is None else double(log_headroom)
+        if log_headroom is not None:  # the drive that holds a gene at its mean level is another at another gain
+            mean, top = self.control_level(context)[target], double(self.top[context])
+            bias = bias + (logit_of_share(mean, top, h) - logit_of_share(mean, top, anchor)) / unit
         full = W.new_zeros(len(W), size, size)
         full[:, tf[:, None], target] = W * (unit / scale[tf][:, None])
         epsilon, offset = W.new_ones(len(W), size), W.new_zeros(len(W), size)
