@@ -84,8 +84,12 @@ class Penalties:
 
     def over(self, number: float) -> "Penalties":
         """The same, divided."""
-        sizes = {"ridge": self.chosen, "sparsity": self.sparsity, "orthogonality": self.orthogonality}
-        return replace(self, **{name: size / number for name, size in sizes.items()})
+        return replace(
+            self,
+            ridge=self.chosen / number,
+            sparsity=self.sparsity / number,
+            orthogonality=self.orthogonality / number,
+        )
 
 
 def orthogonality_gradient(W: Tensor) -> Tensor:
