@@ -16,6 +16,7 @@ from .base import GaussianBlock, Model
 from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
+from .data.measured_levels import CONTROLS
 from .data.panel import Design, PanelStatistics, chebyshev, logit_of_share, panels_of
 from .dynamics.dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
@@ -107,7 +108,8 @@ class FactorBox(RegressionNetwork):
     levels: str = "log"
     hidden: int = 0
     knockdown: float | None = None
-    measurement: float = 0.0
+    measurement: float | str = 0.0
+    measured: tuple[Tensor, ...] = ()
     name = "factorbox"
     needs = ("perturbed",)
     expects = "levels"
@@ -209,7 +211,7 @@ class FactorBox(RegressionNetwork):
         levels: str = "log",
         hidden: int = 0,
         knockdown: float | None = None,
-        measurement: float = 0.0,
+        measurement: float | str = 0.0,
     ) -> "FactorBox":
         """Statistics of a panel, then as the constructor; ``levels``, ``hidden``, ``knockdown``, ``measurement`` as
         `panels_of`."""
@@ -226,20 +228,26 @@ class FactorBox(RegressionNetwork):
         seen = Responses.from_data(data)
         if int(seen.seen.sum(1).max()) >= LEAST:
             model.response_logs, model.response_seen = seen.logs, seen.seen
-        model.levels, model.hidden, model.knockdown, model.measurement = levels, hidden, knockdown, measurement
+        model.levels, model.hidden, model.knockdown = levels, hidden, knockdown
+        model.measurement, model.measured = measurement, tuple(sd.cpu() for sd in statistics.measured)
         return model.to(data.device)
 
     def to_state(self) -> dict[str, list[str]]:
         own = {"levels": [self.levels], "hidden": as_text(self.hidden), "knockdown": as_text(self.knockdown)}
         if self.measurement:  # files of earlier versions have none
-            own["measurement"] = as_text(self.measurement)
+            own["measurement"] = [str(self.measurement)]
+            own["measured"] = [str(value) for sd in self.measured for value in sd.tolist()]
         return {**super().to_state(), **own}
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         super()._restore(state, knowledge, edge_prior)
         self.levels, self.hidden = state.name("levels"), state.integer("hidden")
         self.knockdown = state.optional("knockdown")
-        self.measurement = state.number("measurement") if "measurement" in state.entries else 0.0
+        if "measurement" in state.entries:
+            word = state.name("measurement")
+            self.measurement = word if word == CONTROLS else float(word)
+            flat = torch.tensor([float(value) for value in state.names("measured")], dtype=torch.float64)
+            self.measured = flat.chunk(len(self.contexts))
 
     # -- axes ----
     @property
