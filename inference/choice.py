@@ -299,7 +299,10 @@ ENGINES: list[EngineRow] = [
         Bagging,
         "NOT calibrated: bootstrap spread of a shrunken estimate; needs a fixed scale (`Normal(scale=0.316)`)",
     ),
-    EngineRow(Pruned, "NOT calibrated: edges by pruning; weights that survive are taken as independent"),
+    EngineRow(
+        Pruned,
+        "NOT calibrated: edges by pruning, which make the dynamics; weights that survive are taken as independent",
+    ),
     EngineRow(
         Amortised,
         "calibrated on fresh simulations of its training family; elsewhere not known",

@@ -92,7 +92,8 @@ class InferNetwork(InferKind):
         which = f"{num_rows:,} edges"
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
-        return [f"edges.csv ({which})", *by_context, *OF_EVERY_RUN]
+        beside = ["trajectory_edges.csv (edges by --method trajectory)"] if model.neural_ode else []
+        return [f"edges.csv ({which})", *by_context, *beside, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {
