@@ -43,6 +43,7 @@ _PUBLIC = {
     "Gibbs": "inference",
     "NUTS": "inference",
     "Bagging": "inference",
+    "Alternate": "inference",
     "BlockDescent": "inference",
     "ClosedForm": "inference",
     "MapEstimate": "inference",

@@ -1,11 +1,13 @@
 """Inference: what we believe after the data, and whether we can trust it."""
 
+from .alternating.penalties import Penalties
 from .alternating.refine import refine
-from .alternating.solution import AlternatingSolution, Penalties, alternate
+from .alternating.solution import AlternatingSolution, alternate
 from .amortised import Amortised, train
 from .answers.flux import flux_table
 from .draws.edge_table import EDGE_COLUMNS
 from .draws.moments import EdgeMoments
+from .engines.alternate import Alternate
 from .engines.bagging import Bagging
 from .engines.block_descent import BlockDescent
 from .engines.closed_form import ClosedForm
@@ -28,7 +30,7 @@ from .variational.pyro_sites import restarted
 from .variational.stopping import NeverStop, RelativeImprovement
 from .variational.svi import Adam
 
-SAMPLERS = (Gibbs, SparseGibbs, NUTS, BlockDescent, Bagging, ClosedForm)
+SAMPLERS = (Gibbs, SparseGibbs, NUTS, BlockDescent, Bagging, ClosedForm, Alternate)
 
 __all__ = [
     "EDGE_COLUMNS",
@@ -36,6 +38,7 @@ __all__ = [
     "NUTS",
     "SAMPLERS",
     "Adam",
+    "Alternate",
     "AlternatingSolution",
     "Amortised",
     "Bagging",

@@ -43,6 +43,7 @@ from ..priors import (
     SpikeSlabLoading,
 )
 from .amortised.guide import Amortised
+from .engines.alternate import Alternate
 from .engines.bagging import Bagging
 from .engines.base import Engine
 from .engines.block_descent import BlockDescent
@@ -206,6 +207,7 @@ CHOICES: list[ModelRow] = [
     replace(
         REGRESSION,
         model=FactorBox,  # in simulations
+        engines=(*REGRESSION.engines, Alternate),
         unearned="NOT calibrated: gains are held and feedback left out; intervals of true edges cover too little",
     ),
     ModelRow(
@@ -249,7 +251,7 @@ OWN = tuple(CHOICES)
 
 PRIORS: list[PriorRow] = [
     PriorRow(EdgePrior, DENSITY),
-    PriorRow(Normal, (*DENSITY, Blocked, Bagging, Pruned)),
+    PriorRow(Normal, (*DENSITY, Blocked, Bagging, Pruned, Alternate)),
     PriorRow(Horseshoe, (*DENSITY, Blocked)),
     PriorRow(HardMask, (*DENSITY, Blocked, Bagging)),  # with its default base
     PriorRow(ElasticNet, (*DENSITY, BlockDescent)),
@@ -291,12 +293,16 @@ ENGINES: list[EngineRow] = [
     EngineRow(LowRank, "NOT calibrated: keeps only the strongest correlations"),
     EngineRow(MapEstimate, "NOT calibrated: a point, no uncertainty"),
     EngineRow(BlockDescent, "NOT calibrated: a point, no uncertainty"),
+    EngineRow(Alternate, "NOT calibrated: a point, no uncertainty"),
     EngineRow(ClosedForm, "NOT calibrated: a point, no uncertainty"),
     EngineRow(
         Bagging,
         "NOT calibrated: bootstrap spread of a shrunken estimate; needs a fixed scale (`Normal(scale=0.316)`)",
     ),
-    EngineRow(Pruned, "NOT calibrated: edges by pruning; weights that survive are taken as independent"),
+    EngineRow(
+        Pruned,
+        "NOT calibrated: edges by pruning, which make the dynamics; weights that survive are taken as independent",
+    ),
     EngineRow(
         Amortised,
         "calibrated on fresh simulations of its training family; elsewhere not known",

@@ -16,7 +16,8 @@ from .base import GaussianBlock, Model
 from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
-from .data.panel import Design, PanelStatistics, chebyshev, panels_of
+from .data.measured_levels import CONTROLS
+from .data.panel import Design, PanelStatistics, chebyshev, logit_of_share, panels_of
 from .dynamics.dynamics import Dynamics
 from .knockdown_response import LEAST, Responses
 from .observation.designs import CutDesign
@@ -107,7 +108,8 @@ class FactorBox(RegressionNetwork):
     levels: str = "log"
     hidden: int = 0
     knockdown: float | None = None
-    measurement: float = 0.0
+    measurement: float | str = 0.0
+    measured: tuple[Tensor, ...] = ()
     name = "factorbox"
     needs = ("perturbed",)
     expects = "levels"
@@ -209,7 +211,7 @@ class FactorBox(RegressionNetwork):
         levels: str = "log",
         hidden: int = 0,
         knockdown: float | None = None,
-        measurement: float = 0.0,
+        measurement: float | str = 0.0,
     ) -> "FactorBox":
         """Statistics of a panel, then as the constructor; ``levels``, ``hidden``, ``knockdown``, ``measurement`` as
         `panels_of`."""
@@ -226,20 +228,26 @@ class FactorBox(RegressionNetwork):
         seen = Responses.from_data(data)
         if int(seen.seen.sum(1).max()) >= LEAST:
             model.response_logs, model.response_seen = seen.logs, seen.seen
-        model.levels, model.hidden, model.knockdown, model.measurement = levels, hidden, knockdown, measurement
+        model.levels, model.hidden, model.knockdown = levels, hidden, knockdown
+        model.measurement, model.measured = measurement, tuple(sd.cpu() for sd in statistics.measured)
         return model.to(data.device)
 
     def to_state(self) -> dict[str, list[str]]:
         own = {"levels": [self.levels], "hidden": as_text(self.hidden), "knockdown": as_text(self.knockdown)}
         if self.measurement:  # files of earlier versions have none
-            own["measurement"] = as_text(self.measurement)
+            own["measurement"] = [str(self.measurement)]
+            own["measured"] = [str(value) for sd in self.measured for value in sd.tolist()]
         return {**super().to_state(), **own}
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         super()._restore(state, knowledge, edge_prior)
         self.levels, self.hidden = state.name("levels"), state.integer("hidden")
         self.knockdown = state.optional("knockdown")
-        self.measurement = state.number("measurement") if "measurement" in state.entries else 0.0
+        if "measurement" in state.entries:
+            word = state.name("measurement")
+            self.measurement = word if word == CONTROLS else float(word)
+            flat = torch.tensor([float(value) for value in state.names("measured")], dtype=torch.float64)
+            self.measured = flat.chunk(len(self.contexts))
 
     # -- axes ----
     @property
@@ -431,7 +439,11 @@ class FactorBox(RegressionNetwork):
         scale, unit, W = double(self.scale), double(self.unit), double(W)
         tf, target, size = self.tf_index.cpu(), self.target_index.cpu(), len(self.genes)
         bias = double(self.target_mean[context]) - torch.einsum("dst,st->dt", W, double(self.tf_mean[context]))
-        h = double(self.log_headroom[context]).expand(len(W), -1) if log_headroom is None else double(log_headroom)
+        anchor = double(self.log_headroom[context])
+        h = anchor.expand(len(W), -1) if log_headroom is None else double(log_headroom)
+        if log_headroom is not None:  # the drive that holds a gene at its mean level is another at another gain
+            mean, top = self.control_level(context)[target], double(self.top[context])
+            bias = bias + (logit_of_share(mean, top, h) - logit_of_share(mean, top, anchor)) / unit
         full = W.new_zeros(len(W), size, size)
         full[:, tf[:, None], target] = W * (unit / scale[tf][:, None])
         epsilon, offset = W.new_ones(len(W), size), W.new_zeros(len(W), size)

@@ -15,7 +15,7 @@ class FittedPanel(Protocol):
     genes: tuple[str, ...]
     levels: str
     hidden: int
-    measurement: float
+    measurement: float | str
     knockdown: float | None
     scale: Tensor
     floor: Tensor

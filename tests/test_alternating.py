@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyrogrn.inference.alternating.penalties import Penalties, orthogonality_gradient
 from pyrogrn.inference.alternating.refine import refine
-from pyrogrn.inference.alternating.solution import Penalties, alternate, orthogonality_gradient
+from pyrogrn.inference.alternating.solution import alternate
 from pyrogrn.inference.alternating.solver import PanelRidge, StackedPanels, choose_ridge
 from pyrogrn.models.data.panel import Panel, panels_of
 from pyrogrn.models.simulators.panel import simulate_panel
@@ -193,7 +194,7 @@ def test_orthogonality_gradient() -> None:
     torch.testing.assert_close(orthogonality_gradient(W.detach()), W.grad)
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 3.0])
+@pytest.mark.parametrize("sparsity", [0.0, 0.3])
 def test_refinement_does_not_end_above_its_start(sparsity: float) -> None:
     panels = [random_panel(30, 10, 6, seed) for seed in (0, 1)]
     s = alternate(panels, Penalties(ridge=1.0, sparsity=sparsity, orthogonality=0.1))

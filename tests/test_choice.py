@@ -14,6 +14,7 @@ from pyrogrn.inference import (
     GUIDES,
     NUTS,
     SAMPLERS,
+    Alternate,
     Amortised,
     Bagging,
     BlockDescent,
@@ -277,14 +278,15 @@ def test_what_engines_say_of_themselves():
     assert {e for e in every if e.draws_chains} == {Gibbs, SparseGibbs, NUTS, Amortised}
     assert {e for e in every if e.learns_on_simulations} == {Amortised}
     assert {e for e in every if e.prunes} == {Pruned}
-    assert {e for e in every if e.point} == {MapEstimate, BlockDescent, ClosedForm}
-    assert {e for e in every if e.reads_cells} == {Amortised, Bagging}
+    assert {e for e in every if e.point} == {MapEstimate, BlockDescent, ClosedForm, Alternate}
+    assert {e for e in every if e.reads_cells} == {Alternate, Amortised, Bagging}
     assert {e for e in every if e.length_options is None} == {
         MapEstimate,
         MeanField,
         LowRank,
         Blocked,
         ClosedForm,
+        Alternate,
         PyroGuide,
         Engine,
     }

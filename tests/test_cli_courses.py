@@ -5,6 +5,11 @@ import json
 import pandas as pd
 import pytest
 from command_line import call
+from pyrogrn.experiments.files.readers import read_expression
+from pyrogrn.experiments.scores import score_edges
+from pyrogrn.inference import Gibbs, fit
+from pyrogrn.models import TrajectoryNetwork
+from pyrogrn.priors import PriorNetwork
 
 COMMON = ["--method", "phoenix", "--time-key", "time", "--trajectory-key", "trajectory", "--restarts", 1, "--steps", 6]
 QUICK = ["--set", "guide.epochs=4", "--set", "guide.svi_steps=5", "--set", "guide.batch_size=6"]
@@ -34,6 +39,20 @@ def test_infer_writes_everything(fitted):
     assert len(pd.read_csv(fitted / "edges.csv")) == 56
     assert json.loads((fitted / "config.json").read_text())["method"] == "phoenix"
     assert "share of all effects on the target" in (fitted / "report.html").read_text()
+
+
+def test_edges_are_those_of_the_method_for_edges(courses, fitted):
+    """As by hand, with the same prior; and a network is found that six epochs of training do not know."""
+    data = read_expression(courses / "expression.h5ad", tfs=None, time_key="time", trajectory_key="trajectory")
+    prior = PriorNetwork.read(courses / "prior.csv", name="motif")
+    by_hand = fit(TrajectoryNetwork.from_data(data, networks={"motif": prior}), guide=Gibbs(), seed=0).edges()
+    table = pd.read_csv(fitted / "trajectory_edges.csv")
+    assert list(table.columns) == list(by_hand.columns)
+    pd.testing.assert_frame_equal(table, by_hand.reset_index(drop=True), check_dtype=False, rtol=1e-4, atol=1e-5)
+    truth = pd.read_csv(courses / "network.csv")
+    found = {name: score_edges(pd.read_csv(fitted / name), truth) for name in ("edges.csv", "trajectory_edges.csv")}
+    ranked = {name: score["average_precision"] for name, score in found.items()}
+    assert ranked["trajectory_edges.csv"] > ranked["edges.csv"] + 0.3
 
 
 def test_predictions(fitted, tmp_path):

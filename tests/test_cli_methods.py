@@ -208,7 +208,8 @@ def test_values_of_model_options_have_a_kind(files, tmp_path, method, setting, e
 
 
 def test_every_model_option_takes_its_kind_and_no_other():
-    good, bad = {int: 3, float: 2, str: "word"}, {int: 2.5, float: "word", str: 4}
+    good = {int: 3, float: 2, str: "word", bool: True}
+    bad = {int: 2.5, float: "word", str: 4, bool: 1}
     for method, options in MODEL_OPTIONS.items():
         none = {"prior": {}, "guide": {}, "fit": {}}
         check_settings(method, none | {"model": {name: good[kind] for name, kind in options.items()}})

@@ -149,7 +149,7 @@ def noisy(measurement, small, seed=0, shape=(400, 30)):
 def test_levels_behind_are_nearer_and_without_attenuation(small):
     true, measured = noisy(0.2, small)
     clamped = torch.zeros_like(true, dtype=torch.bool)
-    found = levels_behind(measured, clamped, 0.2)
+    found = levels_behind(measured, clamped, torch.full((30,), 0.2, dtype=torch.float64))
     assert float((found - true).square().mean()) < 0.6 * float((measured - true).square().mean())
     slope = lambda x: float(((x - x.mean()) * (true - true.mean())).sum() / (x - x.mean()).square().sum())
     assert slope(measured) < 0.8  # of what depends on the true level
@@ -160,8 +160,25 @@ def test_what_is_clamped_or_exact_stays():
     _, measured = noisy(0.1, 0.3, shape=(40, 6))
     clamped = torch.zeros(40, 6, dtype=torch.bool)
     clamped[3, 2] = True
-    assert levels_behind(measured, clamped, 0.3)[3, 2] == measured[3, 2]
-    torch.testing.assert_close(levels_behind(measured, clamped, 1e-9), measured, atol=1e-6, rtol=0)
+    sd = torch.ones(6, dtype=torch.float64)
+    assert levels_behind(measured, clamped, 0.3 * sd)[3, 2] == measured[3, 2]
+    torch.testing.assert_close(levels_behind(measured, clamped, 1e-9 * sd), measured, atol=1e-6, rtol=0)
+
+
+def test_the_noise_of_a_measurement_is_found_in_controls(tmp_path):
+    options = {"in_degree": 2, "num_controls": 200, "drive_noise": 0.0, "measurement_noise": 0.2}
+    model = FactorBox.from_data(simulate_panel(num_genes=10, seed=1, **options).data, measurement="controls")
+    np.testing.assert_allclose(model.measured[0], 0.2, rtol=0.15)
+    posterior = fit(model, guide=Gibbs(1, 2, 3), seed=0)
+    posterior.save(tmp_path / "run")
+    back = Posterior.load(tmp_path / "run").model
+    assert back.measurement == "controls"
+    assert torch.equal(back.measured[0], model.measured[0])
+    few = simulate_panel(num_genes=6, in_degree=1.5, num_controls=2, seed=1).data
+    with pytest.raises(ValueError, match="2 conditions without a knock-down"):
+        FactorBox.from_data(few, measurement="controls")
+    with pytest.raises(ValueError, match="measurement=often"):
+        FactorBox.from_data(few, measurement="often")
 
 
 def test_a_panel_with_noise_of_measurement():

@@ -1,5 +1,6 @@
 """What earlier versions wrote is read by this one, with the same tables (made by golden/make.py)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,9 @@ def test_a_saved_posterior_gives_the_tables_of_its_time(version, name):
     posterior = Posterior.load(GOLDEN / version / name)
     assert posterior.notes == ("a note",)
     found = make.tables(posterior)
+    if name == "FactorBox":  # predictions have had the noise of a condition since, and without it are what they were
+        silent = posterior.draws | {"noise_variance": 0 * posterior.draws["noise_variance"]}
+        found |= {table: make.tables(replace(posterior, draws=silent))[table] for table in ("predict", "knock-down")}
     stored = {file.stem.removeprefix(f"{name}_"): file for file in (GOLDEN / version / "tables").glob(f"{name}_*.csv")}
     assert found.keys() == stored.keys()
     for table, file in stored.items():

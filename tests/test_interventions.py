@@ -117,11 +117,11 @@ def test_intervals_have_the_noise_of_a_condition(fitted):
     for column, z in (("lower", -1.2816), ("upper", 1.2816)):
         np.testing.assert_allclose(table[column][free], level(z)[free], rtol=0.06)
     np.testing.assert_allclose(table["control"], level(0.0), rtol=1e-6)  # without noise
-    model.measurement = 0.5
+    model.measured = (torch.full((5,), 0.5),)
     try:
         measured = by_gene(posterior.predict(knockout=["G0001"], num_draws=number, level=0.8), model)
     finally:
-        model.measurement = 0.0
+        model.measured = ()
     assert (measured["sd"][free] > table["sd"][free]).all()
     assert measured.loc["G0001", "sd"] == 0
 

@@ -14,6 +14,7 @@ from pyrogrn.inference.answers.cells import predict_cells
 from pyrogrn.inference.neural_ode import Trained, TrainingHistory, train
 from pyrogrn.inference.neural_ode.pruned import _Report
 from pyrogrn.inference.neural_ode.surviving import SurvivingWeights, weight_draws
+from pyrogrn.inference.neural_ode.training import LearningRate
 from pyrogrn.inference.runs.run import Run
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import Phoenix
@@ -210,6 +211,57 @@ def test_an_unstable_posterior_ends_the_fit_in_order(courses, monkeypatch):
 
     monkeypatch.setattr(Pruned, "_refine", broken)
     assert fit(model, guide=engine).history.reason.startswith("diverged at step 20 of the posterior")
+
+
+def test_options_of_the_paper_reach_training(courses, network, monkeypatch):
+    model = Phoenix.from_data(courses.data, networks=network, hidden=3)
+    seen = {}
+
+    def told(*arguments, **options):
+        seen.update(options)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr("pyrogrn.inference.neural_ode.pruned.train", told)
+    quick = {"epochs": 3, "num_chains": 1, "num_samples": 2, "svi_steps": 2, "batch_size": 6}
+    words = {"initial_scores": "ones", "prior_scale": "given"}
+    fit(model, guide=Pruned(prior_loss=0.05, learning_rate=2e-3, plateau=5, **words, **quick))
+    assert seen["learning"] == LearningRate(start=2e-3, patience=5)
+    assert seen["extra_share"] == 0.05
+    listed = (model.knowledge.probability.amax(0) > 0).float()  # this source knows no signs
+    loss = seen["extra_loss"]
+    torch.testing.assert_close(loss.wanted, loss.gamma[:, model.regulators()] @ listed)
+    signed = Phoenix.from_data(courses.data, networks={"grn": with_signs(courses)}, hidden=3)
+    fit(signed, guide=Pruned(prior_loss=0.05, **quick))
+    loss = seen["extra_loss"]
+    torch.testing.assert_close(loss.wanted, loss.gamma[:, signed.regulators()] @ signed.knowledge.sign[0])
+    fit(model, guide=Pruned(prior_loss=0.05, **words, **quick))
+    dash = seen["sparsifier"]
+    assert torch.equal(dash.P, model.square_knowledge().amax(0).T)
+    dash.start(model_network(model), seed=0)
+    assert all((score == 1).all() for score in dash.scores.values())
+    dash.before_epoch(3, model_network(model))
+    assert all(score.isfinite().all() for score in dash.scores.values())
+    fit(model, guide=Pruned(**quick))
+    assert seen["extra_loss"] is None
+    assert seen["learning"] == LearningRate()
+    plain = Phoenix.from_data(courses.data, hidden=3)
+    with pytest.raises(ValueError, match="prior_loss needs prior knowledge"):
+        fit(plain, guide=Pruned(prior_loss=0.1, **quick))
+    for bad in ({"prior_loss": 1.0}, {"initial_scores": "twos"}, {"prior_scale": "x"}, {"learning_rate": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(bad)).replace("learning_rate", "start")):
+            Pruned(**bad)
+
+
+def with_signs(courses):
+    """A few edges, half of them repressing."""
+    genes = courses.data.genes
+    table = pd.DataFrame({"source": genes[:4], "target": genes[2:6], "sign": [1, -1, 1, -1]})
+    return PriorNetwork.from_edges(table, name="grn")
+
+
+def model_network(model):
+    """Fresh weights of the model's network."""
+    return PhoenixNetwork(model.genes, hidden=model.hidden, seed=0)
 
 
 def test_pruning_needs_knowledge_only_where_it_says_so(courses, network):

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from ...inference import Gibbs, fit
-from ...inference.alternating.solution import Penalties, alternate
+from ...inference.alternating.penalties import Penalties
+from ...inference.alternating.solution import alternate
 from ...inference.calibration import expected_calibration_error
 from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData, FactorBox, LinearNetwork

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
-from ...inference.alternating.solution import Penalties, alternate
+from ...inference.alternating.penalties import Penalties
+from ...inference.alternating.solution import alternate
 from ...models.data.panel import Panel
 from .results import Results
 from .speed import PeakMemory

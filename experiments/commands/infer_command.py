@@ -135,8 +135,8 @@ Guide = Annotated[
     str | None,
     typer.Option(
         help="gibbs, sparse (of linear), nuts, blocked, mean-field, low-rank, map, bagging (of linear), "
-        "block-descent (of netrex-cf), closed-form (of ppca), pruned (of phoenix), svi for mean-field [default: the "
-        "most trustworthy that applies]"
+        "block-descent (of netrex-cf), closed-form (of ppca), alternate (of factorbox), pruned (of phoenix), svi for "
+        "mean-field [default: the most trustworthy that applies]"
     ),
 ]
 Restarts = Annotated[

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from ...models import ExpressionData, Model
@@ -21,6 +22,7 @@ from .options import (
     read_priors,
 )
 
+ALTERNATE = "alternate"
 OF_EVERY_RUN = ("posterior.nc", "diagnostics.json", "report.html", "config.json", "model/")
 Groups = dict[str, dict[str, Any]]
 
@@ -58,6 +60,10 @@ class InferNetwork(InferKind):
 
     def model_options(self, options: InferOptions, model: type[Model], groups: Groups) -> dict[str, Any]:
         networks = read_priors(options.prior or [])
+        if options.guide == ALTERNATE and options.method == "factorbox":
+            # a least-squares fit has gains of its own, and penalties in place of a prior
+            options = replace(options, edge_prior=options.edge_prior or "normal")
+            groups = groups | {"model": {"gain": "sampled", **groups["model"]}}
         own = options.method in OWN_UNITS and options.edge_prior is None and not groups["prior"]
         name = options.edge_prior or default_prior_name(model)
         settings = groups["prior"]
@@ -86,13 +92,15 @@ class InferNetwork(InferKind):
         which = f"{num_rows:,} edges"
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
-        return [f"edges.csv ({which})", "links.csv", *by_context, *OF_EVERY_RUN]
+        beside = ["trajectory_edges.csv (edges by --method trajectory)"] if model.neural_ode else []
+        return [f"edges.csv ({which})", "links.csv", *by_context, *beside, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {
             "priors": {name: len(network) for name, network in chosen["networks"].items()},
             "prior_files": list(options.prior or []),
-            "edge_prior": options.edge_prior or default_prior_name(type(model)),
+            "edge_prior": options.edge_prior
+            or ("normal" if options.guide == ALTERNATE else default_prior_name(type(model))),
         }
 
 

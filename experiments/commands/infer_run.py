@@ -31,6 +31,7 @@ from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggeste
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
+from .course_edges import edges_beside, write_edges_beside
 from .infer_job import Job
 from .infer_kinds import INFERS
 from .infer_options import OF_SOME, InferOptions
@@ -105,7 +106,11 @@ def infer(options: InferOptions) -> None:
             config |= said
             with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
                 tables = tables_of(options, posterior, data, chosen)
+                beside = edges_beside(posterior, data, chosen, seed=options.seed, level=options.level)
                 write_results(run.partial, posterior, tables, top=options.top, config=config)
+                said = write_edges_beside(beside, run.partial)
+                if said is not None:
+                    say(said)
                 run.publish(missing=REPORT_FILES)
                 check_interrupt()
         checks = write_reports(run.place, posterior, data, tables, config=config, truth=known)

@@ -32,6 +32,8 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "ppca": OF_FACTORS,
     "phoenix": {"hidden": int, "step": float, "coregulation": str},
 }
+OR_WORDS = {"measurement": ("controls",)}
+"""Options that take a word beside their kind."""
 KINDS_OF_VALUES = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
 NEEDED = {  # by what the model, or the method, cannot do without
     "celloracle": ("--prior", "the base GRN, outside which no edge exists"),
@@ -133,6 +135,8 @@ def check_settings(method: str, groups: Mapping[str, Mapping[str, Any]]) -> None
     for name, value in groups["model"].items():
         if name not in known:
             raise ValueError(f"--set model.{name}: --method {method} takes {', '.join(known) or 'no model options'}")
+        if value in OR_WORDS.get(name, ()):
+            continue
         kind = known[name]
         accepted = (int, float) if kind is float else (kind,)
         if type(value) not in accepted or (kind is float and not math.isfinite(value)):

@@ -4,6 +4,7 @@ from typing import Any
 
 from ...inference import (
     NUTS,
+    Alternate,
     Amortised,
     Bagging,
     BlockDescent,
@@ -32,6 +33,7 @@ GUIDES: dict[str, Any] = {
     "nuts": NUTS,
     "block-descent": BlockDescent,
     "closed-form": ClosedForm,
+    "alternate": Alternate,
     "bagging": Bagging,
     "pruned": Pruned,
 }

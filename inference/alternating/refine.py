@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...models.data.panel import Panel
-from .solution import AlternatingSolution, Progress, orthogonality_gradient
+from .penalties import orthogonality_gradient
+from .solution import AlternatingSolution, Progress
 from .solver import StackedPanels
 
 SMOOTH = 1e-6  # |w| as sqrt(w² + SMOOTH²): far below any standardised weight that matters

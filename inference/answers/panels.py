@@ -180,7 +180,9 @@ def _noise(model: FactorBox, draws: Mapping[str, np.ndarray], context: int, seed
     normal = lambda: torch.randn(shape, generator=generator, dtype=torch.float64)
     in_drive, target = torch.zeros(shape, dtype=torch.float64), model.target_index.cpu()
     in_drive[:, target] = sd * normal()[:, target]
-    return in_drive, (model.measurement * normal()).exp()
+    if not model.measured:
+        return in_drive, torch.ones_like(in_drive)
+    return in_drive, (model.measured[context].double() * normal()).exp()
 
 
 def networks(model: FactorBox, draws: Mapping[str, np.ndarray], context: int) -> Iterator[System]:

@@ -14,9 +14,11 @@ from ...models import ExpressionData, Model
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import BlowUp
 from ...models.dynamics.phoenix_network import PhoenixNetwork
+from ...models.dynamics.prior_loss import PriorLoss
 from ...models.phoenix import Phoenix
 from ..draws.moments import Collector
 from ..pruning import CNODE, DASH, IMP, BioPruning, HardConcrete, NoPruning, PathReg, Sparsifier, choose_strength
+from ..pruning.dash import INITIAL_SCORES, PRIOR_SCALES
 from ..runs.callbacks import FitState, Relay
 from ..runs.history import History
 from ..runs.run import Run
@@ -25,7 +27,7 @@ from ..runs.saving import restoring
 from ..runs.steps import taking_steps
 from ..variational.elbo import log_joint
 from .surviving import SurvivingWeights, parameters_of, rebuilt, seeded
-from .training import Trained, train
+from .training import LearningRate, Trained, train
 
 SPARSIFIERS = ("dash", "imp", "bio", "none", "l0", "c-node", "pathreg")
 # learning rates of the guide, all falling to zero along a cosine: centres of weights and biases, which start where
@@ -72,6 +74,14 @@ class Pruned(Sampler):
     svi_steps
         Steps of variational inference, all pairs in each. Default 600; the check "ELBO settled" says where that is too
         few.
+    prior_loss
+        Share of the training loss that PHOENIX's own loss on prior knowledge gets (`PriorLoss`, C.1), with the signs
+        of the sources where they have any. Default 0: none; the benchmarks that have one give it 0.05.
+    initial_scores, prior_scale
+        Of DASH and bio, see `DASH`.
+    learning_rate, plateau
+        Where the rate of Adam starts (again after every pruning), and after how many epochs without improvement it
+        falls by a tenth (B.2.4). Defaults the paper's, 1e-3 and 3.
 
     Raises
     ------
@@ -88,6 +98,11 @@ class Pruned(Sampler):
     num_chains: int = 2
     num_samples: int = 100
     svi_steps: int = 600
+    prior_loss: float = 0.0
+    initial_scores: str = INITIAL_SCORES[0]
+    prior_scale: str = PRIOR_SCALES[0]
+    learning_rate: float = LearningRate.start
+    plateau: int = LearningRate.patience
     calibrated = False
     draws_chains = False  # trainings from scratch
     prunes = True
@@ -99,6 +114,14 @@ class Pruned(Sampler):
             raise ValueError(f"{self}: expected at least 1 each, and 0 < hold_out < 1")
         if self.sparsifier is not None and self.sparsifier not in SPARSIFIERS:
             raise ValueError(f"sparsifier {self.sparsifier!r}: choose one of {', '.join(SPARSIFIERS)}")
+        if self.initial_scores not in INITIAL_SCORES or self.prior_scale not in PRIOR_SCALES:
+            raise ValueError(
+                f"initial_scores={self.initial_scores}, prior_scale={self.prior_scale}: expected one of "
+                f"{', '.join(INITIAL_SCORES)}, and one of {', '.join(PRIOR_SCALES)}"
+            )
+        if not 0 <= self.prior_loss < 1:
+            raise ValueError(f"prior_loss={self.prior_loss}: expected a share of the loss, from 0 to below 1")
+        self._learning()
         if isinstance(self.strength, str) and self.strength != "auto":
             raise ValueError(f"strength {self.strength!r}: expected a number from 0 to 1, or auto")
         if not isinstance(self.strength, str) and not 0 <= self.strength <= 1:
@@ -111,6 +134,7 @@ class Pruned(Sampler):
         started = time.monotonic()
         report = _Report(run, self)
         sparsifier = self._sparsifier(model, 0.0 if self.strength == "auto" else float(self.strength))  # or refuse now
+        self._prior_loss(model, run.seed)
         strength = self._strength(model, run.seed, report) if isinstance(sparsifier, DASH) else 0.0
         try:
             while len(report.chains) < self.num_chains:
@@ -141,7 +165,26 @@ class Pruned(Sampler):
         if not model.knowledge.sources:
             raise ValueError(f"sparsifier {kind} needs prior knowledge: give `networks=`, or choose imp")
         P = model.square_knowledge().amax(0)
-        return BioPruning(P, coregulation=C) if kind == "bio" else DASH(P, coregulation=C, strength=strength)
+        words = {"initial_scores": self.initial_scores, "prior_scale": self.prior_scale}
+        if kind == "bio":
+            return BioPruning(P, coregulation=C, **words)
+        return DASH(P, coregulation=C, strength=strength, **words)
+
+    def _learning(self) -> LearningRate:
+        least = min(LearningRate.least, self.learning_rate)
+        return LearningRate(start=self.learning_rate, patience=self.plateau, least=least)
+
+    def _prior_loss(self, model: Phoenix, seed: int) -> PriorLoss | None:
+        """PHOENIX's own loss on prior knowledge: the sign of each edge, or a one where no source gives any."""
+        if not self.prior_loss:
+            return None
+        if not model.knowledge.sources:
+            raise ValueError("prior_loss needs prior knowledge: give `networks=`, or leave it out")
+        wanted = (model.square_knowledge().amax(0) > 0).to(model.zero)  # (gene, gene)
+        signs = model.knowledge.sign.sum(0).sign().to(model.zero)  # (tf, gene)
+        if bool(signs.any()):
+            wanted[model.regulators().to(wanted.device)] = signs
+        return PriorLoss(wanted, seed=seed).to(model.zero)
 
     def _split(self, model: Phoenix, seed: int) -> tuple[Transitions, Transitions]:
         """What is learned from, and what decides."""
@@ -210,6 +253,9 @@ class Pruned(Sampler):
             training,
             validation=validation,
             sparsifier=sparsifier,
+            extra_loss=self._prior_loss(model, seed),
+            extra_share=self.prior_loss or 0.05,  # without a loss it is not used
+            learning=self._learning(),
             num_epochs=self.epochs,
             patience=self.patience,
             batch_size=self._pairs(model)[1],

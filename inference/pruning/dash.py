@@ -11,6 +11,8 @@ from ...models.dynamics.phoenix_layers import LayeredNetwork
 from .base import Sparsifier, normalised, prune_lowest
 from .schedule import Schedule
 
+INITIAL_SCORES, PRIOR_SCALES = ("uniform", "ones"), ("sum", "given")
+
 
 class DASH(Sparsifier):
     r"""Domain-aware sparsity heuristic (Hossain et al. 2024, 3.1-3.3 and B.6), on each path of layers 1 ... L.
@@ -27,8 +29,10 @@ class DASH(Sparsifier):
     many as the schedule says. λ = 0 is iterative magnitude pruning, λ = 1 goes by the prior alone.
 
     P and C are divided by their sums, as the weights are: the paper leaves the scale of P open, and the
-    authors' program divides C only, by which its λ₂ = 0.01 weighs the prior about 550 times as much here. Scores start
-    uniform on (0, 1): from ones, as Algorithm 1 writes, the first pseudo-inverse does not exist.
+    authors' program divides C only, by which its λ₂ = 0.01 weighs the prior about 550 times as much here
+    (``prior_scale``). Scores start uniform on (0, 1): from ones, as Algorithm 1 writes, the first left inverse
+    :math:`(X^\top X)^{-1}X^\top` does not exist; Moore and Penrose's does, has rank one, and so pulls all neurons of
+    the first layer alike (``initial_scores``).
 
     Parameters
     ----------
@@ -42,11 +46,16 @@ class DASH(Sparsifier):
         error alone then chose it too); `choose_strength` finds it by cross-validation.
     schedule
         Default the paper's for SIM350.
+    initial_scores
+        Ω⁰: ``"uniform"`` (default) random, or ``"ones"``, Algorithm 1's.
+    prior_scale
+        ``"sum"`` (default) divides P and C by their sums; ``"given"`` leaves P as it is and divides C, the authors'
+        program.
 
     Raises
     ------
     ValueError
-        λ outside [0, 1] or not one a layer, an empty prior, matrices that do not fit the network.
+        λ outside [0, 1] or not one a layer, an empty prior, matrices that do not fit the network, unknown words.
     """
 
     name = "dash"
@@ -58,7 +67,15 @@ class DASH(Sparsifier):
         coregulation: Tensor | None = None,
         strength: float | Sequence[float] = 0.3,
         schedule: Schedule | None = None,
+        initial_scores: str = INITIAL_SCORES[0],
+        prior_scale: str = PRIOR_SCALES[0],
     ) -> None:
+        if initial_scores not in INITIAL_SCORES or prior_scale not in PRIOR_SCALES:
+            raise ValueError(
+                f"initial_scores={initial_scores!r}, prior_scale={prior_scale!r}: expected one of "
+                f"{', '.join(INITIAL_SCORES)}, and one of {', '.join(PRIOR_SCALES)}"
+            )
+        self.initial_scores = initial_scores
         self.strength = (strength,) if isinstance(strength, (int, float)) else tuple(strength)
         if not all(0 <= s <= 1 for s in self.strength):
             raise ValueError(f"strength (lambda) is {self.strength}: expected values from 0 (magnitudes) to 1 (prior)")
@@ -68,7 +85,8 @@ class DASH(Sparsifier):
         C = size @ size.T if coregulation is None else coregulation.abs()
         if C.shape != (len(prior), len(prior)) or not bool((C != 0).any()):
             raise ValueError(f"coregulation has shape {tuple(C.shape)}, expected ({len(prior)}, {len(prior)}) not zero")
-        self.P, self.C = size.T / size.sum(), C / C.sum()  # (out, in), (in, in)
+        self.P = size.T / size.sum() if prior_scale == "sum" else size.T  # (out, in)
+        self.C = C / C.sum()  # (in, in)
         self.schedule = schedule or Schedule()
         self.scores: dict[str, Tensor] = {}
 
@@ -85,7 +103,10 @@ class DASH(Sparsifier):
                     "lay the prior on the network's names first"
                 )
         self.P, self.C = (m.to(next(iter(weights.values()))) for m in (self.P, self.C))
-        self.scores = {n: torch.rand(w.shape, generator=generator).to(w) for n, w in weights.items()}
+        if self.initial_scores == "ones":
+            self.scores = {n: torch.ones_like(w) for n, w in weights.items()}
+        else:
+            self.scores = {n: torch.rand(w.shape, generator=generator).to(w) for n, w in weights.items()}
 
     def before_epoch(self, epoch: int, network: LayeredNetwork) -> bool:
         amount = self.schedule.amount(epoch)
@@ -160,14 +181,29 @@ class BioPruning(DASH):
 
     Parameters
     ----------
-    prior, coregulation, schedule
+    prior, coregulation, schedule, initial_scores, prior_scale
         As `DASH`.
     """
 
     name = "bio"
 
-    def __init__(self, prior: Tensor, *, coregulation: Tensor | None = None, schedule: Schedule | None = None) -> None:
-        super().__init__(prior, coregulation=coregulation, strength=1.0, schedule=schedule)
+    def __init__(
+        self,
+        prior: Tensor,
+        *,
+        coregulation: Tensor | None = None,
+        schedule: Schedule | None = None,
+        initial_scores: str = INITIAL_SCORES[0],
+        prior_scale: str = PRIOR_SCALES[0],
+    ) -> None:
+        super().__init__(
+            prior,
+            coregulation=coregulation,
+            strength=1.0,
+            schedule=schedule,
+            initial_scores=initial_scores,
+            prior_scale=prior_scale,
+        )
 
 
 def _pseudo_inverse(matrix: Tensor) -> Tensor:

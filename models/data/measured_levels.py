@@ -10,7 +10,43 @@ MAD_TO_SD = 1.4826  # of a normal distribution
 LEAST_SHARE, LEAST_SPREAD = 1e-3, 1e-2  # of levels that moved, and the sd (in logs) by which
 
 
-def levels_behind(logs: Tensor, clamped: Tensor, measurement: float) -> Tensor:
+CONTROLS = "controls"  # where the noise of a measurement is taken from
+FEWEST, SHRINK = 3, 5.0  # controls that tell a variance; controls' worth that genes share of it
+
+
+def measured_sd(logs: Tensor, clamped: Tensor, measurement: float | str) -> Tensor:
+    r"""``(gene,)`` τ: the number given, or from the control conditions of a context.
+
+    :math:`\tau_i^2 = ((n - 1) s_i^2 + 5 \bar s^2) / (n + 4)` of n controls: a gene's own variance, shrunk towards the
+    mean of all genes. What the cells do by themselves counts as noise of measurement then.
+
+    Parameters
+    ----------
+    logs, clamped
+        ``(condition, gene)`` log levels, and which are held.
+    measurement
+        A number, or ``"controls"``.
+
+    Raises
+    ------
+    ValueError
+        Another word, a number below 0, fewer than three controls.
+    """
+    if measurement != CONTROLS:
+        if isinstance(measurement, str) or not 0 <= measurement < math.inf:
+            raise ValueError(f"measurement={measurement}: expected an sd of log levels, 0 or more, or {CONTROLS!r}")
+        return logs.new_full((logs.shape[1],), float(measurement))
+    controls = logs[~clamped.any(1)]
+    if len(controls) < FEWEST:
+        raise ValueError(
+            f"measurement={CONTROLS!r}: {len(controls)} conditions without a knock-down tell no noise of a "
+            f"measurement, expected {FEWEST} or more. Give it as a number"
+        )
+    own, number = controls.var(0), len(controls) - 1
+    return ((number * own + SHRINK * own.mean()) / (number + SHRINK)).sqrt()
+
+
+def levels_behind(logs: Tensor, clamped: Tensor, measured: Tensor) -> Tensor:
     r"""``(condition, gene)`` expectation of the true log levels given the measured ones (regression calibration).
 
     .. math:: \log x_{ci} = m_i + s_{ci} + \tau e_{ci}, \qquad
@@ -28,14 +64,14 @@ def levels_behind(logs: Tensor, clamped: Tensor, measurement: float) -> Tensor:
         ``(condition, gene)`` measured log levels.
     clamped
         ``(condition, gene)`` True where a gene is held.
-    measurement
-        τ, the sd of the log of a level between two measurements of the same condition.
+    measured
+        ``(gene,)`` τ, the sd of the log of a level between two measurements of the same condition.
     """
     free = torch.where(clamped, torch.nan, logs)
     centre = free.nanmedian(0).values
     z = logs - centre
     robust = (MAD_TO_SD * (free - centre).abs().nanmedian(0).values).square()
-    noise = measurement**2
+    noise = measured.square()
     small = (robust - noise).clamp_min(0.0)  # d² (gene,)
     values = torch.where(clamped, torch.nan, z)
     seen = ~values.isnan()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checks import counted, some
 from .expression import ExpressionData
-from .measured_levels import levels_behind
+from .measured_levels import levels_behind, measured_sd
 
 # of log headroom: 12 Chebyshev nodes on [log 0.05, log 20] interpolate the logit of any level to 1e-4
 NODES, REACH = 12, 3.0
@@ -30,6 +30,7 @@ class Panel:
     level: Tensor
     clamped: Tensor
     hidden: Tensor
+    measured: Tensor | None = None  # (gene,) sd of the log of a level between measurements; None: levels are exact
 
     @property
     def floor(self) -> Tensor:
@@ -48,7 +49,7 @@ def panels_of(
     levels: str = "log",
     knockdown: float | None = None,
     hidden: int = 0,
-    measurement: float = 0.0,
+    measurement: float | str = 0.0,
 ) -> list[Panel]:
     r"""The contexts of ``data`` as panels.
 
@@ -72,6 +73,8 @@ def panels_of(
         then linear in the levels behind the measured ones (`levels_behind`). Default 0: levels are taken as exact,
         which is right where most of their noise is the cells' own, and acts. Noise of measurement that is taken for
         the cells' own hides edges; the cells' own taken for noise of measurement hides more.
+        ``"controls"``: each gene's own, from the conditions without a knock-down (`measured_sd`); for replicates that
+        differ by little else.
 
     Raises
     ------
@@ -81,8 +84,6 @@ def panels_of(
     """
     if levels not in LEVELS:
         raise ValueError(f"levels={levels!r}: expected one of {', '.join(LEVELS)}")
-    if not 0 <= measurement < float("inf"):
-        raise ValueError(f"measurement={measurement}: expected an sd of log levels, 0 or more")
     if knockdown is not None and not 0 <= knockdown <= 1:
         raise ValueError(f"knockdown={knockdown}: expected a share of the gene's own level, from 0 to 1")
     X, clamped = data.complete().X.double(), data.clamped
@@ -132,13 +133,15 @@ def _panel(X: Tensor, clamped: Tensor, genes: Sequence[str], name: str, knockdow
     return Panel(X, level, clamped, factors)
 
 
-def _in_levels(panel: Panel, levels: str, measurement: float) -> Panel:
+def _in_levels(panel: Panel, levels: str, measurement: float | str) -> Panel:
     """What the drive is linear in: logarithms or not, behind their measurement or not."""
     if levels == "raw" and not measurement:
         return panel
     logs = torch.where(panel.level > 0, panel.level, panel.floor).log()
     if measurement:
-        logs = levels_behind(logs, panel.clamped, measurement)
+        measured = measured_sd(logs, panel.clamped, measurement)
+        panel = replace(panel, measured=measured)
+        logs = levels_behind(logs, panel.clamped, measured)
     return replace(panel, level=logs if levels == "log" else torch.where(panel.clamped, panel.level, logs.exp()))
 
 
@@ -211,6 +214,7 @@ class PanelStatistics:
     floor: Tensor  # (context, gene) what a level of zero counts as
     tf_mean: Tensor  # (context, tf, target), standardised
     target_mean: Tensor  # (context, target), standardised
+    measured: tuple[Tensor, ...] = ()  # by context (gene,), sd of a measurement; none where levels are exact
 
     @classmethod
     def from_data(
@@ -221,7 +225,7 @@ class PanelStatistics:
         levels: str = "log",
         knockdown: float | None = None,
         hidden: int = 0,
-        measurement: float = 0.0,
+        measurement: float | str = 0.0,
         curves: bool = False,
     ) -> "PanelStatistics":
         """One pass over the panel. ``curves``: also the changes with the headroom, NODES times the memory.
@@ -292,6 +296,7 @@ class PanelStatistics:
             floor=stack(p.floor for p in panels),
             tf_mean=stack(m[0] for m in means),
             target_mean=stack(m[1] for m in means),
+            measured=tuple(p.measured for p in panels if p.measured is not None),
         )
 
 
