@@ -81,9 +81,11 @@ def check_attributes(attributes: Mapping[str, Any]) -> None:
     place, draws = (attributes.get(name) for name in KEPT_EDGES)
     if (place is None) is not (draws is None):
         raise TypeError(f"only one of {EDGES} and {DRAWS} is there")
-    if place is not None and (np.ndim(place) != 1 or np.ndim(draws) != 3 or len(place) != np.shape(draws)[2]):
+    if place is None or draws is None:
+        return
+    if np.ndim(place) != 1 or np.ndim(draws) != 3 or len(place) != np.shape(draws)[2]:
         raise TypeError(f"{EDGES} has shape {np.shape(place)} and {DRAWS} {np.shape(draws)}")
-    if place is not None and (np.diff(place) <= 0).any():
+    if (np.diff(place) <= 0).any():
         raise TypeError(f"{EDGES} are not in order")
 
 

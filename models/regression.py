@@ -43,9 +43,9 @@ class RegressionNetwork(Model):
     .. math:: W \sim \text{edge prior}, \quad W_k \sim N(W, \omega^2), \quad \omega\sim\mathrm{HalfNormal}(0.1), \quad
               \sigma^2_{kg} \sim \mathrm{InvGamma}(2, \tfrac12)
 
-    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)`, all but flat in log σ², where the edge prior is in units of σ); or, with
-    ``differences="sparse"``, contexts of which each has the shared edge or, at a rate that is learned, one of its own
-    (`OwnOrShared`).
+    (:math:`\mathrm{InvGamma}(\tfrac12, 0.0005)`, all but flat in log σ², where the edge prior is in units of σ); or,
+    with ``differences="sparse"``, contexts of which each has the shared edge or, at a rate that is learned, one of its
+    own (`OwnOrShared`).
 
     A subclass registers the statistics of the regressions (`RegressionStatistics` says what they are) as buffers, and
     `scale` of the genes; `GibbsKernel` and the guides need no more. The site ``X`` is observed: those statistics under
@@ -154,7 +154,8 @@ class RegressionNetwork(Model):
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
         in_unit = self.edge_prior.family.measured_in == "noise"
         numbers = (FREE_SHAPE, FREE_RATE) if in_unit else (NOISE_SHAPE, NOISE_RATE)
-        noise_prior = InverseGamma(*map(self.constant.new_tensor, numbers))
+        shape, rate = map(self.constant.new_tensor, numbers)
+        noise_prior = InverseGamma(shape, rate)
         noise: Tensor | None = None
         with context or nullcontext(), target:
             if in_unit or self.has_own_edges:

@@ -108,7 +108,7 @@ def test_the_command_says_what_infer_would_take_and_writes_nothing(cells, tmp_pa
     assert "60 cells, 8 genes, 3 candidate regulators" in err
     assert "guide sparse: 140 sweeps of " in err
     assert "at its peak" in err
-    assert "edges.csv (21 edges), posterior.nc" in err
+    assert "edges.csv (21 edges), links.csv, posterior.nc" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -179,7 +179,7 @@ def _unseen(dropout: float | None) -> Callable[[Path], Subject]:
     """A network of another kind than any above: with a hub, and clusters of targets that are alike."""
 
     def make(folder: Path) -> Subject:
-        family = RandomGRN(hubs=1, copying=0.5)
+        family = RandomGRN(hubs=(1.0, 1.0), copying=(0.5, 0.5))
         noise = None if dropout is None else TechnicalNoise(dropout_percentile=dropout)
         made = simulate_sergio(family, noise=noise, seed=21)
         data = made.data(0, "X" if dropout is not None else "clean").without_constant_genes()

@@ -108,9 +108,9 @@ def infer(options: InferOptions) -> None:
                 tables = tables_of(options, posterior, data, chosen)
                 beside = edges_beside(posterior, data, chosen, seed=options.seed, level=options.level)
                 write_results(run.partial, posterior, tables, top=options.top, config=config)
-                said = write_edges_beside(beside, run.partial)
-                if said is not None:
-                    say(said)
+                written = write_edges_beside(beside, run.partial)
+                if written is not None:
+                    say(written)
                 run.publish(missing=REPORT_FILES)
                 check_interrupt()
         checks = write_reports(run.place, posterior, data, tables, config=config, truth=known)

@@ -361,6 +361,11 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
         "existence and sign together are 95% certain.",
         background,
     ]
+    if not results.promised.any():
+        return [
+            listing(facts),
+            paragraph("Every gene is a regulator, so no edge has a known direction: see the links."),
+        ]
     caption = (
         "Left: how many edges have which probability; vertical lines mark where lists of 5% and 10% expected false "
         "discovery rate end. Right: probability against strength."

@@ -303,9 +303,9 @@ class RegressionKernel(MCMCKernel):
 
     def _update_noise(self, state: State) -> None:
         in_noise = self.prior.measured_in == "noise"
-        shape, rate = (FREE_SHAPE, FREE_RATE) if in_noise else (NOISE_SHAPE, NOISE_RATE)
-        shape = (shape + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
-        rate = rate + 0.5 * self.sse.clamp_min(0)
+        prior = (FREE_SHAPE, FREE_RATE) if in_noise else (NOISE_SHAPE, NOISE_RATE)
+        shape = (prior[0] + 0.5 * self._by_chain(self.regressions.dof)).expand_as(self.sse)
+        rate = prior[1] + 0.5 * self.sse.clamp_min(0)
         if in_noise:
             self._update_unit(state, shape, rate)
             return

@@ -168,7 +168,8 @@ class Stated:
 
 def short_fit(model: RegressionNetwork, cells: float | None, options: TrialOptions, *, seed: int) -> np.ndarray:
     """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells."""
-    engine = SparseGibbs(num_chains=1, num_warmup=options.warmup, num_samples=options.samples, sweeps=options.sweeps)
+    length = {"num_warmup": options.warmup, "num_samples": options.samples, "sweeps": options.sweeps}
+    engine = SparseGibbs(num_chains=1, longest=1, **length)
     return fit(coarsened(model, cells), guide=engine, seed=seed).moments["W"].inclusion.astype(float)
 
 

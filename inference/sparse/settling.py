@@ -46,7 +46,8 @@ class Traces:
         self.counts[-1] += 1
 
     def rhat(self, *, split: bool = True) -> np.ndarray:
-        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch."""
+        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch, and of one
+        chain that is whole."""
         half = len(self.sums) // 2
         if half == 0:
             return np.full(self.sums[0].shape[-1] if self.sums else 0, np.nan)
@@ -58,7 +59,10 @@ class Traces:
             first, second = np.sum(self.sums[part], axis=0) / count
             means.append(first)
             variances.append((second - first**2).clip(0) * count / max(count - 1, 1))
-        between = np.concatenate(means, axis=1).var(1, ddof=1)  # (function, target)
+        halves = np.concatenate(means, axis=1)  # (function, half, target)
+        if halves.shape[1] < 2:  # one chain, whole
+            return np.full(halves.shape[-1], np.nan)
+        between = halves.var(1, ddof=1)  # (function, target)
         within = np.concatenate(variances, axis=1).mean(1)
         floor = 1e-9 * (1 + between)  # an edge that is always there
         return np.sqrt((n - 1) / n + between / (within + floor)).max(0)
