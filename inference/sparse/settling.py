@@ -46,8 +46,8 @@ class Traces:
         self.counts[-1] += 1
 
     def rhat(self, *, split: bool = True) -> np.ndarray:
-        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch, and of one
-        chain that is whole."""
+        """``(target,)`` the larger of both functions' R-hat, of half chains or whole ones; NaN with one batch, and of
+        one chain that is whole."""
         half = len(self.sums) // 2
         if half == 0:
             return np.full(self.sums[0].shape[-1] if self.sums else 0, np.nan)
