@@ -313,6 +313,21 @@ def test_out_degrees_are_sums_of_inclusion(posterior):
     assert (np.abs(number["upper"] - degrees["upper"]) <= 2).all()
 
 
+def test_out_degrees_of_a_recalibrated_posterior_are_about_its_own_probabilities(posterior):
+    raw = posterior.moments["W"].inclusion
+    halved = replace(posterior.moments["W"], inclusion=0.5 * raw)
+    fewer = replace(
+        posterior,
+        moments={**posterior.moments, "W": halved},
+        attributes={**posterior.attributes, "inclusion_model": raw},
+    )
+    degrees, before = out_degrees(fewer), out_degrees(posterior)
+    np.testing.assert_allclose(degrees["mean"], 0.5 * before["mean"], rtol=1e-5)
+    assert (degrees["lower"] <= degrees["mean"] + 1).all()
+    assert (degrees["upper"] >= degrees["mean"] - 1).all()
+    assert degrees["upper"].sum() < before["upper"].sum()
+
+
 def test_tables_escape_texts_but_not_cells():
     html = table(("a<", "n"), [["<x>", "1"], [Cell("<b>y</b>", "gene"), "2"]], numeric=("n",))
     assert "<th>a&lt;</th>" in html

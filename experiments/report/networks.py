@@ -1,6 +1,6 @@
 """report.html: one file that tells a biologist what was found, how sure it is, and whether to believe it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ...inference import Posterior
 from ...inference.answers.promise import directed_edges
 from ...inference.choice import engine_of
-from ...inference.draws.intervals import LEVEL, thin_of
-from ...inference.draws.layout import padded
-from ...inference.draws.moments import aligned
+from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
@@ -26,6 +23,7 @@ from ..matching import align
 from ..scores import score_edges
 from ..wording import in_options
 from .contexts import contexts_section
+from .degrees import out_degrees
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
@@ -298,40 +296,6 @@ def _network(posterior: Posterior, results: Results) -> list[str]:
     degrees = out_degrees(posterior)
     note = "The expected number of targets is the sum of the probabilities of a regulator's edges."
     return [drawn, picture(figures.out_degrees(degrees, level=LEVEL), note)]
-
-
-def out_degrees(posterior: Posterior, *, level: float = LEVEL) -> pd.DataFrame:
-    """Expected number of targets of each regulator, with its interval over draws: ``source, mean, lower, upper``.
-
-    The mean is the sum of inclusion over targets; the interval is of the edges that exist (or exceed δ) in a draw.
-    """
-    if posterior.threshold is not None:
-        number = (np.abs(posterior.draws["W"]) > posterior.threshold).sum(-1)
-    elif "inclusion" in posterior.draws:
-        number = posterior.draws["inclusion"].sum(-1)
-    else:
-        number = np.concatenate([present.sum(-1) for present in _enumerated(posterior)])
-    number = number.reshape(-1, number.shape[-1])
-    tail = (1 - level) / 2
-    lower, upper = np.quantile(number, [tail, 1 - tail], axis=0)
-    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
-    mean = (posterior.moments["W"].inclusion * allowed).sum(1)
-    return pd.DataFrame({"source": posterior.coords["tf"], "mean": mean, "lower": lower, "upper": upper})
-
-
-def _enumerated(posterior: Posterior) -> Iterator[np.ndarray]:
-    """Draws of inclusion (draw, tf, target) given the other sites, in blocks, where the fit summed it out."""
-    model, rng = posterior.model, np.random.default_rng(0)
-    draws = aligned(posterior.draws, thin_of(posterior))
-    flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
-    number, *shape = flat["W"].shape
-    block = max(1, 4_000_000 // int(np.prod(shape)))
-    for start in range(0, number, block):
-        rows = {name: torch.as_tensor(value[start : start + block]) for name, value in flat.items()}
-        values = {name: padded(model, name, value.to(model.constant)) for name, value in rows.items()}
-        with torch.no_grad():
-            probability = posterior.model.edge_prior.inclusion(values, threshold=0.0).cpu().numpy().reshape(-1, *shape)
-        yield rng.random(probability.shape) < probability
 
 
 def _certainty(posterior: Posterior, results: Results) -> list[str]:
