@@ -165,7 +165,7 @@ class Pruned(Sampler):
         if not model.knowledge.sources:
             raise ValueError(f"sparsifier {kind} needs prior knowledge: give `networks=`, or choose imp")
         P = model.square_knowledge().amax(0)
-        words = {"initial_scores": self.initial_scores, "prior_scale": self.prior_scale}
+        words: dict[str, Any] = {"initial_scores": self.initial_scores, "prior_scale": self.prior_scale}
         if kind == "bio":
             return BioPruning(P, coregulation=C, **words)
         return DASH(P, coregulation=C, strength=strength, **words)
