@@ -309,6 +309,24 @@ def test_mask_keeps_pairs_without_regulators_at_exactly_zero():
     assert (model(covariance).z[~mask & ~eye] != 0).any()
 
 
+def test_the_mask_may_act_on_theta_at_every_iteration():
+    """As the paper's algorithm: Θ itself has no edge between genes that are no regulators, and Z is another."""
+    is_tf = torch.zeros(8, dtype=torch.bool).index_fill_(0, torch.tensor([0, 3]), True)
+    mask, eye = is_tf[:, None] | is_tf[None], torch.eye(8, dtype=torch.bool)
+    covariance = correlations(8, seed=11)
+    models = [make(num_iterations=4), make(num_iterations=4)]
+    models[1].masks_theta = True
+    plain, masked = (model(covariance, mask=mask) for model in models)
+    assert (masked.theta[..., ~(mask | eye)] == 0).all()
+    assert (plain.theta[..., ~(mask | eye)] != 0).any()
+    assert not torch.allclose(plain.z, masked.z)
+    first = [make(num_iterations=1), make(num_iterations=1)]
+    first[1].masks_theta = True
+    a, b = (model(covariance, mask=mask) for model in first)
+    torch.testing.assert_close(a.z, b.z)  # of one iteration Z is the same
+    torch.testing.assert_close(a.theta * (mask | eye), b.theta)
+
+
 def test_weights_of_twenty_genes_serve_sixty():
     small, large = make(seed=1), make(seed=2)
     optimizer = torch.optim.Adam(small.parameters(), 0.01)

@@ -118,13 +118,13 @@ def run_dream4(folder: Path, results: Results) -> None:
     for network in NETWORKS:
         dream = Dream4.read(folder / "dream4" / f"size100_{network}")
         networks = {"knock-outs": knockout_evidence(dream.z_scores(), dream.genes)}
-        choices: dict[str, dict[str, Any]] = {
+        fits: dict[str, dict[str, Any]] = {
             "noise of measurement from wild types": {"measurement": "controls"},
             "knock-outs as prior": {"networks": networks},
             "both": {"measurement": "controls", "networks": networks},
         }
-        for method, choice in choices.items():
-            posterior = fit(FactorBox.from_data(dream.data(), **choice), guide=ENGINE, seed=0)
+        for method, options in fits.items():
+            posterior = fit(FactorBox.from_data(dream.data(), **options), guide=ENGINE, seed=0)
             scores = network_scores(posterior.edges(), dream.truth)
             for key in ("average_precision", "auroc"):
                 results.add(f"dream4 size100_{network}", method, 0, key, scores[key])

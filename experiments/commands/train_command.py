@@ -31,6 +31,9 @@ def train_command(
         int | None, typer.Option(help="Cells that grnular's network is fitted to [default: 300]")
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="GRNULar-base: a new network in every cell")] = False,
+    mask_theta: Annotated[
+        bool, typer.Option("--mask-theta", help="Of glad-tf: mask the precision matrix in every cell too, as the paper")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same weights", min=0, max=LARGEST_SEED)] = 1,
     workers: Annotated[int, typer.Option(help="Processes that simulate")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT")] = False,
@@ -61,6 +64,8 @@ def train_command(
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
+    if mask_theta and kind != "glad-tf":
+        raise ValueError(f"--mask-theta does not go with {kind}: it is for glad-tf, which is told the regulators")
     sizes: dict[str, int | None] = {"--workers": workers, "--batches": batches, "--graphs": graphs, "--steps": steps}
     sizes |= {"--iterations": iterations, "--inner": inner, "--epochs": epochs, "--max-cells": max_cells}
     for option, number in sizes.items():
@@ -69,6 +74,8 @@ def train_command(
     if layers not in (None, 2, 3):
         raise ValueError(f"--layers {layers}: expected 2 or 3")
     options: dict[str, Any] = {"num_iterations": iterations}
+    if mask_theta:
+        options["masks_theta"] = True
     if kind == "grnular":
         named = {"num_inner": inner, "num_layers": layers}
         options |= {name: value for name, value in named.items() if value is not None}

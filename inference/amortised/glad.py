@@ -23,7 +23,7 @@ class GLAD(nn.Module):
 
     from :math:`\Theta_0 = (\hat\Sigma + tI)^{-1}`, t learned. Σ̂ is a correlation matrix, and the squared distance is
     divided by D², so the same weights mean the same at any D. With a mask (GLAD-TF) entries between two genes that are
-    no regulators are set to 0 in Z at every iteration (their diagonal stays, Θ is left as it comes).
+    no regulators are set to 0 in Z at every iteration (their diagonal stays), and in Θ too where ``masks_theta``.
 
     Parameters
     ----------
@@ -33,13 +33,19 @@ class GLAD(nn.Module):
         Prior features of a pair, see `ThresholdNetwork`.
     root
         ``eigh`` or ``newton-schulz``, see `spectral_step`. Default: eigh on CPU, Newton-Schulz on GPU.
+    masks_theta
+        Whether the mask acts on Θ at every iteration as well, as the paper's algorithm has it. Default False, as the
+        weights that come with the package were trained: a step of the iteration minimises over all precision matrices,
+        and its minimum with entries taken away is no step of it.
     """
 
-    def __init__(self, *, num_iterations: int = 15, num_extra: int = 0, root: str | None = None) -> None:
+    def __init__(
+        self, *, num_iterations: int = 15, num_extra: int = 0, root: str | None = None, masks_theta: bool = False
+    ) -> None:
         super().__init__()
         if num_iterations < 1:
             raise ValueError(f"num_iterations is {num_iterations}, expected at least 1")
-        self.num_iterations, self.root = num_iterations, root
+        self.num_iterations, self.root, self.masks_theta = num_iterations, root, masks_theta
         self.threshold, self.penalty = ThresholdNetwork(num_extra), PenaltyNetwork()
         self.log_offset = nn.Parameter(torch.zeros(()))  # t = 1: Θ0 exists for any covariance
 
@@ -61,6 +67,8 @@ class GLAD(nn.Module):
             z = soft_threshold(theta, self.threshold(theta, covariance, z, extra))
             if mask is not None:
                 z = z * (mask | identity.bool())
+            if mask is not None and self.masks_theta:
+                theta = theta * (mask | identity.bool())
         return UnrolledState(theta, z, penalty)
 
 
