@@ -19,7 +19,7 @@ from .regressions import Regressions
 from .streams import normal, standard_gamma, uniform
 from .sweep import EdgeGroup, EdgePriorState, sweep
 from .twins import TwinDraws
-from .unit import update_shared_unit
+from .unit import update_shared_unit, update_unit
 
 REFRESH = (
     64  # sweeps between exact recomputations of the residual sums of squares (float32 drift stays below 1e-4 of them)
@@ -326,19 +326,12 @@ class RegressionKernel(MCMCKernel):
         count = of_targets(mask.sum(-2))
         mean = location(self.hyper.prior, state)
         pulled = None if mean is None else of_targets((gate * moved["W"] * mean / slab).sum(1))
-        old = state["noise_variance"]
+        old, sums = state["noise_variance"], (count, square, pulled)
         if self.regressions.has_contexts:
-            state["noise_variance"] = update_shared_unit(
-                old, shape, rate, self._by_chain(self.regressions.share), (count, square, pulled), self.generator
-            )
-            return
-        shape = shape + 0.5 * count
-        new = (rate + 0.5 * square) / standard_gamma(shape.expand_as(rate), self.generator, axis=1)
-        if pulled is not None:
-            change = pulled * (new.rsqrt() - old.rsqrt())
-            u = uniform(change.shape, self.generator, change, axis=1)
-            new = torch.where(u.log() < change, new, old)
-        state["noise_variance"] = new
+            share = self._by_chain(self.regressions.share)
+            state["noise_variance"] = update_shared_unit(old, shape, rate, share, sums, self.generator)
+        else:
+            state["noise_variance"] = update_unit(old, shape, rate, sums, self.generator)
 
     def _stretch(self, state: State) -> None:
         """Interweaving for the widths of spike and slab and for the spread of contexts."""

@@ -1,4 +1,4 @@
-"""The noise of several contexts where the weights are in units of that of all their cells."""
+"""The noise where the weights are in units of it, of several contexts in units of that of all their cells."""
 
 import torch
 from torch import Tensor
@@ -6,6 +6,17 @@ from torch import Tensor
 from .streams import Source, standard_gamma, uniform
 
 OfWeights = tuple[Tensor, Tensor, Tensor | None]
+
+
+def update_unit(noise: Tensor, shape: Tensor, rate: Tensor, weights: OfWeights, generator: Source) -> Tensor:
+    """The noise variance of one context, in units of which the weights are: an inverse gamma, and a Metropolis step
+    where slabs have means. Arguments as of `update_shared_unit`."""
+    count, square, pulled = weights
+    new = (rate + 0.5 * square) / standard_gamma((shape + 0.5 * count).expand_as(rate), generator, axis=1)
+    if pulled is None:
+        return new
+    change = pulled * (new.rsqrt() - noise.rsqrt())
+    return torch.where(uniform(change.shape, generator, change, axis=1).log() < change, new, noise)
 
 
 def update_shared_unit(
