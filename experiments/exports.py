@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ..inference import Posterior
-from ..inference.calibration import expected_list
 from ..inference.draws.intervals import LEVEL
 from ..priors import PriorNetwork
 from ..priors.formats import FORMATS
@@ -44,19 +43,19 @@ def edge_list(
     context: str | None = None,
     level: float = LEVEL,
 ) -> pd.DataFrame:
-    """The list that is exported: of a posterior `Posterior.edges`, of its table the same by the column ``inclusion``.
+    """The list that is exported: `Posterior.edges` of a posterior, the first rows of its table.
 
     Parameters
     ----------
     source
         A fit of a network, or its edge table, best first.
     fdr, top, context, level
-        As of `Posterior.edges`; ``context`` and ``level`` ask a posterior.
+        As of `Posterior.edges`; all but ``top`` ask a posterior, which knows of which edges lists at a rate are made.
 
     Raises
     ------
     ValueError
-        As `Posterior.edges`; ``fdr`` of a table without probabilities; a table with a context; nothing is left.
+        As `Posterior.edges`; a rate or a context of a table; nothing is left.
     """
     if isinstance(source, Posterior):
         table = source.edges(level=level, fdr=fdr, top=top, context=context)
@@ -65,13 +64,9 @@ def edge_list(
             raise ValueError(
                 f"context {context!r} asks a fit: give the folder of the run, or the table of that context"
             )
-        table = source
         if fdr is not None:
-            if not 0 < fdr < 1:
-                raise ValueError(f"`fdr` is {fdr}, expected a rate strictly between 0 and 1")
-            if "inclusion" not in table or table["inclusion"].isna().any():
-                raise ValueError("a list at a rate needs the probability of each edge, a column inclusion: use top")
-            table = table.iloc[np.sort(expected_list(table["inclusion"].to_numpy(dtype=np.float64), fdr))]
+            raise ValueError("a list at a rate asks a fit: give the folder of the run, or take the best, `top=`")
+        table = source
         table = table if top is None else table.head(top)
     if table.empty:
         raise ValueError("no edge is left: allow a higher rate (`fdr=`), or take the best (`top=`)")
@@ -269,7 +264,12 @@ def formats_told() -> list[str]:
 
 
 def source_of(given: Path, format: str | None = None) -> Posterior | pd.DataFrame | PriorNetwork:
-    """What a command is given to export: the folder of a run, the table of one, or any other network."""
+    """What a command is given to export: the folder of a run, the table of one, or any other network.
+
+    ``edges.csv`` beside the ``model/`` of its run is that run.
+    """
+    if given.name == "edges.csv" and (given.parent / "model").is_dir() and format is None:
+        given = given.parent
     if given.is_dir():
         return Posterior.load(given / "model" if (given / "model").is_dir() else given)
     file = NetworkFile.parse(given)

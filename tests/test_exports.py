@@ -88,13 +88,16 @@ def test_graphs_hold_all_columns(posterior, tmp_path):
     assert len(elements["edges"]) == 12
 
 
-def test_lists_at_a_rate_are_those_of_the_posterior(posterior, run):
+def test_lists_at_a_rate_are_those_of_the_posterior(posterior, run, tmp_path):
     expected = posterior.edges(fdr=0.2)
-    pairs = set(zip(expected.source, expected.target, strict=True))
-    of_table = edge_list(source_of(run / "edges.csv"), fdr=0.2)
-    assert set(zip(of_table.source, of_table.target, strict=True)) == pairs
+    for given in (run, run / "edges.csv"):
+        pd.testing.assert_frame_equal(edge_list(source_of(given), fdr=0.2), expected)
     assert len(edge_list(posterior, fdr=0.2, top=2)) == 2
-    assert len(edge_list(source_of(run), fdr=0.2)) == len(expected)
+    expected.to_csv(tmp_path / "alone.csv", index=False)
+    alone = source_of(tmp_path / "alone.csv")
+    assert len(edge_list(alone, top=2)) == 2
+    with pytest.raises(ValueError, match="a list at a rate asks a fit"):
+        edge_list(alone, fdr=0.2)
 
 
 def test_a_network_is_exported_with_signs_and_in_order(tmp_path):

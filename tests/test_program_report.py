@@ -126,7 +126,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "h2":
             self.headings.append(data)
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
 
 
@@ -147,9 +147,9 @@ def written(posterior, folder, **changes):
 def test_every_section_is_there(tmp_path):
     seen = written(StandIn(), tmp_path, predictive=(np.zeros(20), np.random.default_rng(0).normal(size=(50, 20))))
     expected = (
-        "Result|What went in|Programs at a glance|Top genes of each program|Gene sets, repaired|Trust in each library|"
+        "Result|Programs at a glance|Top genes of each program|Gene sets, repaired|Trust in each library|"
         "Covariates|What the programs without a gene set resemble|Programs in the cells|Can the fit be trusted?|"
-        "Does the model describe the data?|How to read the columns|How to cite|How this was made"
+        "Does the model describe the data?|What went in|How to read the columns|How to cite|How this was made"
     )
     assert seen.headings == expected.split("|")
     assert "4 programs of 4 explain more than 1% of the variance; together they name" in seen.text

@@ -26,6 +26,7 @@ from .contexts import contexts_section
 from .degrees import out_degrees
 from .kind import ReportKind
 from .knowledge import given, trusted
+from .next_steps import next_steps
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
@@ -34,6 +35,7 @@ from .trial import OF_INCLUSION, earned, is_tried, trial_facts
 
 NUM_EDGES, NUM_DRAWN, NUM_LINKS = 50, 60, 20
 RATES = (0.05, 0.10)  # of lists
+MOST_ROWS = 1000  # of a table in a page: more are for edges.csv
 COLUMNS = {
     "source": "The regulator.",
     "target": "The gene it regulates.",
@@ -107,21 +109,18 @@ def write_report(
     point = results is not None and is_point(posterior)
     parts = [
         ("result", "Result", _verdict(posterior, results, diagnostics)),
-        ("input", "What went in", given(posterior, data, alignment)),
     ]
     if results is not None and point:
         parts += [
             ("edges", "Largest effects", point_edges(results.top)),
             ("network", "Network", point_network(results.top, set(results.tfs))),
             ("certainty", "How sure", [paragraph(NO_CERTAINTY)]),
-            ("prior", "Prior knowledge", trusted(posterior)),
         ]
     elif results is not None:
         parts += [
             ("edges", "Most probable edges", _edges(posterior, results)),
             ("network", "Network", _network(posterior, results)),
             ("certainty", "How sure", _certainty(posterior, results)),
-            ("prior", "Prior knowledge", trusted(posterior)),
         ]
         if len(posterior.coords["context"]) > 1:
             parts.append(("contexts", "Contexts", contexts_section(posterior)))
@@ -130,6 +129,12 @@ def write_report(
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
     if truth is not None and results is not None:
         parts.append(("truth", "Against the known network", _against(results, truth)))
+    if results is not None:
+        first = next(iter(results.top["source"]), None)
+        parts.append(("next", "What next", next_steps(posterior, first)))
+    parts.append(("input", "What went in", given(posterior, data, alignment)))
+    if results is not None:
+        parts.append(("prior", "Prior knowledge", trusted(posterior)))
     parts += [
         ("columns", "How to read the columns", [glossary(_columns(posterior))]),
         ("cite", "How to cite", [listing(_references(posterior))]),
@@ -154,11 +159,12 @@ class Results:
         self.weight = moments.mean[allowed].astype(np.float64)
         self.right = np.maximum(moments.positive, moments.negative)[allowed]
         self.point = is_point(posterior)
-        self.top = posterior.edges(level=LEVEL, top=max(NUM_EDGES, NUM_DRAWN))
         self.listed = {rate: posterior.edges(fdr=rate) for rate in RATES} if not self.point else {}
         self.found = {rate: len(table) for rate, table in self.listed.items()}
         self.promised = directed_edges(posterior)[allowed]
         self.links = posterior.links(fdr=RATES[-1]) if not self.point else posterior.links(top=0)
+        shown = max(NUM_EDGES, NUM_DRAWN, *self.found.values())
+        self.top = posterior.edges(level=LEVEL, top=min(shown, MOST_ROWS))
 
     def table(self) -> pd.DataFrame:
         """All edges: ``source, target, weight``, and ``inclusion`` where there are probabilities."""
@@ -219,7 +225,7 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
 
 
 def _edges(posterior: Posterior, results: Results) -> list[str]:
-    shown = results.top.head(NUM_EDGES)
+    shown = results.top
     rows = []
     for edge in records(shown):
         rows.append(
@@ -330,10 +336,9 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             listing(facts),
             paragraph("Every gene is a regulator, so no edge has a known direction: see the links."),
         ]
-    caption = (
-        "Left: how many edges have which probability; vertical lines mark where lists of 5% and 10% expected false "
-        "discovery rate end. Right: probability against strength."
-    )
+    ends = "; vertical lines mark where lists of 5% and 10% expected false discovery rate end"
+    ends *= any(results.found.values())
+    caption = f"Left: how many edges have which probability{ends}. Right: probability against strength."
     overview = figures.inclusion_overview(
         results.inclusion[results.promised], results.weight[results.promised], threshold=posterior.threshold
     )

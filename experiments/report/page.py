@@ -1,4 +1,8 @@
-"""The frame of report.html: style sheet and small builders of HTML. Everything that comes from a user is escaped."""
+"""The frame of report.html: style sheet and small builders of HTML. Everything that comes from a user is escaped.
+
+No template engine: pages are tables and pictures of what was found, put together by the functions that found it, and a
+builder that escapes is all that a template would add.
+"""
 
 import base64
 import io

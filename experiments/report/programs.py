@@ -76,7 +76,6 @@ def write_program_report(
         The file cannot be written.
     """
     parts = [("result", "Result", _verdict(posterior, tables, diagnostics))]
-    parts.append(("input", "What went in", _input(posterior, data, alignment)))
     if tables is not None:
         parts += [
             ("programs", "Programs at a glance", _glance(tables)),
@@ -96,6 +95,7 @@ def write_program_report(
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
     if predictive is not None and tables is not None:
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    parts.append(("input", "What went in", _input(posterior, data, alignment)))
     level = LEVEL if tables is None else tables.level
     prior = type(posterior.model.edge_prior).__name__
     columns = known_columns(_columns(level)) if is_point(posterior) else _columns(level)
