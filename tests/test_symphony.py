@@ -150,7 +150,9 @@ def test_an_edge_that_nobody_measured_keeps_its_odds(everything, tiny):
 
 
 def test_without_evidence_it_is_the_linear_network(rich):
-    one, other = (m.from_data(rich.data).double() for m in (Symphony, LinearNetwork))
+    one = Symphony.from_data(rich.data).double()
+    alike = {"edge_prior": SpikeSlab(unit="sd"), "differences": "normal"}  # of contexts
+    other = LinearNetwork.from_data(rich.data, **alike).double()
     assert one.dims == other.dims
     values = {}
     with torch.random.fork_rng():

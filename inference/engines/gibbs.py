@@ -28,6 +28,7 @@ from ..runs.saving import restoring
 # arrays (chain, tf, target) at the peak of a sweep, measured with 300 regulators and 2,000 targets; with several
 # contexts, of each
 SWEEP_ARRAYS, CONTEXT_ARRAYS = 16, 21
+OWN_EDGE_ARRAYS = 32  # where contexts have edges of their own: counted, not measured
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Gibbs(Sampler):
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         edges = math.prod(len(model.coords[axis]) for axis in model.axes)
         contexts = len(model.coords.get("context", ("all",)))
-        arrays = SWEEP_ARRAYS if contexts == 1 else CONTEXT_ARRAYS * contexts
+        each = OWN_EDGE_ARRAYS if "difference_rate" in model.dims else CONTEXT_ARRAYS
+        arrays = SWEEP_ARRAYS if contexts == 1 else each * contexts
         return collector.num_bytes + arrays * 4 * self.num_chains * edges
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
