@@ -29,6 +29,7 @@ DESIGN = LinearDesign(num_tfs=20, num_targets=30, num_cells=150)
 METHOD = "linear, defaults"
 RATES = (0.05, 0.1, 0.2)
 RANKS = 63
+STEPS = 60  # draws by chain, four chains
 WEIGHTS = 6  # edges, and targets, of which ranks are taken
 
 
@@ -95,9 +96,10 @@ class Sampled(LinearDesign):
 
 
 def fitted(place: Path, seed: int) -> Posterior:
-    """What ``pyrogrn infer cells.csv --tfs tfs.txt --targets targets.txt`` fits."""
+    """What ``pyrogrn infer cells.csv --tfs tfs.txt --targets targets.txt`` fits with
+    ``--steps`` `STEPS`."""
     given: dict[str, Any] = {"expression": [place / "cells.csv"], "tfs": place / "tfs.txt", "out": place / "run"}
-    given |= {"targets": str(place / "targets.txt"), "seed": seed}
+    given |= {"targets": str(place / "targets.txt"), "seed": seed, "steps": STEPS}
     options = InferOptions(**(defaults() | given))
     model, _, engine = prepared(options, read_job(options))
     return fit(model, guide=engine, seed=seed)
@@ -132,6 +134,8 @@ def add_rows(results: Results, cases: list[dict[str, Any]]) -> None:
         wrong = [~one["present"][expected_list(one["probability"], rate)] for one in cases]
         every = np.concatenate(wrong)
         add(f"listed at {rate:.0%}", len(every))
+        if not len(every):
+            continue
         add(f"wrong of those listed at {rate:.0%}", every.mean(), clustered(wrong))
         promised = [1 - one["probability"][expected_list(one["probability"], rate)] for one in cases]
         add(f"expected wrong of those listed at {rate:.0%}", float(np.concatenate(promised).mean()))
