@@ -7,6 +7,7 @@ import numpy as np
 from ...models import Model
 from .fitted import PosteriorLike
 
+EDGE_BUDGET = 5e8  # bytes of these draws
 EDGES, DRAWS = "kept_edges", "kept_draws"  # names of what a posterior keeps of them among its attributes
 
 

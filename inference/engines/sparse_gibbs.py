@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...models import ExpressionData, Model
+from ..draws.kept_edges import EDGE_BUDGET
 from ..draws.moments import Collector
 from ..runs.chains import Chains
 from ..runs.history import History
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..sparse.moments import SparseCollector
 
 OWN_BYTES = 2e9  # of the Gram matrices that perturbed targets need for themselves, in every chain
+OFTEN = 0.1  # share of the edges, at the most, of which every draw is kept
 OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
 WARMUP_SHARE = 1 / 3  # of a budget
 LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
@@ -91,6 +93,9 @@ class SparseGibbs(Sampler):
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
         grams = 1 + len(getattr(model, "own", ()))
         edges = 4.0 * num_tfs * num_targets * (2 * self.num_chains + 4)
+        if collector.thin > 1:
+            every = OFTEN * num_tfs * num_targets * 4.0 * self.num_chains * self.num_samples
+            edges += 2 * min(every, EDGE_BUDGET)  # there twice while they are put together
         return collector.num_bytes + edges + 4.0 * self.num_chains * grams * num_tfs**2
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from ...models import RegressionNetwork
 from ...priors.own_edges import ContextEdge
-from ..draws.kept_edges import KeptEdges
+from ..draws.kept_edges import EDGE_BUDGET, KeptEdges
 from ..draws.moments import Collector, EdgeMoments
 from .tables import Sums
 
 LEAST = 0.04  # of the states of the second half of the warm-up in which an edge existed of which every draw is kept
-EDGE_BUDGET = 5e8  # bytes of them
 
 
 class SparseCollector(Collector):
