@@ -9,12 +9,14 @@ import pyrogrn
 import pytest
 import scipy.sparse as sp
 import torch
+from command_line import call
 from pyrogrn.experiments.files.fitted_cells import cells_of_fit
 from pyrogrn.experiments.files.readers import read_expression
 from pyrogrn.models import MODELS, ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_panel
 
 SHORT = {"steps": 12, "restarts": 2, "guide": "gibbs"}
+QUICK = {**SHORT, "calibrate": False}  # of networks
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_genes_in_rows_are_recognised_by_the_regulators(adata, simulation):
 
 
 def test_what_cannot_be_read_is_one_line(adata):
-    for call, words in (
+    for mistake, words in (
         (lambda: read_expression(adata, tfs=None, layer="log"), "no layer 'log'"),
         (lambda: read_expression(adata, tfs=None, layer="counts", use_raw=True), "choose one"),
         (lambda: read_expression([adata, adata], tfs=None), "anndata.concat"),
@@ -97,7 +99,7 @@ def test_what_cannot_be_read_is_one_line(adata):
         (lambda: LinearNetwork.from_data(adata, layer="log"), "no layer 'log'"),
     ):
         with pytest.raises(ValueError, match=words) as error:
-            call()
+            mistake()
         assert "\n" not in str(error.value)
 
 
@@ -113,7 +115,7 @@ def test_a_modality_of_a_mudata(adata, simulation):
     read = read_expression(mdata, tfs=list(simulation.data.tfs), modality="rna", context_key="donor")
     assert (read.num_genes, read.context_names) == (8, ("a", "b"))
     assert read_expression(mdata, tfs=None, missing=True).view_names == ("rna", "protein")
-    pyrogrn.tl.network(mdata, tfs="is_tf", modality="rna", **SHORT)
+    pyrogrn.tl.network(mdata, tfs="is_tf", modality="rna", **QUICK)
     assert "pyrogrn_weight" in mdata["rna"].varp
 
 
@@ -148,6 +150,7 @@ def test_a_network_is_written_and_read_again(adata, simulation, tmp_path):
         priors={"motif": pd.DataFrame({"source": ["G0000"], "target": ["G0005"]})},
         context_key="type",
         guide=pyrogrn.Gibbs(num_chains=2, num_warmup=5, num_samples=12),
+        calibrate=False,
     )
     again = stored(adata, tmp_path)
     found = again.uns["pyrogrn"]
@@ -168,24 +171,39 @@ def test_a_network_is_written_and_read_again(adata, simulation, tmp_path):
 
 
 def test_a_fit_of_raw_is_put_on_the_genes_that_are_left(adata):
-    pyrogrn.tl.network(adata, tfs=["G0000", "G0001"], use_raw=True, key="raw", **SHORT)
+    pyrogrn.tl.network(adata, tfs=["G0000", "G0001"], use_raw=True, key="raw", **QUICK)
     assert adata.varp["raw_weight"].shape == (8, 8)
     assert "G0008" in set(adata.uns["raw"]["edges"]["target"])
 
 
 def test_counts_are_normalised_and_said(adata, caplog):
-    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", **SHORT)
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", **QUICK)
     assert any("log1p-cpm (chosen for raw counts" in note for note in posterior.notes)
     assert cells_of_fit(adata).X.max() > 5  # logarithms of counts per million
     assert "raw counts" in adata.uns["pyrogrn"]["preflight"][0]
-    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", normalize="none", **SHORT)
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", normalize="none", **QUICK)
     assert any("normalize='log1p-cpm'" in note for note in posterior.notes)
     assert "normalize='log1p-cpm'" in caplog.text
 
 
+def test_probabilities_are_tried_as_on_the_command_line(tmp_path):
+    data = simulate_linear(num_genes=30, num_tfs=4, num_cells=120, seed=5).data
+    adata = anndata.AnnData(data.X.numpy(), var=pd.DataFrame(index=list(data.genes)))
+    posterior = pyrogrn.tl.network(adata, tfs=list(data.tfs), seed=0)
+    assert "on made targets" in adata.uns["pyrogrn"]["preflight"][-1]
+    assert "inclusion_model" in adata.uns["pyrogrn"]["edges"]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "tfs.csv").write_text("\n".join(data.tfs))
+    code, _, err = call("infer", tmp_path / "cells.h5ad", "--tfs", tmp_path / "tfs.csv", "--out", tmp_path / "run")
+    assert code == 0, err
+    written = pd.read_csv(tmp_path / "run" / "edges.csv").set_index(["source", "target"])["inclusion"]
+    ours = posterior.edges().set_index(["source", "target"])["inclusion"]
+    np.testing.assert_allclose(ours, written.loc[ours.index], atol=1e-5)
+
+
 def test_silent_genes_are_left_out_and_said(adata):
     adata.X[:, 4] = 0
-    posterior = pyrogrn.tl.network(adata, tfs="is_tf", top_genes=4, **SHORT)
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", top_genes=4, **QUICK)
     assert any("1 constant gene dropped (1 of them zero in every cell): ['G0004']" in n for n in posterior.notes)
     assert len(posterior.model.targets) < 8
     assert set(posterior.coords["tf"]) == {"G0000", "G0001", "G0002"}
@@ -244,7 +262,7 @@ def test_courses(tmp_path):
 
 
 def test_mistakes_are_one_line(adata):
-    for call, words in (
+    for mistake, words in (
         (lambda: pyrogrn.tl.network(np.eye(3)), "expected an AnnData"),
         (lambda: pyrogrn.tl.network(adata, method="trajectory"), "tl.network takes linear"),
         (lambda: pyrogrn.tl.network(adata, tfs="tfs.txt"), "neither a column of .var"),
@@ -257,7 +275,7 @@ def test_mistakes_are_one_line(adata):
         (lambda: cells_of_fit(adata), "no fit in"),
     ):
         with pytest.raises(ValueError, match=words) as error:
-            call()
+            mistake()
         assert "\n" not in str(error.value)
     adata.var["number"] = 1.5
     with pytest.raises(ValueError, match="expected True for regulators"):

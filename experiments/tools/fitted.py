@@ -15,6 +15,7 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import Suggestion, normalization_for, preflight, suggested
+from .trial import tried
 from .written import write_fit
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class FitOptions(NamedTuple):
     level: float
     key: str
     progress: bool
+    calibrate: bool = False
 
 
 def run(
@@ -124,6 +126,11 @@ def run(
     engine: Any = options.guide
     if engine is None or isinstance(engine, str):
         engine = make_guide(engine, {}, default, restarts=options.restarts, steps=options.steps)
+    found = None
+    if options.calibrate:
+        found, said = tried(data, model, engine, chosen, seed=options.seed)
+        logger.info(said)
+        lines.append(said)
     reads_cells = getattr(engine, "reads_cells", False)
     posterior = fit(
         model,
@@ -135,6 +142,7 @@ def run(
         callbacks=(Progress(),) if options.progress else (),
     )
     posterior = refuse_diverged(posterior).with_notes(data.notes)
+    posterior = posterior if found is None else found.apply(posterior)
     settings = {
         "function": function,
         "method": method,

@@ -39,6 +39,7 @@ def network(
     evidence: Mapping[str, pd.DataFrame | PriorNetwork] | None = None,
     edge_prior: EdgePrior | str | None = None,
     targets: Sequence[str] | None = None,
+    calibrate: bool = True,
     model_options: Mapping[str, Any] | None = None,
     guide: Engine | str | None = None,
     steps: int | None = None,
@@ -76,6 +77,9 @@ def network(
         A prior, or its name on the command line. Default that of the model.
     targets
         Genes to explain. Default all.
+    calibrate
+        Of ``linear``: learn on targets made on these regulators how often what the fit says is right, and correct its
+        probabilities by that. Default True.
     model_options
         Other arguments of the model's ``from_data``. Default none.
     guide
@@ -145,6 +149,8 @@ def network(
         reading=reading,
         chosen=chosen,
         known=known_names(networks | dict(evidence or {})),
-        options=FitOptions(guide, steps, restarts, seed, device, level, key, progress),
+        options=FitOptions(
+            guide, steps, restarts, seed, device, level, key, progress, calibrate and method == "linear"
+        ),
     )
     return posterior.with_notes(network_notes(networks))

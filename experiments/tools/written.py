@@ -31,10 +31,10 @@ def write_fit(
     """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics`` and ``notes``, and what the model infers.
 
     Of a network: ``uns[key]["edges"]`` (`Posterior.edges`; of more than a million edges those of a probability of at
-    least 0.05) and with several contexts ``uns[key]["edges_by_context"]``, with a column ``context``;
-    ``varp[key + "_weight"]`` and ``varp[key + "_inclusion"]``, CSR matrices (regulator, target) of the same edges over
-    all genes of ``adata``. Of programs: ``uns[key]["programs"]``, ``["factors"]`` and the other tables of the fit, and
-    `Posterior.annotate`: scores in ``obsm``, loadings in ``varm``.
+    least 0.05), ``uns[key]["links"]`` (`Posterior.links`), and with several contexts ``uns[key]["edges_by_context"]``,
+    with a column ``context``; ``varp[key + "_weight"]`` and ``varp[key + "_inclusion"]``, CSR matrices (regulator,
+    target) of the same edges over all genes of ``adata``. Of programs: ``uns[key]["programs"]``, ``["factors"]`` and
+    the other tables of the fit, and `Posterior.annotate`: scores in ``obsm``, loadings in ``varm``.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _write_network(
     values = {"weight": edges["weight"]} | ({} if is_point(posterior) else {"inclusion": edges["inclusion"]})
     for name, value in values.items():
         adata.varp[f"{key}_{name}"] = pairs_matrix(edges, value.to_numpy(), adata.var_names)
-    found = {"edges": storable_table(edges)}
+    found = {"edges": storable_table(edges), "links": storable_table(posterior.links())}
     contexts = posterior.coords["context"]
     if len(contexts) > 1:
         parts = [
