@@ -8,8 +8,10 @@ import pandas as pd
 
 from ..inference import Posterior
 from ..inference.answers.named_genes import check_measured
+from ..inference.answers.promise import directed_edges
 from ..inference.draws.intervals import LEVEL
 from ..inference.draws.layout import has_edges
+from ..models.data.checks import some
 from .figures.knockouts import most_changed
 from .files.network_tables import WORTH_READING
 
@@ -62,6 +64,17 @@ def _change_line(row: dict[Any, Any]) -> str:
     return f"  {row['gene']!s:<16} {change:+.3f}  {low:+.3f} to {high:+.3f}"
 
 
+def _undirected(posterior: Posterior, shown: pd.DataFrame) -> list[str]:
+    """That some of the edges shown may go the other way."""
+    directed = directed_edges(posterior)
+    row, column = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
+    pairs = zip(shown["source"], shown["target"], strict=True)
+    loose = [f"{s} and {t}" for s, t in pairs if not directed[row[s], column[t]]]
+    if not loose:
+        return []
+    return [f"between regulators the data do not tell the direction: {some(loose, 3)} are linked, one way or the other"]
+
+
 def gene_page(
     posterior: Posterior,
     gene: str,
@@ -99,14 +112,14 @@ def gene_page(
     edges = edges[~(edges["inclusion"] < WORTH_READING)]  # of a point estimate none is left out
     regulators = edges[edges["target"] == gene].head(top).reset_index(drop=True)
     targets = edges[edges["source"] == gene].head(top).reset_index(drop=True)
-    knockout, notes = None, []
+    knockout, notes = None, _undirected(posterior, pd.concat([regulators, targets]))
     if gene in posterior.coords["tf"]:
         try:
             table = posterior.predict(knockout=[gene], context=context, level=level, num_draws=num_draws)
             knockout = most_changed(table, top, [gene]).reset_index(drop=True)
-            notes = posterior.prediction_notes()
+            notes += posterior.prediction_notes()
         except ValueError as error:  # a model that answers no knock-outs says why
-            notes = [str(error)]
+            notes.append(str(error))
     else:
-        notes = ["it was no candidate regulator, so the run does not say what it regulates"]
+        notes += ["it was no candidate regulator, so the run does not say what it regulates"]
     return GenePage(gene, level, regulators, targets, knockout, tuple(notes))
