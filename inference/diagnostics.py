@@ -24,11 +24,13 @@ from .draws.moments import aligned
 from .engines.sparse_gibbs import OUT_OF_TIME
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
+from .misfit_checks import MAX_WRONG as MAX_WRONG  # named among the limits
 from .misfit_checks import trial_check
 from .one_training import without_agreement
 from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
 from .regulator_checks import has_twin, regulator_rows
+from .training_worlds import LEAST_P as LEAST_P  # named among the limits
 from .training_worlds import training_world_rows
 from .variational.densities import log_joint_of
 

@@ -324,11 +324,11 @@ def plain(cells):
 def test_svi_raises_the_elbo_of_the_whole_posterior_and_khat_falls(plain, cells, monkeypatch):
     monkeypatch.setattr(pyro_guide, "SCANS", 50)
     model, guide = plain, Amortised("grnular")(plain, cells)
-    before = weigh(model, guide, num_draws=200, seed=1)
+    before = weigh(model, guide, num_draws=800, seed=1)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO(num_particles=2, vectorize_particles=True))
-    for _ in range(80):
+    for _ in range(240):
         svi.step()
-    after = weigh(model, guide, num_draws=200, seed=1)
+    after = weigh(model, guide, num_draws=800, seed=1)
     assert after.elbo > before.elbo + 5 * (before.elbo_se + after.elbo_se)
     assert after.khat < before.khat
 

@@ -13,7 +13,7 @@ import torch
 from pyrogrn.experiments import scores
 from pyrogrn.inference import Blocked, Gibbs, MeanField, calibration, fit
 from pyrogrn.inference.calibration import Recalibration, coverage, edge_calibration
-from pyrogrn.inference.sbc import LinearDesign, _pit, _verdict, simulation_based_calibration
+from pyrogrn.inference.sbc import LinearDesign, pit_of, simulation_based_calibration, verdict_of
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Horseshoe, Hyper, Normal, PriorNetwork, SpikeSlab
@@ -156,19 +156,19 @@ def test_recalibration_refuses_what_it_cannot_learn_from(probability, truth, mes
 
 def test_pit_is_uniform_with_ties_and_without():
     rng = np.random.default_rng(0)
-    continuous = [_pit(rng.normal(size=15), rng.normal(), rng) for _ in range(4000)]
-    binary = [_pit((rng.random(15) < p).astype(float), float(rng.random() < p), rng) for p in rng.random(4000)]
+    continuous = [pit_of(rng.normal(size=15), rng.normal(), rng) for _ in range(4000)]
+    binary = [pit_of((rng.random(15) < p).astype(float), float(rng.random() < p), rng) for p in rng.random(4000)]
     for u in (continuous, binary):
         assert stats.kstest(u, "uniform").pvalue > 1e-4
 
 
 def test_the_verdict_is_a_test_of_its_size():
     rng = np.random.default_rng(1)
-    pvalues = np.array([_verdict(rng.random(40))["pvalue"] for _ in range(2000)])
+    pvalues = np.array([verdict_of(rng.random(40))["pvalue"] for _ in range(2000)])
     for level in (0.05, 0.2):
         assert (pvalues < level).mean() < level + 4 * math.sqrt(level * (1 - level) / 2000)
     z = rng.normal(size=100)
-    narrow, shifted = _verdict(stats.norm.cdf(1.7 * z)), _verdict(stats.norm.cdf(z + 0.7))
+    narrow, shifted = verdict_of(stats.norm.cdf(1.7 * z)), verdict_of(stats.norm.cdf(z + 0.7))
     assert narrow["dispersion"] > 2
     assert narrow["coverage"] < 0.8
     assert shifted["bias"] > 0.5

@@ -20,7 +20,7 @@ from pyrogrn.inference import (
     load_checkpoint,
 )
 from pyrogrn.inference.factors import gibbs as factor_gibbs
-from pyrogrn.inference.sbc import _pit, _verdict
+from pyrogrn.inference.sbc import pit_of, verdict_of
 from pyrogrn.models import PPCA, ExpressionData, FactorStatistics, LinearNetwork, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading
@@ -237,8 +237,8 @@ def calibration(guide, num_simulations, *, num_factors=1, num_genes=4, num_cells
         drawn = quantities({n: v.reshape(-1, *v.shape[2:]) for n, v in posterior.draws.items()})
         true = quantities({n: v.numpy() for n, v in truth.items()})
         kept = np.linspace(0, len(drawn["size"]) - 1, num_ranks).astype(int)
-        pit.append([_pit(drawn[n][kept], float(true[n]), rng) for n in true])
-    table = pd.DataFrame([_verdict(column) for column in np.array(pit).T], index=list(true))
+        pit.append([pit_of(drawn[n][kept], float(true[n]), rng) for n in true])
+    table = pd.DataFrame([verdict_of(column) for column in np.array(pit).T], index=list(true))
     return table
 
 

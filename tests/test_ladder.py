@@ -357,16 +357,16 @@ def test_a_folder_with_something_else_is_never_replaced(cells, tmp_path):
 def test_the_section_keeps_finished_rows_and_skips_what_is_not_there(tmp_path, monkeypatch, capsys, real):
     subject = section.Subject("here", real.data, None, real.network)
     monkeypatch.setattr(section, "SUBJECTS", {"here": lambda folder: subject, "bsubtilis": section._bsubtilis})
-    monkeypatch.setattr(section, "TRIED", ("linear", "grnular"))
+    monkeypatch.setattr(section, "METHODS", ("linear", "grnular"))
     monkeypatch.setattr(section, "TARGETS", 6)
     calls = []
 
     def short(data, **options):
-        calls.append(options["method"])
+        calls.append(options["path"].method)
         return calibrate(data, rungs=[3], targets=6, worlds=2, seed=options["seed"], path=quick())
 
     monkeypatch.setattr(section, "calibrate", short)
-    monkeypatch.setattr(section, "UserPath", lambda method: quick())
+    monkeypatch.setattr(section, "path_of", lambda method: quick())
     for _ in range(2):
         section.run(tmp_path, Results(tmp_path / "ladder.csv"))
     assert calls == ["linear"]

@@ -3,6 +3,7 @@
 import sys
 
 import anndata
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyrogrn
@@ -19,6 +20,13 @@ from pyrogrn.inference.answers.results import Course
 from pyrogrn.models.simulators import simulate_linear, simulate_ppca
 
 GIBBS = pyrogrn.Gibbs(num_chains=2, num_warmup=20, num_samples=30)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """pyplot keeps every figure until it is told."""
+    yield
+    plt.close("all")
 
 
 def pixels(figure: Figure) -> np.ndarray:
