@@ -11,6 +11,9 @@ from ..models import ExpressionData, Model
 from .answers.base import COVERAGE_RANGE
 from .answers.cells import predict_cells, squared_residuals
 from .answers.registry import answers_of
+from .check_tables import COLUMNS
+from .check_tables import to_records as to_records
+from .check_tables import verdict as verdict
 from .checks import Check
 from .choice import engine_of
 from .confounding import confounding_checks
@@ -34,7 +37,6 @@ from .training_worlds import LEAST_P as LEAST_P  # named among the limits
 from .training_worlds import training_world_rows
 from .variational.densities import log_joint_of
 
-COLUMNS = ("check", "value", "threshold", "passed", "meaning")
 RHAT_SAMPLER = 1.05  # the 1.01 of Vehtari et al. (2021) asks for thousands of draws
 RHAT_HYPER = 1.1  # hyperparameters matter through the edges, and those have the sharper limit
 RHAT_GUIDE = 1.1  # restarts end at slightly different optima
@@ -143,21 +145,6 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
             rows += confounding_checks(posterior, data)
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
     return table if has_edges(posterior.model) else of_loadings(table)
-
-
-def verdict(table: pd.DataFrame) -> str:
-    """One line: which checks failed."""
-    failed = [str(c) for c, p in zip(table["check"], table["passed"], strict=True) if p is False]
-    applied = sum(p is not None for p in table["passed"])
-    if not failed:
-        return f"all {applied} checks that apply passed"
-    return f"{len(failed)} of {applied} checks failed: {', '.join(failed)}"
-
-
-def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as dictionaries ready for JSON: what is not finite becomes null."""
-    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-    return [{name: plain(row[name]) for name in COLUMNS} for row in table.to_dict("records")]
 
 
 # -- how the fit went ----
