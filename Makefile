@@ -37,7 +37,7 @@ demo: $(STAMP)
 	  --seed 1 --out demo/grnular
 	$(BIN)/pyrogrn simulate panel --genes 40 --seed 1 --out demo/panel
 	$(BIN)/pyrogrn infer demo/panel/expression.h5ad --method factorbox --perturbation-key perturbation \
-	  --truth demo/panel/network.csv --seed 1 --out demo/factorbox
+	  --steps 1000 --truth demo/panel/network.csv --seed 1 --out demo/factorbox
 	$(BIN)/pyrogrn predict demo/factorbox --knockdown G0001 --out demo/factorbox_G0001.csv
 	$(BIN)/pyrogrn flux demo/factorbox --out demo/factorbox_flux.csv
 	@echo "Open demo/run/report.html, demo/programs/report.html demo/grnular/report.html and demo/factorbox/report.html"

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
+from ...inference.answers.promise import known_directions
 from ...models import ExpressionData, Model
 from ...priors import AlignmentReport
 from ..files.network_tables import BIG, WORTH_READING
@@ -93,7 +94,9 @@ class InferNetwork(InferKind):
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"
         beside = ["trajectory_edges.csv (edges by --method trajectory)"] if model.neural_ode else []
-        return [f"edges.csv ({which})", "links.csv", *by_context, *beside, *OF_EVERY_RUN]
+        loose = model.edge_prior.allowed.cpu().numpy() & ~known_directions(model)
+        links = ["links.csv"] if loose.any() else []
+        return [f"edges.csv ({which})", *links, *by_context, *beside, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {

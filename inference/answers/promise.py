@@ -17,11 +17,15 @@ def directed_edges(posterior: PosteriorLike[Model]) -> np.ndarray:
     direction is known if both ends were perturbed in some cells, which cuts what comes in there. On simulated networks
     70 to 83% of the edges into regulators had the wrong direction, or none, at any stated probability.
     """
-    model = posterior.model
-    allowed = model.edge_prior.allowed.cpu().numpy()
+    return known_directions(posterior.model)
+
+
+def known_directions(model: Model) -> np.ndarray:
+    """`directed_edges` of any posterior of the model."""
+    allowed: np.ndarray = model.edge_prior.allowed.cpu().numpy()
     if not answers_of(model).links:
         return allowed
-    tfs, targets = _names(posterior)
+    tfs, targets = _names(model)
     inward = np.isin(targets, tfs)  # targets that are regulators
     own = getattr(model, "own", None)
     cut = set() if own is None else {targets[int(i)] for i in own.tolist()}
@@ -37,7 +41,7 @@ def links(posterior: PosteriorLike[Model]) -> pd.DataFrame:
     direction is found in both; and weight and inclusion of a → b and of b → a (empty where that edge may not exist).
     Empty where directions are known.
     """
-    tfs, targets = _names(posterior)
+    tfs, targets = _names(posterior.model)
     moments = posterior.moments["W"]
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     loose = allowed & ~directed_edges(posterior)
@@ -66,6 +70,6 @@ def links(posterior: PosteriorLike[Model]) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def _names(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
-    coords = posterior.coords
+def _names(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    coords = model.coords
     return np.asarray(coords["tf"], dtype=object), np.asarray(coords["target"], dtype=object)
