@@ -17,7 +17,7 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
-from ..sparse.settling import Traces, effort_of, not_reached
+from ..sparse.settling import OF_LIKELIHOOD, Traces, effort_of, not_reached
 
 if TYPE_CHECKING:
     from ..sparse.kernel import SparseKernel
@@ -55,7 +55,7 @@ class SparseGibbs(Sampler):
     longest
         Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of
         the log-likelihood or of a hyperparameter is above 1.05, a hyperparameter has fewer than 40 effective draws, or
-        one target in fifty has R-hat above 1.1. Default 3.
+        one target in fifty has R-hat above 1.1; no more than once where only the log-likelihood is left. Default 3.
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
@@ -228,7 +228,9 @@ class _Sampling:
         left = not_reached(hypers, np.stack(self.record[-drawn:], axis=1), self.traces)
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
-        if left and drawn < self.engine.longest * wanted:
+        # chains that stay apart in a few targets do not meet by sweeping three times as long
+        hopeless = drawn > wanted and all(text.startswith(OF_LIKELIHOOD) for text in left)
+        if left and not hopeless and drawn < self.engine.longest * wanted:
             self.total += min(max(1, wanted // 2), self.engine.longest * wanted - drawn)
             return ""
         return "; ".join(["budget", *left])

@@ -30,8 +30,8 @@ def tune(
     r"""Learn on made targets how often what a fit says of an edge is right.
 
     Targets whose true regulators are known are made on the regulators of these cells (`benches_like`) and fitted as the
-    real genes are, once with the likelihood of all cells and once with one that counts for a hundred
-    (`coarsened`): what only many cells see is often what the model gets wrong. A map from both to the share of
+    real genes are, once with the likelihood of all cells and with ones that count for a hundred and for four hundred
+    (`coarsened`): what only many cells see is often what the model gets wrong. A map from these to the share of
     edges that exist (`EdgeMap`) is learned on all made targets, and scored on those it was not learned on.
 
     What holds on made targets need not hold on real ones; it is the least that must. Where the regulators explain none

@@ -23,6 +23,7 @@ SHARE = 0.02  # of the targets that need not have
 WHOLE_RHAT = 1.05  # of the log-likelihood and the hyperparameters
 LEAST_ESS = 40.0  # effective draws of each hyperparameter
 FEWEST = 50  # draws of a chain from which any of this can be told
+OF_LIKELIHOOD = "R-hat of log-likelihood"
 
 
 @dataclass(eq=False)
@@ -119,8 +120,8 @@ def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces
     table = np.stack([likelihood, *(hypers[name] for name in names)], axis=-1).astype(np.float64)
     rhat, size = rank_rhat(table), bulk_ess(table)
     if not rhat.max() <= WHOLE_RHAT:
-        worst = ["log-likelihood", *names][int(rhat.argmax())]
-        found.append(f"R-hat of {worst} {rhat.max():.2f}")
+        worst = [OF_LIKELIHOOD, *(f"R-hat of {name}" for name in names)][int(rhat.argmax())]
+        found.append(f"{worst} {rhat.max():.2f}")
     if len(names) and not size[1:].min() >= LEAST_ESS:
         found.append(f"{size[1:].min():.0f} effective draws of {names[int(size[1:].argmin())]}")
     share = unsettled(traces.rhat())
