@@ -8,10 +8,9 @@ from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
 from ...inference.engines.base import Engine
 from ...priors import EdgePrior
-from ..commands.options import make_edge_prior
 from ..files.known_names import known_names, network_notes
 from .fitted import FitOptions, annotated_cells, check_method, run
-from .given import Networks, networks_of, regulators_of
+from .given import Networks, networks_of, prior_of, regulators_of
 
 METHODS = ("trajectory", "phoenix")
 
@@ -73,8 +72,7 @@ def courses(
     place = annotated_cells(adata, modality)
     networks = networks_of(priors)
     chosen: dict[str, Any] = {"networks": networks, **(model_options or {})}
-    if edge_prior is not None:
-        chosen["edge_prior"] = make_edge_prior(edge_prior, {}) if isinstance(edge_prior, str) else edge_prior
+    chosen |= prior_of(edge_prior)
     reading = {
         "tfs": regulators_of(place, tfs),
         "layer": layer,

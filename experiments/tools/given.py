@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ...models.data.checks import some
-from ...priors import PriorNetwork
+from ...priors import EdgePrior, PriorNetwork
+from ..commands.options import make_edge_prior
 
 Network: TypeAlias = PriorNetwork | pd.DataFrame | str | Path
 """A network, a table of its edges (``source, target``, and what `PriorNetwork.from_edges` reads), or a file."""
@@ -53,6 +54,19 @@ def networks_of(priors: Networks | None) -> dict[str, PriorNetwork]:
         return {str(name): _network(given, str(name)) for name, given in priors.items()}
     found = _network(priors, None)
     return {found.name: found}
+
+
+def prior_of(edge_prior: EdgePrior | str | None) -> dict[str, EdgePrior]:
+    """The argument ``edge_prior`` of a model, from a prior or its name on the command line; none where none was given.
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+    """
+    if edge_prior is None:
+        return {}
+    return {"edge_prior": make_edge_prior(edge_prior, {}) if isinstance(edge_prior, str) else edge_prior}
 
 
 def _network(given: Network, name: str | None) -> PriorNetwork:

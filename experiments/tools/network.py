@@ -11,11 +11,10 @@ from ...inference.amortised import KINDS
 from ...inference.draws.intervals import LEVEL
 from ...inference.engines.base import Engine
 from ...priors import EdgePrior, PriorNetwork
-from ..commands.options import make_edge_prior
 from ..files.known_names import known_names, network_notes
 from ..preflight import AUTO, suggested
 from .fitted import FitOptions, annotated_cells, check_method, run
-from .given import Networks, networks_of, regulators_of
+from .given import Networks, networks_of, prior_of, regulators_of
 
 METHODS = ("linear", "symphony", "pmf-grn", "netrex-cf", *KINDS)  # and auto
 
@@ -121,8 +120,7 @@ def network(
     model = check_method(method, METHODS, "network")
     networks = networks_of(priors)
     chosen: dict[str, Any] = {"networks": networks, **(model_options or {})}
-    if edge_prior is not None:
-        chosen["edge_prior"] = make_edge_prior(edge_prior, {}) if isinstance(edge_prior, str) else edge_prior
+    chosen |= prior_of(edge_prior)
     if targets is not None:
         chosen["targets"] = list(targets)
     if ("evidence" in model.takes) is not bool(evidence):
