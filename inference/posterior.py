@@ -293,9 +293,8 @@ class Posterior(Described):
         A linear network does not know who acts on whom among regulators that are targets too. A regulator that was
         clamped in the data is answered by what the others did in those cells; any other by networks drawn from all that
         the covariance of the regulators allows, over every order of them, with feedback, and with what prior networks
-        and interventions say of it: intervals carry that doubt (`answers.regulator_response`). In simulations 89%
-        intervals held 85 to 98%, with and without loops and interventions, where those of the regression alone held
-        62%. ``steps`` follows the regression's weights as they are, as CellOracle does, without that doubt.
+        and interventions say of it: intervals carry that doubt (`answers.regulator_response`). ``steps`` follows the
+        regression's weights as they are, as CellOracle does, without that doubt.
 
         Parameters
         ----------

@@ -14,8 +14,8 @@ def directed_edges(posterior: PosteriorLike[Model]) -> np.ndarray:
     """``(tf, target)`` bool: edges that may exist and whose direction the model or the data know.
 
     A regression finds A → B and B → A alike where both are regulators and targets: such an edge is a link. Its
-    direction is known if both ends were perturbed in some cells, which cuts what comes in there. On simulated networks
-    70 to 83% of the edges into regulators had the wrong direction, or none, at any stated probability.
+    direction is known if both ends were perturbed in some cells, which cuts what comes in there. Of such edges
+    most in a list at a rate are wrong on data from the model itself (``docs/results/calibration.md``).
     """
     return known_directions(posterior.model)
 
