@@ -284,6 +284,7 @@ def pit_of(draws: np.ndarray, truth: float, rng: np.random.Generator) -> float:
 
 
 def verdict_of(u: np.ndarray) -> dict[str, float]:
+    """What probability integral transforms ``(simulation,)`` of one quantity say: a row of `SBCResult.table`."""
     from scipy import stats
 
     z = stats.norm.ppf(u.clip(1e-12, 1 - 1e-12))

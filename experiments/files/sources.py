@@ -52,6 +52,13 @@ def one_modality(source: Any, modality: str | None) -> Any:
 
 
 def opened_mudata(path: Path) -> Any:
+    """The MuData in an h5mu.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file; it cannot be read.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     with using_mudata() as mudata:

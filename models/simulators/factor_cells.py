@@ -253,14 +253,17 @@ def given(value: Tensor, name: str) -> Tensor:
 
 
 def check_sizes(**sizes: int) -> None:
+    """Refuse sizes below one, by their names."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}, expected at least 1")
 
 
 def gene_names(number: int) -> tuple[str, ...]:
+    """G0000, G0001, ..."""
     return tuple(f"G{g:04d}" for g in range(number))
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal draws in double precision."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
