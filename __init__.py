@@ -54,6 +54,8 @@ _PUBLIC = {
     "read_expression": "experiments.files.readers",
     "read_names": "experiments.files.readers",
     "score_edges": "experiments.scores",
+    "response_scores": "experiments.response_scores",
+    "PerturbedCells": "experiments.response_scores",
     "celloracle": "experiments.celloracle",
     "ablate": "experiments.ablation",
     "calibrate": "experiments.ladder",

@@ -19,6 +19,7 @@ from .commands.methods_command import methods_command
 from .commands.plan_command import plan_command
 from .commands.regulons_command import regulons_command
 from .commands.score_cells_command import score_cells_command
+from .commands.score_responses_command import score_responses_command
 from .commands.screen_command import screen_command
 from .commands.show_command import show_command
 from .commands.simulate_commands import simulate_app
@@ -50,6 +51,7 @@ app.command("train")(train_command)
 app.command("ablate")(ablate_command)
 app.command("screen")(screen_command)
 app.command("score-cells")(score_cells_command)
+app.command("score-responses")(score_responses_command)
 app.command("course")(course_command)
 app.command("influence")(influence_command)
 app.command("show")(show_command)

@@ -1,0 +1,146 @@
+"""Networks of every method by perturbed cells that they have not seen: the scores of geneRNIB, no known network.
+
+Half of the cells of each condition (Perturb-seq), half of the knocked-down genes (LINCS), or the knock-outs and time
+courses (DREAM4, scored on the knock-downs) make the networks; the rest scores them. Every network gives its best two
+edges a gene. GENIE3 and GRNBoost2 are run where a forest a gene takes minutes. ``linear`` knows the interventions,
+``linear, interventions not told`` does not.
+"""
+
+import time
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from ...inference import fit
+from ...models import ExpressionData, LinearNetwork
+from ..baselines import GENIE3, Correlation, GRNBoost2, Lasso, RandomControl, Ridge
+from ..files.readers import read_names
+from ..response_scores import PerturbedCells, response_scores
+from .results import Results
+
+EDGES_A_GENE = 2
+SEED = 0
+CELLS = "perturbseq_papalexi_thp1", "perturbseq_dixit_bmdc"
+LINE = "A375"
+DREAM4 = (1, 2, 3, 4)
+QUICK = (Correlation(), Ridge(), Lasso(), RandomControl())
+TREES = (GENIE3(num_trees=100), GRNBoost2())
+MOST_FOR_TREES = 200_000  # cells × targets: above it a forest a target takes an hour or more
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """``data`` to fit, with interventions; perturbed cells to score on; and networks that are known (DREAM4)."""
+
+    name: str
+    data: ExpressionData
+    held_out: PerturbedCells
+    known: dict[str, pd.DataFrame]
+
+
+def run(folder: Path, results: Results) -> None:
+    """All networks of a case in one call; ``se`` is the half width of the 95% interval over 1.96."""
+    for case in cases(folder):
+        networks = {}
+        size = case.data.num_cells * case.data.num_genes
+        for baseline in (*QUICK, *(TREES if size <= MOST_FOR_TREES else ())):
+            started = time.process_time()
+            networks[baseline.name] = baseline(case.data, seed=SEED)
+            results.add(case.name, baseline.name, SEED, "CPU s", time.process_time() - started)
+        told = {"linear": case.data, "linear, interventions not told": _untold(case.data)}
+        for name, data in told.items():
+            started = time.process_time()
+            networks[name] = fit(LinearNetwork.from_data(data), seed=SEED).edges()
+            results.add(case.name, name, SEED, "CPU s", time.process_time() - started)
+        top = EDGES_A_GENE * len(case.held_out.genes)
+        found = response_scores({**networks, **case.known}, case.held_out, tfs=case.data.tfs, top=top, seed=SEED)
+        for row in found.table().to_dict("records"):
+            results.add(case.name, row["network"], SEED, row["score"], row["value"], _error(row))
+        for row in found.differences("correlation").to_dict("records"):
+            score = f"{row['score']}, minus correlation"
+            results.add(case.name, row["network"], SEED, score, row["difference"], _error(row))
+
+
+def _error(row: dict[Hashable, Any]) -> float:
+    return (row["upper"] - row["lower"]) / 2 / 1.96
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """Perturb-seq of two kinds of cells, one LINCS line, four networks of DREAM4."""
+    for name in CELLS:
+        yield perturb_seq(folder, name)
+    yield knock_downs(folder)
+    for number in DREAM4:
+        yield dream4(folder, number)
+
+
+def perturb_seq(folder: Path, name: str) -> Case:
+    """Log counts per million; regulators are the file's TFs and the perturbed genes that are measured, or all."""
+    adata = anndata.read_h5ad(folder / name / "expression.h5ad")
+    labels = adata.obs["perturbation"].astype(str).to_numpy()
+    measured = set(labels) & set(adata.var_names)
+    tfs = sorted({*adata.var_names[adata.var["is_tf"]], *measured}) if "is_tf" in adata.var else None
+    first = _half(labels, np.random.default_rng(SEED))
+    data = ExpressionData.from_anndata(adata).normalized("log1p-cpm")
+    groups = adata.obs["bio_rep"].astype(str).to_numpy() if "bio_rep" in adata.obs else None
+    held = PerturbedCells.of(
+        data.subset(~first), labels[~first].tolist(), groups=None if groups is None else groups[~first].tolist()
+    )
+    made = data.subset(first).annotated(tfs=tfs).without_constant_genes()
+    return Case(name, _perturbed(made, labels[first]), held, {})
+
+
+def knock_downs(folder: Path) -> Case:
+    """Log levels of one cell line; half of the knocked-down genes make the networks, half score them."""
+    adata = anndata.read_h5ad(folder / "lincs_rnai" / f"{LINE}.h5ad")
+    control = adata.obs["is_control"].to_numpy(dtype=bool)
+    labels = np.where(control, "control", adata.obs["perturbation"].astype(str))
+    listed = set(read_names(folder / "priors" / "tfs_human.csv"))
+    tfs = [gene for gene in adata.var_names if gene in listed]
+    drawn = np.random.default_rng(SEED).random(len(labels)) < 0.5
+    data = ExpressionData.from_anndata(adata)
+    data = ExpressionData(data.X.log1p(), data.genes)
+    held = PerturbedCells.of(data.subset(~drawn | control), labels[~drawn | control].tolist())
+    made = data.subset(drawn | control).annotated(tfs=tfs).without_constant_genes()
+    return Case(f"lincs_rnai {LINE}", _perturbed(made, labels[drawn | control]), held, {})
+
+
+def dream4(folder: Path, number: int) -> Case:
+    """Knock-outs and time courses make the networks, knock-downs score them; the true network is scored beside."""
+    place = folder / "dream4" / f"size100_{number}"
+    outs, downs = (pd.read_csv(place / f"{kind}.csv.gz", index_col=0) for kind in ("knockouts", "knockdowns"))
+    courses = pd.read_csv(place / "timeseries.csv.gz")
+    points = courses[list(outs.columns)]
+    still = points[courses["time"] == 0]
+    frame = pd.concat([outs, points], ignore_index=True)
+    labels = [*map(str, outs.index), *(["control"] * len(points))]
+    made = ExpressionData.from_frame(frame, tfs=list(outs.columns), perturbed=labels)
+    scored = ExpressionData.from_frame(pd.concat([downs, still], ignore_index=True))
+    held = PerturbedCells.of(scored, [*map(str, downs.index), *(["control"] * len(still))])
+    truth = pd.read_csv(place / "network.csv", dtype={"source": str, "target": str})
+    return Case(f"dream4 size100_{number}", made, held, {"true network": truth.rename(columns={"sign": "weight"})})
+
+
+def _half(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """``(cell,)`` half of the cells of every label."""
+    first = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        cells = generator.permutation(np.flatnonzero(labels == label))
+        first[cells[: len(cells) // 2]] = True
+    return first
+
+
+def _perturbed(data: ExpressionData, labels: np.ndarray) -> ExpressionData:
+    """With interventions on the perturbed genes that are measured; none where none is."""
+    there = [label if label in set(data.genes) else "control" for label in labels.tolist()]
+    return data.annotated(perturbed=there)
+
+
+def _untold(data: ExpressionData) -> ExpressionData:
+    """The same cells, nobody having perturbed anything."""
+    return ExpressionData(data.X, data.genes, data.tfs)
