@@ -72,6 +72,8 @@ class ScoredPairs:
         Of the edge table, 0 for pairs it does not list.
     true_weight
         Of the known network, where it has weights.
+    reverse
+        Position of the pair with its ends exchanged, −1 where it is none (its target is no regulator).
     matching
         What was not used of either table.
     """
@@ -83,6 +85,7 @@ class ScoredPairs:
     weight: np.ndarray | None
     inclusion: np.ndarray | None
     true_weight: np.ndarray | None
+    reverse: np.ndarray
     matching: Matching
 
 
@@ -248,14 +251,19 @@ def align(
         raise ValueError(f"The truth lists {zeros} edges of weight 0; remove them, a truth lists the edges that exist.")
     if sign is None:
         sign = np.zeros(len(at)) if true_weight is None else true_weight
+    row, column = np.divmod(np.flatnonzero(is_pair), len(targets))
+    back = regulators.get_indexer(targets)[column]
+    exchanged = back * len(targets) + own[row]
+    number = np.cumsum(is_pair) - 1
     return ScoredPairs(
-        target=np.tile(np.arange(len(targets)), len(regulators))[is_pair],
+        target=column,
         score=spread(rank[inside], listed_at[inside]),
         true=spread(np.ones(len(at), dtype=bool), at),
         true_sign=spread(np.sign(sign), at),
         weight=of_edges("weight"),
         inclusion=inclusion,
         true_weight=None if true_weight is None else spread(true_weight, at),
+        reverse=np.where((back >= 0) & (own[row] >= 0), number[np.maximum(exchanged, 0)], -1),
         matching=Matching(
             num_tfs=len(regulators),
             num_targets=len(targets),

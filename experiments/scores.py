@@ -139,6 +139,25 @@ def structural_hamming_distance(called: np.ndarray, true: np.ndarray) -> int:
     return int((called != true).sum())
 
 
+def cpdag_distance(called: np.ndarray, true: np.ndarray, reverse: np.ndarray) -> int:
+    """Structural Hamming distance with pairs of regulators undirected, each counted once, as in a completed PDAG:
+    observational cells tell TF → gene from the list of TFs alone, and nothing tells TF → TF from its reverse
+    (Shrivastava et al. 2022, problem setting).
+
+    Parameters
+    ----------
+    called, true
+        (pair,) bool.
+    reverse
+        (pair,) position of the pair with its ends exchanged, -1 where there is none (`ScoredPairs.reverse`).
+    """
+    both = reverse >= 0
+    called = np.where(both, called | called[reverse], called)
+    true = np.where(both, true | true[reverse], true)
+    once = ~both | (np.arange(len(reverse)) < reverse)
+    return int((called != true)[once].sum())
+
+
 def signed_accuracy(weight: np.ndarray, called: np.ndarray, true_sign: np.ndarray) -> float:
     """Return the share of right signs among called edges whose true sign (±1, else 0) is known; NaN without any."""
     judged = called & (true_sign != 0)
@@ -212,9 +231,10 @@ def score_edges(
     EdgeScores
         ``values`` always holds ``average_precision, auprc_trapezoid, auroc, early_precision``;
         ``average_precision_ratio, auprc_ratio, early_precision_ratio`` (EPR), over the ``base_rate`` a random order
-        reaches; ``balanced_accuracy, sparsity`` (share of pairs not called), ``shd``; ``signed_accuracy``, NaN where
-        the truth has no signs or the table no negative weight, as unsigned importances have none. With ``inclusion``:
-        ``brier, log_score, ece`` over all pairs. With ``weight`` in both tables: ``mse`` over all pairs. With
+        reaches; ``balanced_accuracy, sparsity`` (share of pairs not called), ``shd``, and ``shd_cpdag``, for which
+        edges between regulators have no direction; ``signed_accuracy``, NaN where the truth has no signs or the table
+        no negative weight, as unsigned importances have none. With ``inclusion``: ``brier, log_score, ece`` over all
+        pairs. With ``weight`` in both tables: ``mse`` over all pairs. With
         `num_bootstrap`: ``average_precision_se, auroc_se``.
 
     Raises
@@ -254,6 +274,7 @@ def score_edges(
         "balanced_accuracy": balanced_accuracy(called, pairs.true),
         "sparsity": 1.0 - float(called.mean()),
         "shd": float(structural_hamming_distance(called, pairs.true)),
+        "shd_cpdag": float(cpdag_distance(called, pairs.true, pairs.reverse)),
         "signed_accuracy": signed_accuracy(weight, called, pairs.true_sign) if (weight < 0).any() else float("nan"),
     }
     reliability = None

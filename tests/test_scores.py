@@ -272,6 +272,17 @@ def test_calls_follow_the_documented_threshold():
         S.score_edges(importance, truth, score="importance", threshold=1.0)
 
 
+def test_between_regulators_the_direction_does_not_count_in_the_distance_of_cpdags():
+    edges = table(("a", "b", 1.0), ("b", "a", 0.0), ("a", "x", 1.0), ("b", "x", 0.0))
+    names = ["source", "target"]
+    found = S.score_edges(edges, table(("b", "a"), ("a", "x"), columns=names))
+    assert (found["shd"], found["shd_cpdag"]) == (2, 0)
+    found = S.score_edges(edges, table(("b", "a"), ("b", "x"), columns=names))
+    assert (found["shd"], found["shd_cpdag"]) == (4, 2)
+    found = S.score_edges(edges, table(("a", "x"), columns=names))
+    assert (found["shd"], found["shd_cpdag"]) == (1, 1)
+
+
 def test_a_reversed_edge_counts_twice_in_shd():
     edges = table(("a", "b", 0.0), ("b", "a", 1.0))
     assert S.score_edges(edges, table(("a", "b"), columns=["source", "target"]))["shd"] == 2
