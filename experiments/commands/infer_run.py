@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -42,14 +42,18 @@ from .partners import OF_INFER, check_partners, options_of
 from .plan_lines import is_quick_to_time, planned, say_plan
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
+from .scheduler import check_scheduler, say_workers, workers_of
 from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
 
 
 def infer(options: InferOptions) -> None:
-    """Run the command.
+    """Run the command, its targets divided over workers where a scheduler is given.
 
     Raises
     ------
@@ -58,6 +62,18 @@ def infer(options: InferOptions) -> None:
     """
     options = with_method(options)
     check(options)
+    with workers_of(options.scheduler, threads=options.threads) as client:
+        infer_with(options, client)
+
+
+def infer_with(options: InferOptions, client: "Client | None") -> None:
+    """Read, fit, write.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Anything that a user can mend; nothing half-written is left, except a checkpoint to resume from.
+    """
     torch.set_num_threads(options.threads)
     run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
     job = read_job(options)
@@ -80,7 +96,9 @@ def infer(options: InferOptions) -> None:
     chosen, kind = job.chosen, job.kind
     cells = data.to(device) if engine.reads_cells else None
     if not run.finished:
-        in_short = run.resumed is not None or not is_quick_to_time(model, engine)
+        if client is not None:
+            say_workers(client)
+        in_short = client is not None or run.resumed is not None or not is_quick_to_time(model, engine)
         say_plan(planned(options, job, model, engine, cells, timed=not in_short), kind, options.out)
     checkpoint = run.open()
     try:
@@ -98,6 +116,7 @@ def infer(options: InferOptions) -> None:
                 seed=options.seed,
                 callbacks=(Progress(lines=True), checkpoint),
                 resume=run.resumed,
+                client=client,
                 **groups["fit"],
             )
             posterior = refuse_diverged(posterior).with_notes(data.notes)
@@ -161,6 +180,7 @@ def prepared(options: InferOptions, job: Job) -> tuple[Any, ExpressionData, Any]
     lengths: dict[str, Any] = {"restarts": options.restarts, "steps": options.steps, "budget": options.budget}
     engine = make_guide(options.guide, job.groups["guide"], default, **lengths)
     check_fit(job.groups["fit"], engine, model)
+    check_scheduler(engine, options.scheduler)
     data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)

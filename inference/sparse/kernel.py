@@ -16,7 +16,6 @@ from ..gibbs.streams import normal, uniform
 from .background import Background
 from .classes import ClassSums, SparseUpdates
 from .partners import partners_of
-from .record import class_sums
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
 from .swept import EdgePriors, SweptTargets, TargetStatistics
@@ -88,8 +87,9 @@ class SparseKernel(SweptTargets):
         groups += [of(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
         dof = model.dof[0].cpu().numpy().astype(np.float64)
         partners = partners_of(gram.astype(np.float64))
-        numbers = np.arange(len(own)), list(range(len(groups)))
-        return TargetStatistics(groups, numbers[1], partners, self.hyper.sparse.member, own, dof, numbers[0])
+        classes = self.hyper.sparse
+        number, parts = np.arange(len(own)), list(range(len(groups)))
+        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, number)
 
     # -- the start ----
     def start(self, num_warmup: int) -> None:
@@ -145,16 +145,20 @@ class SparseKernel(SweptTargets):
         return found
 
     def _sums(self) -> ClassSums:
-        tables = np.zeros((3, self.num_chains, len(self.hyper.sparse.tf)))
-        for chain in range(self.num_chains):
-            parts = tables[0, chain], tables[1, chain], tables[2, chain]
-            class_sums(self.weight[chain], self.noise[chain], self.hyper.sparse.member, *parts)
-        return ClassSums(*torch.from_numpy(tables))
+        total = np.zeros((3, self.num_chains, self.num_classes))
+        for group in range(len(self.groups)):  # in this order wherever they are summed up
+            total += self.class_tables(group)
+        return ClassSums(*torch.from_numpy(total))
+
+    @property
+    def background_due(self) -> bool:
+        """Whether h is drawn after this block."""
+        return self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup)
 
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
-        if self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup):
+        if self.background_due:
             self._update_background(sums)
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
@@ -216,11 +220,6 @@ class SparseKernel(SweptTargets):
         """``(chain, target)`` log p(X | w, σ², h) of each target up to its determinant, which is that of all."""
         return -0.5 * (self.dof * np.log(2 * math.pi * self.noise) + self.sse / self.noise)
 
-    @property
-    def num_edges(self) -> np.ndarray:
-        """``(chain, target)`` edges that are present."""
-        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
-
     def log_likelihood(self) -> np.ndarray:
         """``(chain,)`` log p(X | w, σ², h), the background integrated out."""
         found = self.fit_of_targets.sum(1)
@@ -231,7 +230,13 @@ class SparseKernel(SweptTargets):
     @property
     def mean_inclusion(self) -> float:
         """Share of the edges that are present."""
-        return float(np.count_nonzero(self.weight) / self.num_chains / self.hyper.num_edges)
+        return float(self.num_edges.sum() / self.num_chains / self.hyper.num_edges)
+
+    def hand_over(self, streams: Sequence[Sums]) -> None:
+        """``streams`` hold what was recorded; here they do already."""
+
+    def take_over(self, streams: Sequence[Sums]) -> None:
+        """What was recorded before the state that was restored is in ``streams``."""
 
     # -- checkpoints ----
     def snapshot(self) -> dict[str, Any]:

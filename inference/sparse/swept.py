@@ -9,7 +9,7 @@ import torch
 
 from ...models.regression import FREE_RATE, FREE_SHAPE
 from .background import Background, BackgroundLikelihood
-from .record import record_targets
+from .record import class_sums, record_targets
 from .start import Ridge, draw_ridge
 from .sweep import sweep_targets
 from .tables import Gram, Partners, Sums, Targets, Terms
@@ -40,6 +40,7 @@ class TargetStatistics(NamedTuple):
     part: list[int]
     partners: Partners
     member: np.ndarray
+    num_classes: int
     own: np.ndarray
     dof: np.ndarray
     number: np.ndarray
@@ -78,7 +79,8 @@ class SweptTargets:
 
     def _hold(self, data: TargetStatistics) -> None:
         self.groups, self.part, self.partners = data.groups, data.part, data.partners
-        self.member, self.own, self.dof, self.number = data.member, data.own, data.dof, data.number
+        self.member, self.num_classes = data.member, data.num_classes
+        self.own, self.dof, self.number = data.own, data.dof, data.number
 
     # -- the state as it is set ----
     def begin(self, ridge: Ridge, apart: Sequence[float], background: torch.Tensor) -> None:
@@ -170,6 +172,20 @@ class SweptTargets:
         )  # fmt: skip
 
     # -- what is read of it ----
+    def class_tables(self, group: int) -> np.ndarray:
+        """``(3, chain, class)`` of the targets of one group: number, sum and sum of squares of present weights."""
+        tables = np.zeros((3, self.num_chains, self.num_classes))
+        targets = self.groups[group].targets
+        for chain in range(self.num_chains):
+            parts = tables[0, chain], tables[1, chain], tables[2, chain]
+            class_sums(targets, self.weight[chain], self.noise[chain], self.member, *parts)
+        return tables
+
+    @property
+    def num_edges(self) -> np.ndarray:
+        """``(chain, target)`` edges that are present."""
+        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
+
     def whole(self, count: int) -> np.ndarray:
         """``(chain, target, tf)`` W = w + u, the background drawn; ``count`` numbers the draw."""
         found = self.weight.copy()
@@ -199,3 +215,12 @@ class SweptTargets:
             sd[chain] = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
             mean[chain] = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
         return mean, sd
+
+    # -- to another process ----
+    def __getstate__(self) -> dict:
+        """Gram matrices are made again where they are needed."""
+        return {**self.__dict__, "grams": []}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.set_grams()
