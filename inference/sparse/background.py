@@ -46,7 +46,7 @@ def left_over(score: np.ndarray, values: np.ndarray, turned: np.ndarray, square:
     for target in range(len(turned)):
         explained = 0.0
         for k in range(turned.shape[1]):
-            t, c = float(turned[target, k]), float(score[target, k])
+            t, c = np.float64(turned[target, k]), np.float64(score[target, k])
             explained += t * (2.0 * c - values[k] * t)
             turned[target, k] = np.float32(c - values[k] * t)
         square[target] -= explained
@@ -59,7 +59,7 @@ def weighed_squares(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     for row in range(len(table)):
         total = 0.0
         for k in range(table.shape[1]):
-            total += weight[k] * float(table[row, k]) * float(table[row, k])
+            total += weight[k] * np.float64(table[row, k]) * np.float64(table[row, k])
         found[row] = total
     return found
 
@@ -71,7 +71,7 @@ def weighed_products(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> 
     for row in range(len(one)):
         total = 0.0
         for k in range(one.shape[1]):
-            total += weight[k] * float(one[row, k]) * float(other[row, k])
+            total += weight[k] * np.float64(one[row, k]) * np.float64(other[row, k])
         found[row] = total
     return found
 
@@ -82,7 +82,7 @@ def sum_of_squares(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     total = np.zeros(table.shape[1])
     for row in range(len(table)):
         for k in range(table.shape[1]):
-            total[k] += weight[row] * float(table[row, k]) * float(table[row, k])
+            total[k] += weight[row] * np.float64(table[row, k]) * np.float64(table[row, k])
     return total
 
 
