@@ -18,14 +18,15 @@ from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
 from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.runs.interrupts import deferred_interrupts
-from ...models import ExpressionData, Model
+from ...models import ExpressionData, LinearNetwork, Model
 from ...models.data.twins import twin_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
 from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
-from ..files.readers import read_expression
+from ..files.readers import in_memory, read_expression
 from ..files.scale_notes import expects_of, scale_notes
+from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
 from ..report.kind import Tables
@@ -39,6 +40,7 @@ from .infer_tuning import check_calibrate, recalibrated, tuned
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
+from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
@@ -62,7 +64,7 @@ def infer(options: InferOptions) -> None:
     """
     options = with_method(options)
     check(options)
-    with workers_of(options.scheduler, threads=options.threads) as client:
+    with told_passes(), workers_of(options.scheduler, threads=options.threads) as client:
         infer_with(options, client)
 
 
@@ -252,7 +254,15 @@ def _model_of(
     device: torch.device | str,
 ) -> tuple[Any, ExpressionData]:
     """The model, and the data with what was found when it was made; the person at the terminal is told."""
-    model = model_class.from_data(data, **chosen).to(device)
+    if options.drop_constant is None and model_class is LinearNetwork and not in_memory(data):
+        statistics = data.statistics()  # the one pass over a file that is streamed
+        before = len(data.notes)
+        data, statistics = without_constant(data, statistics)
+        for note in data.notes[before:]:
+            say(note)
+        model = model_class(statistics, **chosen).to(device)
+    else:
+        model = model_class.from_data(data, **chosen).to(device)
     data = with_evidence_notes(model, data)
     for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
         say(f"note: {note}")
@@ -353,8 +363,8 @@ def read_cells(options: InferOptions, known: Mapping[str, Collection[str]] | Non
 
 
 def drop_constant_of(options: InferOptions) -> bool | None:
-    """Whether genes without variance are left out: by default where finding them costs no pass over a file, but no
-    node of CellBox, on which inputs may act."""
+    """Whether genes without variance are left out: by default where finding them costs no pass over a file beside that
+    which the method takes, but no node of CellBox, on which inputs may act."""
     if options.drop_constant is None and "inputs" in METHODS[options.method].needs:
         return False
     return options.drop_constant

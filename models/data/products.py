@@ -9,8 +9,8 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 @numba.njit(nogil=True, cache=True)
 def compressed(block: np.ndarray, start: np.ndarray, place: np.ndarray, value: np.ndarray) -> int:
-    """The entries of ``block`` (row, column) that are not zero: ``start`` (row + 1,), and the ``place`` and ``value`` of
-    each; their number, or −1 where there are more than are room for."""
+    """The entries of ``block`` (row, column) that are not zero: ``start`` (row + 1,), and the ``place`` and ``value``
+    of each; their number, or −1 where there is no room for all."""
     count = 0
     start[0] = 0
     for row in range(block.shape[0]):
@@ -27,9 +27,7 @@ def compressed(block: np.ndarray, start: np.ndarray, place: np.ndarray, value: n
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def add_products(
-    start: np.ndarray, place: np.ndarray, value: np.ndarray, order: np.ndarray, cross: np.ndarray
-) -> None:
+def add_products(start: np.ndarray, place: np.ndarray, value: np.ndarray, order: np.ndarray, cross: np.ndarray) -> None:
     """``cross`` (chosen, column) gains Σ_row x_row,t x_row of each chosen column t; ``order`` (column,) is the place of
     a column among those chosen, or −1. One chosen column at a time: its sums stay in cache."""
     first = np.zeros(len(cross) + 1, np.int64)  # of the entries of each chosen column

@@ -50,7 +50,7 @@ class Running:
         self.count[k] += number
 
     def _products(self, k: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """``(gene,)`` means of the block and squares around them; its cross-products are added to those of context k."""
+        """``(gene,)`` means of the block and squares around them; its cross-products go to those of context k."""
         entries = _entries(rows)
         if entries is None:
             rows = rows.to(torch.float64, copy=True)
