@@ -115,7 +115,7 @@ def activities(
     scale = model.scale.double().cpu().numpy()[model.target_index.cpu().numpy()]
     centre = model.context_mean.double().cpu().numpy()[:, model.target_index.cpu().numpy()]
     contexts = _contexts(posterior, data)
-    step = rows_at_once(data.num_genes)
+    step = rows_at_once(data.num_columns)
     for start in range(0, data.num_cells, step):
         rows = slice(start, min(start + step, data.num_cells))
         k = contexts[rows]

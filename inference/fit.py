@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -24,6 +24,9 @@ from .variational.adam import Adam
 from .variational.pyro_optim import check_optimizer
 from .variational.stopping import RelativeImprovement, StoppingRule
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 
 @takes_anndata
 def fit(
@@ -43,6 +46,7 @@ def fit(
     device: str | torch.device | None = None,
     callbacks: Sequence[Callback] = (),
     resume: dict[str, Any] | None = None,
+    client: "Client | None" = None,
 ) -> Posterior:
     """Condition ``model`` on its data.
 
@@ -84,6 +88,9 @@ def fit(
         then.
     resume
         A state from `load_checkpoint`; the run continues to the numbers it would have had.
+    client
+        Of `SparseGibbs`: a ``distributed.Client`` whose workers, of one thread each, take a part of the targets each.
+        Same numbers; a worker that dies costs its part, which is done again elsewhere. Default: this process.
 
     Returns
     -------
@@ -114,12 +121,15 @@ def fit(
     check_optimizer(optimizer, engine)
     if batch_size is not None and not engine.minibatches:
         raise ValueError("samplers use all cells through the sufficient statistics: leave out `batch_size`")
+    if client is not None and not engine.takes_client:
+        raise ValueError(f"`client` is for the guide sparse, this is {engine.name or type(engine).__name__}")
     threshold = model.threshold if threshold is None else threshold
     run = Run(
         seed=seed,
         threshold=threshold,
         callbacks=callbacks,
         resume=resume,
+        client=client,
         optimizer=optimizer if optimizer is not None else Adam(),
         stop=stop if stop is not None else RelativeImprovement(),
         num_steps=num_steps,

@@ -14,7 +14,7 @@ from pyro import poutine
 from pyrogrn.inference import Checkpoint, Gibbs, Posterior, SparseGibbs, fit, load_checkpoint
 from pyrogrn.inference.engines.sparse_gibbs import refusal
 from pyrogrn.inference.sbc import UnitStatistics
-from pyrogrn.inference.sparse import classes, kernel, sweep
+from pyrogrn.inference.sparse import classes, kernel, sweep, swept, tables
 from pyrogrn.inference.sparse.background import Background
 from pyrogrn.inference.sparse.kernel import SparseKernel
 from pyrogrn.models import ExpressionData, FactorBox, LinearNetwork
@@ -225,15 +225,11 @@ class JointKernel(SparseKernel):
             ]
             for c in range(self.num_chains)
         ]
-        self._refresh([self._rotated(chain) for chain in range(self.num_chains)])
+        self.refresh(self.rotated(), kernel.background_of(self.state))
 
-    def _rotated(self, chain):
-        found = []
-        for group in self.responses[chain]:
-            weight = self.weight[chain, group.targets]
-            z = np.empty_like(weight)
-            found.append((z, group.rotated(weight, z)))
-        return found
+    def _rotated_of(self, chain, group):
+        at = next(i for i, other in enumerate(self.groups) if other is group)
+        return super()._rotated_of(chain, self.responses[chain][at])
 
 
 def prior_values(model, num_chains):
@@ -326,7 +322,7 @@ def test_the_same_with_many_chains(prior, options):
 
 
 def test_the_check_sees_a_noise_that_forgets_the_weights(monkeypatch):
-    monkeypatch.setattr(kernel, "FREE_SHAPE", 1.5)
+    monkeypatch.setattr(swept, "FREE_SHAPE", 1.5)
     assert min(after_blocks(noise_slab(), num_chains=2000).values()) < LIMIT
 
 
@@ -388,7 +384,7 @@ def same(one, other):
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr(kernel, "AT_ONCE", 3)
+    monkeypatch.setattr(swept, "AT_ONCE", 3)
     model = with_motif()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     one = fit(model, guide=SHORT, seed=3)
@@ -439,12 +435,12 @@ def test_rounding_does_not_add_up():
         gram, np.zeros((40, 1)), 1000 * x.T @ y[:, None], np.array([1000 * y @ y]), np.array([0]), np.array([-1])
     )
     h = 1e-6
-    tables = kernel.Terms.of(group.gram(h), np.full(40, -2.0), np.zeros(40), classes.UNNAMED, 25.0)
+    terms = tables.Terms.of(group.gram(h), np.full(40, -2.0), np.zeros(40), classes.UNNAMED, 25.0)
     weight, z = np.zeros((1, 40), np.float32), np.zeros((1, 40), np.float32)
     sse = group.residual(z, group.rotated(weight, z), h)
-    state = kernel.Targets(weight, z, sse, np.ones(1), np.array([4e5]), np.array([-1]))
+    state = tables.Targets(weight, z, sse, np.ones(1), np.array([4e5]), np.array([-1]), np.array([0]))
     partners = kernel.partners_of(gram)
-    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, group.gram(h), tables, partners, state, 2.0, 0.5)
+    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, group.gram(h), terms, partners, state, 2.0, 0.5)
     fresh = np.empty_like(z)
     square = group.rotated(weight, fresh)
     exact = group.residual(fresh, square, h)

@@ -15,7 +15,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Time courses": ("time_key", "trajectory_key", "metacells"),
     "Responses to drugs": ("inputs", "nodes"),
     "Gene programs": ("factors", "loading_prior", "covariates", "likelihood", "annotate"),
-    "Fit": (*("method", "guide", "restarts", "steps", "budget", "calibrate", "seed", "device", "threads", "settings"),),
+    "Fit": (
+        *(
+            "method",
+            "guide",
+            "restarts",
+            "steps",
+            "budget",
+            "scheduler",
+            "calibrate",
+            "seed",
+            "device",
+            "threads",
+            "settings",
+        ),
+    ),
     "Output": ("out", "level", "top", "all_edges", "overwrite", "resume"),
 }
 

@@ -156,6 +156,13 @@ Budget = Annotated[
         "reached [default: until it is done]"
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the guide sparse: address of a Dask scheduler over whose workers, of one thread each, targets are "
+        "divided, or local for processes of this machine, as many as --threads or as there are processors"
+    ),
+]
 Calibrate = Annotated[
     bool,
     typer.Option(
@@ -226,6 +233,7 @@ def infer_command(
     restarts: Restarts = None,
     steps: Steps = None,
     budget: Budget = None,
+    scheduler: Scheduler = None,
     calibrate: Calibrate = True,
     seed: Seed = 0,
     device: Device = "auto",

@@ -18,6 +18,7 @@ OF_SOME = (
         "truth",
     ),
     *("time_key", "trajectory_key", "metacells", "inputs", "nodes", "guide", "restarts", "steps", "budget", "resume"),
+    "scheduler",
     *("factors", "loading_prior", "covariates", "missing", "annotate", "gene_sets", "likelihood", "min_overlap"),
 )
 
@@ -63,6 +64,7 @@ class InferOptions:
     restarts: int | None
     steps: int | None
     budget: float | None
+    scheduler: str | None
     calibrate: bool
     seed: int
     device: str

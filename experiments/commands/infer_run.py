@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -18,14 +18,15 @@ from ...inference.diagnostics import verdict
 from ...inference.engines.base import Engine
 from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.runs.interrupts import deferred_interrupts
-from ...models import ExpressionData, Model
+from ...models import ExpressionData, LinearNetwork, Model
 from ...models.data.twins import twin_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
 from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
-from ..files.readers import read_expression
+from ..files.readers import in_memory, read_expression
 from ..files.scale_notes import expects_of, scale_notes
+from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
 from ..report.kind import Tables
@@ -39,17 +40,22 @@ from .infer_tuning import check_calibrate, recalibrated, tuned
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
+from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
+from .scheduler import check_scheduler, say_workers, workers_of
 from .targets import read_targets
 from .terminal import read_edges, say, say_interrupted
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
 
 
 def infer(options: InferOptions) -> None:
-    """Run the command.
+    """Run the command, its targets divided over workers where a scheduler is given.
 
     Raises
     ------
@@ -58,6 +64,18 @@ def infer(options: InferOptions) -> None:
     """
     options = with_method(options)
     check(options)
+    with told_passes(), workers_of(options.scheduler, threads=options.threads) as client:
+        infer_with(options, client)
+
+
+def infer_with(options: InferOptions, client: "Client | None") -> None:
+    """Read, fit, write.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Anything that a user can mend; nothing half-written is left, except a checkpoint to resume from.
+    """
     torch.set_num_threads(options.threads)
     run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
     job = read_job(options)
@@ -80,7 +98,9 @@ def infer(options: InferOptions) -> None:
     chosen, kind = job.chosen, job.kind
     cells = data.to(device) if engine.reads_cells else None
     if not run.finished:
-        in_short = run.resumed is not None or not is_quick_to_time(model, engine)
+        if client is not None:
+            say_workers(client)
+        in_short = client is not None or run.resumed is not None or not is_quick_to_time(model, engine)
         say_plan(planned(options, job, model, engine, cells, timed=not in_short), kind, options.out)
     checkpoint = run.open()
     try:
@@ -98,6 +118,7 @@ def infer(options: InferOptions) -> None:
                 seed=options.seed,
                 callbacks=(Progress(lines=True), checkpoint),
                 resume=run.resumed,
+                client=client,
                 **groups["fit"],
             )
             posterior = refuse_diverged(posterior).with_notes(data.notes)
@@ -161,6 +182,7 @@ def prepared(options: InferOptions, job: Job) -> tuple[Any, ExpressionData, Any]
     lengths: dict[str, Any] = {"restarts": options.restarts, "steps": options.steps, "budget": options.budget}
     engine = make_guide(options.guide, job.groups["guide"], default, **lengths)
     check_fit(job.groups["fit"], engine, model)
+    check_scheduler(engine, options.scheduler)
     data = with_point_notes(model, engine, data)
     if engine.learns_on_simulations:
         check_kind(options.method, engine.weights)
@@ -232,7 +254,15 @@ def _model_of(
     device: torch.device | str,
 ) -> tuple[Any, ExpressionData]:
     """The model, and the data with what was found when it was made; the person at the terminal is told."""
-    model = model_class.from_data(data, **chosen).to(device)
+    if options.drop_constant is None and model_class is LinearNetwork and not in_memory(data):
+        statistics = data.statistics()  # the one pass over a file that is streamed
+        before = len(data.notes)
+        data, statistics = without_constant(data, statistics)
+        for note in data.notes[before:]:
+            say(note)
+        model = model_class(statistics, **chosen).to(device)
+    else:
+        model = model_class.from_data(data, **chosen).to(device)
     data = with_evidence_notes(model, data)
     for note in twin_notes(model.twins):  # `fit` keeps them with the posterior
         say(f"note: {note}")
@@ -333,8 +363,8 @@ def read_cells(options: InferOptions, known: Mapping[str, Collection[str]] | Non
 
 
 def drop_constant_of(options: InferOptions) -> bool | None:
-    """Whether genes without variance are left out: by default where finding them costs no pass over a file, but no
-    node of CellBox, on which inputs may act."""
+    """Whether genes without variance are left out: by default where finding them costs no pass over a file beside that
+    which the method takes, but no node of CellBox, on which inputs may act."""
     if options.drop_constant is None and "inputs" in METHODS[options.method].needs:
         return False
     return options.drop_constant

@@ -44,7 +44,17 @@ NEEDED = {  # by what the model, or the method, cannot do without
 OF_NETWORKS = ("--tfs", "--targets", "--all-edges", "--prior", "--edge-prior", "--perturbation-key", "--truth")
 OF_PROGRAMS = ("--factors", "--loading-prior", "--covariates", "--missing", "--annotate")
 OF_SYMPHONY = ("--evidence", "--evidence-list")
-NOT_CELLORACLE = ("--all-edges", "--guide", "--edge-prior", "--restarts", "--steps", "--budget", "--resume", "--device")
+NOT_CELLORACLE = (
+    "--all-edges",
+    "--guide",
+    "--edge-prior",
+    "--restarts",
+    "--steps",
+    "--budget",
+    "--scheduler",
+    "--resume",
+    "--device",
+)
 OF_MUVI = ("--gene-sets", "--likelihood", "--min-overlap")
 
 

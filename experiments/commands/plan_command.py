@@ -20,17 +20,21 @@ def plan_command(**given: Any) -> None:
         from ..files.variable_genes import most_variable
         from .infer_options import InferOptions
         from .infer_run import check, prepared, read_job, with_method
+        from .passes import told_passes
         from .plan_lines import Unfit, planned, say_plan
         from .targets import takes_targets
-        from .terminal import result
+        from .terminal import result, say
 
     options = with_method(InferOptions(**given))
     check(options)
     if options.method == "celloracle":
         raise ValueError("--method celloracle chooses an engine for each context while it runs: it has no plan")
     torch.set_num_threads(options.threads)
-    job = read_job(options)
-    model, data, engine = prepared(options, job)
+    with told_passes():
+        job = read_job(options)
+        model, data, engine = prepared(options, job)
+    if options.scheduler is not None:
+        say("time and memory are those of this machine alone: the scheduler is not asked")
     cells = data.to(job.device) if engine.reads_cells else None
     try:
         run = planned(options, job, model, engine, cells, timed=True)

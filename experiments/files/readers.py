@@ -99,8 +99,9 @@ def read_expression(
     top_genes
         Keep this many of the most variable genes, and candidate regulators and perturbed genes beside. Default all.
     backed
-        True: stream the matrix from disk by rows and never hold it. False: read it. Default: stream above 1 GB on
-        disk. CSC and genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
+        True: stream the matrix from disk by rows and never hold it (CSC by way of scratch files, 12 bytes an entry in
+        ``TMPDIR``). False: read it. Default: stream above 1 GB on disk, and what in memory would take more than half of
+        what is free. Genes × cells cannot be streamed by cells, and h5mu is not: they are read, and refused with True.
     covariates
         Columns of ``.obs``, or of a table, that are covariates: numbers are scaled over all cells of all files,
         anything else is coded by levels (see `ExpressionData.annotated`). A column of text in which every entry of

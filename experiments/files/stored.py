@@ -6,6 +6,7 @@ Whatever is wrong with a file ends in one ``ValueError`` or ``FileNotFoundError`
 import csv
 import gzip
 import itertools
+import math
 import random
 import re
 import warnings
@@ -21,13 +22,16 @@ import numpy as np
 import pandas as pd
 
 from ...models.data.checks import some
+from ...models.data.memory import available
 from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 from ...priors.formats.text_heaps import check_text
 from ...priors.shortened import shortened
+from .csc_rows import CscRows
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
 
+SHARE_OF_MEMORY = 0.5  # of what is free, beyond which a matrix is not held
 BACKED_SIZE = 2**30  # bytes on disk from which h5ad and zarr are streamed; compressed, that is several times as much
 TABLES, STORES = (".csv", ".tsv", ".txt"), (".h5ad", ".zarr")
 SEPARATORS = ("\t", ",", ";")
@@ -89,7 +93,7 @@ STREAMED = ", streamed from disk"
 
 
 class RowsOnDisk:
-    """A dense or CSR matrix in an open file, read by rows and never whole; a damaged block is a ``ValueError``."""
+    """A dense or sparse matrix in an open file, read by rows and never whole; a damaged block is a ``ValueError``."""
 
     def __init__(self, path: Path, stored: Any) -> None:
         self.path, self.stored = path, stored
@@ -247,14 +251,15 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     dense = encoding == "array" and _is_array(element)
     if not sparse and not (dense and element.dtype.kind in "fiub" and len(element.shape) == 2):
         raise ValueError(f"{name} is not a matrix of numbers (it is stored as {encoding!r})")
-    if backed and encoding == "csc_matrix":
-        raise ValueError(f"{name} is CSC, which cannot be streamed by rows: write it as CSR, or leave out backed=True")
     check_claim(element, name, sparse=sparse)
     if sparse:
         guarded(what, lambda: check_pointers(element, name, encoding))
     matrix: Any
-    large = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,))) > BACKED_SIZE
-    if (large if backed is None else backed) and encoding != "csc_matrix":
+    streamed, why = (backed, "") if backed is not None else _to_stream(path, element, encoding)
+    if streamed and encoding == "csc_matrix":
+        shape = guarded(what, lambda: sparse_dataset(element).shape)
+        matrix = RowsOnDisk(path, CscRows(path, element, (int(shape[0]), int(shape[1]))))
+    elif streamed:
         matrix = RowsOnDisk(path, guarded(what, lambda: sparse_dataset(element)) if sparse else element)
     else:
         matrix = guarded(what, lambda: read_elem(element))
@@ -264,7 +269,23 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
     notes = ("it also has a .raw, read by --layer raw",) if has_raw and layer is None else ()
+    notes += (why,) if why else ()
     return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk), notes=notes)
+
+
+def _to_stream(path: Path, element: Any, encoding: str) -> tuple[bool, str]:
+    """Whether a matrix is streamed unless it is said, and why, where that is the memory there is."""
+    size = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else (path,)))
+    if encoding == "array":
+        copies = 1.0 if element.dtype == np.float32 else 1.0 + element.dtype.itemsize / 4
+        held = 4.0 * math.prod(element.shape) * copies
+    else:
+        copies = 2.0 if encoding == "csc_matrix" else 1.0  # it is turned
+        held = copies * element["data"].shape[0] * (4.0 + element["indices"].dtype.itemsize)
+    free = available()
+    if held <= SHARE_OF_MEMORY * free:
+        return size > BACKED_SIZE, ""
+    return True, f"streamed: in memory the matrix would take {held / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
 
 
 def _has_raw(store: Any) -> bool:

@@ -5,17 +5,19 @@ import torch
 
 from ...models import ExpressionData
 from ...models.data.matrix import rows_at_once
+from ...models.data.passes import told
 
 
 def most_variable(data: ExpressionData) -> list[str]:
     """All genes, the most variable first: by variance, of counts by variance over mean, which is 1 of Poisson noise."""
     total, square = torch.zeros(data.num_genes, dtype=torch.float64), torch.zeros(data.num_genes, dtype=torch.float64)
     counts = True
-    step = rows_at_once(data.num_genes)
+    step = rows_at_once(data.num_columns)
     for start in range(0, data.num_cells, step):
         block = data.rows(slice(start, min(start + step, data.num_cells))).cpu().to(torch.float64)
         counts = counts and bool((block >= 0).all()) and bool((block == block.round()).all())
         total += block.nansum(0)
+        told("variances of genes", min(start + step, data.num_cells), data.num_cells)
         square += block.square().nansum(0)
     mean = total / data.num_cells
     variance = (square / data.num_cells - mean.square()).clamp_min(0)

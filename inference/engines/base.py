@@ -49,6 +49,8 @@ class Engine(ABC):
 
     quick_start: ClassVar[bool] = False
     """Whether its first step costs no more than any other: nothing is traced or compiled."""
+    takes_client: ClassVar[bool] = False
+    """Whether the workers of a Dask cluster can take a part of the targets each."""
     minibatches: ClassVar[bool] = True
     """Whether it can do with a part of the cells at a time, where the model can."""
 

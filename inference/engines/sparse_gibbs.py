@@ -20,6 +20,8 @@ from ..runs.saving import restoring
 from ..sparse.settling import OF_LIKELIHOOD, Traces, effort_of, not_reached
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from ..sparse.kernel import SparseKernel
     from ..sparse.moments import SparseCollector
 
@@ -69,6 +71,7 @@ class SparseGibbs(Sampler):
     longest: int = 3
     budget: float | None = None
     name = "sparse"
+    takes_client = True
 
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.sweeps) < 1 or self.num_warmup < 0:
@@ -101,12 +104,13 @@ class SparseGibbs(Sampler):
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector
 
-        kernel = self.kernel(model, seed=run.seed)
+        kernel = self.kernel(model, seed=run.seed, client=run.client)
         collector = SparseCollector(kernel.model, self.num_chains, self.num_samples)
         return _Sampling(self, kernel, collector, Traces(), run).go()
 
-    def kernel(self, model: Model, *, seed: int = 0) -> "SparseKernel":
-        """The kernel that has not been started: ``start(num_warmup)``, then ``step()`` a block.
+    def kernel(self, model: Model, *, seed: int = 0, client: "Client | None" = None) -> "SparseKernel":
+        """The kernel that has not been started: ``start(num_warmup)``, then ``step()`` a block; with ``client`` its
+        targets are swept by the workers of that.
 
         Raises
         ------
@@ -119,7 +123,14 @@ class SparseGibbs(Sampler):
         if reason is not None:
             raise ValueError(reason)
         network: Any = model
-        return SparseKernel(network, num_chains=self.num_chains, seed=seed, sweeps=self.sweeps)
+        if client is None:
+            return SparseKernel(network, num_chains=self.num_chains, seed=seed, sweeps=self.sweeps)
+        from ..runs.cluster import Cluster
+        from ..sparse.divided import DividedKernel
+
+        return DividedKernel(
+            network, cluster=Cluster(client), num_chains=self.num_chains, seed=seed, sweeps=self.sweeps
+        )
 
 
 def refusal(model: Any) -> str | None:
@@ -185,6 +196,7 @@ class _Sampling:
                     steps.tell(step + 1, message, self._snapshot)
                     if self.reason or step + 1 >= self.total:
                         break
+        self.kernel.hand_over(self.collector.streams)
         return self.collector, History.every_step(self.reason, np.stack(self.record, axis=1), self._seconds)
 
     @property
@@ -201,7 +213,7 @@ class _Sampling:
         kernel.step(self.collector.streams if kept else None)
         self.record.append(kernel.log_likelihood())
         if kernel.count > kernel.num_warmup // 2:
-            if not kept:
+            if not kept and self.collector.present is not None:
                 self.collector.see(kernel.weight)
             self.traces.add(kernel.fit_of_targets, kernel.num_edges)
         if kept:
@@ -237,6 +249,7 @@ class _Sampling:
 
     # -- checkpoints ----
     def _snapshot(self) -> dict[str, Any]:
+        self.kernel.hand_over(self.collector.streams)
         return {
             "fingerprint": self.run.fingerprint,
             "kind": "sparse",
@@ -253,5 +266,6 @@ class _Sampling:
         self.total, self.spent = state["total"], state["spent"]
         self.kernel.restore(state["kernel"])
         self.collector.restore(state["collector"], torch.device("cpu"))
+        self.kernel.take_over(self.collector.streams)
         self.traces = Traces.restored(state["traces"])
         self.record = list(state["elbo"].numpy())

@@ -48,10 +48,12 @@ class Progress:
     lines
         Elsewhere, as in the log of a batch job, a line with the time left every tenth of the way, from five seconds on.
         Default: nothing.
+    label
+        What the steps are of, before both. Default: nothing.
     """
 
-    def __init__(self, every: int = 10, *, lines: bool = False) -> None:
-        self.every, self.lines = every, lines
+    def __init__(self, every: int = 10, *, lines: bool = False, label: str = "") -> None:
+        self.every, self.lines, self.label = every, lines, label
         self._bar: tqdm | None = None
         self._first = self._told = (0, 0.0)  # step and time of the first step of this run, and of the last line
 
@@ -61,7 +63,8 @@ class Progress:
         if self._bar is None:
             nobody = sys.stderr is None or sys.stderr.closed  # of a process without one, tqdm would fail
             disable = True if nobody else None
-            self._bar = tqdm(total=state.total, initial=state.step - 1, leave=False, disable=disable)
+            label = self.label or None
+            self._bar = tqdm(desc=label, total=state.total, initial=state.step - 1, leave=False, disable=disable)
             self._first = self._told = (state.step, time.monotonic())
             self.lines = self.lines and self._bar.disable and not nobody
         if self.lines:
@@ -77,9 +80,10 @@ class Progress:
             return
         self._told = (state.step, now)
         left = (now - self._first[1]) / (state.step - self._first[0]) * (state.total - state.step)
-        share = state.step / state.total
+        label = f"{self.label}: " if self.label else ""
+        line = f"{label}{state.step:,} of {state.total:,} ({state.step / state.total:.0%}), {left:,.0f} s left"
         with suppress(OSError, ValueError):  # nobody reads it any more
-            print(f"{state.step:,} of {state.total:,} ({share:.0%}), {left:,.0f} s left", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyro.optim import PyroOptim
 
@@ -11,6 +11,9 @@ from ..variational.adam import Adam
 from ..variational.stopping import RelativeImprovement, StoppingRule
 from .callbacks import Callback
 from .steps import Steps, taking_steps
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,8 @@ class Run:
         What the run is of, kept in its checkpoints (`fingerprint_of`).
     resume
         A checkpoint of the same run, to continue from. Default none: from the start.
+    client
+        A ``distributed.Client``, of engines that take one (`Engine.takes_client`). Numbers do not depend on it.
     optimizer, stop, num_steps, batch_size, num_draws, restarts, jit
         Of variational fits, as in `fit`, with its defaults; optimisers of Pyro for `PyroGuide` alone.
     """
@@ -38,6 +43,7 @@ class Run:
     callbacks: Sequence[Callback] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     resume: Mapping[str, Any] | None = None
+    client: "Client | None" = None
     optimizer: Adam | PyroOptim = field(default_factory=Adam)
     stop: StoppingRule = field(default_factory=RelativeImprovement)
     num_steps: int = 3000

@@ -2,8 +2,7 @@ r"""The exact posterior of the sparse spike-and-slab network: Gibbs sampling wit
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,21 @@ import torch
 from torch import Tensor
 
 from ...models import RegressionNetwork
-from ...models.regression import FREE_RATE, FREE_SHAPE
 from ...priors import Hyper, SpikeSlab
 from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
 from .background import Background
 from .classes import ClassSums, SparseUpdates
 from .partners import partners_of
-from .record import class_sums, record_targets
 from .settling import MOST
-from .start import FIRST_LOGIT, SHARE, draw_ridge, ridge_of
-from .sweep import sweep_targets
-from .tables import Gram, Sums, Targets, Terms
+from .start import FIRST_LOGIT, SHARE, ridge_of
+from .swept import EdgePriors, SweptTargets, TargetStatistics
+from .tables import Sums
 
 FEW_TFS = 128  # up to here the background's share is drawn after every block of sweeps: it costs less than the sweeps
 BACKGROUND_EVERY = 3  # blocks of sweeps, beyond: two (tf × tf) by (tf × target) products a time
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
-AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
+PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
 
 
@@ -36,7 +33,7 @@ def background_of(state: State) -> Tensor:
     return (state["spike_ratio"] * state["slab_scale"]).square().clamp_min(LEAST_BACKGROUND)
 
 
-class SparseKernel:
+class SparseKernel(SweptTargets):
     r"""Gibbs sampler of a `LinearNetwork` with a `SpikeSlab` prior in units of the noise, by compiled sweeps.
 
     The weight of an edge is :math:`W = w + u`: w is zero where the edge is absent and :math:`N(\sigma s m, \sigma^2
@@ -48,7 +45,7 @@ class SparseKernel:
     A block is ``sweeps`` sweeps of (γ, w) and σ² of every target (`sweep.sweep_targets`), of those that ``effort`` says
     so many times more, then the hyperparameters from
     sums over the present edges; h, from the likelihood with u integrated out (`background`), in every block or every
-    third. Results depend on the seed alone, not on the number of threads.
+    third. Results depend on the seed alone, not on the number of threads, nor on where targets are swept.
 
     Parameters
     ----------
@@ -63,35 +60,36 @@ class SparseKernel:
     def __init__(
         self, model: RegressionNetwork, *, num_chains: int, seed: int, sweeps: int, threads: int | None = None
     ) -> None:
-        self.model, self.num_chains, self.seed, self.sweeps = model, num_chains, seed, sweeps
-        self.threads = torch.get_num_threads() if threads is None else threads
+        self.model = model
         prior: Any = model.edge_prior.family
         self.prior: SpikeSlab = prior if model.constant.device.type == "cpu" else copy.deepcopy(prior).cpu()
         self.generator = torch.Generator().manual_seed(seed)
         self.hyper = SparseUpdates(self.prior, model.edge_prior.allowed.cpu(), self.generator, model.context_scale)
-        self._set_statistics()
-        shape = (num_chains, len(model.targets), len(model.tfs))
-        self.weight, self.residual = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self.sse, self.noise = np.zeros(shape[:2]), np.zeros(shape[:2])
-        self.dof = model.dof[0].cpu().numpy().astype(np.float64)
+        threads = torch.get_num_threads() if threads is None else threads
+        super().__init__(self._statistics(), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
         self.count = 0
-        self.effort = np.ones(shape[1], np.int64)
         self.every = 1 if len(model.tfs) <= FEW_TFS else BACKGROUND_EVERY
         self.state: State = {}
-        self.background = torch.zeros(num_chains, dtype=torch.float64)  # h of the Gram matrices and residuals
 
-    def _set_statistics(self) -> None:
+    def _statistics(self) -> TargetStatistics:
         host = lambda value: value.detach().cpu().numpy()
         model, place = self.model, {name: i for i, name in enumerate(self.model.tfs)}
-        self.own = np.array([place.get(name, -1) for name in model.targets], dtype=np.int64)
+        own = np.array([place.get(name, -1) for name in model.targets], dtype=np.int64)
         special = host(model.own)
         shared = np.setdiff1d(np.arange(len(model.targets)), special)
         gram, anchor, residual, sse = (host(v)[0] for v in (model.gram, model.anchor, model.residual, model.sse))
-        part = lambda matrix, at: Background.of(matrix, anchor[:, at], residual[:, at], sse[at], at, self.own[at])
-        self.groups = [part(gram, shared)] if len(shared) else []
-        self.groups += [part(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
-        self.partners = partners_of(gram.astype(np.float64))
-        self.grams: list[list[Gram]] = []  # by chain, then group
+
+        def of(matrix: np.ndarray, at: np.ndarray) -> Background:
+            columns = slice(None) if len(at) == anchor.shape[1] else at  # all of them are not copied
+            return Background.of(matrix, anchor[:, columns], residual[:, columns], sse[columns], at, own[at])
+
+        groups = of(gram, shared).parts(PART) if len(shared) else []
+        groups += [of(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
+        dof = model.dof[0].cpu().numpy().astype(np.float64)
+        partners = partners_of(gram.astype(np.float64))
+        classes = self.hyper.sparse
+        number, parts = np.arange(len(own)), list(range(len(groups)))
+        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, number)
 
     # -- the start ----
     def start(self, num_warmup: int) -> None:
@@ -119,11 +117,7 @@ class SparseKernel:
             self.state["trust"] = flat(chains, len(prior.sources))
         if "sign_trust" in prior.dims:
             self.state["sign_trust"] = 0.5 * flat(chains, len(prior.signed_sources))
-        for chain, apart in enumerate((0.5 * gaussian(chains)).exp().tolist()):
-            for group, noise in zip(self.groups, ridge.noise, strict=True):
-                self.noise[chain, group.targets] = noise * apart
-                self.weight[chain, group.targets] = draw_ridge(group, noise, ridge.h * apart, self.generator)
-        self._refresh([self._rotated(chain) for chain in range(self.num_chains)])
+        self.begin(ridge, (0.5 * gaussian(chains)).exp().tolist(), background_of(self.state))
 
     def _first_value(self, hyper: Hyper, value: Tensor) -> Tensor:
         if hyper.is_fixed:
@@ -131,104 +125,51 @@ class SparseKernel:
         density = hyper.distribution()
         return torch.where(density.support.check(value), value, density.mean.float())
 
-    def _refresh(self, rotated: "list[list[tuple[np.ndarray, np.ndarray]]]") -> None:
-        """Gram matrices, residuals and their sums of squares at the h of the state and the weights that were
-        ``rotated``, which is used up."""
-        self.background = background_of(self.state)
-        self._set_grams()
-        for chain, h in enumerate(self.background.tolist()):
-            for group, (z, square) in zip(self.groups, rotated[chain], strict=True):
-                self.sse[chain, group.targets] = group.residual(z, square, h)
-                self.residual[chain, group.targets] = z
-
-    def _set_grams(self) -> None:
-        self.grams = [[group.gram(h) for group in self.groups] for h in self.background.tolist()]
-
-    def _rotated(self, chain: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each group z and ‖y − Xw‖²."""
-        found = []
-        for group in self.groups:
-            weight = self.weight[chain, group.targets]
-            z = np.empty_like(weight)
-            found.append((z, group.rotated(weight, z)))
-        return found
-
     # -- a block ----
     def step(self, streams: Sequence[Sums] | None = None) -> None:
         """``sweeps`` sweeps, then the hyperparameters; with ``streams``, one a chain, the last sweep is recorded."""
         if self.count == self.num_warmup:
             self.hyper.adapting = False
-        terms = [self._terms(chain) for chain in range(self.num_chains)]
-        first = self.count * self.sweeps * MOST
-
-        def work(group: int, targets: np.ndarray) -> None:
-            for chain in range(self.num_chains):
-                gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
-                sweep_targets(
-                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
-                    FREE_SHAPE, FREE_RATE,
-                )  # fmt: skip
-                if streams is not None:
-                    record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
-
-        self._share_out(work)
+        self.sweep(self._priors(), self.count * self.sweeps * MOST, streams)
         self._update_hyper(self._sums())
         self.count += 1
 
-    def _share_out(self, work: Callable[[int, np.ndarray], None]) -> None:
-        tasks = [
-            (i, group.targets[start : start + AT_ONCE])
-            for i, group in enumerate(self.groups)
-            for start in range(0, len(group.targets), AT_ONCE)
-        ]
-        if self.threads == 1 or len(tasks) == 1:
-            for task in tasks:
-                work(*task)
-            return
-        with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
-            for done in [pool.submit(work, *task) for task in tasks]:
-                done.result()
-
-    def _targets(self, chain: int) -> Targets:
-        return Targets(self.weight[chain], self.residual[chain], self.sse[chain], self.noise[chain], self.dof, self.own)
-
-    def _terms(self, chain: int) -> list[Terms]:
-        """The prior of the edges of one chain at each Gram matrix."""
-        logit = self.hyper.log_odds(self.state)[chain].numpy()
-        loc = self.hyper.location(self.state)[chain].numpy()
-        slab, h = float(self.state["slab_scale"][chain]), float(self.background[chain])
-        width = slab**2 - h
-        mean = slab * loc
-        member = self.hyper.sparse.member
-        return [
-            Terms.of(gram, logit - 0.5 * mean**2 / width, mean / width, member, width) for gram in self.grams[chain]
-        ]
+    def _priors(self) -> list[EdgePriors]:
+        """Of the edges, by chain."""
+        found = []
+        logits, locs = self.hyper.log_odds(self.state), self.hyper.location(self.state)
+        for chain, h in enumerate(self.background.tolist()):
+            slab = float(self.state["slab_scale"][chain])
+            width, mean = slab**2 - h, slab * locs[chain].numpy()
+            found.append(EdgePriors(logits[chain].numpy() - 0.5 * mean**2 / width, mean / width, width))
+        return found
 
     def _sums(self) -> ClassSums:
-        tables = np.zeros((3, self.num_chains, len(self.hyper.sparse.tf)))
-        for chain in range(self.num_chains):
-            parts = tables[0, chain], tables[1, chain], tables[2, chain]
-            class_sums(self.weight[chain], self.noise[chain], self.hyper.sparse.member, *parts)
-        return ClassSums(*torch.from_numpy(tables))
+        total = np.zeros((3, self.num_chains, self.num_classes))
+        for group in range(len(self.groups)):  # in this order wherever they are summed up
+            total += self.class_tables(group)
+        return ClassSums(*torch.from_numpy(total))
+
+    @property
+    def background_due(self) -> bool:
+        """Whether h is drawn after this block."""
+        return self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup)
 
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
-        if self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup):
+        if self.background_due:
             self._update_background(sums)
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
     def _update_background(self, sums: ClassSums) -> None:
         """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are made anew, so that rounding does
         not add up."""
-        rotated = [self._rotated(chain) for chain in range(self.num_chains)]
+        rotated = self.rotated()
         prior = self.prior
         name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
         if not getattr(prior, name).is_fixed:
-            likelihoods = [
-                [g.likelihood(z, self.noise[chain, g.targets]) for g, (z, _) in zip(self.groups, parts, strict=True)]
-                for chain, parts in enumerate(rotated)
-            ]
+            likelihoods = self.likelihoods(rotated)
 
             def density(state: State) -> Tensor:
                 h = background_of(state)
@@ -250,7 +191,7 @@ class SparseKernel:
                 accepted = self.hyper.accept("background", change, 0.44)
                 self.state[name] = torch.where(accepted, new, value)
                 current = torch.where(accepted, found, current)
-        self._refresh(rotated)
+        self.refresh(rotated, background_of(self.state))
 
     # -- what is read of it ----
     def sites(self, *, network: bool) -> dict[str, Tensor]:
@@ -261,54 +202,23 @@ class SparseKernel:
         if network:
             gates = torch.from_numpy(self.weight != 0)
             found["inclusion"] = gates.transpose(1, 2)
-            found["W"] = torch.from_numpy(self._whole()).transpose(1, 2)
+            found["W"] = torch.from_numpy(self.whole(self.count)).transpose(1, 2)
         return found
-
-    def _whole(self) -> np.ndarray:
-        """``(chain, target, tf)`` W = w + u, the background drawn."""
-        whole = self.weight.copy()
-        # of its own: what is kept does not change the chains
-        seed = np.random.SeedSequence([self.seed, self.count]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        for chain, h in enumerate(self.background.tolist()):
-            for group in self.groups:
-                at = group.targets
-                drawn = group.draw(self.residual[chain, at], self.noise[chain, at], h, generator)
-                whole[chain, at] += drawn
-        return whole
 
     def edges_at(self, place: np.ndarray) -> np.ndarray:
         """``(chain, edge)`` float32: W = w + u of the edges at ``place`` (edge,), target · tfs + tf, each with its own
         background drawn by itself."""
-        target, tf = np.divmod(place, self.weight.shape[2])
-        group_of = np.empty(self.weight.shape[1], np.int64)
-        for i, group in enumerate(self.groups):
-            group_of[group.targets] = i
-        # of its own, as `_whole`
+        mean, sd = self.weights_at(place)
+        # of its own: what is kept does not change the chains
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.count, 1]))
-        found = np.empty((self.num_chains, len(place)), np.float32)
-        for chain, h in enumerate(self.background.tolist()):
-            diagonal = np.empty(len(place))
-            for i, gram in enumerate(self.grams[chain]):
-                mine = np.flatnonzero(group_of[target] == i)
-                at, own = tf[mine], self.own[target[mine]]
-                level = np.where(own >= 0, gram.correction[own], 0.0) * gram.matrix[own, at].astype(np.float64) ** 2
-                diagonal[mine] = gram.matrix[at, at] + level
-            noise = self.noise[chain, target]
-            sd = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
-            mean = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
-            found[chain] = mean + sd * rng.standard_normal(len(place))
-        return found
+        for chain in range(self.num_chains):
+            mean[chain] += sd[chain] * rng.standard_normal(len(place))
+        return mean.astype(np.float32)
 
     @property
     def fit_of_targets(self) -> np.ndarray:
         """``(chain, target)`` log p(X | w, σ², h) of each target up to its determinant, which is that of all."""
         return -0.5 * (self.dof * np.log(2 * math.pi * self.noise) + self.sse / self.noise)
-
-    @property
-    def num_edges(self) -> np.ndarray:
-        """``(chain, target)`` edges that are present."""
-        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
 
     def log_likelihood(self) -> np.ndarray:
         """``(chain,)`` log p(X | w, σ², h), the background integrated out."""
@@ -320,7 +230,13 @@ class SparseKernel:
     @property
     def mean_inclusion(self) -> float:
         """Share of the edges that are present."""
-        return float(np.count_nonzero(self.weight) / self.num_chains / self.hyper.num_edges)
+        return float(self.num_edges.sum() / self.num_chains / self.hyper.num_edges)
+
+    def hand_over(self, streams: Sequence[Sums]) -> None:
+        """``streams`` hold what was recorded; here they do already."""
+
+    def take_over(self, streams: Sequence[Sums]) -> None:
+        """What was recorded before the state that was restored is in ``streams``."""
 
     # -- checkpoints ----
     def snapshot(self) -> dict[str, Any]:
@@ -352,4 +268,4 @@ class SparseKernel:
         self.hyper.adapting = self.count < self.num_warmup
         self.generator.set_state(snapshot["generator"])
         self.background = snapshot["background"]
-        self._set_grams()
+        self.set_grams()

@@ -109,12 +109,13 @@ def twin_probabilities(edges: Edges, i: int, j: int, sd: float) -> tuple[float, 
 
 @compiled
 def class_sums(
-    weight: np.ndarray, noise: np.ndarray, member: np.ndarray, count: np.ndarray, linear: np.ndarray, square: np.ndarray
-) -> None:
-    """Number, sum and sum of squares of the present weights ``weight`` (target, tf) in units of the noise sd, added to
-    the three ``(class,)`` arrays; ``member`` as in `Terms`."""
+    targets: np.ndarray, weight: np.ndarray, noise: np.ndarray, member: np.ndarray, count: np.ndarray,
+    linear: np.ndarray, square: np.ndarray,
+) -> None:  # fmt: skip
+    """Of ``targets`` (index,), number, sum and sum of squares of the present weights ``weight`` (target, tf) in units
+    of the noise sd, added to the three ``(class,)`` arrays; ``member`` as in `Terms`."""
     by_class = member.size > 1
-    for target in range(len(weight)):
+    for target in targets:
         inverse = 1.0 / math.sqrt(noise[target])
         for j in range(weight.shape[1]):
             if weight[target, j] != np.float32(0):

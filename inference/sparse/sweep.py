@@ -46,7 +46,7 @@ def sweep_targets(
     for target in targets:
         edges = prepare(target, gram, terms, state, scratch)
         for sweep in range(first, first + sweeps * effort[target]):
-            seeded(stream, seed, chain, target, sweep)
+            seeded(stream, seed, chain, state.number[target], sweep)
             sd = math.sqrt(state.noise[target])
             if len(partners.twins):
                 draw_twins(edges, partners.twins, sd, stream)

@@ -56,6 +56,10 @@ class Cells(Protocol):
     def num_genes(self) -> int: ...
 
     @property
+    def num_columns(self) -> int:
+        """Of the matrix that blocks are taken from, of which genes may be a part."""
+
+    @property
     def num_contexts(self) -> int: ...
 
     def rows(self, rows: slice | np.ndarray) -> Tensor:

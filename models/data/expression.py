@@ -21,6 +21,7 @@ from .checks import check_columns, check_fields, check_finite, check_genes, chec
 from .containers import cells_of, matrix_and_genes
 from .covariates import encode_covariates
 from .description import dropped_constant, facts_of_cells
+from .gathered import gathered
 from .gram import GramStatistics
 from .matrix import RowTransform, read_rows, rows_at_once
 from .missing import missing_notes
@@ -147,6 +148,10 @@ class ExpressionData(Described):
         return len(self.genes)
 
     @property
+    def num_columns(self) -> int:
+        return int(self.matrix.shape[1])
+
+    @property
     def num_contexts(self) -> int:
         return len(self.context_names)
 
@@ -178,28 +183,21 @@ class ExpressionData(Described):
     @cached_property
     def X(self) -> Tensor:
         """``(cell, gene)``, dense; made once. For data larger than memory use `chunks` or `statistics`."""
-        return self.rows(slice(0, self.num_cells))
+        return self.rows(slice(0, self.num_cells)) if isinstance(self.matrix, Tensor) else gathered(self)
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """``(first row, (row, gene) block)`` over all cells in order, ``size`` rows at a time (`rows_at_once`)."""
-        for start in range(0, self.num_cells, size := size or rows_at_once(self.num_genes)):
+        for start in range(0, self.num_cells, size := size or rows_at_once(self.num_columns)):
             yield start, self.rows(slice(start, min(start + size, self.num_cells)))
 
     def minibatches(self, size: int, generator: torch.Generator | None = None) -> Iterator["ExpressionData"]:
-        """One pass over all cells in random order, ``size`` at a time (the last may be smaller), each standing for all
-        cells."""
+        """One pass over all cells in random order, ``size`` at a time (or fewer at last), each standing for all."""
         order = torch.randperm(self.num_cells, generator=generator).numpy()
         for start in range(0, self.num_cells, size):
             yield replace(self.subset(order[start : start + size]), population=self.num_cells)
 
     def statistics(self, chunk_size: int | None = None) -> GramStatistics:
-        """Sufficient statistics of every linear-Gaussian likelihood, in one pass. See `GramStatistics`.
-
-        Raises
-        ------
-        ValueError
-            A missing value: there are no such statistics then.
-        """
+        """Sufficient statistics of every linear-Gaussian likelihood, in one pass: `GramStatistics.from_data`."""
         return GramStatistics.from_data(self, chunk_size=chunk_size)
 
     def complete(self) -> "ExpressionData":
@@ -221,7 +219,8 @@ class ExpressionData(Described):
         pick = torch.as_tensor(cells, device=self.device)
         by_cell = {name: value[pick] for name in BY_CELL if (value := getattr(self, name)) is not None}
         perturbed = within(self.perturbed, 0, self.num_cells, cells)
-        return replace(self, matrix=self.rows(cells), transform=None, column=None, perturbed=perturbed, **by_cell)
+        matrix = self.rows(cells) if isinstance(self.matrix, Tensor) else gathered(self, cells)
+        return replace(self, matrix=matrix, transform=None, column=None, perturbed=perturbed, **by_cell)
 
     def select_genes(self, genes: Sequence[str]) -> "ExpressionData":
         """Keep these genes, in this order; candidate regulators that are not among them are dropped, and so are views

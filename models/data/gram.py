@@ -14,6 +14,8 @@ from .description import facts_of_statistics
 from .matrix import rows_at_once
 from .memory import require_memory
 from .moments import is_constant
+from .passes import told
+from .running import Running
 
 OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
 
@@ -85,8 +87,8 @@ class GramStatistics(Described):
 
     @classmethod
     def from_data(cls, data: Cells, *, chunk_size: int | None = None, cells: range | None = None) -> "GramStatistics":
-        """One pass over ``data`` in blocks of ``chunk_size`` cells. Default `rows_at_once`: 8,192, fewer from 4,096
-        genes on, a block in float64 then being 268 MB.
+        """One pass over ``data`` in blocks of ``chunk_size`` cells. Default `rows_at_once`: 8,192, fewer from 2,048
+        genes on, a block in float64 then being 134 MB.
 
         ``cells``: those of a range of step 1 (default all), without reading the others; statistics of parts add up.
 
@@ -98,50 +100,25 @@ class GramStatistics(Described):
         data = data.complete()
         size = f"{len(data.tfs)} regulators x {data.num_genes} genes" + f" x {data.num_contexts} contexts"
         require_memory(
-            16 * data.num_contexts * len(data.tfs) * data.num_genes,  # those of all cells so far, and of a block
+            8 * data.num_contexts * len(data.tfs) * data.num_genes,
             f"the statistics of {size}",
             "list fewer candidate regulators, `tfs=`, or keep fewer genes",
         )
-        chunk_size = chunk_size or rows_at_once(data.num_genes)
-        total: GramStatistics | None = None
+        chunk_size = chunk_size or rows_at_once(data.num_columns)
         cells = range(data.num_cells) if cells is None else cells
+        sums = Running(data.num_contexts, data.num_genes, data.tf_index)
         for start in range(cells.start, cells.stop, chunk_size):
             stop = min(start + chunk_size, cells.stop)
-            context = None if data.context is None else data.context[start:stop]
-            part = cls._from_block(data, data.rows(slice(start, stop)).to(torch.float64, copy=True), context)
-            total = part if total is None else total + part
-        assert total is not None, "there is at least one cell"
+            sums.add(data.rows(slice(start, stop)), None if data.context is None else data.context[start:stop])
+            told("statistics of cells", stop - cells.start, len(cells))
+        names = data.genes, data.tfs, data.context_names
+        total = cls(*names, sums.count, sums.mean, sums.cross, sums.square, sums.minimum)
         if data.perturbed is None:
             return total
         inside = (data.perturbed[:, 0] >= cells.start) & (data.perturbed[:, 0] < cells.stop)
         if not bool(inside.any()):
             return total
         return replace(total, clamped=_clamped(data, data.perturbed[inside]))
-
-    @classmethod
-    def _from_block(cls, data: Cells, block: Tensor, context: Tensor | None) -> "GramStatistics":
-        """Of a ``(cell, gene)`` float64 block that is used up: no second one of its size is made."""
-        tf = data.tf_index
-        minimum = block.min(0).values
-        count, mean, cross, square = [], [], [], []
-        for k in range(data.num_contexts):
-            rows = block if context is None else block[context == k]
-            centre = rows.mean(0) if len(rows) else block.new_zeros(block.shape[1])
-            rows -= centre  # of the block itself where there is one context, else of a copy
-            count.append(float(len(rows)))
-            mean.append(centre)
-            cross.append(rows[:, tf].T @ rows)
-            square.append(rows.square_().sum(0))
-        return cls(
-            data.genes,
-            data.tfs,
-            data.context_names,
-            block.new_tensor(count),
-            torch.stack(mean),
-            torch.stack(cross),
-            torch.stack(square),
-            minimum,
-        )
 
     def __add__(self, other: "GramStatistics") -> "GramStatistics":
         """Statistics of the union of two disjoint sets of cells."""
@@ -176,10 +153,35 @@ class GramStatistics(Described):
         """``(gene,)`` standard deviation within contexts, pooled: the unit of standardised weights."""
         return (self.square.sum(0) / (self.count.sum() - len(self.count)).clamp_min(1)).sqrt()
 
+    def with_genes(self, genes: Sequence[str]) -> "GramStatistics":
+        """Of these genes alone, in this order; candidate regulators that are not among them are dropped.
+
+        Raises
+        ------
+        ValueError
+            No candidate regulator among them.
+        """
+        position = {gene: i for i, gene in enumerate(self.genes)}
+        keep = torch.tensor([position[gene] for gene in genes], device=self.cross.device)
+        chosen = set(genes)
+        left = [i for i, tf in enumerate(self.tfs) if tf in chosen]
+        if not left:
+            raise ValueError("none of the candidate regulators is among the selected genes")
+        tf = torch.tensor(left, device=self.cross.device)
+        moments = (self.mean[:, keep], self.cross[:, tf][:, :, keep], self.square[:, keep], self.minimum[keep])
+        names = tuple(genes), tuple(self.tfs[i] for i in left), self.context_names
+        clamped = None if self.clamped is None else _chosen(self.clamped, keep, tf, len(self.genes))
+        return GramStatistics(*names, self.count, *moments, clamped)
+
+    @property
+    def constant_genes(self) -> list[str]:
+        """Those that do not vary within any context."""
+        flags = is_constant(self.count, self.mean, self.square).tolist()
+        return [g for g, flag in zip(self.genes, flags, strict=True) if flag]
+
     def require_variance(self) -> None:
         """Refuse constant genes by name: they can neither regulate nor be explained."""
-        flags = is_constant(self.count, self.mean, self.square).tolist()
-        constant = [g for g, flag in zip(self.genes, flags, strict=True) if flag]
+        constant = self.constant_genes
         if constant:
             raise constant_genes(constant)
 
@@ -217,6 +219,26 @@ def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
         torch.tensor(rows["target"], device=device),
         torch.tensor(rows["count"], dtype=torch.float64, device=device),
         *(stack(name) for name in ("mean", "own", "gram", "cross", "square")),
+    )
+
+
+def _chosen(clamped: Clamped, keep: Tensor, tf: Tensor, num_genes: int) -> Clamped | None:
+    """Of the targets at ``keep`` (gene,) and the regulators at ``tf`` (tf,)."""
+    place = torch.full((num_genes,), -1, dtype=torch.long, device=keep.device)
+    place[keep] = torch.arange(len(keep), device=keep.device)
+    rows = torch.nonzero(place[clamped.target] >= 0)[:, 0]
+    if not len(rows):
+        return None
+    pick = lambda name: getattr(clamped, name)[rows]
+    return Clamped(
+        pick("context"),
+        place[pick("target")],
+        pick("count"),
+        pick("mean")[:, tf],
+        pick("own"),
+        pick("gram")[:, tf][:, :, tf],
+        pick("cross")[:, tf],
+        pick("square"),
     )
 
 

@@ -14,11 +14,11 @@ from .memory import require_memory
 RowTransform = Callable[[Tensor], Tensor]
 
 MOST_ROWS = 8192  # of a block
-BLOCK_BYTES = 1 << 28  # of a block in float64
+BLOCK_BYTES = 1 << 27  # of a block in float64
 
 
 def rows_at_once(columns: int) -> int:
-    """Rows of a block: 8,192, fewer from 4,096 columns on, so that a block in float64 stays within 268 MB."""
+    """Rows of a block: 8,192, fewer from 2,048 columns on, so that a block in float64 stays within 134 MB."""
     return max(min(MOST_ROWS, BLOCK_BYTES // (8 * columns)), 1)
 
 

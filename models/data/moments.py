@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .cells import Cells
+from .passes import told
 
 
 class ContextMoments(NamedTuple):
@@ -21,6 +22,7 @@ def context_moments(data: Cells) -> ContextMoments:
     shape = (data.num_contexts, data.num_genes)
     count, mean, square = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
     for start, block in data.chunks():
+        told("means and variances of genes", min(start + len(block), data.num_cells), data.num_cells)
         block = block.double().cpu()
         codes = None if data.context is None else data.context[start : start + len(block)].cpu()
         for k in range(data.num_contexts):

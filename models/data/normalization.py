@@ -69,7 +69,8 @@ def log1p_cpm(block: Tensor) -> Tensor:
             "use normalize 'none' or 'zscore' for data that are already transformed"
         )
     total = block.nansum(dim=1, keepdim=True)
-    return torch.log1p(1e6 * block / total.clamp_min(torch.finfo(block.dtype).tiny))
+    scaled = 1e6 * block
+    return scaled.div_(total.clamp_min(torch.finfo(block.dtype).tiny)).log1p_()
 
 
 class Affine:

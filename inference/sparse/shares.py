@@ -1,0 +1,218 @@
+"""What a worker does with its share of the targets: pure functions of a state, so that what is lost is made again."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .background import Background, Spectrum
+from .start import Ridge
+from .swept import EdgePriors, SweptTargets, TargetStatistics
+from .tables import Partners, Sums
+
+
+class Shared(NamedTuple):
+    """What all shares have in common; one a worker."""
+
+    spectrum: Spectrum
+    partners: Partners
+
+
+class ShareData(NamedTuple):
+    """What the data say of the targets of one share, in pieces: by group ``own``, ``score`` and ``square`` as in
+    `Background`, and its ``spectrum``, None where it is that of all; the rest as in `TargetStatistics`."""
+
+    own_of: list[np.ndarray]
+    score: list[np.ndarray]
+    square: list[np.ndarray]
+    spectrum: list[Spectrum | None]
+    part: list[int]
+    member: np.ndarray
+    num_classes: int
+    own: np.ndarray
+    dof: np.ndarray
+    number: np.ndarray
+
+
+class Chains(NamedTuple):
+    """As of `SparseKernel`."""
+
+    num_chains: int
+    seed: int
+    sweeps: int
+
+
+class Start(NamedTuple):
+    """Where chains begin: of `SweptTargets.begin`, ``ridge`` of these groups, ``h`` (chain,)."""
+
+    ridge: Ridge
+    apart: list[float]
+    h: torch.Tensor
+
+
+class Restored(NamedTuple):
+    """Arrays of `SweptTargets` as a checkpoint had them, and what had been recorded, by chain."""
+
+    weight: np.ndarray
+    residual: np.ndarray
+    sse: np.ndarray
+    noise: np.ndarray
+    h: torch.Tensor
+    streams: list[Sums] | None
+
+
+class Block(NamedTuple):
+    """A block of sweeps: ``priors`` by chain, the number of its ``first`` sweep, ``effort`` of all targets of the
+    network, whether its last sweep is recorded."""
+
+    priors: list[EdgePriors]
+    first: int
+    effort: np.ndarray
+    record: bool
+
+
+class Share(NamedTuple):
+    """The state of a share, never changed once it is made."""
+
+    swept: SweptTargets
+    streams: list[Sums] | None
+
+
+class Found(NamedTuple):
+    """What is told of a share after a block: ``noise`` and ``sse`` (chain, target), ``edges`` (chain, target) how many
+    are present; by group ``classes``, of those with present edges their place and (3, …) sums, by chain; and
+    ``squares``, by chain and group Σ z²/σ² (tf,) and z of the targets that are regulators, where h is to be drawn."""
+
+    noise: np.ndarray
+    sse: np.ndarray
+    edges: np.ndarray
+    classes: list[list[tuple[np.ndarray, np.ndarray]]]
+    squares: list[list[tuple[np.ndarray, np.ndarray]]] | None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of matrices are then the same on every worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def shared_of(spectrum: Spectrum, partners: Partners) -> Shared:
+    return Shared(spectrum, partners)
+
+
+def given(value: Block) -> Block:
+    """A message that many tasks read is a task too: sent once, and made again where it is lost."""
+    return value
+
+
+def begun(shared: Shared, data: ShareData, chains: Chains, start: "Start | Restored") -> Share:
+    """The first state of a share."""
+    with one_thread():
+        swept = SweptTargets(_statistics(shared, data), **chains._asdict(), threads=1)
+        if isinstance(start, Start):
+            swept.begin(*start)
+            return Share(swept, None)
+        for name in ("weight", "residual", "sse", "noise"):
+            getattr(swept, name)[:] = getattr(start, name)
+        swept.background = start.h
+        swept.set_grams()
+        return Share(swept, start.streams)
+
+
+def _statistics(shared: Shared, data: ShareData) -> TargetStatistics:
+    groups, first = [], 0
+    for own, score, square, spectrum in zip(data.own_of, data.score, data.square, data.spectrum, strict=True):
+        targets = np.arange(first, first + len(own))
+        groups.append(Background(targets, own, spectrum or shared.spectrum, score, square))
+        first += len(own)
+    rest = (data.part, shared.partners, data.member, data.num_classes, data.own, data.dof, data.number)
+    return TargetStatistics(groups, *rest)
+
+
+def after_block(share: Share, block: Block) -> Share:
+    """The share after a block of sweeps."""
+    with one_thread():
+        swept, streams = _copied(share)
+        swept.effort = block.effort[swept.number]
+        if block.record and streams is None:
+            streams = empty_streams(swept.weight.shape)
+        swept.sweep(block.priors, block.first, streams if block.record else None)
+        return Share(swept, streams)
+
+
+def at_background(share: Share, h: torch.Tensor) -> Share:
+    """The share with the background at other h."""
+    with one_thread():
+        swept, streams = _copied(share)
+        swept.refresh(swept.rotated(), h)
+        return Share(swept, streams)
+
+
+def found_of(share: Share, squares: bool) -> Found:
+    """What is told of a share."""
+    with one_thread():
+        swept = share.swept
+        classes = []
+        for group in range(len(swept.groups)):
+            tables = swept.class_tables(group)
+            places = [np.flatnonzero(part) for part in tables[0]]
+            classes.append([(place, tables[:, chain, place]) for chain, place in enumerate(places)])
+        told = None
+        if squares:
+            other = _copied(share).swept
+            told = [[(one.total, one.z) for one in parts] for parts in other.likelihoods(other.rotated())]
+        return Found(swept.noise, swept.sse, swept.num_edges, classes, told)
+
+
+def levels_of(share: Share) -> tuple[np.ndarray, np.ndarray]:
+    """``noise`` and ``sse`` alone."""
+    return share.swept.noise, share.swept.sse
+
+
+def weights_of(share: Share) -> tuple[np.ndarray, np.ndarray]:
+    """Places and values of the weights that are not zero."""
+    flat = share.swept.weight.ravel()
+    place = np.flatnonzero(flat)
+    return place, flat[place]
+
+
+def residuals_of(share: Share) -> np.ndarray:
+    return share.swept.residual
+
+
+def streams_of(share: Share) -> list[Sums] | None:
+    return share.streams
+
+
+def whole_of(share: Share, count: int) -> np.ndarray:
+    with one_thread():
+        return share.swept.whole(count)
+
+
+def weights_at(share: Share, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return share.swept.weights_at(place)
+
+
+def empty_streams(shape: Sequence[int]) -> list[Sums]:
+    """Sums of nothing, ``shape`` (chain, target, tf)."""
+    shared = [np.zeros(shape[1:], kind) for kind in (np.float64, np.float64, np.float32, np.float32)]
+    return [Sums(np.zeros(shape[1:], np.float32), *shared) for _ in range(shape[0])]
+
+
+def _copied(share: Share) -> Share:
+    """A share that may be changed: of the same data, with arrays of its own."""
+    swept = copy.copy(share.swept)
+    for name in ("weight", "residual", "sse", "noise"):
+        setattr(swept, name, getattr(swept, name).copy())
+    if share.streams is None:
+        return Share(swept, None)
+    moments = [part.copy() for part in share.streams[0][1:]]
+    return Share(swept, [Sums(part.inclusion.copy(), *moments) for part in share.streams])

@@ -1,0 +1,226 @@
+"""Targets that are swept together: their statistics and the state of their chains, hyperparameters given."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ...models.regression import FREE_RATE, FREE_SHAPE
+from .background import Background, BackgroundLikelihood
+from .record import class_sums, record_targets
+from .start import Ridge, draw_ridge
+from .sweep import sweep_targets
+from .tables import Gram, Partners, Sums, Targets, Terms
+
+AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
+OF_START, OF_DRAW = 1, 2  # what random numbers of a part are for
+Rotated = list[list[tuple[np.ndarray, np.ndarray]]]
+"""By chain, then group: z (index, tf) and ‖y − Xw‖² (index,)."""
+
+
+class EdgePriors(NamedTuple):
+    """Of one chain: by class ``logit`` the log-odds less ½ (s m)²/τ², and ``pull`` s m/τ², float64; ``width`` τ²."""
+
+    logit: np.ndarray
+    pull: np.ndarray
+    width: float
+
+
+class TargetStatistics(NamedTuple):
+    """What the data say of some targets.
+
+    ``groups`` that share a Gram matrix; ``part`` (group,) their numbers among those of the model, to which random
+    numbers of whole groups belong; ``partners`` of the regulators; ``member`` as in `Terms`; by target ``own`` the
+    regulator that it is, or −1, ``dof``, and ``number`` its place in the model.
+    """
+
+    groups: list[Background]
+    part: list[int]
+    partners: Partners
+    member: np.ndarray
+    num_classes: int
+    own: np.ndarray
+    dof: np.ndarray
+    number: np.ndarray
+
+
+class SweptTargets:
+    """Weights, residuals and noise of ``num_chains`` chains of some targets.
+
+    All that is done here depends on these targets, the hyperparameters handed in and the seed, and not on which other
+    targets are swept beside them: a network may be divided over machines.
+
+    Attributes
+    ----------
+    weight, residual
+        ``(chain, target, tf)`` float32.
+    sse, noise
+        ``(chain, target)`` float64.
+    background
+        ``(chain,)`` float64 h of the Gram matrices and residuals.
+    effort
+        ``(target,)`` how many times the sweeps of others each has.
+    """
+
+    def __init__(self, data: TargetStatistics, *, num_chains: int, seed: int, sweeps: int, threads: int) -> None:
+        self._hold(data)
+        self.num_chains, self.seed, self.sweeps, self.threads = num_chains, seed, sweeps, threads
+        for group in self.groups:
+            group.spectrum.most = num_chains
+        number, num_tfs = len(data.own), data.groups[0].score.shape[1]
+        self.weight = np.zeros((num_chains, number, num_tfs), np.float32)
+        self.residual = np.zeros((num_chains, number, num_tfs), np.float32)
+        self.sse, self.noise = np.zeros((num_chains, number)), np.zeros((num_chains, number))
+        self.effort = np.ones(number, np.int64)
+        self.background = torch.zeros(num_chains, dtype=torch.float64)
+        self.grams: list[list[Gram]] = []  # by chain, then group
+
+    def _hold(self, data: TargetStatistics) -> None:
+        self.groups, self.part, self.partners = data.groups, data.part, data.partners
+        self.member, self.num_classes = data.member, data.num_classes
+        self.own, self.dof, self.number = data.own, data.dof, data.number
+
+    # -- the state as it is set ----
+    def begin(self, ridge: Ridge, apart: Sequence[float], background: torch.Tensor) -> None:
+        """Draws of the ridge solution with all edges present; noise and spread are ``apart`` (chain,) times its own."""
+        for chain, times in enumerate(apart):
+            for group, part, noise in zip(self.groups, self.part, ridge.noise, strict=True):
+                self.noise[chain, group.targets] = noise * times
+                generator = self._generator(OF_START, chain, part)
+                self.weight[chain, group.place] = draw_ridge(group, noise, ridge.h * times, generator)
+        self.refresh(self.rotated(), background)
+
+    def _generator(self, *numbers: int) -> torch.Generator:
+        """Of a draw that belongs to a part: the same whichever process makes it, and beside the chains' own."""
+        found = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(found >> np.uint64(1)))
+
+    def rotated(self) -> Rotated:
+        """Of each chain and group, z and ‖y − Xw‖². Residuals are used up: `refresh` makes them anew."""
+        return [[self._rotated_of(chain, group) for group in self.groups] for chain in range(self.num_chains)]
+
+    def _rotated_of(self, chain: int, group: Background) -> tuple[np.ndarray, np.ndarray]:
+        weight, z = self.weight[chain, group.place], self.residual[chain, group.place]
+        return z, group.rotated(weight, z)
+
+    def likelihoods(self, rotated: Rotated) -> list[list[BackgroundLikelihood]]:
+        """Of h, by chain and group."""
+        return [
+            [g.likelihood(z, self.noise[chain, g.targets]) for g, (z, _) in zip(self.groups, parts, strict=True)]
+            for chain, parts in enumerate(rotated)
+        ]
+
+    def refresh(self, rotated: Rotated, background: torch.Tensor) -> None:
+        """Gram matrices, residuals and their sums of squares at h and the weights that were ``rotated``, which is used
+        up."""
+        self.background = background
+        self.set_grams()
+        for chain, h in enumerate(self.background.tolist()):
+            for group, (z, square) in zip(self.groups, rotated[chain], strict=True):
+                self.sse[chain, group.targets] = group.residual(z, square, h)
+                if not np.shares_memory(z, self.residual):
+                    self.residual[chain, group.targets] = z
+
+    def set_grams(self) -> None:
+        """At the h of each chain."""
+        self.grams = [[group.gram(h) for group in self.groups] for h in self.background.tolist()]
+
+    # -- sweeps ----
+    def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
+        """``sweeps`` sweeps, numbered from ``first``; with ``streams``, one a chain, the last is recorded."""
+        terms = [self._terms(chain, prior) for chain, prior in enumerate(priors)]
+
+        def work(group: int, targets: np.ndarray) -> None:
+            for chain in range(self.num_chains):
+                gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
+                sweep_targets(
+                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
+                    FREE_SHAPE, FREE_RATE,
+                )  # fmt: skip
+                if streams is not None:
+                    record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
+
+        self._share_out(work)
+
+    def _terms(self, chain: int, prior: EdgePriors) -> list[Terms]:
+        made: dict[int, Terms] = {}
+        for gram in self.grams[chain]:
+            if id(gram) not in made:
+                made[id(gram)] = Terms.of(gram, prior.logit, prior.pull, self.member, prior.width)
+        return [made[id(gram)] for gram in self.grams[chain]]
+
+    def _share_out(self, work: Callable[[int, np.ndarray], None]) -> None:
+        tasks = [
+            (i, group.targets[start : start + AT_ONCE])
+            for i, group in enumerate(self.groups)
+            for start in range(0, len(group.targets), AT_ONCE)
+        ]
+        if self.threads == 1 or len(tasks) == 1:
+            for task in tasks:
+                work(*task)
+            return
+        with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
+            for done in [pool.submit(work, *task) for task in tasks]:
+                done.result()
+
+    def _targets(self, chain: int) -> Targets:
+        return Targets(
+            self.weight[chain], self.residual[chain], self.sse[chain], self.noise[chain], self.dof, self.own,
+            self.number,
+        )  # fmt: skip
+
+    # -- what is read of it ----
+    def class_tables(self, group: int) -> np.ndarray:
+        """``(3, chain, class)`` of the targets of one group: number, sum and sum of squares of present weights."""
+        tables = np.zeros((3, self.num_chains, self.num_classes))
+        targets = self.groups[group].targets
+        for chain in range(self.num_chains):
+            parts = tables[0, chain], tables[1, chain], tables[2, chain]
+            class_sums(targets, self.weight[chain], self.noise[chain], self.member, *parts)
+        return tables
+
+    @property
+    def num_edges(self) -> np.ndarray:
+        """``(chain, target)`` edges that are present."""
+        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
+
+    def whole(self, count: int) -> np.ndarray:
+        """``(chain, target, tf)`` W = w + u, the background drawn; ``count`` numbers the draw."""
+        found = self.weight.copy()
+        for chain, h in enumerate(self.background.tolist()):
+            for group, part in zip(self.groups, self.part, strict=True):
+                generator = self._generator(OF_DRAW, count, chain, part)
+                noise = self.noise[chain, group.targets]
+                found[chain, group.place] += group.draw(self.residual[chain, group.place], noise, h, generator)
+        return found
+
+    def weights_at(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(chain, edge)`` mean and sd of W = w + u given the weights, of the edges at ``place`` (edge,), target · tfs
+        + tf."""
+        target, tf = np.divmod(place, self.weight.shape[2])
+        group_of = np.empty(self.weight.shape[1], np.int64)
+        for i, group in enumerate(self.groups):
+            group_of[group.targets] = i
+        mean, sd = np.empty((2, self.num_chains, len(place)))
+        for chain, h in enumerate(self.background.tolist()):
+            diagonal = np.empty(len(place))
+            for i, gram in enumerate(self.grams[chain]):
+                mine = np.flatnonzero(group_of[target] == i)
+                at, own = tf[mine], self.own[target[mine]]
+                level = np.where(own >= 0, gram.correction[own], 0.0) * gram.matrix[own, at].astype(np.float64) ** 2
+                diagonal[mine] = gram.matrix[at, at] + level
+            noise = self.noise[chain, target]
+            sd[chain] = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
+            mean[chain] = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
+        return mean, sd
+
+    # -- to another process ----
+    def __getstate__(self) -> dict:
+        """Gram matrices are made again where they are needed."""
+        return {**self.__dict__, "grams": []}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.set_grams()
