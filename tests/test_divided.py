@@ -132,7 +132,7 @@ def test_without_any_worker_the_run_ends_in_one_line(monkeypatch):
         distributed.Client(cluster) as client,
     ):
         retire = lambda: threading.Thread(target=cluster.scale, args=(0,)).start()
-        with pytest.raises(ValueError, match=r"no Dask worker is left for 2 s.*--resume"):
+        with pytest.raises(ValueError, match=r"no Dask worker is left for 2 s.*the last checkpoint stands, resume it"):
             fit(network(), guide=SHORT, client=client, callbacks=[At(2, retire)])
 
 

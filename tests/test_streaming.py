@@ -1,6 +1,7 @@
 """Files that are streamed: the statistics of those in memory, in blocks, with progress; genes without variance."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -17,8 +18,11 @@ from pyrogrn.experiments.commands.passes import told_passes
 from pyrogrn.experiments.files import csc_rows, stored
 from pyrogrn.experiments.files.readers import read_expression
 from pyrogrn.experiments.files.varying import without_constant
+from pyrogrn.inference.recalibration import TrialOptions, tune
+from pyrogrn.inference.recalibration import cells as held
 from pyrogrn.models.data import gathered, matrix, running
 from pyrogrn.models.data.passes import listening
+from pyrogrn.models.simulators import simulate_linear
 
 pytestmark = pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
 CELLS, GENES = 240, 15
@@ -206,3 +210,20 @@ def test_infer_streams_to_the_edges_in_memory(counts, tmp_path, monkeypatch):
     assert "1 constant gene dropped (1 of them zero in every cell): ['g9']" in told
     one, two = (pd.read_csv(tmp_path / name / "edges.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_the_trial_holds_what_it_may(monkeypatch):
+    data = simulate_linear(num_genes=30, num_tfs=5, num_cells=90, seed=0).data
+    assert held.held_cells(data, seed=1) is data
+    streamed = replace(data, matrix=data.X.numpy())
+    found = held.held_cells(streamed, seed=1)
+    assert found.genes == data.genes
+    torch.testing.assert_close(found.X, data.X)
+    monkeypatch.setattr(held, "MOST_NUMBERS", 5 * 40)
+    monkeypatch.setattr(held, "MOST_PLAIN", 7)
+    fewer = held.held_cells(data, seed=1)
+    assert (fewer.num_cells, fewer.num_genes, fewer.tfs) == (40, 12, data.tfs)
+    assert fewer.notes[-1] == "the trial on made targets is on 40 of 90 cells, drawn at random"
+    assert not torch.equal(fewer.X, held.held_cells(data, seed=2).X)
+    made = tune(data, options=TrialOptions(targets=6, worlds=2, warmup=2, samples=2))
+    assert made.settings["cells"] == 40

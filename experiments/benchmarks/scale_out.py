@@ -27,6 +27,7 @@ from ..files.chunked import chunked_statistics
 from ..files.readers import read_expression
 from ..sweep import sweep
 from .results import Results
+from .sparse_files import run_sparse_files
 
 FITS, GENES, TFS, CELLS = 200, 20, 5, 100
 GUIDE = Gibbs(num_chains=2, num_warmup=30, num_samples=30)
@@ -53,10 +54,12 @@ def all_at_once() -> list[np.ndarray]:
 
 
 def run(folder: Path, results: Results) -> None:
-    """Wall time of each way, workers already started, and the largest difference between their probabilities."""
+    """Wall time of each way, workers already started, and the largest difference between their probabilities; memory
+    that files take."""
     del folder  # simulations only
     run_fits(results)
     run_statistics(results)
+    run_sparse_files(results)
 
 
 def run_fits(results: Results) -> None:

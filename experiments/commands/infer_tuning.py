@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...inference import Posterior
 from ...inference.draws.edge_table import RECORD
@@ -17,6 +17,9 @@ from ..wording import for_command_line
 from .infer_job import Job
 from .infer_options import InferOptions
 from .terminal import say
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 REPLAY = "record"  # `--set calibrate.record=FILE`
 
@@ -87,6 +90,8 @@ def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: E
     except ValueError as error:  # the cells are fit for a network and not for a trial
         say(f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}")
         return None
+    if found.settings["cells"] < data.num_cells:
+        say(f"note: the trial is on {found.settings['cells']:,} of {data.num_cells:,} cells, drawn at random")
     say(in_words(found))
     return found
 
@@ -134,8 +139,10 @@ def recorded(path: Path) -> Tuning:
     return Tuning.from_dict(values)
 
 
-def recalibrated(posterior: Posterior, found: Tuning | None) -> tuple[Posterior, dict[str, Any]]:
+def recalibrated(
+    posterior: Posterior, found: Tuning | None, client: "Client | None" = None
+) -> tuple[Posterior, dict[str, Any]]:
     """The posterior as the trial corrects it, and what config.json says of it."""
     if found is None:
         return posterior, {RECORD: None}
-    return found.apply(posterior), {RECORD: found.to_dict()}
+    return found.apply(posterior, client=client), {RECORD: found.to_dict()}

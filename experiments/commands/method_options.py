@@ -44,17 +44,7 @@ NEEDED = {  # by what the model, or the method, cannot do without
 OF_NETWORKS = ("--tfs", "--targets", "--all-edges", "--prior", "--edge-prior", "--perturbation-key", "--truth")
 OF_PROGRAMS = ("--factors", "--loading-prior", "--covariates", "--missing", "--annotate")
 OF_SYMPHONY = ("--evidence", "--evidence-list")
-NOT_CELLORACLE = (
-    "--all-edges",
-    "--guide",
-    "--edge-prior",
-    "--restarts",
-    "--steps",
-    "--budget",
-    "--scheduler",
-    "--resume",
-    "--device",
-)
+NOT_CELLORACLE = ("--all-edges", "--guide", "--edge-prior", "--restarts", "--steps", "--budget", "--resume", "--device")
 OF_MUVI = ("--gene-sets", "--likelihood", "--min-overlap")
 
 
@@ -108,6 +98,8 @@ def _refused(method: str, model: type[Model]) -> list[tuple[tuple[str, ...], str
         rows.append((OF_SYMPHONY, "without evidence on edges", "--method symphony"))
     if model.infers == "network" and not takes_targets(method, model):
         rows.append((("--targets",), "a network of all genes", "--method linear"))
+    if method != "linear":
+        rows.append((("--scheduler",), "in one process", "--method linear"))
     if method == "celloracle":
         infers = "the networks of cell types by an engine of its own on the CPU (--set model.estimator=NAME)"
         rows.append((NOT_CELLORACLE, infers, "other methods"))

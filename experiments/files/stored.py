@@ -268,8 +268,8 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
-    notes = ("it also has a .raw, read by --layer raw",) if has_raw and layer is None else ()
-    notes += (why,) if why else ()
+    raw_too = ["it also has a .raw, read by --layer raw"] if has_raw and layer is None else []
+    notes = (*raw_too, *([why] if why else []))
     return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk), notes=notes)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
 from ..fit import fit
 from .coarsening import coarsened
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MakeModel = Callable[[ExpressionData, Mapping[str, PriorNetwork], Sequence[str]], RegressionNetwork]
 """Cells, prior networks and targets to the network that is fitted."""
@@ -168,11 +172,18 @@ class Stated:
     world: np.ndarray
 
 
-def short_fit(model: RegressionNetwork, cells: float | None, options: TrialOptions, *, seed: int) -> np.ndarray:
-    """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells."""
+def short_fit(
+    model: RegressionNetwork,
+    cells: float | None,
+    options: TrialOptions,
+    *,
+    seed: int,
+    client: "Client | None" = None,
+) -> np.ndarray:
+    """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells; ``client`` as of `fit`."""
     length = {"num_warmup": options.warmup, "num_samples": options.samples, "sweeps": options.sweeps}
     engine = SparseGibbs(num_chains=1, longest=1, **length)
-    return fit(coarsened(model, cells), guide=engine, seed=seed).moments["W"].inclusion.astype(float)
+    return fit(coarsened(model, cells), guide=engine, seed=seed, client=client).moments["W"].inclusion.astype(float)
 
 
 def stated(

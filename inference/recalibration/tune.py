@@ -10,6 +10,7 @@ from ...models.simulators import donors_of, with_plain_genes
 from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
+from .cells import held_cells
 from .edge_map import EdgeMap
 from .trial import MakeModel, Stated, TrialOptions, benches_like, stated
 from .tuning import Tuning
@@ -41,7 +42,8 @@ def tune(
     Parameters
     ----------
     data
-        The cells, normalised as they are fitted; at least four candidate regulators.
+        The cells, normalised as they are fitted; at least four candidate regulators. Of more than 100 million cells x
+        regulators, so many cells are drawn at random (`cells.held_cells`).
     networks
         Prior networks by name: for each, a source as wide is made around the truth of each world, half of its edges at
         random places.
@@ -75,11 +77,13 @@ def tune(
     options = options or TrialOptions()
     if data.num_contexts > 1:
         raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
+    data = held_cells(data, seed=seed)
     coarse = tuple(number for number in options.cells if number < FEWER * data.num_cells)
     data = with_plain_genes(data, seed=seed)
     donors = donors_of(data, 2 * options.targets, seed=seed)
     settings: dict[str, Any] = {
         "seed": seed,
+        "cells": data.num_cells,
         "explained": float((donors.r2 >= LEAST_R2).mean()),
         "targets": options.targets,
         "worlds": options.worlds,

@@ -12,6 +12,8 @@ from .edge_map import EdgeMap
 from .trial import TrialOptions, short_fit
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from ..posterior import Posterior
 
 
@@ -37,9 +39,10 @@ class Tuning:
     scores: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
 
-    def apply(self, posterior: "Posterior") -> "Posterior":
+    def apply(self, posterior: "Posterior", *, client: "Client | None" = None) -> "Posterior":
         """The posterior with the inclusion of its edges recalibrated; what the model states is kept as
         ``attributes["inclusion_model"]``. ``lfsr``, tables, lists and reports follow; draws stay those of the model.
+        The short fits that it takes are divided over the workers of ``client`` (as of `fit`).
 
         Raises
         ------
@@ -54,7 +57,8 @@ class Tuning:
         length = lambda name: int(self.settings[name])
         options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
         raw = posterior.moments["W"]
-        coarse = [short_fit(model, number, options, seed=int(self.settings["seed"])) for number in self.cells]
+        own = int(self.settings["seed"])
+        coarse = [short_fit(model, number, options, seed=own, client=client) for number in self.cells]
         inclusion = self.map([raw.inclusion, *coarse]) * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}

@@ -35,7 +35,7 @@ class Cluster:
         if several:
             raise ValueError(
                 f"{len(several)} Dask workers have several threads ({several[0]}): start them with one thread each "
-                "(threads_per_worker=1, --nthreads 1)"
+                "(threads_per_worker=1)"
             )
         self.client = client
 
@@ -75,4 +75,4 @@ class Cluster:
             raise ClusterLost(f"the Dask cluster was lost ({type(error).__name__}: {what}): {AGAIN}") from error
 
 
-AGAIN = "the last checkpoint stands, run again with --resume, with or without a scheduler"
+AGAIN = "the last checkpoint stands, resume it, with or without a client"

@@ -61,14 +61,14 @@ class Running:
         from .products import add_products, column_moments
 
         genes = rows.shape[1]
-        mean, square = np.empty((2, genes))
-        column_moments(*entries, mean, square)
+        means, squares = np.empty((2, genes))
+        column_moments(*entries, means, squares)
         order = np.full(genes, -1, np.int64)
         order[self.tf.numpy()] = np.arange(len(self.tf))
         add_products(*entries, order, self.cross[k].numpy())
-        centre = torch.from_numpy(mean)
+        centre = torch.from_numpy(means)
         self.cross[k].addmm_((-float(len(rows)) * centre[self.tf])[:, None], centre[None])
-        return centre, torch.from_numpy(square)
+        return centre, torch.from_numpy(squares)
 
 
 def _entries(rows: Tensor) -> "tuple[np.ndarray, Any, Any] | None":

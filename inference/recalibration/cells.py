@@ -1,0 +1,34 @@
+"""The cells and genes that the trial holds in memory, of data that may be larger than that."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from ...models import ExpressionData
+
+MOST_NUMBERS = 100_000_000  # cells x regulators of which the trial has several copies in float64
+MOST_PLAIN = 1000  # genes that are no regulators, of which some lend their scale and residuals and some are witnesses
+
+
+def held_cells(data: ExpressionData, *, seed: int) -> ExpressionData:
+    """The data, or of more than `MOST_NUMBERS` cells x regulators so many cells drawn at random; of these, and of files
+    that are streamed, the values of the regulators and of at most `MOST_PLAIN` other genes, in memory.
+
+    A trial on fewer cells than are fitted says how often statements of a fit to those are right: with more cells the
+    same model is wrong more surely, so ``notes`` tell the number.
+    """
+    most = max(MOST_NUMBERS // max(len(data.tfs), 1), 1)
+    at_hand = isinstance(data.matrix, torch.Tensor) or sp.issparse(data.matrix)
+    if at_hand and data.num_cells <= most:
+        return data
+    rng = np.random.default_rng([seed, 11])
+    tfs = set(data.tfs)
+    plain = [gene for gene in data.genes if gene not in tfs]
+    chosen = set(rng.permutation(len(plain))[:MOST_PLAIN].tolist())
+    kept = tfs | {gene for i, gene in enumerate(plain) if i in chosen}
+    data = data.select_genes([gene for gene in data.genes if gene in kept])
+    cells, notes = np.arange(data.num_cells), []
+    if data.num_cells > most:
+        cells = np.sort(rng.permutation(data.num_cells)[:most])
+        notes = [f"the trial on made targets is on {most:,} of {data.num_cells:,} cells, drawn at random"]
+    return data.subset(cells).with_missing(data.missing, *notes)
