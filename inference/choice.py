@@ -426,6 +426,15 @@ def unearned(
     return next((reason for reason in said if reason is not None), None)
 
 
+def why_uncalibrated(model: Model, engine: type[Engine]) -> str:
+    """In a clause, why a fit of this model by engines of this class is not called calibrated."""
+    row = row_of(type(model))
+    said = (about(engine, type(model)), row.unearned, row_of_prior(type(model.edge_prior.family)).unearned)
+    start = "NOT calibrated: "
+    found = next((reason for reason in said if isinstance(reason, str) and reason.startswith(start)), None)
+    return "not as it was set" if found is None else found.removeprefix(start)
+
+
 def earns_badge(model: Model, engine: Engine, batch_size: int | None) -> bool:
     """Whether the probabilities of a fit are called calibrated."""
     kinds = type(model), type(model.edge_prior.family)

@@ -1,13 +1,34 @@
-"""Which edges a list at a rate may hold, and the links that it leaves out."""
+"""Whether there is a list at a rate, which edges it may hold, and the links that it leaves out."""
 
 import numpy as np
 import pandas as pd
 
 from ...models import Model
+from ..choice import engine_of, why_uncalibrated
+from ..draws.edge_table import RECORD
 from ..draws.fitted import PosteriorLike
+from ..points import NO_RATE, is_point
 from .registry import answers_of
 
 LINK_COLUMNS = ("a", "b", "probability", "weight_ab", "weight_ba", "inclusion_ab", "inclusion_ba")
+
+
+def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
+    """Why no list at a false discovery rate is made of this fit, as a sentence; None: lists like it were tested.
+
+    A rate is a promise about probabilities. It is made where these are called calibrated (`choice.unearned`), or were
+    corrected by a trial (`recalibration`); of the others (`trajectory`, `factorbox`, `pmf-grn`, variational fits whose
+    posterior is a product) far more of such lists is wrong than they say (``docs/results/ladder_others.md``).
+    """
+    if is_point(posterior):
+        return NO_RATE
+    if posterior.calibrated or RECORD in posterior.attributes:
+        return None
+    why = why_uncalibrated(posterior.model, engine_of(posterior.guide))
+    return (
+        f"no list at a false discovery rate is made of this fit, {posterior.model.name} by {posterior.guide}: its "
+        f"probabilities are no calibrated ones ({why}). They rank edges: take the most probable (`top=`)"
+    )
 
 
 def directed_edges(posterior: PosteriorLike[Model]) -> np.ndarray:
