@@ -205,8 +205,8 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
     elif results.why_none is not None:
         text = (
-            f"{count(len(results.inclusion), 'possible edge')} in order of the probability to be{exists or ' there'}, and "
-            "no list at a stated share of errors: of this method such lists were not found to be true"
+            f"{count(len(results.inclusion), 'possible edge')} in order of the probability to be{exists or ' there'}, "
+            "and no list at a stated share of errors: of this method such lists were not found to be true"
         )
     elif strict:
         wrong = float((1 - results.listed[RATES[0]]["inclusion"]).sum())
