@@ -110,6 +110,8 @@ class ModelRow:
         Why engines that can be calibrated are not, on this model.
     length
         Steps and restarts of a variational fit where nobody says how many.
+    unlisted
+        Why no list at a false discovery rate is made of it, though its probabilities are right on data from the model.
     """
 
     model: type  # of `Model`, which may be abstract
@@ -121,6 +123,7 @@ class ModelRow:
     knowledge: str | None = None
     unearned: Reason = None
     length: Length = USUAL_LENGTH
+    unlisted: str | None = None
 
     def forbids(self, engine: type[Engine], prior: type[EdgePrior]) -> bool:
         """Whether the two are among the pairs that do not go together."""
@@ -216,6 +219,8 @@ CHOICES: list[ModelRow] = [
         (*DENSITY, Gibbs),  # the evidence is not linear in W
         but=((Gibbs, Collaborative),),
         prior=SpikeSlab,
+        unlisted="of cells that are not linear far more of its lists was wrong than they said, and no trial on made "
+        "targets corrects it",
     ),
     ModelRow(
         CellBox,

@@ -65,6 +65,7 @@ def _columns(posterior: Posterior) -> dict[str, str]:
         return known_columns(texts)
     if why_no_list(posterior) is not None:
         texts["inclusion"] = OF_RANKS
+        texts.pop("expected FDR")
     if engine_of(posterior.guide).prunes:
         texts["inclusion"] = (
             "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ...models import Model
-from ..choice import engine_of, why_uncalibrated
+from ..choice import engine_of, row_of, why_uncalibrated
 from ..draws.edge_table import RECORD
 from ..draws.fitted import PosteriorLike
 from ..points import NO_RATE, is_point
@@ -16,18 +16,29 @@ LINK_COLUMNS = ("a", "b", "probability", "weight_ab", "weight_ba", "inclusion_ab
 def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
     """Why no list at a false discovery rate is made of this fit, as a sentence; None: lists like it were tested.
 
-    A rate is a promise about probabilities. It is made where these are called calibrated (`choice.unearned`), or were
-    corrected by a trial (`recalibration`); of the others (`trajectory`, `factorbox`, `pmf-grn`, variational fits whose
-    posterior is a product) far more of such lists is wrong than they say (``docs/results/ladder_others.md``).
+    A rate is a promise about probabilities that an edge exists. It is made where a trial corrected these
+    (`recalibration`), or where they are called calibrated (`choice.unearned`); the others (`trajectory`, `factorbox`,
+    `pmf-grn`, `symphony`, priors without an inclusion variable, as `celloracle`'s, and variational fits whose posterior
+    is a product) list far more wrong edges than they say (``docs/results/ladder_others.md``).
     """
     if is_point(posterior):
         return NO_RATE
-    if posterior.calibrated or RECORD in posterior.attributes:
+    if RECORD in posterior.attributes:
         return None
-    why = why_uncalibrated(posterior.model, engine_of(posterior.guide))
+    engine = engine_of(posterior.guide)
+    if not posterior.calibrated:
+        why = f"its probabilities are no calibrated ones ({why_uncalibrated(posterior.model, engine)})"
+    elif posterior.threshold is not None:
+        why = (
+            f"its prior has no edges that do not exist, and P(|weight| > {posterior.threshold:g}) is none that one does"
+        )
+    elif (unlisted := row_of(type(posterior.model)).unlisted) is not None:
+        why = unlisted
+    else:
+        return None
     return (
-        f"no list at a false discovery rate is made of this fit, {posterior.model.name} by {posterior.guide}: its "
-        f"probabilities are no calibrated ones ({why}). They rank edges: take the most probable (`top=`)"
+        f"no list at a false discovery rate is made of this fit, {posterior.model.name} by {posterior.guide}: {why}. "
+        "Its probabilities rank edges: take the most probable (`top=`)"
     )
 
 
