@@ -1,7 +1,7 @@
 r"""Ridge regression on the inputs beside CellBox's steady states, and one answer of both.
 
-On drugs that were fitted, a regression of every node on the doses is as good as the network; of a drug that was not it
-knows nothing, where the network has its classes. Both state how far they may be off, and the answer weighs them by that:
+On drugs that were fitted, a regression of every node on the doses is as good as the network; of another it knows
+nothing, where the network has classes of drugs. Both state how far they may be off, and the answer weighs them by that:
 
 .. math:: m = s\, m_N + (1 - s)\, m_R, \qquad \mathrm{sd} = s\,\mathrm{sd}_N + (1 - s)\,\mathrm{sd}_R, \qquad
           s = \frac{\bar v_R}{\bar v_N + \bar v_R},
