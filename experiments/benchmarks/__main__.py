@@ -33,6 +33,7 @@ from . import (
     phoenix_real,
     phoenix_speed,
     program_data,
+    program_intervals,
     programs,
     programs_poster,
     programs_size,
@@ -100,6 +101,7 @@ SECTIONS: dict[str, Section] = {
     "programs_heldout": program_data.run_heldout,
     "programs_large": program_data.run_large,
     "programs_size": programs_size.run,
+    "program_intervals": program_intervals.run,
 }
 
 
