@@ -110,6 +110,8 @@ class ModelRow:
         Why engines that can be calibrated are not, on this model.
     length
         Steps and restarts of a variational fit where nobody says how many.
+    unlisted
+        Why no list at a false discovery rate is made of it, though its probabilities are right on data from the model.
     """
 
     model: type  # of `Model`, which may be abstract
@@ -121,6 +123,7 @@ class ModelRow:
     knowledge: str | None = None
     unearned: Reason = None
     length: Length = USUAL_LENGTH
+    unlisted: str | None = None
 
     def forbids(self, engine: type[Engine], prior: type[EdgePrior]) -> bool:
         """Whether the two are among the pairs that do not go together."""
@@ -167,6 +170,12 @@ def _of_observed_edges(model: Symphony) -> Engine:
     return MeanField() if row_of(type(model)).forbids(type(engine), type(model.edge_prior.family)) else engine
 
 
+def _of_views(model: MuVI) -> Engine:
+    """Exact where that takes seconds (docs/results/programs.md): intervals of coordinate ascent are too narrow."""
+    few = len(model.factors) * len(model.genes) <= FEW_LOADINGS
+    return Gibbs() if model.integrated and few else Blocked()
+
+
 def _programs_unearned(terms: Terms) -> str | None:
     """Of programs, `Blocked` needs complete data, all cells and refreshed draws, else it is a product of factors."""
     if isinstance(terms.engine, Blocked) and not (
@@ -184,6 +193,7 @@ def _filter_unearned(terms: Terms) -> str | None:
     return "NOT calibrated: features and their scale collapse in variational fits"
 
 
+FEW_LOADINGS = 2500  # of programs, up to which the exact sampler takes seconds
 CELLBOX_STEPS = 250  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
 UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
@@ -216,6 +226,8 @@ CHOICES: list[ModelRow] = [
         (*DENSITY, Gibbs),  # the evidence is not linear in W
         but=((Gibbs, Collaborative),),
         prior=SpikeSlab,
+        unlisted="of cells that are not linear far more of its lists was wrong than they said, and no trial on made "
+        "targets corrects it",
     ),
     ModelRow(
         CellBox,
@@ -238,7 +250,7 @@ CHOICES: list[ModelRow] = [
     ModelRow(Phoenix, lambda model: Pruned(), (Pruned,), alone=True, prior=Normal, knowledge="pruning score, scale"),
     PROGRAMS,
     replace(PROGRAMS, model=PPCA, engines=(*PROGRAMS.engines, ClosedForm)),
-    replace(PROGRAMS, model=MuVI, prior=HorseshoeLoading),
+    replace(PROGRAMS, model=MuVI, default=_of_views, prior=HorseshoeLoading),
     ModelRow(
         Model,
         lambda model: MeanField(),
@@ -349,8 +361,8 @@ def known_models() -> dict[str, type[Model]]:
 # -- what they say ----
 def default_guide(model: Model) -> Engine:
     """The most trustworthy engine that applies and is quick: SparseGibbs for the spike-and-slab networks that it is
-    for, in units of the noise, Gibbs for the others, Blocked where W is conditionally Gaussian, else MeanField; a model
-    may have one of its own (`CHOICES`)."""
+    for, in units of the noise, Gibbs for the others and for small MuVI, Blocked where W is conditionally Gaussian, else
+    MeanField; a model may have one of its own (`CHOICES`)."""
     engine: Any = row_of(type(model)).default(model)
     return engine
 
@@ -424,6 +436,15 @@ def unearned(
     reasons = (row.unearned, row_of_prior(prior).unearned)
     said = (reason(terms) if callable(reason) else reason for reason in reasons)
     return next((reason for reason in said if reason is not None), None)
+
+
+def why_uncalibrated(model: Model, engine: type[Engine]) -> str:
+    """In a clause, why a fit of this model by engines of this class is not called calibrated."""
+    row = row_of(type(model))
+    said = (about(engine, type(model)), row.unearned, row_of_prior(type(model.edge_prior.family)).unearned)
+    start = "NOT calibrated: "
+    found = next((reason for reason in said if isinstance(reason, str) and reason.startswith(start)), None)
+    return "not as it was set" if found is None else found.removeprefix(start)
 
 
 def earns_badge(model: Model, engine: Engine, batch_size: int | None) -> bool:

@@ -10,7 +10,9 @@ import pandas as pd
 from ..models import ExpressionData, Model
 from .answers.base import COVERAGE_RANGE
 from .answers.cells import predict_cells, squared_residuals
+from .answers.programs import set_checks
 from .answers.registry import answers_of
+from .answers.set_standing import MOST_OTHER as MOST_OTHER  # named among the limits
 from .check_tables import COLUMNS
 from .check_tables import to_records as to_records
 from .check_tables import verdict as verdict
@@ -106,6 +108,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         Share of the list at 10% that was wrong in the trial (`recalibration.tune`); 0.15 (``MAX_WRONG``).
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
+    gene sets hold, by library (of gene programs)
+        Share of its programs that hold mostly genes from outside their set (`answers.set_standing`); 0.5
+        (``MOST_OTHER``).
     programs and depth, programs and mitochondrial share, programs and batch (of gene programs, with ``data``)
         How closely the scores of a program follow them; see `confounding.confounding`.
     regulators without edges
@@ -141,8 +146,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows += _prior_support(posterior)
         if has_edges(posterior.model):
             rows += regulator_rows(posterior)
-        elif data is not None:
-            rows += confounding_checks(posterior, data)
+        else:
+            rows += set_checks(posterior)
+            rows += confounding_checks(posterior, data) if data is not None else []
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
     return table if has_edges(posterior.model) else of_loadings(table)
 

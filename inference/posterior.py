@@ -15,7 +15,7 @@ from ..priors.described import Described
 from . import storage
 from .answers.base import Intervention, Request
 from .answers.new_cells import LEAST_GENES
-from .answers.promise import directed_edges
+from .answers.promise import directed_edges, why_no_list
 from .answers.promise import links as links_of
 from .answers.registry import answers_of
 from .answers.results import Course
@@ -27,7 +27,7 @@ from .draws.intervals import LEVEL, check_draws, check_level, check_rate, thin_o
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
 from .draws.networks import in_context
-from .points import NO_RATE, is_point, without_certainty
+from .points import is_point, without_certainty
 from .runs.history import History
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Posterior(Described):
             Probability of the interval. Default 0.89, as ArviZ.
         fdr
             Keep the largest set whose expected false discovery rate, the mean of 1 − inclusion, is at most this, of the
-            edges whose direction is known (`answers.promise.directed_edges`).
+            edges whose direction is known (`answers.promise.directed_edges`). Refused where nobody has found such lists
+            to be true (`answers.promise.why_no_list`).
         context
             One context's weights, and ``inclusion, sign_probability, lfsr`` of its edges; default the network shared by
             all.
@@ -147,9 +148,8 @@ class Posterior(Described):
         check_level(level)
         if fdr is not None:
             check_rate(fdr)
+            self._check_listed()
         point = is_point(self)
-        if fdr is not None and point:
-            raise ValueError(NO_RATE)
         moments, _ = in_context(self, context)
         allowed = self.model.edge_prior.allowed.cpu().numpy()
         if least is not None and not point:
@@ -182,15 +182,14 @@ class Posterior(Described):
         Raises
         ------
         ValueError
-            A model of programs; a rate outside (0, 1), or of a point estimate.
+            A model of programs; a rate outside (0, 1), or of a fit without lists (`answers.promise.why_no_list`).
         """
         if not has_edges(self.model):
             raise ValueError(f"{type(self.model).__name__} has programs and no links: use posterior.programs()")
         found = links_of(self)
         if fdr is not None:
             check_rate(fdr)
-            if is_point(self):
-                raise ValueError(NO_RATE)
+            self._check_listed()
             found = found.iloc[expected_list(found["probability"].to_numpy(), fdr)]
         table = without_certainty(self, found.head(len(found) if top is None else top))
         return table.reset_index(drop=True)
@@ -208,11 +207,20 @@ class Posterior(Described):
         """Weights in ``context`` minus those in ``other`` (default: every pair), with the probability that the edges
         differ (with ``threshold``: by more than that), from joint draws; ``fdr`` keeps a list at that rate. See
         `draws.differences.context_differences`."""
+        if fdr is not None:
+            check_rate(fdr)
+            self._check_listed()
         if (context is None) is not (other is None):
             raise ValueError("name two contexts, `context` and `other`, or none for every pair")
         if context is None or other is None:
             return all_differences(self, threshold=threshold, level=level, top=top, fdr=fdr)
         return context_differences(self, context, other, threshold=threshold, level=level, top=top, fdr=fdr)
+
+    def _check_listed(self) -> None:
+        """Refuse a list at a rate that nobody has tested."""
+        why = why_no_list(self)
+        if why is not None:
+            raise ValueError(why)
 
     def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
         """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,

@@ -15,11 +15,13 @@ TEMPLATES = sorted(CHECKOUT.templates.glob("*.md"))
 TYPED = re.compile(r"(?<![\d/.:])\d*\.\d{2,}(?!\d*[/.])")  # 0.93 and .926, not the parts of an address
 WITH = {
     "cellbox_length": "cellbox",
+    "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
     "factorbox_measured": "factorbox_networks",
     "programs_poster": "programs",
     "programs_size": "programs",
     "program_data": "programs",
+    "program_intervals": "programs",
     "amortised_parts": "amortised",
 }  # a module that has its page with another
 

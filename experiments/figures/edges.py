@@ -1,5 +1,7 @@
 """Figures of edges and of the regulators they leave from."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ from .style import (
     styled,
 )
 
+RATES = (0.05, 0.10)  # of lists whose ends are marked
 CERTAIN = 0.99  # of all edges drawn, above which bars of their probabilities would all look alike
 
 
@@ -108,7 +111,13 @@ def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[L
 
 
 @styled
-def inclusion_overview(inclusion: np.ndarray, weight: np.ndarray, *, threshold: float | None = None) -> Figure:
+def inclusion_overview(
+    inclusion: np.ndarray,
+    weight: np.ndarray,
+    *,
+    threshold: float | None = None,
+    rates: Sequence[float] = RATES,
+) -> Figure:
     """How sure the posterior is of all edges: distribution of their probability, and probability against strength.
 
     Parameters
@@ -117,10 +126,12 @@ def inclusion_overview(inclusion: np.ndarray, weight: np.ndarray, *, threshold: 
         (edge,) of all edges that may exist.
     threshold
         δ where inclusion means P(|weight| > δ).
+    rates
+        Of the lists whose ends are marked; none where no list is made.
     """
     figure = new_figure(figsize=(8.8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_probabilities(left, inclusion, threshold=threshold)
+    draw_probabilities(left, inclusion, threshold=threshold, rates=rates)
     _strengths(right, inclusion, weight, _probability_label(threshold))
     return figure
 
@@ -129,15 +140,17 @@ def _probability_label(threshold: float | None) -> str:
     return "P(edge exists)" if threshold is None else f"P(|weight| > {threshold:g})"
 
 
-def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | None = None) -> None:
-    """Distribution of the probabilities of all edges in given axes, and where lists at 5% and 10% end."""
+def draw_probabilities(
+    ax: Axes, inclusion: np.ndarray, *, threshold: float | None = None, rates: Sequence[float] = RATES
+) -> None:
+    """Distribution of the probabilities of all edges in given axes, and where lists at ``rates`` end."""
     count, bins = np.histogram(inclusion, bins=np.linspace(0, 1, 26))
     ax.bar(bins[:-1], count, width=np.diff(bins) * 0.92, align="edge", color="#9aa5b1")
     ax.set_yscale("log")
     ax.set_ylim(0.7, max(count.max() * 6, 10))
     ax.set(xlabel=_probability_label(threshold), ylabel="edges (log scale)")
     ax.set_title(f"{inclusion.sum():,.0f} of {len(inclusion):,} edges expected to exist")
-    for rate, style in ((0.05, "-"), (0.10, (0, (4, 2)))):
+    for rate, style in zip(rates, ("-", (0, (4, 2))), strict=False):
         found = discoveries(inclusion, rate)
         if found:
             cut = np.sort(inclusion)[-found]

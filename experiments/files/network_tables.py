@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...inference import Posterior
+from ...inference.answers.promise import why_no_list
 from ...inference.draws.contexts import pairs_of
 from ...inference.draws.differences import LIST_RATE
 from ...inference.draws.edge_table import blocks_of_edges
@@ -33,14 +34,15 @@ class NetworkTables:
     def write(self, folder: Path, *, top: int | None = None) -> None:
         """edges.csv (``top``: the most probable); links.csv, pairs of regulators whose direction is not known; with
         several contexts edges_CONTEXT.csv of each, differences_CONTEXT_OTHER.csv of each pair (of more than six: of
-        each against the mean of the others), and differences.csv, the list of those at a rate of 10% (`LIST_RATE`).
+        each against the mean of the others), and differences.csv, the list of those at a rate of 10% (`LIST_RATE`), of
+        fits of which lists are made (`promise.why_no_list`).
 
         Of networks of more than a million edges, the csv files have those of a probability of at least 0.05, of point
         estimates and of differences the million largest. With ``all_edges``, edges.parquet (edges_CONTEXT.parquet) has
         every edge, by regulator, in 32-bit numbers.
         """
         self._edges(folder, "edges", None, top)
-        if len(self.posterior.coords["context"]) > 1 and not is_point(self.posterior):
+        if len(self.posterior.coords["context"]) > 1 and why_no_list(self.posterior) is None:
             write_csv(self.posterior.context_differences(level=self.level, fdr=LIST_RATE), folder / DIFFERENCES)
         found = self.posterior.links(top=top)
         if len(found):

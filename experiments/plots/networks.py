@@ -6,10 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ...inference import Posterior
+from ...inference.answers.promise import why_no_list
 from ...inference.draws.intervals import LEVEL
 from ..figures import edge_forest, inclusion_overview, network_picture
 from ..figures import out_degrees as degrees_figure
-from ..figures.edges import draw_degrees, draw_edges, draw_probabilities
+from ..figures.edges import RATES, draw_degrees, draw_edges, draw_probabilities
 from ..figures.network import draw_network
 from ..report.networks import out_degrees
 from .drawing import drawn
@@ -101,7 +102,8 @@ def network(
 
 
 def probabilities(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
-    """How sure the posterior is of all edges: the distribution of their probabilities, and where lists end.
+    """How sure the posterior is of all edges: the distribution of their probabilities, and where lists end (of fits
+    that have any).
 
     Parameters
     ----------
@@ -114,10 +116,11 @@ def probabilities(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     inclusion = moments.inclusion[allowed].astype(float).clip(0, 1)
     weight, delta = moments.mean[allowed].astype(float), posterior.threshold
+    rates = RATES if why_no_list(posterior) is None else ()
     return drawn(
         ax,
-        lambda: inclusion_overview(inclusion, weight, threshold=delta),
-        lambda a: draw_probabilities(a, inclusion, threshold=delta),
+        lambda: inclusion_overview(inclusion, weight, threshold=delta, rates=rates),
+        lambda a: draw_probabilities(a, inclusion, threshold=delta, rates=rates),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
+from ...inference.answers.promise import why_no_list
 from ...inference.draws.contexts import OTHERS, pairs_of
 from ...inference.draws.differences import LIST_RATE
 from ...inference.draws.intervals import LEVEL
@@ -23,7 +24,7 @@ def contexts_section(posterior: Posterior) -> list[str]:
     names = posterior.coords["context"]
     pairs = pairs_of(names)
     largest = [posterior.context_differences(*pair, top=NUM_ROWS) for pair in pairs]
-    number = len(posterior.context_differences(fdr=LIST_RATE))
+    listed = why_no_list(posterior) is None
     found = pd.concat(largest, ignore_index=True)
     order = np.lexsort((-found["difference"].abs(), -found["differs"].round(2)))
     found = found.iloc[order[:NUM_ROWS]]
@@ -42,11 +43,13 @@ def contexts_section(posterior: Posterior) -> list[str]:
     ]
     others = f"each with the mean of {OTHERS}" if len(pairs) and pairs[0][1] == OTHERS else "every pair of them"
     sparse = not np.isfinite(delta)
-    intro = (
-        f"Each context has its own weights. Contexts: {', '.join(names)}; compared is {others}. {number:,} differences "
-        f"between edges into genes that are no regulators are in the list of which {LIST_RATE:.0%} are expected to be "
-        "none (differences.csv)."
-    )
+    intro = f"Each context has its own weights. Contexts: {', '.join(names)}; compared is {others}."
+    if listed:
+        number = len(posterior.context_differences(fdr=LIST_RATE))
+        intro += (
+            f" {number:,} differences between edges into genes that are no regulators are in the list of which "
+            f"{LIST_RATE:.0%} are expected to be none (differences.csv)."
+        )
     if sparse:
         meaning = (
             "differs: probability that the two are not the same edge, be it gone, new, of another sign or size. An "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
-from ...inference.answers.promise import directed_edges
+from ...inference.answers.promise import directed_edges, why_no_list
 from ...inference.choice import engine_of
 from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
@@ -50,6 +50,10 @@ COLUMNS = {
     "prior": "Largest confidence that any source of prior knowledge has in the edge; 0 where none lists it.",
     "expected FDR": "Expected share of false edges in a list: the mean of 1 - inclusion over the list.",
 }
+OF_RANKS = (
+    "Probability that the edge exists, as the model states it. It was not found to be true, on data of the kinds that "
+    "this method is for: it ranks edges, and of those at 0.8 more than a fifth can be wrong."
+)
 
 
 def _columns(posterior: Posterior) -> dict[str, str]:
@@ -59,6 +63,9 @@ def _columns(posterior: Posterior) -> dict[str, str]:
         texts |= OF_INCLUSION
     if is_point(posterior):
         return known_columns(texts)
+    if why_no_list(posterior) is not None:
+        texts["inclusion"] = OF_RANKS
+        texts.pop("expected FDR")
     if engine_of(posterior.guide).prunes:
         texts["inclusion"] = (
             "Share of draws, over all trainings, in which the effect is not pruned and exceeds the threshold. It says "
@@ -159,10 +166,11 @@ class Results:
         self.weight = moments.mean[allowed].astype(np.float64)
         self.right = np.maximum(moments.positive, moments.negative)[allowed]
         self.point = is_point(posterior)
-        self.listed = {rate: posterior.edges(fdr=rate) for rate in RATES} if not self.point else {}
+        self.why_none = why_no_list(posterior)
+        self.listed = {rate: posterior.edges(fdr=rate) for rate in RATES} if self.why_none is None else {}
         self.found = {rate: len(table) for rate, table in self.listed.items()}
         self.promised = directed_edges(posterior)[allowed]
-        self.links = posterior.links(fdr=RATES[-1]) if not self.point else posterior.links(top=0)
+        self.links = posterior.links(fdr=RATES[-1]) if self.why_none is None else posterior.links(top=0)
         shown = max(NUM_EDGES, NUM_DRAWN, *self.found.values())
         self.top = posterior.edges(level=LEVEL, top=min(shown, MOST_ROWS))
 
@@ -190,12 +198,17 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         return [f'<p class="lead"><strong>{escape(text)}</strong></p>', badge("no result", False)]
     if is_point(posterior):
         return point_verdict(posterior, results.top["weight"], diagnostics)
-    strict, loose = results.found[0.05], results.found[0.10]
+    strict, loose = (results.found.get(rate, 0) for rate in RATES)
     exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
     made_by = engine_of(posterior.guide)
     if made_by.prunes:  # shares of draws, which promise nothing about false discoveries
         stable = int((results.inclusion > 0.95).sum())
         text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
+    elif results.why_none is not None:
+        text = (
+            f"{count(len(results.inclusion), 'possible edge')} in order of the probability to be{exists or ' there'}, "
+            "and no list at a stated share of errors: of this method such lists were not found to be true"
+        )
     elif strict:
         wrong = float((1 - results.listed[RATES[0]]["inclusion"]).sum())
         text = (
@@ -214,8 +227,10 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         advice += f", and {earned(posterior)}"
     if len(results.links):
         text += f"; {count(len(results.links), 'link')} between regulators, without direction, at 10%"
-    label = "edges by pruning" if made_by.prunes else f"{strict:,} edges at 5% expected FDR"
-    found = badge(label, True if strict and failed == [] and not made_by.prunes else None)
+    label = f"{strict:,} edges at 5% expected FDR"
+    if results.why_none is not None:
+        label = "edges by pruning" if made_by.prunes else "a ranking of edges"
+    found = badge(label, True if strict and failed == [] else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
         f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "
@@ -260,6 +275,8 @@ def _links(results: Results) -> list[str]:
     """Pairs of regulators with an edge between them whose direction is not known."""
     if results.promised.all():
         return []
+    if results.why_none is not None:
+        return [paragraph("Edges between regulators have no direction that these data tell: links.csv has the pairs.")]
     text = (
         "Not in the lists: edges between regulators, whose direction these data do not tell. "
         f"{count(len(results.links), 'pair')} of regulators can be named as linked with 10% of them expected to be "
@@ -325,6 +342,7 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             "too certain."
         )
     facts = [
+        *([] if results.why_none is None else [results.why_none[0].upper() + in_options(results.why_none[1:])]),
         *trial_facts(posterior),
         *map(in_options, posterior.prediction_notes()),
         f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not; for {sure:,} of them "
@@ -340,7 +358,10 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
     ends *= any(results.found.values())
     caption = f"Left: how many edges have which probability{ends}. Right: probability against strength."
     overview = figures.inclusion_overview(
-        results.inclusion[results.promised], results.weight[results.promised], threshold=posterior.threshold
+        results.inclusion[results.promised],
+        results.weight[results.promised],
+        threshold=posterior.threshold,
+        rates=tuple(results.listed),
     )
     return [listing(facts), picture(overview, caption)]
 
@@ -368,7 +389,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         return [tiles({name: f"{scores[key]:.3f}" for name, key in shown.items()}), *paragraphs]
     shown["calibration error"] = "ece"
     values = {name: f"{scores[key]:.3f}" for name, key in shown.items()}
-    found = _listed(results, truth)
+    found = _listed(results, truth) if results.listed else np.zeros(1, dtype=bool)
     if found.any():
         values["known among the edges at 5% expected FDR"] = f"{pairs.true[found].mean():.3f}"
     caption = (

@@ -3,6 +3,7 @@
 from html import escape
 
 from ...inference import Posterior
+from ...inference.answers.promise import why_no_list
 from ...inference.choice import engine_of
 from ...inference.draws.layout import has_edges
 from .page import Cell, table
@@ -31,7 +32,8 @@ def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
         steps.append(
             (f"What would a knock-out of {gene} do?", f"pyrogrn predict RUN --knockout {gene} --out knockout.csv")
         )
-    steps.append(("How do I draw it in Cytoscape?", "pyrogrn convert RUN network.graphml --to graphml --fdr 0.1"))
+    which = "--fdr 0.1" if why_no_list(posterior) is None else "--top 100"
+    steps.append(("How do I draw it in Cytoscape?", f"pyrogrn convert RUN network.graphml --to graphml {which}"))
     steps.append(
         ("How do I test it?", "perturb the regulators of the edges that matter: interventions tell directions")
     )

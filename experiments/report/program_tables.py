@@ -1,12 +1,13 @@
 """The tables of a fit of gene programs, computed once for the files and the report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from ...inference import Posterior
+from ...inference.answers.set_standing import Standing, standings
 from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData
 from ..enrichment import enrich
@@ -79,6 +80,30 @@ class ProgramTables:
         """Largest share of variance that each program explains in any view and group, most important program first."""
         largest = self.factors.groupby("program", sort=False)["variance_explained"].max()
         return largest.sort_values(ascending=False, kind="stable")
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """Of programs that are named after a gene set, whether they still are that set."""
+        return standings(self.gene_sets, self.programs)
+
+    def labelled(self) -> "ProgramTables":
+        """The same with the names of programs that readers are shown: of those that hold mostly other genes than their
+        set, that they do."""
+        names = {name: found.label(name) for name, found in self.standings.items()}
+        renamed = lambda table: None if table is None else table.assign(program=table["program"].replace(names))
+        effects, scores = self.covariate_effects, self.scores
+        if effects is not None:
+            of_programs = effects["kind"] == "program"
+            effects = effects.assign(name=effects["name"].mask(of_programs, effects["name"].replace(names)))
+        return replace(
+            self,
+            programs=renamed(self.programs),
+            factors=renamed(self.factors),
+            gene_sets=renamed(self.gene_sets),
+            covariate_effects=effects,
+            enrichment=renamed(self.enrichment),
+            scores=None if scores is None else scores.rename(columns=names),
+        )
 
     def files(self) -> dict[str, dict[str, str]]:
         """No table is called by what is in it."""

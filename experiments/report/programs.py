@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
+from ...inference.answers.set_standing import LARGEST
 from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.formats.files import replacing
-from .. import figures
 from ..figures import programs as program_figures
 from .kind import ReportKind
-from .knowledge import trust_band
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
 from .parts import (
     count,
@@ -33,6 +32,7 @@ from .parts import (
 )
 from .points import known_columns, point_verdict
 from .program_tables import GeneSets, ProgramTables
+from .program_trust import trust_section
 
 NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
 MIN_SHARE, MAX_LFSR, MAX_FDR = 0.01, 0.05, 0.05
@@ -75,6 +75,8 @@ def write_program_report(
     ValueError
         The file cannot be written.
     """
+    if tables is not None:
+        tables = tables.labelled()
     parts = [("result", "Result", _verdict(posterior, tables, diagnostics))]
     if tables is not None:
         parts += [
@@ -83,7 +85,7 @@ def write_program_report(
         ]
         if tables.gene_sets is not None:
             parts.append(("sets", "Gene sets, repaired", _repaired(tables, tables.gene_sets)))
-            parts.append(("trust", "Trust in each library", _trust(posterior, tables)))
+            parts.append(("trust", "Trust in each library", trust_section(posterior, tables)))
         if tables.covariate_effects is not None:
             parts.append(("covariates", "Covariates", _covariates(tables, tables.covariate_effects)))
         if tables.enrichment is not None:
@@ -186,6 +188,10 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
             f"No program explains more than {MIN_SHARE:.0%} of the variance{where}: the largest of {len(share)} "
             f"explains {share.iloc[0]:.2%}"
         )
+    sets = tables.standings
+    other = sum(one.minority for one in sets.values())
+    if other:
+        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} hold mostly other genes"
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     good = len(strong) > 0 and len(named) > 0 and failed == []
     found = badge(f"{count(len(strong), 'program')} above {MIN_SHARE:.0%} of variance", True if good else None)
@@ -297,17 +303,20 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
             [
                 Cell(escape(_name(name)), "gene"),
                 *(f"{many.get(status, 0):,}" for status in ("kept", "removed", "added")),
+                f"{tables.standings[name].largest}",
                 Cell(escape(_some_genes(part, "added")), "wide"),
                 Cell(escape(_some_genes(part, "removed")), "wide"),
             ]
         )
-    header = ("program", "kept", "removed", "added", "most probable additions", "least probable members")
+    of_set = f"of the {LARGEST} largest, in the set"
+    header = ("program", "kept", "removed", "added", of_set, "most probable additions", "least probable members")
     intro = (
         "Gene sets are lists made elsewhere. Here each is compared with these cells: genes of the set that do not move "
         "with the program are removed, genes outside it that do are added. In brackets, the probability that the "
-        "gene belongs to the program. All genes are in gene_sets.csv."
+        "gene belongs to the program. A program that holds more genes from outside its set than of it is called "
+        "mostly not that set: read its genes, and not the name. All genes are in gene_sets.csv."
     )
-    return [paragraph(intro), tiles(totals), table(header, rows, numeric=("kept", "removed", "added"))]
+    return [paragraph(intro), tiles(totals), table(header, rows, numeric=("kept", "removed", "added", of_set))]
 
 
 def _some_genes(part: pd.DataFrame, status: str, number: int = 6) -> str:
@@ -335,43 +344,6 @@ def _covariates(tables: ProgramTables, effects: pd.DataFrame) -> list[str]:
     )
     drawn = program_figures.covariate_forest(effects, level=tables.level)
     caption = "Dots: posterior mean; lines: interval. Blue: rises with the covariate; orange: falls."
-    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
-
-
-def _trust(posterior: Posterior, tables: ProgramTables) -> list[str]:
-    trust = tables.trust
-    if trust.empty:
-        text = (
-            "In this fit the gene sets entered with a fixed strength, not with one learned by library: there is no "
-            "trust coefficient to report."
-        )
-        return [paragraph(text)]
-    on_odds = posterior.model.edge_prior.strategy == "inclusion"
-    effect = "odds of membership of a listed gene" if on_odds else "typical size of a listed gene's loading"
-    factor = 0.9 if on_odds else 0.45  # b P, and half of it on the scale, at the confidence P = 0.9
-    rows = []
-    for row in records(trust):
-        if np.isnan(row.upper):
-            word = "a point estimate: how sure it is, is not known"
-        elif row.upper < 0.3:
-            word = "ignored: the data do not bear it out"
-        elif row.lower > 0.3:
-            word = "used: the data bear it out"
-        else:
-            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
-        times = [f"×{np.exp(factor * value):.2f}" for value in (row.mean, row.lower, row.upper)]
-        interval = f"{row.lower:.2f} to {row.upper:.2f}"
-        library = Cell(escape(str(row.source)), "gene")
-        rows.append([library, f"{row.mean:.2f}", interval, f"{times[0]} ({times[1]} to {times[2]})", word])
-    band, odds = trust_band(posterior, tables.level)
-    intro = (
-        "Each library of gene sets has a trust coefficient b, at least 0, that is learned with the programs: at 0 its "
-        "sets are ignored; the larger b, the more the genes that a set lists are favoured in its program. A library of "
-        "random sets ends near 0. The last figures are for a gene listed with a confidence of 0.9."
-    )
-    header = ("library", "trust b", f"{tables.level:.0%} interval", effect, "in words")
-    caption = "Grey: what was believed of any library before the data. Green: what is believed of each after them."
-    drawn = figures.trust_in_sources(trust, prior=band, odds=odds, level=tables.level)
     return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
 
 
@@ -462,7 +434,8 @@ def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping
 
 def _columns(level: float) -> dict[str, str]:
     return {
-        "program": "The name of its gene set, or factor_1, factor_2, … for programs found without one.",
+        "program": "The name of its gene set, or factor_1, factor_2, … for programs found without one. Mostly not SET: "
+        "it began with that set, and holds more genes from outside it.",
         "loading": "Posterior mean: by how much the gene changes when the program rises by one of its standard "
         "deviations. In units of the gene's own standard deviation where genes were standardised (muvi does).",
         "sd": "Posterior standard deviation of the loading.",

@@ -12,6 +12,7 @@ from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 from ..draws.moments import aligned
 from .base import Answers, Intervention, Request
+from .cellbox_ridge import Blend, Prediction, blend, ridge
 from .named_genes import check_measured
 from .panels import context_of, no_steps
 from .results import CellPredictions, Fluctuations
@@ -43,8 +44,10 @@ class CellBoxAnswers(Answers[CellBox]):
 
 
 def predict_inputs(posterior: PosteriorLike[CellBox], doses: Mapping[str, float], request: Request) -> pd.DataFrame:
-    """Responses of a CellBox to inputs ``doses`` by node, with the noise of a measurement; columns as
-    `Posterior.predict`."""
+    """Responses of a CellBox to inputs ``doses`` by node, with the noise of a measurement: those of the network and of
+    a ridge regression on the inputs, weighed by how far each may be off (`cellbox_ridge`). Columns as
+    `Posterior.predict`, then ``network`` and ``ridge``, what each says alone, and ``network_share``, the weight of the
+    network."""
     model = posterior.model
     position = {gene: i for i, gene in enumerate(model.genes)}
     check_measured(doses, model.genes, what="nodes")
@@ -53,9 +56,29 @@ def predict_inputs(posterior: PosteriorLike[CellBox], doses: Mapping[str, float]
     for gene, dose in doses.items():
         inputs[0, position[gene]] = dose
     x, outcome = model.predict({name: value[None] for name, value in draws.items()}, inputs)
-    noise = np.random.default_rng([request.seed, 4]).standard_normal(draws["noise"].shape) * draws["noise"]
-    after = x[:, 0].cpu().numpy() + noise
-    return outcome_table(model.genes, after, np.zeros_like(after), outcome[:, 0].cpu().numpy(), request.level)
+    states, noise = x.cpu().numpy(), draws["noise"]
+    found, own, other = beside_ridge(model, states, noise, inputs)
+    error = noise * np.random.default_rng([request.seed, 4]).standard_normal(noise.shape)
+    scale = found.sd / np.sqrt(own.variance)
+    after = found.mean + scale * (states[:, 0] - own.mean + error)
+    table = outcome_table(model.genes, after, np.zeros_like(after), outcome[:, 0].cpu().numpy(), request.level)
+    return table.assign(network=own.mean[0], ridge=other.mean[0], network_share=float(found.share[0]))
+
+
+def beside_ridge(
+    model: CellBox, states: np.ndarray, noise: np.ndarray, inputs: torch.Tensor
+) -> tuple[Blend, Prediction, Prediction]:
+    """One answer of network and ridge (`cellbox_ridge`), and each alone, with the noise of a measurement: ``states``
+    (draw, condition, node), NaN where a draw has none, ``noise`` (draw, node), ``inputs`` (condition, node)."""
+    known = np.isfinite(states)
+    count = known.sum(0)
+    total = np.where(known, states, 0.0).sum(0)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    spread = np.where(known, (states - mean) ** 2, 0.0).sum(0) / np.maximum(count, 1)
+    own = Prediction(mean, spread + np.square(noise.astype(np.float64)).mean(0))
+    as_array = lambda value: value.double().cpu().numpy()
+    other = ridge(as_array(model.X), as_array(model.inputs), as_array(inputs))
+    return blend(own, other), own, other
 
 
 def of_nodes(

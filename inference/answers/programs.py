@@ -9,11 +9,13 @@ import torch
 
 from ...models import LIKELIHOODS, ExpressionData, FactorModel
 from ...models.likelihoods import GAUSSIAN
+from ..checks import Check
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import LEVEL, check_level, interval
 from .base import Answers, Scores
 from .program_cells import log_density, predict_values, projection, scores, thinned
 from .results import CellPredictions
+from .set_standing import LARGEST, Standing, standing_checks, standings
 
 PROGRAM_COLUMNS = ("program", "gene", "loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior")
 MEMBER = 0.5  # a gene more probable than this belongs to a refined set
@@ -151,8 +153,9 @@ def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
 
 
 def factors(posterior: PosteriorLike[FactorModel], *, level: float = LEVEL) -> pd.DataFrame:
-    """``program, library, view, group, variance_explained, lower, upper, genes``; ``genes`` is the expected number of
-    member genes of the view, by the model's inclusion probability, or P(\\|loading\\| > δ)."""
+    """``program, library, view, group, variance_explained, lower, upper, genes, label``; ``genes`` is the expected
+    number of member genes of the view, by the model's inclusion probability, or P(\\|loading\\| > δ); ``label`` the
+    program's name, or that most of its genes are not of the set it is named after (`set_standing`)."""
     check_level(level)
     model = posterior.model
     explained = variance_explained(posterior)
@@ -160,6 +163,7 @@ def factors(posterior: PosteriorLike[FactorModel], *, level: float = LEVEL) -> p
     members = posterior.moments["W"].inclusion @ one_hot  # (factor, view)
     tail = (1 - level) / 2
     lower, upper = np.quantile(explained, [tail, 1 - tail], axis=0)
+    found = standings_of(posterior)
     rows = [
         {
             "program": name,
@@ -170,12 +174,27 @@ def factors(posterior: PosteriorLike[FactorModel], *, level: float = LEVEL) -> p
             "lower": lower[k, v, g],
             "upper": upper[k, v, g],
             "genes": members[k, v],
+            "label": found[name].label(name) if name in found else name,
         }
         for k, name in enumerate(model.factors)
         for v, view in enumerate(model.views)
         for g, group in enumerate(model.contexts)
     ]
     return pd.DataFrame(rows)
+
+
+def standings_of(posterior: PosteriorLike[FactorModel]) -> dict[str, Standing]:
+    """By program that has a gene set, whether it still is that set."""
+    if not any(posterior.model.labelled):
+        return {}
+    return standings(refined_sets(posterior), programs(posterior, top=LARGEST))
+
+
+def set_checks(posterior: PosteriorLike[Any]) -> list[Check]:
+    """Rows of the table of checks on the sets that programs are named after."""
+    model = posterior.model
+    libraries = {name: library_of(model, k) for k, name in enumerate(model.factors)}
+    return list(standing_checks(libraries, standings_of(posterior)))
 
 
 def library_of(model: FactorModel, factor: int) -> str:

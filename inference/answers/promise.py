@@ -1,13 +1,45 @@
-"""Which edges a list at a rate may hold, and the links that it leaves out."""
+"""Whether there is a list at a rate, which edges it may hold, and the links that it leaves out."""
 
 import numpy as np
 import pandas as pd
 
 from ...models import Model
+from ..choice import engine_of, row_of, why_uncalibrated
+from ..draws.edge_table import RECORD
 from ..draws.fitted import PosteriorLike
+from ..points import NO_RATE, is_point
 from .registry import answers_of
 
 LINK_COLUMNS = ("a", "b", "probability", "weight_ab", "weight_ba", "inclusion_ab", "inclusion_ba")
+
+
+def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
+    """Why no list at a false discovery rate is made of this fit, as a sentence; None: lists like it were tested.
+
+    A rate is a promise about probabilities that an edge exists. It is made where a trial corrected these
+    (`recalibration`), or where they are called calibrated (`choice.unearned`); the others (`trajectory`, `factorbox`,
+    `pmf-grn`, `symphony`, priors without an inclusion variable, as `celloracle`'s, and variational fits whose posterior
+    is a product) list far more wrong edges than they say (``docs/results/ladder_others.md``).
+    """
+    if is_point(posterior):
+        return NO_RATE
+    if RECORD in posterior.attributes:
+        return None
+    engine = engine_of(posterior.guide)
+    if not posterior.calibrated:
+        why = f"its probabilities are no calibrated ones ({why_uncalibrated(posterior.model, engine)})"
+    elif posterior.threshold is not None:
+        why = (
+            f"its prior has no edges that do not exist, and P(|weight| > {posterior.threshold:g}) is none that one does"
+        )
+    elif (unlisted := row_of(type(posterior.model)).unlisted) is not None:
+        why = unlisted
+    else:
+        return None
+    return (
+        f"no list at a false discovery rate is made of this fit, {posterior.model.name} by {posterior.guide}: {why}. "
+        "Its probabilities rank edges: take the most probable (`top=`)"
+    )
 
 
 def directed_edges(posterior: PosteriorLike[Model]) -> np.ndarray:
