@@ -173,7 +173,7 @@ def test_map_of_nothing_is_flat():
 def test_wrong_model_is_found_out_and_corrected(wrong_model):
     data, truth, posterior, found = wrong_model
     true = truth.ravel()
-    raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior), data)
+    raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior, data), data)
     wrong = lambda p: 1 - true[expected_list(p, 0.1)].mean()
     assert wrong(raw) > 0.4  # the list is far worse than it says
     assert found.scores["raw"]["wrong"] > 0.2  # which made targets show
@@ -187,7 +187,7 @@ def test_right_model_keeps_its_list():
     simulation = simulate_linear(num_genes=70, num_tfs=8, num_cells=500, seed=3)
     data = simulation.data
     posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
-    mapped = tune(data, options=SHORT).apply(posterior)
+    mapped = tune(data, options=SHORT).apply(posterior, data)
     true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
     for one in (posterior, mapped):
         listed = one.edges(fdr=0.1)
@@ -201,14 +201,14 @@ def test_nothing_is_listed_where_regulators_explain_nothing():
     data = ExpressionData(torch.as_tensor(rng.normal(size=(200, 36)), dtype=torch.float32), names, names[:6])
     found = tune(data, options=SHORT)
     assert found.settings["explained"] == 0
-    posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK))
+    posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK), data)
     assert posterior.edges(fdr=0.2).empty
     assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(2.5 / 6)
 
 
 def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):
-    *_, posterior, found = wrong_model
-    mapped = found.apply(posterior)
+    data, _, posterior, found = wrong_model
+    mapped = found.apply(posterior, data)
     raw, new = posterior.moments["W"], mapped.moments["W"]
     np.testing.assert_array_equal(mapped.attributes["inclusion_model"], raw.inclusion)
     share = lambda moments: (moments.positive / np.maximum(moments.positive + moments.negative, 1e-9)).ravel()
@@ -218,12 +218,12 @@ def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):
     assert {"inclusion", "inclusion_model"} <= set(table.columns)
     assert "inclusion_model" not in posterior.edges().columns
     with pytest.raises(ValueError, match="recalibrated before"):
-        found.apply(mapped)
+        found.apply(mapped, data)
     mapped.save(tmp_path / "model")
     again = Posterior.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.edges(), table)
     record = Tuning.from_dict(again.attributes["calibration"])
-    np.testing.assert_array_equal(record.apply(posterior).moments["W"].inclusion, new.inclusion)
+    np.testing.assert_array_equal(record.apply(posterior, data).moments["W"].inclusion, new.inclusion)
     with pytest.raises(ValueError, match="no tuning"):
         Tuning.from_dict({"cells": [1]})
 

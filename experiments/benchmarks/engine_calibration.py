@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from ...inference import Posterior, fit
 from ...inference.calibration import expected_calibration_error, expected_list, log_score
-from ...inference.sbc import LinearDesign, pit_of, thinned, verdict_of
 from ...inference.draws.edge_table import RAW
+from ...inference.sbc import LinearDesign, pit_of, thinned, verdict_of
 from ...models import GramStatistics, LinearNetwork
 from ...priors import SpikeSlab
 from ..commands.infer_command import infer_command
@@ -114,7 +114,7 @@ def fitted(place: Path, seed: int) -> Posterior:
     model, data, engine = prepared(options, job)
     with contextlib.redirect_stderr(io.StringIO()):  # it says a line a data set
         found = tuned(options, job, model, engine, data)
-    return recalibrated(fit(model, guide=engine, seed=seed), found)[0]
+    return recalibrated(fit(model, guide=engine, seed=seed), found, job, data)[0]
 
 
 def defaults() -> dict[str, Any]:

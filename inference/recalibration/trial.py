@@ -17,6 +17,7 @@ from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
 from ..fit import fit
 from .coarsening import coarsened
+from .witnesses import Witnesses
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,10 +60,13 @@ class TrialOptions:
         Blocks of sweeps of one chain of `SparseGibbs`, before and after adaptation stops, and their size.
     hidden
         Share of the regulators that act and are not offered, in a third of the worlds.
+    heard
+        Effective number of cells of the posterior on regulators averaged with what other genes say of them
+        (`witnesses`), or as measured, where nearly all genes are regulators. None: there is no such posterior.
     cells
         Effective numbers of cells of the other posteriors that the map is learned from, besides that of all cells. At
-        one of them what is certain of hundreds of regulators is not yet certain of what is not there: with 100 alone a
-        list of 400 regulators was empty, on data from the model too.
+        a hundred what is certain of hundreds of regulators is not yet certain of what is not there: without 400 a list
+        of 400 regulators was empty, on data from the model too.
     """
 
     targets: int = 60
@@ -71,7 +75,8 @@ class TrialOptions:
     samples: int = 25
     sweeps: int = 6
     hidden: float = 0.5
-    cells: tuple[float, ...] = (100.0, 400.0)
+    heard: float | None = 100.0
+    cells: tuple[float, ...] = (400.0,)
 
     def __post_init__(self) -> None:
         if min(self.targets, self.samples, self.sweeps) < 1 or self.worlds < 2 or self.warmup < 0:
@@ -79,8 +84,9 @@ class TrialOptions:
                 f"{self}: expected at least one target, two worlds of a kind (one to learn on, one to score), one "
                 "sample, one sweep and no negative warm-up"
             )
-        if any(not number >= 2 for number in self.cells):
-            raise ValueError(f"effective numbers of cells {self.cells}: expected at least 2")
+        heard = () if self.heard is None else (self.heard,)
+        if any(not number >= 2 for number in (*heard, *self.cells)):
+            raise ValueError(f"effective numbers of cells {(*heard, *self.cells)}: expected at least 2")
         if not 0 <= self.hidden < 1:
             raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
 
@@ -187,15 +193,50 @@ def short_fit(
 
 
 def stated(
-    benches: Sequence[Bench], make: MakeModel, cells: Sequence[float | None], options: TrialOptions, *, seed: int
+    benches: Sequence[Bench],
+    make: MakeModel,
+    cells: Sequence[float | None],
+    options: TrialOptions,
+    *,
+    witnesses: Witnesses | None = None,
+    seed: int,
 ) -> Stated:
-    """What fits of all worlds say of the edges that may exist, with a likelihood of each number of ``cells``."""
+    """What fits of all worlds say of the edges that may exist: with a likelihood of each number of ``cells``, after the
+    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says."""
     probability, true, world = [], [], []
     for i, bench in enumerate(benches):
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
         found = [short_fit(model, number, options, seed=seed + i)[tf, target] for number in cells]
+        if witnesses is not None:
+            heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
+            found.insert(1, short_fit(heard, options.heard, options, seed=seed + i)[tf, target])
         probability.append(np.stack(found))
         true.append(bench.present[tf, target])
         world.append(bench.world[target])
     return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))
+
+
+def heard_fit(
+    model: RegressionNetwork,
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    make: MakeModel,
+    witnesses: Witnesses,
+    options: TrialOptions,
+    *,
+    seed: int,
+    client: "Client | None" = None,
+) -> np.ndarray:
+    """``(tf, target)`` inclusion of the edges of a network of these cells on regulators averaged with what other genes
+    say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
+    with as many effective cells: what the same witnesses say of two regulators is alike."""
+    halves = np.array([witnesses.half.get(name, -1) for name in model.targets])
+    found = np.zeros((len(model.tfs), len(model.targets)))
+    for half in np.unique(halves).tolist():
+        own = np.flatnonzero(halves == half)
+        names = [model.targets[i] for i in own]
+        cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
+        part = make(cells, networks, names)
+        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client)
+    return found
