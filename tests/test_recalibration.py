@@ -203,7 +203,7 @@ def test_nothing_is_listed_where_regulators_explain_nothing():
     assert found.settings["explained"] == 0
     posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK), data)
     assert posterior.edges(fdr=0.2).empty
-    assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(2.5 / 6)
+    assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(1.25 / 6)
 
 
 def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
-from ...models.simulators.semi_synthetic import FEWEST_TFS
+from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING
 from ...priors import PriorNetwork
 from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
@@ -26,7 +26,7 @@ MakeModel = Callable[[ExpressionData, Mapping[str, PriorNetwork], Sequence[str]]
 """Cells, prior networks and targets to the network that is fitted."""
 MOVED = 0.5  # of the edges of made prior networks, at random places: no source is right
 
-
+UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has some, measured too badly to be seen
 MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 FEWEST_CELLS = 20
 
@@ -121,7 +121,8 @@ def benches_like(
     gene that it stands for (`matched_world`). World number w is of round w // 3. Where more than 0.3 of the regulators'
     values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
     worlds of the first kind. ``donors`` are of `donors_of` the same
-    ``data``, some of them explained.
+    ``data``, some of them explained. Of targets that stand for genes of which nothing is explained, some have
+    regulators that nothing shows of (`with_unseen`).
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
@@ -135,13 +136,26 @@ def benches_like(
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
             kind = WorldKind(hidden=share, noise="residual")
             world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
-            world = renamed(world, f"w{number}")
+            world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
             sources = {
                 name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
                 for i, (name, network) in enumerate(networks.items())
             }
             groups.setdefault((place, world.data.tfs), []).append((number, world, sources))
     return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
+
+
+def with_unseen(world: World, *, num_tfs: int, seed: int) -> World:
+    """The world in which half of the targets that answer to nothing have regulators all the same (`UNSEEN`): one to
+    four at random of ``num_tfs``, of which those that are offered count."""
+    rng = np.random.default_rng([seed, 12])
+    offered, most = len(world.data.tfs), min(MOST_ACTING, max(1, num_tfs // 2))
+    sign = world.sign.copy()
+    for g in np.flatnonzero(world.r2 == 0):
+        if rng.random() < UNSEEN:
+            acting = rng.choice(num_tfs, size=rng.integers(1, most + 1), replace=False)
+            sign[acting[acting < offered], g] = 1
+    return replace(world, sign=sign)
 
 
 def renamed(world: World, start: str) -> World:

@@ -12,7 +12,7 @@ from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
 from .cells import MOST_NUMBERS, held_cells
 from .edge_map import EdgeMap
-from .trial import MakeModel, Stated, TrialOptions, benches_like, stated
+from .trial import UNSEEN, MakeModel, Stated, TrialOptions, benches_like, stated
 from .tuning import Tuning, linear_network
 from .witnesses import witnesses_of
 
@@ -101,7 +101,7 @@ def tune(
         "sweeps": options.sweeps,
     }
     if not settings["explained"]:
-        share = (1 + MOST_ACTING) / 2 / len(data.tfs)
+        share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
     benches = benches_like(data, donors, networks or {}, options, seed=seed)
