@@ -40,6 +40,7 @@ from . import (
     speed,
     stability,
     trajectory,
+    trial_parts,
     yeast,
 )
 from .edges import run_baselines, run_linear
@@ -81,6 +82,7 @@ SECTIONS: dict[str, Section] = {
     "knockdowns_context": knockdowns.run_context,
     "responses": responses.run,
     "trajectory": trajectory.run,
+    "trial_parts": trial_parts.run,
     "phoenix": phoenix.run,
     "phoenix_speed": phoenix_speed.run,
     "phoenix_posterior": phoenix_posterior.run,
