@@ -325,8 +325,14 @@ def test_trial_knows_that_priors_can_be_wrong():
         {"source": [data.tfs[t] for t in tf], "target": [data.genes[len(data.tfs) + g] for g in target]}
     )
     network = PriorNetwork.from_edges(edges, name="known")
-    found = tune(data, {"known": network}, options=SHORT)
+    # of the other source, one half of the genes has nothing
+    single = PriorNetwork.from_edges(edges.head(1), name="one edge")
+    networks = {"known": network, "single": single}
+    found = tune(data, networks, options=SHORT)
     assert found.scores["recalibrated"]["power"] > 0.3
+    posterior = fit(LinearNetwork.from_data(data, networks=networks), guide=QUICK)
+    mapped = of_plain(found.apply(posterior, data, networks), data)
+    assert average_precision(mapped, truth.ravel()) > 0.9
 
 
 def test_what_is_refused():

@@ -1,8 +1,7 @@
 """How far can lists of edges be trusted? Methods on targets made on the regulators of each data set (rungs 3 and 4),
 beside the truth or gold standard of the same cells (rung 6); ``linear`` as `infer` has it, and ``linear-raw`` without
-the trial by which it corrects its probabilities (`inference.recalibration`), and ``linear-measured`` with one that
-takes regulators as they were measured and asks no other genes of them (on rung 6 alone). Of the ranking of each, and of
-that of ridge regression, the longest list of which at most a tenth is wrong: what could be listed by one who knew.
+the trial by which it corrects its probabilities (`inference.recalibration`). Of the ranking of each, and of that of
+ridge regression, the longest list of which at most a tenth is wrong: what could be listed by one who knew the truth.
 """
 
 import time
@@ -14,7 +13,6 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from ...inference.recalibration import TrialOptions
 from ...models import ExpressionData
 from ...models.simulators import RandomGRN, TechnicalNoise, simulate_linear, simulate_sergio
 from ..baselines import Ridge
@@ -28,8 +26,8 @@ from .results import Results
 
 NUM_TFS, NUM_GENES, NUM_CELLS = 40, 200, 1000  # at most: what is fitted is a part of the larger sets, drawn at random
 TARGETS, WORLDS = 100, 2
-RAW, MEASURED = "linear-raw", "linear-measured"
-LINEAR = ("linear", RAW, MEASURED)
+RAW = "linear-raw"
+LINEAR = ("linear", RAW)
 METHODS = (*LINEAR, *(method for method in TRIED if method not in LINEAR))
 SPAN = f"0-{WORLDS - 1}"
 REAL = "its own truth"
@@ -77,10 +75,8 @@ def run(folder: Path, results: Results) -> None:
 
 
 def path_of(method: str) -> UserPath:
-    """The way that a user takes, or of ``linear-raw`` would take with ``--no-calibrate``, of ``linear-measured`` with
-    ``--set calibrate.heard=0``."""
-    trials = {RAW: None, MEASURED: TrialOptions(heard=None, cells=(100.0, 400.0))}
-    return UserPath("linear", trial=trials[method]) if method in trials else UserPath(method)
+    """The way that a user takes, or of ``linear-raw`` would take with ``--no-calibrate``."""
+    return UserPath("linear", trial=None) if method == RAW else UserPath(method)
 
 
 def drop_unfinished(results: Results, name: str, method: str) -> None:
@@ -92,7 +88,7 @@ def drop_unfinished(results: Results, name: str, method: str) -> None:
 def climb(results: Results, subject: Subject, method: str, data: ExpressionData) -> None:
     """Rungs 3, 4 and 6 of one method on one data set; of data sets that only `linear` is tried on, rung 6."""
     started = time.process_time()
-    if subject.name not in OF_LINEAR and method != MEASURED:
+    if subject.name not in OF_LINEAR:
         found = calibrate(data, path=path_of(method), rungs=[3, 4], targets=TARGETS, worlds=WORLDS, seed=0)
         add_worlds(results, subject.name, method, found)
     real = against_truth(data, subject.truth, method)

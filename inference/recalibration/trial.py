@@ -1,6 +1,7 @@
 """Made targets on the user's regulators: what a fit says of their edges, and what is true."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -251,6 +252,18 @@ def heard_fit(
         own = np.flatnonzero(halves == half)
         names = [model.targets[i] for i in own]
         cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
-        part = make(cells, networks, names)
+        part = make(cells, overlapping(networks, data.tfs, names), names)
         found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client)
+    return found
+
+
+def overlapping(
+    networks: Mapping[str, PriorNetwork], tfs: Sequence[str], targets: Sequence[str]
+) -> dict[str, PriorNetwork]:
+    """Prior networks that say something of edges into these targets, a part of those that they are known for."""
+    found = {}
+    for name, network in networks.items():
+        with suppress(ValueError):  # of no overlap
+            network.align(tfs, targets)
+            found[name] = network
     return found
