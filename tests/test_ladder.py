@@ -18,7 +18,7 @@ from pyrogrn.experiments.ladder.enumeration import enumerated, exact_inclusion
 from pyrogrn.experiments.ladder.path import REFUSED, TRIED
 from pyrogrn.experiments.ladder.plan import plans
 from pyrogrn.experiments.ladder.result import Trial
-from pyrogrn.experiments.ladder.scoring import Pairs, joined, pairs_of, pooled, score
+from pyrogrn.experiments.ladder.scoring import Pairs, joined, longest_list, pairs_of, pooled, score
 from pyrogrn.inference import Gibbs
 from pyrogrn.models.simulators import WorldKind, donors_of, semi_synthetic, simulate_linear
 from pyrogrn.priors import PriorNetwork, SpikeSlab
@@ -58,6 +58,15 @@ def test_scores_of_a_list_by_hand():
     assert nothing["listed_0.2"] == 0
     assert np.isnan(nothing["wrong_0.2"])
     assert nothing["power_0.2"] == 0
+
+
+def test_longest_list_takes_ties_together_and_may_pass_through_worse_ones():
+    true = np.array([True, False, True, True, True, True, True, True, True, True, True, False])
+    ranking = np.arange(12.0)[::-1]
+    assert longest_list(ranking, true, 0.1).tolist() == list(range(11))  # the second is wrong: 1 of 11
+    tied = np.where(np.arange(12) >= 8, 3.0, ranking)
+    assert longest_list(tied, true, 0.1).tolist() == [0]  # 1 of 8 above the tie, 2 of 12 with it
+    assert len(longest_list(np.zeros(4), np.array([True, False, False, True]), 0.1)) == 0
 
 
 def test_pooled_scores_and_their_jackknife_error():

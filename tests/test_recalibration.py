@@ -1,6 +1,7 @@
 """The trial on made targets: its worlds, the coarsened likelihood, the map, and what they make of a fit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,18 @@ import pytest
 import torch
 from command_line import call
 from pyro import poutine
+from pyrogrn.experiments.benchmarks.links import CORRECTED, MODEL, linked
+from pyrogrn.experiments.scores import average_precision
 from pyrogrn.inference import Posterior, SparseGibbs, fit
 from pyrogrn.inference.calibration import expected_list, log_score
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, coarsened, tune
 from pyrogrn.inference.recalibration.edge_map import EdgeMap
+from pyrogrn.inference.recalibration.trial import heard_fit, short_fit, with_unseen
+from pyrogrn.inference.recalibration.tuning import linear_network
+from pyrogrn.inference.recalibration.witnesses import witnesses_of
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.data.out_of_fold import out_of_fold
-from pyrogrn.models.simulators import WorldKind, donors_of, matched_world, seen_through, simulate_linear
+from pyrogrn.models.simulators import WorldKind, donors_of, matched_world, seen_through, semi_synthetic, simulate_linear
 from pyrogrn.priors import PriorNetwork
 
 SHORT = TrialOptions(targets=20, worlds=2, warmup=10, samples=10, sweeps=4)
@@ -137,6 +143,82 @@ def test_offered_regulators_explain_made_targets_as_real_ones(hidden):
     assert len(world.data.genes) == world.data.X.shape[1] == len(world.data.tfs) + len(world.targets)
 
 
+# -- what other genes say of regulators ----
+def siblings(seed=0, num_cells=400):
+    """T0 acts on half of the genes and on T1, is measured with noise, and T1 without: T1 is the better guess at what
+    the targets of T0 saw. Others act on the rest."""
+    rng = np.random.default_rng(seed)
+    levels = rng.normal(size=(num_cells, 6))
+    levels[:, 1] = levels[:, 0] + 0.3 * rng.normal(size=num_cells)
+    truth = np.zeros((6, 40), dtype=bool)
+    for g in range(40):
+        truth[0 if g % 2 else rng.integers(1, 6), g] = True
+    genes = levels @ truth.astype(float) + 0.5 * rng.normal(size=(num_cells, 40))
+    measured = levels.copy()
+    measured[:, 0] += 0.4 * rng.normal(size=num_cells)
+    names = [f"T{i}" for i in range(6)] + [f"G{i}" for i in range(40)]
+    X = torch.as_tensor(np.concatenate([measured, genes], axis=1), dtype=torch.float32)
+    return ExpressionData(X, tuple(names), tuple(names[:6])), truth
+
+
+def test_other_genes_tell_a_cause_from_its_better_measured_sibling():
+    data, truth = siblings()
+    options = TrialOptions(warmup=10, samples=10, sweeps=4)
+    witnesses = witnesses_of(data)
+    assert sorted(witnesses.half) == sorted(data.genes[6:])
+    model = LinearNetwork.from_data(data, targets=data.genes[6:])
+    measured = short_fit(model, 100.0, options, seed=0)
+    heard = heard_fit(model, data, {}, linear_network, witnesses, options, seed=0)
+    of_cause = truth[0]  # targets of T0
+    assert measured[1, of_cause].mean() > measured[0, of_cause].mean()  # its sibling is taken for it
+    assert heard[1, of_cause].mean() < heard[0, of_cause].mean()
+    assert average_precision(heard.ravel(), truth.ravel()) > average_precision(measured.ravel(), truth.ravel()) + 0.2
+
+
+def test_witnesses_who_know_nothing_change_nothing():
+    rng = np.random.default_rng(3)
+    names = tuple([f"T{i}" for i in range(4)] + [f"G{i}" for i in range(30)])
+    data = ExpressionData(torch.as_tensor(rng.normal(size=(500, 34)), dtype=torch.float32), names, names[:4])
+    averaged = witnesses_of(data).averaged(data, 0)
+    assert torch.equal(averaged.X[:, 4:], data.X[:, 4:])
+    alike = [np.corrcoef(averaged.X[:, t], data.X[:, t])[0, 1] for t in range(4)]
+    assert min(alike) > 0.99
+
+
+def test_a_clamped_regulator_is_what_it_was_set_to():
+    data, _ = siblings(num_cells=60)
+    perturbed = data.annotated(perturbed=["T0"] * 10 + ["control"] * 50)
+    averaged = witnesses_of(perturbed).averaged(perturbed, 1)
+    assert torch.equal(averaged.X[:10, 0], data.X[:10, 0])
+    assert (averaged.X[10:, 0] != data.X[10:, 0]).all()
+
+
+def test_no_witnesses_where_hardly_any_gene_is_plain():
+    made = simulate_linear(num_genes=14, num_tfs=8, num_cells=150, edge_probability=0.4, seed=1).data
+    assert witnesses_of(made) is None
+    found = tune(made, options=SHORT)
+    assert found.settings["heard"] is None
+    assert found.cells == (100.0,)  # as measured, then; 400 is more than there are
+    posterior = fit(LinearNetwork.from_data(made), guide=QUICK)
+    assert "inclusion_model" in found.apply(posterior, made).edges()
+    asked = Tuning((), EdgeMap(0.0, (0.5, 0.5), (9.0, 9.0)), {}, {**found.settings, "heard": 100.0})
+    with pytest.raises(ValueError, match="hardly any"):
+        asked.apply(posterior, made)
+
+
+def test_half_of_what_is_not_explained_has_regulators():
+    data, _ = bent(num_tfs=16)
+    donors = donors_of(data, 60)
+    donors = replace(donors, r2=np.where(np.arange(len(donors.r2)) % 2 == 0, 0.0, donors.r2))
+    world = semi_synthetic(data, donors, WorldKind(), num_targets=200, seed=0)
+    silent = world.r2 == 0
+    assert not world.present[:, silent].any()
+    number = with_unseen(world, num_tfs=len(data.tfs), seed=0).present.sum(0)
+    assert (number[~silent] == world.present.sum(0)[~silent]).all()
+    assert (number[silent] > 0).mean() == pytest.approx(0.5, abs=0.15)
+    assert number[silent].max() <= 4
+
+
 # -- the map ----
 def test_map_finds_the_frequencies():
     rng = np.random.default_rng(1)
@@ -173,7 +255,7 @@ def test_map_of_nothing_is_flat():
 def test_wrong_model_is_found_out_and_corrected(wrong_model):
     data, truth, posterior, found = wrong_model
     true = truth.ravel()
-    raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior), data)
+    raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior, data), data)
     wrong = lambda p: 1 - true[expected_list(p, 0.1)].mean()
     assert wrong(raw) > 0.4  # the list is far worse than it says
     assert found.scores["raw"]["wrong"] > 0.2  # which made targets show
@@ -187,7 +269,7 @@ def test_right_model_keeps_its_list():
     simulation = simulate_linear(num_genes=70, num_tfs=8, num_cells=500, seed=3)
     data = simulation.data
     posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
-    mapped = tune(data, options=SHORT).apply(posterior)
+    mapped = tune(data, options=SHORT).apply(posterior, data)
     true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
     for one in (posterior, mapped):
         listed = one.edges(fdr=0.1)
@@ -201,14 +283,14 @@ def test_nothing_is_listed_where_regulators_explain_nothing():
     data = ExpressionData(torch.as_tensor(rng.normal(size=(200, 36)), dtype=torch.float32), names, names[:6])
     found = tune(data, options=SHORT)
     assert found.settings["explained"] == 0
-    posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK))
+    posterior = found.apply(fit(LinearNetwork.from_data(data), guide=QUICK), data)
     assert posterior.edges(fdr=0.2).empty
-    assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(2.5 / 6)
+    assert posterior.edges()["inclusion"].to_numpy() == pytest.approx(1.25 / 6)
 
 
 def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):
-    *_, posterior, found = wrong_model
-    mapped = found.apply(posterior)
+    data, _, posterior, found = wrong_model
+    mapped = found.apply(posterior, data)
     raw, new = posterior.moments["W"], mapped.moments["W"]
     np.testing.assert_array_equal(mapped.attributes["inclusion_model"], raw.inclusion)
     share = lambda moments: (moments.positive / np.maximum(moments.positive + moments.negative, 1e-9)).ravel()
@@ -218,12 +300,12 @@ def test_recalibrated_posterior_is_consistent(wrong_model, tmp_path):
     assert {"inclusion", "inclusion_model"} <= set(table.columns)
     assert "inclusion_model" not in posterior.edges().columns
     with pytest.raises(ValueError, match="recalibrated before"):
-        found.apply(mapped)
+        found.apply(mapped, data)
     mapped.save(tmp_path / "model")
     again = Posterior.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.edges(), table)
     record = Tuning.from_dict(again.attributes["calibration"])
-    np.testing.assert_array_equal(record.apply(posterior).moments["W"].inclusion, new.inclusion)
+    np.testing.assert_array_equal(record.apply(posterior, data).moments["W"].inclusion, new.inclusion)
     with pytest.raises(ValueError, match="no tuning"):
         Tuning.from_dict({"cells": [1]})
 
@@ -243,8 +325,14 @@ def test_trial_knows_that_priors_can_be_wrong():
         {"source": [data.tfs[t] for t in tf], "target": [data.genes[len(data.tfs) + g] for g in target]}
     )
     network = PriorNetwork.from_edges(edges, name="known")
-    found = tune(data, {"known": network}, options=SHORT)
+    # of the other source, one half of the genes has nothing
+    single = PriorNetwork.from_edges(edges.head(1), name="one edge")
+    networks = {"known": network, "single": single}
+    found = tune(data, networks, options=SHORT)
     assert found.scores["recalibrated"]["power"] > 0.3
+    posterior = fit(LinearNetwork.from_data(data, networks=networks), guide=QUICK)
+    mapped = of_plain(found.apply(posterior, data, networks), data)
+    assert average_precision(mapped, truth.ravel()) > 0.9
 
 
 def test_what_is_refused():
@@ -276,6 +364,25 @@ def test_edges_into_regulators_are_links():
     assert len(posterior.links(top=3)) == 3
     with pytest.raises(ValueError, match="rate strictly"):
         posterior.links(fdr=1.0)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_links_are_as_probable_as_they_say(feedback):
+    """P(some edge) against whether there is one, over networks."""
+    tables = []
+    for seed in range(4):
+        made = simulate_linear(
+            num_genes=12, num_tfs=10, num_cells=400, edge_probability=0.12, feedback=feedback, seed=seed
+        )
+        tables.append(linked(fit(LinearNetwork.from_data(made.data), guide=QUICK), made))
+    table = pd.concat(tables)
+    stated, true = table[MODEL].to_numpy(), table["true"].to_numpy()
+    assert len(table) == 4 * 45
+    assert (table[CORRECTED] == table[MODEL]).all()  # none was corrected
+    error = np.sqrt((stated * (1 - stated)).sum()) / len(table)
+    assert abs(stated.mean() - true.mean()) < 4 * error + 0.05
+    assert average_precision(stated, true) > 0.6
+    assert (~true[expected_list(stated, 0.1)]).mean() < 0.3
 
 
 def test_perturbed_on_both_ends_is_an_edge():

@@ -28,6 +28,7 @@ from . import (
     knowledge,
     ladder,
     ladder_others,
+    links,
     phoenix,
     phoenix_posterior,
     phoenix_real,
@@ -43,6 +44,7 @@ from . import (
     speed,
     stability,
     trajectory,
+    trial_parts,
     yeast,
 )
 from .edges import run_baselines, run_linear
@@ -58,6 +60,7 @@ SECTIONS: dict[str, Section] = {
     "knowledge": knowledge.run,
     "ladder": ladder.run,
     "ladder_others": ladder_others.run,
+    "links": links.run,
     "stability": stability.run,
     "collaborative": collaborative.run,
     "contexts": contexts.run,
@@ -86,6 +89,7 @@ SECTIONS: dict[str, Section] = {
     "responses": responses.run,
     "knockout_coverage": knockout_coverage.run,
     "trajectory": trajectory.run,
+    "trial_parts": trial_parts.run,
     "phoenix": phoenix.run,
     "phoenix_speed": phoenix_speed.run,
     "phoenix_posterior": phoenix_posterior.run,

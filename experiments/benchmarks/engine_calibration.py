@@ -2,10 +2,13 @@
 files of raw numbers, read and standardised as the command does it.
 
 Hyperparameters, networks and noise are drawn from the priors of the defaults, each gene is then put on a scale and a
-level of its own and written to a csv file with a list of regulators, and what `infer` would fit is fitted to it.
+level of its own and written to a csv file with a list of regulators, and what `infer` would fit is fitted to it. Edges
+are scored twice: by the probability of the model, and by that which leaves `infer`, corrected by its trial.
 """
 
+import contextlib
 import inspect
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,24 +19,27 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ...inference import Posterior, fit
-from ...inference.calibration import expected_calibration_error, expected_list
+from ...inference.calibration import expected_calibration_error, expected_list, log_score
+from ...inference.draws.edge_table import RAW
 from ...inference.sbc import LinearDesign, pit_of, thinned, verdict_of
 from ...models import GramStatistics, LinearNetwork
 from ...priors import SpikeSlab
 from ..commands.infer_command import infer_command
 from ..commands.infer_options import InferOptions
 from ..commands.infer_run import prepared, read_job
+from ..commands.infer_tuning import recalibrated, tuned
 from .results import Results
 
 DESIGN = LinearDesign(num_tfs=20, num_targets=30, num_cells=150)
 METHOD = "linear, defaults"
+CORRECTED = "linear, defaults, corrected"
 RATES = (0.05, 0.1, 0.2)
 RANKS = 63
 STEPS = 60  # draws by chain, four chains
 WEIGHTS = 6  # edges, and targets, of which ranks are taken
 
 
-def run(folder: Path, results: Results, data_sets: int = 240, design: LinearDesign = DESIGN) -> None:
+def run(folder: Path, results: Results, data_sets: int = 200, design: LinearDesign = DESIGN) -> None:
     """All rows; ``folder`` is not read."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -45,7 +51,8 @@ def run(folder: Path, results: Results, data_sets: int = 240, design: LinearDesi
 
 
 def case(place: Path, design: LinearDesign, seed: int) -> dict[str, Any]:
-    """One data set: ranks by quantity, probabilities of edges and whether they are there, weights inside intervals."""
+    """One data set: ranks by quantity, probabilities of edges, those corrected, and whether they are there, weights
+    inside intervals."""
     truth = write_files(place, design, seed)
     posterior = fitted(place, seed)
     rng = np.random.default_rng(seed)
@@ -61,10 +68,12 @@ def case(place: Path, design: LinearDesign, seed: int) -> dict[str, Any]:
     ranks["number of edges"] = pit_of(thinned(number, RANKS), truth["inclusion"].sum(), rng)
     lower, upper = np.quantile(W.reshape(-1, *truth["W"].shape), [0.05, 0.95], axis=0)
     present = truth["inclusion"] > 0
+    corrected = posterior.moments["W"].inclusion
     inside = (lower <= truth["W"]) & (truth["W"] <= upper)
     return {
         "ranks": ranks,
-        "probability": posterior.moments["W"].inclusion.ravel().astype(np.float64),
+        "probability": posterior.attributes.get(RAW, corrected).ravel().astype(np.float64),
+        "corrected": corrected.ravel().astype(np.float64),
         "present": present.ravel(),
         "inside": inside.ravel(),
     }
@@ -96,13 +105,16 @@ class Sampled(LinearDesign):
 
 
 def fitted(place: Path, seed: int) -> Posterior:
-    """What ``pyrogrn infer cells.csv --tfs tfs.txt --targets targets.txt`` fits with
-    ``--steps`` `STEPS`."""
+    """What ``pyrogrn infer cells.csv --tfs tfs.txt --targets targets.txt`` makes of it with ``--steps`` `STEPS`, the
+    trial on made targets included."""
     given: dict[str, Any] = {"expression": [place / "cells.csv"], "tfs": place / "tfs.txt", "out": place / "run"}
     given |= {"targets": str(place / "targets.txt"), "seed": seed, "steps": STEPS}
     options = InferOptions(**(defaults() | given))
-    model, _, engine = prepared(options, read_job(options))
-    return fit(model, guide=engine, seed=seed)
+    job = read_job(options)
+    model, data, engine = prepared(options, job)
+    with contextlib.redirect_stderr(io.StringIO()):  # it says a line a data set
+        found = tuned(options, job, model, engine, data)
+    return recalibrated(fit(model, guide=engine, seed=seed), found, job, data)[0]
 
 
 def defaults() -> dict[str, Any]:
@@ -127,17 +139,26 @@ def add_rows(results: Results, cases: list[dict[str, Any]]) -> None:
     add("smallest p of all ranks, Bonferroni", min(1.0, min(pvalues) * len(pvalues)))
     inside = np.array([one["inside"].mean() for one in cases])
     add("coverage of 90% intervals", inside.mean(), inside.std(ddof=1) / count**0.5)
-    probability, present = (np.concatenate([one[name] for one in cases]) for name in ("probability", "present"))
+    for method, name in ((METHOD, "probability"), (CORRECTED, "corrected")):
+        add_edges(results, cases, task, method, name)
+
+
+def add_edges(results: Results, cases: list[dict[str, Any]], task: str, method: str, name: str) -> None:
+    """Calibration of edges and lists, by the probabilities of this ``name``; lists are made of each data set."""
+    add = lambda score, value, se=float("nan"): results.add(task, method, "all", score, value, se)
+    probability, present = (np.concatenate([one[key] for one in cases]) for key in (name, "present"))
     add("ECE", expected_calibration_error(probability, present))
+    add("bits a pair", log_score(probability, present) / float(np.log(2)))
     add("edges expected over true", probability.sum() / present.sum())
     for rate in RATES:
-        wrong = [~one["present"][expected_list(one["probability"], rate)] for one in cases]
+        lists = [expected_list(one[name], rate) for one in cases]
+        wrong = [~one["present"][listed] for one, listed in zip(cases, lists, strict=True)]
         every = np.concatenate(wrong)
         add(f"listed at {rate:.0%}", len(every))
         if not len(every):
             continue
         add(f"wrong of those listed at {rate:.0%}", every.mean(), clustered(wrong))
-        promised = [1 - one["probability"][expected_list(one["probability"], rate)] for one in cases]
+        promised = [1 - one[name][listed] for one, listed in zip(cases, lists, strict=True)]
         add(f"expected wrong of those listed at {rate:.0%}", float(np.concatenate(promised).mean()))
 
 

@@ -124,7 +124,7 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
             )
             posterior = refuse_diverged(posterior).with_notes(data.notes)
             config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
-            posterior, said = recalibrated(posterior, found, client)
+            posterior, said = recalibrated(posterior, found, job, data, client)
             config |= said
             with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
                 tables = tables_of(options, posterior, data, chosen)

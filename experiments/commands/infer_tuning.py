@@ -10,7 +10,7 @@ from ...inference import Posterior
 from ...inference.draws.edge_table import RECORD
 from ...inference.engines.base import Engine
 from ...inference.recalibration import TrialOptions, Tuning, tune
-from ...inference.recalibration.trial import no_trial
+from ...inference.recalibration.trial import MakeModel, no_trial
 from ...models import ExpressionData, Model
 from ...priors import PriorNetwork
 from ..wording import for_command_line
@@ -59,11 +59,13 @@ def trial_options(settings: Mapping[str, Any]) -> TrialOptions:
     """
     chosen: dict[str, Any] = dict(settings)
     for name, value in chosen.items():
-        whole = name not in ("cells", "hidden")
+        whole = name not in ("cells", "heard", "hidden")
         if type(value) is not int and (whole or type(value) is not float):
             raise ValueError(f"--set calibrate.{name}={value}: expected a {'whole ' if whole else ''}number")
     if "cells" in chosen:
         chosen["cells"] = (float(chosen["cells"]),)
+    if "heard" in chosen:
+        chosen["heard"] = float(chosen["heard"]) or None
     return TrialOptions(**chosen)
 
 
@@ -80,12 +82,13 @@ def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: E
         return recorded(Path(str(settings[REPLAY])))
     say("trial on made targets: how often is what the fit says right?")
 
-    def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
-        return job.model_class.from_data(cells, **{**job.chosen, "networks": networks, "targets": targets})
-
     try:
         found = tune(
-            data.to("cpu"), job.chosen["networks"], make=make, options=trial_options(settings), seed=options.seed
+            data.to("cpu"),
+            job.chosen["networks"],
+            make=maker(job),
+            options=trial_options(settings),
+            seed=options.seed,
         )
     except ValueError as error:  # the cells are fit for a network and not for a trial
         say(f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}")
@@ -94,6 +97,15 @@ def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: E
         say(f"note: the trial is on {found.settings['cells']:,} of {data.num_cells:,} cells, drawn at random")
     say(in_words(found))
     return found
+
+
+def maker(job: Job) -> MakeModel:
+    """Other cells and targets to the network that the options ask for."""
+
+    def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
+        return job.model_class.from_data(cells, **{**job.chosen, "networks": networks, "targets": targets})
+
+    return make
 
 
 def why_not(options: InferOptions, model: Model, engine: Engine, data: ExpressionData) -> str | None:
@@ -140,9 +152,14 @@ def recorded(path: Path) -> Tuning:
 
 
 def recalibrated(
-    posterior: Posterior, found: Tuning | None, client: "Client | None" = None
+    posterior: Posterior,
+    found: Tuning | None,
+    job: Job,
+    data: ExpressionData,
+    client: "Client | None" = None,
 ) -> tuple[Posterior, dict[str, Any]]:
     """The posterior as the trial corrects it, and what config.json says of it."""
     if found is None:
         return posterior, {RECORD: None}
-    return found.apply(posterior, client=client), {RECORD: found.to_dict()}
+    mapped = found.apply(posterior, data.to("cpu"), job.chosen["networks"], make=maker(job), client=client)
+    return mapped, {RECORD: found.to_dict()}

@@ -131,4 +131,4 @@ class UserPath:
             return METHODS[self.method].from_data(cells, edge_prior=self.edge_prior, networks=networks, **own)
 
         found = tune(data.to("cpu"), networks, make=make, options=self.trial, seed=seed)
-        return found.apply(posterior)
+        return found.apply(posterior, data.to("cpu"), networks, make=make)

@@ -96,6 +96,22 @@ def score(pairs: Pairs) -> dict[str, float]:
     return values
 
 
+def longest_list(ranking: np.ndarray, true: np.ndarray, rate: float) -> np.ndarray:
+    """Positions of the longest list, from the best of a ``ranking`` (pair,) down, of which at most ``rate`` is wrong:
+    what one who knew the truth would cut from it. Pairs of equal rank are listed together.
+
+    Examples
+    --------
+    >>> longest_list(np.array([0.9, 0.8, 0.5, 0.5]), np.array([True, True, True, False]), 0.1)
+    array([0, 1])
+    """
+    order = np.argsort(-ranking, kind="stable")
+    whole = np.append(np.diff(ranking[order]) != 0, True)  # ends a group of equal rank
+    wrong = np.cumsum(~true[order]) / np.arange(1, len(order) + 1)
+    ends = np.flatnonzero(whole & (wrong <= rate))
+    return np.sort(order[: ends[-1] + 1]) if len(ends) else order[:0]
+
+
 def pooled(parts: Sequence[Pairs]) -> dict[str, tuple[float, float]]:
     r"""Scores of all worlds' pairs together, numbers of pairs and edges as means over worlds, each with its jackknife
     standard error over worlds, :math:`\sqrt{\frac{R-1}{R} \sum_r (\theta_{-r} - \bar\theta)^2}`; NaN of one world."""

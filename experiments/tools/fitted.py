@@ -15,7 +15,7 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import Suggestion, normalization_for, preflight, suggested
-from .trial import tried
+from .trial import maker, tried
 from .written import write_fit
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,8 @@ def run(
         callbacks=(Progress(),) if options.progress else (),
     )
     posterior = refuse_diverged(posterior).with_notes(data.notes)
-    posterior = posterior if found is None else found.apply(posterior)
+    if found is not None:
+        posterior = found.apply(posterior, data.to("cpu"), chosen["networks"], make=maker(model, chosen))
     settings = {
         "function": function,
         "method": method,

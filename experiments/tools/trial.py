@@ -5,7 +5,7 @@ from typing import Any
 
 from ...inference.engines.base import Engine
 from ...inference.recalibration import Tuning, tune
-from ...inference.recalibration.trial import no_trial
+from ...inference.recalibration.trial import MakeModel, no_trial
 from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..commands.infer_tuning import in_words
@@ -31,11 +31,17 @@ def tried(
     if because is not None:
         return None, f"probabilities are those of the model, not tried on made targets: {because}"
 
-    def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
-        return type(model).from_data(cells, **{**chosen, "networks": networks, "targets": targets})
-
     try:
-        found = tune(data.to("cpu"), chosen["networks"], make=make, seed=seed)
+        found = tune(data.to("cpu"), chosen["networks"], make=maker(model, chosen), seed=seed)
     except ValueError as error:  # the cells are fit for a network and not for a trial
         return None, f"probabilities are those of the model, no trial was possible: {error}"
     return found, in_words(found)
+
+
+def maker(model: Any, chosen: Mapping[str, Any]) -> MakeModel:
+    """Other cells and targets to a network as this one."""
+
+    def make(cells: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]) -> Any:
+        return type(model).from_data(cells, **{**chosen, "networks": networks, "targets": targets})
+
+    return make

@@ -1,6 +1,7 @@
 """Made targets on the user's regulators: what a fit says of their edges, and what is true."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ import torch
 from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
-from ...models.simulators.semi_synthetic import FEWEST_TFS
+from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING
 from ...priors import PriorNetwork
 from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
 from ..fit import fit
 from .coarsening import coarsened
+from .witnesses import Witnesses
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,7 +27,7 @@ MakeModel = Callable[[ExpressionData, Mapping[str, PriorNetwork], Sequence[str]]
 """Cells, prior networks and targets to the network that is fitted."""
 MOVED = 0.5  # of the edges of made prior networks, at random places: no source is right
 
-
+UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has some, measured too badly to be seen
 MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 FEWEST_CELLS = 20
 
@@ -59,10 +61,13 @@ class TrialOptions:
         Blocks of sweeps of one chain of `SparseGibbs`, before and after adaptation stops, and their size.
     hidden
         Share of the regulators that act and are not offered, in a third of the worlds.
+    heard
+        Effective number of cells of the posterior on regulators averaged with what other genes say of them
+        (`witnesses`), or as measured, where nearly all genes are regulators. None: there is no such posterior.
     cells
         Effective numbers of cells of the other posteriors that the map is learned from, besides that of all cells. At
-        one of them what is certain of hundreds of regulators is not yet certain of what is not there: with 100 alone a
-        list of 400 regulators was empty, on data from the model too.
+        a hundred what is certain of hundreds of regulators is not yet certain of what is not there: without 400 a list
+        of 400 regulators was empty, on data from the model too.
     """
 
     targets: int = 60
@@ -71,7 +76,8 @@ class TrialOptions:
     samples: int = 25
     sweeps: int = 6
     hidden: float = 0.5
-    cells: tuple[float, ...] = (100.0, 400.0)
+    heard: float | None = 100.0
+    cells: tuple[float, ...] = (400.0,)
 
     def __post_init__(self) -> None:
         if min(self.targets, self.samples, self.sweeps) < 1 or self.worlds < 2 or self.warmup < 0:
@@ -79,8 +85,9 @@ class TrialOptions:
                 f"{self}: expected at least one target, two worlds of a kind (one to learn on, one to score), one "
                 "sample, one sweep and no negative warm-up"
             )
-        if any(not number >= 2 for number in self.cells):
-            raise ValueError(f"effective numbers of cells {self.cells}: expected at least 2")
+        heard = () if self.heard is None else (self.heard,)
+        if any(not number >= 2 for number in (*heard, *self.cells)):
+            raise ValueError(f"effective numbers of cells {(*heard, *self.cells)}: expected at least 2")
         if not 0 <= self.hidden < 1:
             raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
 
@@ -115,7 +122,8 @@ def benches_like(
     gene that it stands for (`matched_world`). World number w is of round w // 3. Where more than 0.3 of the regulators'
     values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
     worlds of the first kind. ``donors`` are of `donors_of` the same
-    ``data``, some of them explained.
+    ``data``, some of them explained. Of targets that stand for genes of which nothing is explained, some have
+    regulators that nothing shows of (`with_unseen`).
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
@@ -129,13 +137,26 @@ def benches_like(
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
             kind = WorldKind(hidden=share, noise="residual")
             world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
-            world = renamed(world, f"w{number}")
+            world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
             sources = {
                 name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
                 for i, (name, network) in enumerate(networks.items())
             }
             groups.setdefault((place, world.data.tfs), []).append((number, world, sources))
     return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
+
+
+def with_unseen(world: World, *, num_tfs: int, seed: int) -> World:
+    """The world in which half of the targets that answer to nothing have regulators all the same (`UNSEEN`): one to
+    four at random of ``num_tfs``, of which those that are offered count."""
+    rng = np.random.default_rng([seed, 12])
+    offered, most = len(world.data.tfs), min(MOST_ACTING, max(1, num_tfs // 2))
+    sign = world.sign.copy()
+    for g in np.flatnonzero(world.r2 == 0):
+        if rng.random() < UNSEEN:
+            acting = rng.choice(num_tfs, size=rng.integers(1, most + 1), replace=False)
+            sign[acting[acting < offered], g] = 1
+    return replace(world, sign=sign)
 
 
 def renamed(world: World, start: str) -> World:
@@ -187,15 +208,62 @@ def short_fit(
 
 
 def stated(
-    benches: Sequence[Bench], make: MakeModel, cells: Sequence[float | None], options: TrialOptions, *, seed: int
+    benches: Sequence[Bench],
+    make: MakeModel,
+    cells: Sequence[float | None],
+    options: TrialOptions,
+    *,
+    witnesses: Witnesses | None = None,
+    seed: int,
 ) -> Stated:
-    """What fits of all worlds say of the edges that may exist, with a likelihood of each number of ``cells``."""
+    """What fits of all worlds say of the edges that may exist: with a likelihood of each number of ``cells``, after the
+    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says."""
     probability, true, world = [], [], []
     for i, bench in enumerate(benches):
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
         found = [short_fit(model, number, options, seed=seed + i)[tf, target] for number in cells]
+        if witnesses is not None:
+            heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
+            found.insert(1, short_fit(heard, options.heard, options, seed=seed + i)[tf, target])
         probability.append(np.stack(found))
         true.append(bench.present[tf, target])
         world.append(bench.world[target])
     return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))
+
+
+def heard_fit(
+    model: RegressionNetwork,
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    make: MakeModel,
+    witnesses: Witnesses,
+    options: TrialOptions,
+    *,
+    seed: int,
+    client: "Client | None" = None,
+) -> np.ndarray:
+    """``(tf, target)`` inclusion of the edges of a network of these cells on regulators averaged with what other genes
+    say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
+    with as many effective cells: what the same witnesses say of two regulators is alike."""
+    halves = np.array([witnesses.half.get(name, -1) for name in model.targets])
+    found = np.zeros((len(model.tfs), len(model.targets)))
+    for half in np.unique(halves).tolist():
+        own = np.flatnonzero(halves == half)
+        names = [model.targets[i] for i in own]
+        cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
+        part = make(cells, overlapping(networks, data.tfs, names), names)
+        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client)
+    return found
+
+
+def overlapping(
+    networks: Mapping[str, PriorNetwork], tfs: Sequence[str], targets: Sequence[str]
+) -> dict[str, PriorNetwork]:
+    """Prior networks that say something of edges into these targets, a part of those that they are known for."""
+    found = {}
+    for name, network in networks.items():
+        with suppress(ValueError):  # of no overlap
+            network.align(tfs, targets)
+            found[name] = network
+    return found

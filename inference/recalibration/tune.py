@@ -1,19 +1,20 @@
 """The trial: targets with known truth are made on the user's regulators, fitted, and compared with the truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ...models import ExpressionData, LinearNetwork, RegressionNetwork
+from ...models import ExpressionData
 from ...models.simulators import donors_of, with_plain_genes
 from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
-from .cells import held_cells
+from .cells import MOST_NUMBERS, held_cells
 from .edge_map import EdgeMap
-from .trial import MakeModel, Stated, TrialOptions, benches_like, stated
-from .tuning import Tuning
+from .trial import UNSEEN, MakeModel, Stated, TrialOptions, benches_like, stated
+from .tuning import Tuning, linear_network
+from .witnesses import witnesses_of
 
 RATE = 0.1  # at which lists are scored
 FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
@@ -31,9 +32,11 @@ def tune(
     r"""Learn on made targets how often what a fit says of an edge is right.
 
     Targets whose true regulators are known are made on the regulators of these cells (`benches_like`) and fitted as the
-    real genes are, once with the likelihood of all cells and with ones that count for a hundred and for four hundred
-    (`coarsened`): what only many cells see is often what the model gets wrong. A map from these to the share of
-    edges that exist (`EdgeMap`) is learned on all made targets, and scored on those it was not learned on.
+    real genes are, three times: with the likelihood of all cells; with one that counts for four hundred (`coarsened`),
+    as what only many cells see is often what the model gets wrong; and with one that counts for a hundred, on
+    regulators averaged with what other genes say of them (`witnesses`), as what was measured of a regulator is not
+    all that its targets saw. A map from these to the share of edges that exist (`EdgeMap`) is learned on all made
+    targets, and scored on those it was not learned on.
 
     What holds on made targets need not hold on real ones; it is the least that must. Where the regulators explain none
     of the genes in cells that were not fitted, no edge can be told: each then has the probability that one has before
@@ -57,7 +60,7 @@ def tune(
     Returns
     -------
     Tuning
-        ``tuning.apply(fit(model))`` is the recalibrated posterior.
+        ``tuning.apply(fit(model), data, networks, make=make)`` is the recalibrated posterior.
 
     Raises
     ------
@@ -66,19 +69,23 @@ def tune(
 
     Examples
     --------
-    >>> from pyrogrn import fit
+    >>> from pyrogrn import LinearNetwork, fit
     >>> from pyrogrn.models.simulators import simulate_linear
     >>> data = simulate_linear(num_genes=20, num_tfs=6, num_cells=80, seed=0).data
     >>> found = tune(data, options=TrialOptions(targets=10, worlds=2, warmup=5, samples=5))
-    >>> posterior = found.apply(fit(LinearNetwork.from_data(data)))
+    >>> posterior = found.apply(fit(LinearNetwork.from_data(data)), data)
     >>> "inclusion_model" in posterior.edges()
     True
     """
     options = options or TrialOptions()
     if data.num_contexts > 1:
         raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
-    data = held_cells(data, seed=seed)
-    coarse = tuple(number for number in options.cells if number < FEWER * data.num_cells)
+    held = held_cells(data, seed=seed)
+    wide = held is not data or data.num_cells * data.num_genes > MOST_NUMBERS  # too much to hold every gene of
+    data = held
+    witnesses = None if wide or options.heard is None else witnesses_of(data, seed=seed)
+    as_measured = (options.heard,) if witnesses is None and options.heard is not None else ()
+    coarse = tuple(number for number in (*as_measured, *options.cells) if number < FEWER * data.num_cells)
     data = with_plain_genes(data, seed=seed)
     donors = donors_of(data, 2 * options.targets, seed=seed)
     settings: dict[str, Any] = {
@@ -88,23 +95,19 @@ def tune(
         "targets": options.targets,
         "worlds": options.worlds,
         "hidden": options.hidden,
+        "heard": None if witnesses is None else options.heard,
         "warmup": options.warmup,
         "samples": options.samples,
         "sweeps": options.sweeps,
     }
     if not settings["explained"]:
-        share = (1 + MOST_ACTING) / 2 / len(data.tfs)
-        return Tuning(coarse, EdgeMap.constant(min(share, 0.5), 1 + len(coarse)), {}, settings)
+        share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
+        number = 1 + (witnesses is not None) + len(coarse)
+        return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
     benches = benches_like(data, donors, networks or {}, options, seed=seed)
-    found = stated(benches, make or linear_network, (None, *coarse), options, seed=seed)
+    fits = (None, *coarse)
+    found = stated(benches, make or linear_network, fits, options, witnesses=witnesses, seed=seed)
     return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings)
-
-
-def linear_network(
-    data: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]
-) -> RegressionNetwork:
-    """The default of `tune`."""
-    return LinearNetwork.from_data(data, networks=networks, targets=targets)
 
 
 def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:

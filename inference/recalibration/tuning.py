@@ -1,15 +1,18 @@
 """What a trial on made targets has found, and how it is applied to a fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...models import ExpressionData, LinearNetwork, RegressionNetwork
+from ...priors import PriorNetwork
 from ..draws.edge_table import RAW, RECORD
 from ..draws.moments import EdgeMoments
 from .edge_map import EdgeMap
-from .trial import TrialOptions, short_fit
+from .trial import MakeModel, TrialOptions, heard_fit, short_fit
+from .witnesses import witnesses_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,7 +29,8 @@ class Tuning:
     cells
         Effective numbers of cells of the posteriors beside that of all cells.
     map
-        From the inclusion that these posteriors state, that of all cells first.
+        From the inclusion that posteriors state: that of all cells; if ``settings`` have a number of cells ``heard``,
+        that on regulators averaged with what other genes say of them; those of ``cells``.
     scores
         On made targets, ``raw`` and ``recalibrated``; see `tune.scores_of`. Empty where none could be made.
     settings
@@ -39,15 +43,31 @@ class Tuning:
     scores: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
 
-    def apply(self, posterior: "Posterior", *, client: "Client | None" = None) -> "Posterior":
+    def apply(
+        self,
+        posterior: "Posterior",
+        data: ExpressionData,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        *,
+        make: MakeModel | None = None,
+        client: "Client | None" = None,
+    ) -> "Posterior":
         """The posterior with the inclusion of its edges recalibrated; what the model states is kept as
         ``attributes["inclusion_model"]``. ``lfsr``, tables, lists and reports follow; draws stay those of the model.
         The short fits that it takes are divided over the workers of ``client`` (as of `fit`).
 
+        Parameters
+        ----------
+        posterior
+            Of a linear network of one context, not recalibrated before.
+        data, networks, make
+            As of `tune`: what it was fitted to.
+
         Raises
         ------
         ValueError
-            It was recalibrated before; it is not of a linear network of one context.
+            It was recalibrated before; it is not of a linear network of one context; a trial with witnesses and too few
+            genes that are no regulators.
         """
         if RAW in posterior.attributes:
             raise ValueError("this posterior was recalibrated before")
@@ -56,10 +76,17 @@ class Tuning:
             raise ValueError("recalibration is for linear networks of one context")
         length = lambda name: int(self.settings[name])
         options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
-        raw = posterior.moments["W"]
-        own = int(self.settings["seed"])
-        coarse = [short_fit(model, number, options, seed=own, client=client) for number in self.cells]
-        inclusion = self.map([raw.inclusion, *coarse]) * model.edge_prior.allowed.cpu().numpy()
+        raw, seed = posterior.moments["W"], length("seed")
+        stated = [raw.inclusion]
+        if self.settings.get("heard") is not None:
+            witnesses = witnesses_of(data, seed=seed)
+            if witnesses is None:
+                raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
+            options = replace(options, heard=float(self.settings["heard"]))
+            made_by = make or linear_network
+            stated.append(heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client))
+        stated += [short_fit(model, number, options, seed=seed, client=client) for number in self.cells]
+        inclusion = self.map(stated) * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}
         return replace(posterior, moments=moments, attributes=attributes)
@@ -87,6 +114,13 @@ class Tuning:
             return cls(cells, EdgeMap.from_dict(values["map"]), dict(values["scores"]), dict(values["settings"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no tuning of `tune` ({error}): expected cells, map, scores and settings") from None
+
+
+def linear_network(
+    data: ExpressionData, networks: Mapping[str, PriorNetwork], targets: Sequence[str]
+) -> RegressionNetwork:
+    """The network that is fitted unless one says otherwise."""
+    return LinearNetwork.from_data(data, networks=networks, targets=targets)
 
 
 def with_inclusion(moments: EdgeMoments, inclusion: np.ndarray) -> EdgeMoments:

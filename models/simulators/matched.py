@@ -7,6 +7,7 @@ with them. Here each target is made at several true R², and the one kept is exp
 real gene is by the real regulators, both in cells that were not fitted.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,10 +24,11 @@ FOLDS = 2  # of the comparison: R² is wanted to a few hundredths
 MOST_WITNESSES = 300  # plain genes that tell a regulator's level
 
 
-def seen_through(data: ExpressionData, *, seed: int = 0) -> np.ndarray:
+def seen_through(data: ExpressionData, *, witnesses: Sequence[str] | None = None, seed: int = 0) -> np.ndarray:
     """(cell, tf) what other genes say of each regulator, in standard deviations of what was measured.
 
-    A regression of the regulator on at most 300 genes that are no regulators, in cells that it has not seen. Measured
+    A regression of the regulator on at most 300 genes that are no regulators (of ``witnesses``, if they are given), in
+    cells that it has not seen. Measured
     well, a regulator is what its targets say it is; measured badly, most of what was measured is noise, which its
     targets never saw, and this is the better guess at its level.
 
@@ -36,7 +38,7 @@ def seen_through(data: ExpressionData, *, seed: int = 0) -> np.ndarray:
         Fewer than six cells; no gene that is no regulator.
     """
     tfs = set(data.tfs)
-    plain = [name for name in data.genes if name not in tfs]
+    plain = [name for name in (data.genes if witnesses is None else witnesses) if name not in tfs]
     if not plain:
         raise ValueError("every gene is a candidate regulator: list fewer, `tfs=`")
     chosen = np.random.default_rng([seed, 8]).permutation(len(plain))[:MOST_WITNESSES]

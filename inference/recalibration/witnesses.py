@@ -1,0 +1,63 @@
+r"""Regulators as other genes know them.
+
+What is measured of a regulator is its level with noise, and what its targets saw is the level: a gene that follows the
+same cause can then be a better guess at it than its own measurement, and is listed in its place. Other genes are
+witnesses. What they say of a regulator in cells that were not fitted, :math:`\hat z_{ct}`, is averaged with the
+measurement,
+
+.. math:: \tilde z_{ct} = \tfrac12 (z_{ct} + \hat z_{ct}),
+
+which is regression calibration, the usual correction of errors in variables (Carroll, Ruppert, Stefanski & Crainiceanu
+2006, Measurement Error in Nonlinear Models, chapter 4), with equal weights. Where the witnesses know nothing,
+:math:`\hat z = 0` and all is as measured.
+
+A gene must not be a witness of what explains itself: the genes that are no regulators are divided into two halves, and
+each half is explained by what the other says. Made targets answer to what all of them say, and are fitted by what the
+second half does.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ...models import ExpressionData
+from ...models.data.out_of_fold import contexts_of, within_contexts
+from ...models.simulators import seen_through
+
+FEWEST = 10  # genes that are no regulators, below which there are no witnesses
+
+
+@dataclass(frozen=True, eq=False)
+class Witnesses:
+    """``half`` 0 or 1 by gene that is no regulator; ``levels`` of the regulators ``tfs`` by half, ``(cell, tf)`` each,
+    as its genes tell them, in standard deviations of what was measured."""
+
+    tfs: tuple[str, ...]
+    half: dict[str, int]
+    levels: tuple[np.ndarray, np.ndarray]
+
+    def averaged(self, data: ExpressionData, half: int) -> ExpressionData:
+        """The cells, each regulator averaged with what the genes of this half say of it; as measured in cells where it
+        is clamped."""
+        column = data.tf_index.numpy(force=True)
+        kept = [self.tfs.index(name) for name in data.tfs]
+        measured = data.X[:, column].numpy(force=True)
+        _, mean, sd = within_contexts(measured, contexts_of(data))
+        told = mean[contexts_of(data)] + sd * self.levels[half][:, kept]
+        clamped = data.clamped[:, column].numpy(force=True)
+        X = data.X.clone()
+        X[:, column] = torch.as_tensor(np.where(clamped, measured, (measured + told) / 2), dtype=X.dtype)
+        return replace(data, matrix=X, transform=None, column=None)
+
+
+def witnesses_of(data: ExpressionData, *, seed: int = 0) -> Witnesses | None:
+    """The two halves, drawn at random, and what they say; None with fewer than ten genes that are no regulators."""
+    tfs = set(data.tfs)
+    plain = [name for name in data.genes if name not in tfs]
+    if len(plain) < FEWEST:
+        return None
+    order = np.random.default_rng([seed, 10]).permutation(len(plain)) % 2
+    half = dict(zip(plain, order.tolist(), strict=True))
+    told = [seen_through(data, witnesses=[name for name in plain if half[name] == k], seed=seed) for k in (0, 1)]
+    return Witnesses(data.tfs, half, (told[0], told[1]))
