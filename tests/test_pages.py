@@ -16,6 +16,7 @@ TYPED = re.compile(r"(?<![\d/.:])\d*\.\d{2,}(?!\d*[/.])")  # 0.93 and .926, not 
 WITH = {
     "cellbox_length": "cellbox",
     "engine_calibration": "engine",
+    "engine_command": "engine",
     "factorbox_measured": "factorbox_networks",
     "programs_poster": "programs",
     "programs_size": "programs",
