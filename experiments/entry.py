@@ -1,6 +1,7 @@
 """Where ``pyrogrn`` begins: quick to import, so that an interrupt from the first moment ends in one line."""
 
 import gc
+import os
 import sys
 
 from .streams import catch_signals, guard_streams
@@ -9,6 +10,8 @@ from .streams import catch_signals, guard_streams
 def main() -> None:
     """The command line (`cli.main`)."""
     guard_streams()
+    # threads of torch that wait sleep: on cores that others use, spinning takes several times the work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         catch_signals()
         from .cli import main as command_line

@@ -103,8 +103,6 @@ def shared_residuals(residual: np.ndarray) -> float:
 
 def bent_targets(residual: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the columns whose residuals follow the square or cube of what is predicted."""
-    from scipy import stats  # here: it takes half a second to import
-
     number = len(residual)
     found = []
     for e, p in zip(residual.T, predicted.T, strict=True):
@@ -117,8 +115,8 @@ def bent_targets(residual: np.ndarray, predicted: np.ndarray) -> float:
         rest = e - line @ np.linalg.lstsq(line, e, rcond=None)[0]
         left = rest - more @ np.linalg.lstsq(more, rest, rcond=None)[0]
         share = 1 - np.square(left).sum() / np.square(rest).sum()
-        f = share / 2 / ((1 - share) / (number - 4))
-        found.append(share > EXPLAINED and stats.f.sf(f, 2, number - 4) < CHANCE)
+        chance = max(1 - share, 0.0) ** (0.5 * (number - 4))  # of an F with two degrees of freedom above the line
+        found.append(share > EXPLAINED and chance < CHANCE)
     return float(np.mean(found))
 
 

@@ -17,6 +17,7 @@ WITH = {
     "cellbox_length": "cellbox",
     "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
+    "engine_command": "engine",
     "factorbox_measured": "factorbox_networks",
     "programs_poster": "programs",
     "programs_size": "programs",

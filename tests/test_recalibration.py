@@ -13,7 +13,7 @@ from pyrogrn.experiments.benchmarks.links import CORRECTED, MODEL, linked
 from pyrogrn.experiments.scores import average_precision
 from pyrogrn.inference import Posterior, SparseGibbs, fit
 from pyrogrn.inference.calibration import expected_list, log_score
-from pyrogrn.inference.recalibration import TrialOptions, Tuning, coarsened, tune
+from pyrogrn.inference.recalibration import TrialOptions, Tuning, coarsened, trial, tune
 from pyrogrn.inference.recalibration.edge_map import EdgeMap
 from pyrogrn.inference.recalibration.trial import heard_fit, short_fit, with_unseen
 from pyrogrn.inference.recalibration.tuning import linear_network
@@ -21,7 +21,7 @@ from pyrogrn.inference.recalibration.witnesses import witnesses_of
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.data.out_of_fold import out_of_fold
 from pyrogrn.models.simulators import WorldKind, donors_of, matched_world, seen_through, semi_synthetic, simulate_linear
-from pyrogrn.priors import PriorNetwork
+from pyrogrn.priors import PriorNetwork, SpikeSlab
 
 SHORT = TrialOptions(targets=20, worlds=2, warmup=10, samples=10, sweeps=4)
 QUICK = SparseGibbs(num_chains=2, num_warmup=15, num_samples=20)
@@ -115,6 +115,20 @@ def noisy(spread, seed=0):
     X = np.concatenate([levels + spread * rng.normal(size=levels.shape), genes], axis=1)
     names = [f"T{i}" for i in range(5)] + [f"G{i}" for i in range(40)]
     return ExpressionData(torch.as_tensor(X, dtype=torch.float32), tuple(names), tuple(names[:5])), levels
+
+
+def test_a_posterior_that_says_nothing_is_not_drawn_to_its_end(monkeypatch):
+    """Every edge is as probable as before, and that is what draws of it say."""
+    data = simulate_linear(num_genes=30, num_tfs=10, num_cells=200, seed=0).data
+    prior = SpikeSlab(unit="noise", edge_probability=0.2, slab_scale=2e-3)
+    model = LinearNetwork.from_data(data, edge_prior=prior)
+    found = short_fit(model, 100, SHORT, seed=0)
+    allowed = model.edge_prior.allowed.numpy()
+    np.testing.assert_allclose(found, 0.2 * allowed, rtol=1e-5)
+    monkeypatch.setattr(trial, "says_nothing", lambda *_: False)
+    np.testing.assert_allclose(short_fit(model, 100, SHORT, seed=0)[allowed], 0.2, atol=0.02)
+    monkeypatch.undo()
+    assert short_fit(LinearNetwork.from_data(data), 100, SHORT, seed=0)[allowed].std() > 0.1
 
 
 def test_other_genes_see_through_noise():

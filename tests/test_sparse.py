@@ -138,9 +138,8 @@ def test_the_background_integrated_out_equals_whole_covariances(own):
     residual = x.T @ y[:, None] - gram @ anchor
     sse = np.square(y[:, None] - x @ anchor).sum(0)
     group = Background.of(gram, anchor, residual, sse, np.array([0]), np.array([own]))
-    z = np.empty((1, 4), np.float32)
-    square = group.rotated(w[None].astype(np.float32), z)
-    likelihood = group.likelihood(z, np.array([noise]))
+    weight, z = w[None].astype(np.float32), np.empty((1, 4), np.float32)
+    likelihood = group.likelihood(weight, np.array([noise]))
 
     def exact(h):
         M = np.eye(n) + h * x[:, keep] @ x[:, keep].T
@@ -151,10 +150,12 @@ def test_the_background_integrated_out_equals_whole_covariances(own):
     M, e, log = exact(h)
     np.testing.assert_allclose(likelihood(h) - likelihood(0.01), log - exact(0.01)[2], rtol=1e-4)
     np.testing.assert_allclose(group.log_determinant(h), -0.5 * np.linalg.slogdet(M)[1], rtol=1e-5)
-    found = group.residual(z, square, h)
+    np.testing.assert_allclose(likelihood.around(0.2)(h), likelihood(h), rtol=1e-7)
+    np.testing.assert_allclose(likelihood.around(0.02)(h), likelihood(h), rtol=1e-12)  # not near: not interpolated
+    made = group.spectrum.gram(h)
+    found = group.residual(weight, made, z)
     np.testing.assert_allclose(found[0], e @ np.linalg.solve(M, e), rtol=1e-4)
     np.testing.assert_allclose(z[0, keep], (x.T @ np.linalg.solve(M, e))[keep], rtol=1e-3, atol=1e-4)
-    made = group.gram(h)
     matrix = made.matrix.astype(float)
     if own >= 0:
         matrix = matrix + float(made.correction[own]) * np.outer(matrix[own], matrix[own])
@@ -225,11 +226,10 @@ class JointKernel(SparseKernel):
             ]
             for c in range(self.num_chains)
         ]
-        self.refresh(self.rotated(), kernel.background_of(self.state))
+        self.refresh(kernel.background_of(self.state))
 
-    def _rotated_of(self, chain, group):
-        at = next(i for i, other in enumerate(self.groups) if other is group)
-        return super()._rotated_of(chain, self.responses[chain][at])
+    def _group_of(self, chain, i):
+        return self.responses[chain][i]
 
 
 def prior_values(model, num_chains):
@@ -386,6 +386,7 @@ def same(one, other):
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(swept, "AT_ONCE", 3)
     model = with_motif()
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     one = fit(model, guide=SHORT, seed=3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
@@ -435,15 +436,15 @@ def test_rounding_does_not_add_up():
         gram, np.zeros((40, 1)), 1000 * x.T @ y[:, None], np.array([1000 * y @ y]), np.array([0]), np.array([-1])
     )
     h = 1e-6
-    terms = tables.Terms.of(group.gram(h), np.full(40, -2.0), np.zeros(40), classes.UNNAMED, 25.0)
+    gram_of_h = group.spectrum.gram(h)
+    terms = tables.Terms.of(gram_of_h, np.full(40, -2.0), np.zeros(40), classes.UNNAMED, 25.0)
     weight, z = np.zeros((1, 40), np.float32), np.zeros((1, 40), np.float32)
-    sse = group.residual(z, group.rotated(weight, z), h)
+    sse = group.residual(weight, gram_of_h, z)
     state = tables.Targets(weight, z, sse, np.ones(1), np.array([4e5]), np.array([-1]), np.array([0]))
     partners = kernel.partners_of(gram)
-    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, group.gram(h), terms, partners, state, 2.0, 0.5)
+    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, gram_of_h, terms, partners, state, 2.0, 0.5)
     fresh = np.empty_like(z)
-    square = group.rotated(weight, fresh)
-    exact = group.residual(fresh, square, h)
+    exact = group.residual(weight, gram_of_h, fresh)
     scale = math.sqrt(float(state.noise[0]) * gram[0, 0])  # of the noise of a score
     assert np.abs(fresh - z).max() < 0.05 * scale
     np.testing.assert_allclose(sse, exact, rtol=1e-3)

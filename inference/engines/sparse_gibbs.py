@@ -17,7 +17,9 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
+from ..runs.threads import one_thread_each
 from ..sparse.settling import OF_LIKELIHOOD, Traces, effort_of, not_reached
+from ..sparse.window import FEW_TFS, MOST_NODES
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -90,12 +92,14 @@ class SparseGibbs(Sampler):
         return Chains(self.num_chains, self.num_warmup, self.num_samples, 1)
 
     def num_bytes(self, model: Model, run: Run) -> float:
-        """Beside what is kept of the draws: weights and residuals of each chain, scores and rotated scores, and a Gram
-        matrix a chain, of perturbed targets one each."""
+        """Beside what is kept of the draws: weights and residuals of each chain, scores and rotated scores (of many
+        regulators those at the nodes of a range of the background too), and a Gram matrix a chain, of perturbed targets
+        one each."""
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
         grams = 1 + len(getattr(model, "own", ()))
-        edges = 4.0 * num_tfs * num_targets * (2 * self.num_chains + 4)
+        nodes = MOST_NODES if num_tfs > FEW_TFS else 0
+        edges = 4.0 * num_tfs * (num_targets * (2 * self.num_chains + 4 + nodes) + nodes * num_tfs)
         if collector.thin > 1:
             every = OFTEN * num_tfs * num_targets * 4.0 * self.num_chains * self.num_samples
             edges += 2 * min(every, EDGE_BUDGET)  # there twice while they are put together
@@ -104,13 +108,16 @@ class SparseGibbs(Sampler):
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector
 
-        kernel = self.kernel(model, seed=run.seed, client=run.client)
-        collector = SparseCollector(kernel.model, self.num_chains, self.num_samples)
-        return _Sampling(self, kernel, collector, Traces(), run).go()
+        with one_thread_each() as threads:
+            kernel = self.kernel(model, seed=run.seed, client=run.client, threads=threads)
+            collector = SparseCollector(kernel.model, self.num_chains, self.num_samples)
+            return _Sampling(self, kernel, collector, Traces(), run).go()
 
-    def kernel(self, model: Model, *, seed: int = 0, client: "Client | None" = None) -> "SparseKernel":
+    def kernel(
+        self, model: Model, *, seed: int = 0, client: "Client | None" = None, threads: int | None = None
+    ) -> "SparseKernel":
         """The kernel that has not been started: ``start(num_warmup)``, then ``step()`` a block; with ``client`` its
-        targets are swept by the workers of that.
+        targets are swept by the workers of that, without by ``threads``, as of `SparseKernel`.
 
         Raises
         ------
@@ -124,7 +131,7 @@ class SparseGibbs(Sampler):
             raise ValueError(reason)
         network: Any = model
         if client is None:
-            return SparseKernel(network, num_chains=self.num_chains, seed=seed, sweeps=self.sweeps)
+            return SparseKernel(network, num_chains=self.num_chains, seed=seed, sweeps=self.sweeps, threads=threads)
         from ..runs.cluster import Cluster
         from ..sparse.divided import DividedKernel
 

@@ -10,6 +10,7 @@ from ...models.simulators import donors_of, with_plain_genes
 from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
+from ..runs.threads import one_thread_each
 from .cells import MOST_NUMBERS, held_cells
 from .edge_map import EdgeMap
 from .trial import UNSEEN, MakeModel, Stated, TrialOptions, benches_like, stated
@@ -21,6 +22,7 @@ FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
 KINDS = 3  # of worlds; see `benches_like`
 
 
+@one_thread_each()
 def tune(
     data: ExpressionData,
     networks: Mapping[str, PriorNetwork] | None = None,

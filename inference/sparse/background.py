@@ -14,6 +14,7 @@ own level: with x its level, :math:`(M - h x x^\top)^{-1} = M^{-1} + \kappa M^{-
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,14 +22,20 @@ import torch
 
 from .compiled import compiled
 from .tables import Gram
+from .window import Window
+
+Place = tuple[float, Window | None]
+"""h, and the window in which G̃ is interpolated there."""
 
 DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
+CLOSE = 10  # nodes of the likelihood of h within a factor e: wrong by 1e-8 in proportion
+MOST_LEFTS = 64
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
 
 @compiled
-def rotate(weight: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
-    """``out`` (target, tf) becomes w V of sparse weights ``weight`` (target, tf), ``vectors`` V (tf, tf)."""
+def multiply(weight: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """``out`` (index, tf) becomes w A of sparse weights ``weight`` (index, tf), ``matrix`` A (tf, tf)."""
     for target in range(len(weight)):
         row = out[target]
         row[:] = np.float32(0)
@@ -36,20 +43,57 @@ def rotate(weight: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
             value = weight[target, j]
             if value != np.float32(0):
                 for k in range(len(row)):
-                    row[k] += value * vectors[j, k]
+                    row[k] += value * matrix[j, k]
+
+
+def product(weight: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``(index, tf)`` float32 w A, of weights that are dense or sparse."""
+    out = np.empty_like(weight)
+    if np.count_nonzero(weight) > DENSE * weight.size:
+        torch.mm(torch.from_numpy(weight), torch.from_numpy(matrix), out=torch.from_numpy(out))
+    else:
+        multiply(weight, matrix, out)
+    return out
 
 
 @compiled
-def left_over(score: np.ndarray, values: np.ndarray, turned: np.ndarray, square: np.ndarray) -> None:
-    """``turned`` (index, tf) becomes score − Λ turned, in place, and of ``square`` (index,) is taken what the weights
-    explain."""
+def add(part: np.ndarray, share: np.float32, out: np.ndarray) -> None:
+    """``out`` (index, tf) grows by ``share`` of ``part``."""
+    for target in range(len(out)):
+        for j in range(out.shape[1]):
+            out[target, j] += share * part[target, j]
+
+
+@compiled
+def left_over(score: np.ndarray, values: np.ndarray, turned: np.ndarray) -> None:
+    """``turned`` (index, tf) becomes score − Λ turned, in place."""
     for target in range(len(turned)):
-        explained = 0.0
         for k in range(turned.shape[1]):
-            t, c = np.float64(turned[target, k]), np.float64(score[target, k])
-            explained += t * (2.0 * c - values[k] * t)
-            turned[target, k] = np.float32(c - values[k] * t)
+            turned[target, k] = score[target, k] - values[k] * turned[target, k]
+
+
+@compiled
+def settle(
+    weight: np.ndarray, taken: np.ndarray, matrix: np.ndarray, own: np.ndarray, correction: np.ndarray,
+    residual: np.ndarray, square: np.ndarray,
+) -> None:  # fmt: skip
+    """``residual`` b̃ (index, tf) becomes r, and ``square`` (index,) float64, what w = 0 leaves, what w leaves;
+    ``taken`` is w G̃."""
+    for target in range(len(weight)):
+        row = residual[target]
+        explained = 0.0
+        for j in range(len(row)):
+            before = row[j]
+            row[j] = before - taken[target, j]
+            explained += float(weight[target, j]) * (float(before) + float(row[j]))
         square[target] -= explained
+        t = own[target]
+        if t >= 0:
+            level = float(row[t])
+            square[target] += float(correction[t]) * level * level
+            more = np.float32(float(correction[t]) * level)
+            for j in range(len(row)):
+                row[j] += more * matrix[t, j]
 
 
 @compiled
@@ -94,32 +138,60 @@ class Spectrum:
     values: np.ndarray
     vectors: np.ndarray
     most: int = 1
-    kept: dict[float, Gram] = field(default_factory=dict)
+    kept: dict[Place, Gram] = field(default_factory=dict)
+    lefts: dict[float, np.ndarray] = field(default_factory=dict)
+    nodes: tuple[Window, np.ndarray] | None = None  # G̃ at the nodes of a window, (node, tf, tf) float32
 
     @classmethod
     def of(cls, gram: np.ndarray) -> "Spectrum":
         values, vectors = np.linalg.eigh(gram.astype(np.float64))
         return cls(values.clip(0, None), np.ascontiguousarray(vectors.astype(np.float32)))
 
-    def gram(self, h: float) -> Gram:
-        """G̃ and what goes with it."""
-        found = self.kept.pop(h, None)
+    def shrunk(self, h: float) -> np.ndarray:
+        """``(tf, tf)`` float32 G̃."""
+        vectors = torch.from_numpy(self.vectors)
+        shrunk = torch.from_numpy((self.values / (1 + h * self.values)).astype(np.float32))
+        return ((vectors * shrunk) @ vectors.T).numpy()
+
+    def gram(self, h: float, window: Window | None = None) -> Gram:
+        """G̃ and what goes with it; interpolated in a ``window``."""
+        found = self.kept.pop((h, window), None)
         if found is None:
-            vectors = torch.from_numpy(self.vectors)
-            shrunk = torch.from_numpy((self.values / (1 + h * self.values)).astype(np.float32))
-            found = Gram(((vectors * shrunk) @ vectors.T).numpy(), h, (h / self.left(h)).astype(np.float32))
+            found = Gram(self._matrix(h, window), h, (h / self.left(h)).astype(np.float32))
         while len(self.kept) >= self.most:
             del self.kept[next(iter(self.kept))]
-        self.kept[h] = found
+        self.kept[h, window] = found
         return found
+
+    def _matrix(self, h: float, window: Window | None) -> np.ndarray:
+        if window is None:
+            return self.shrunk(h)
+        if self.nodes is None or self.nodes[0] != window:
+            self.nodes = window, np.stack([self.shrunk(node) for node in window.nodes])
+        return np.tensordot(window.coefficients(h).astype(np.float32), self.nodes[1], 1)
 
     def left(self, h: float) -> np.ndarray:
         """``(tf,)`` 1 − h G̃_tt, without cancellation."""
-        return weighed_squares(self.vectors, 1 / (1 + h * self.values))
+        if h not in self.lefts:
+            while len(self.lefts) >= MOST_LEFTS:
+                del self.lefts[next(iter(self.lefts))]
+            self.lefts[h] = weighed_squares(self.vectors, 1 / (1 + h * self.values))
+        return self.lefts[h]
 
     def __getstate__(self) -> dict:
         """What G̃ is made of is all that is sent to another process."""
-        return {"values": self.values, "vectors": self.vectors, "most": self.most, "kept": {}}
+        kept: dict = {"kept": {}, "lefts": {}, "nodes": None}
+        return {"values": self.values, "vectors": self.vectors, "most": self.most, **kept}
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Statistics without weights at the nodes of a `Window`: b̃ ``score`` (node, index, tf) float32, yᵀ M⁻¹ y ``square``
+    (node, index) float64."""
+
+    window: Window
+    score: np.ndarray
+    square: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,45 +248,39 @@ class Background:
             for c in cuts
         ]
 
-    def gram(self, h: float) -> Gram:
-        """G̃ and what goes with it."""
-        return self.spectrum.gram(h)
+    # -- what w = 0 leaves ----
+    def base(self, h: float) -> tuple[np.ndarray, np.ndarray]:
+        """b̃ ``(index, tf)`` float32 and yᵀ M⁻¹ y ``(index,)`` float64."""
+        shrink = 1 / (1 + h * self.values)
+        turned = torch.from_numpy(self.score * shrink.astype(np.float32)) @ torch.from_numpy(self.vectors).T
+        return turned.numpy(), self.square - h * weighed_squares(self.score, shrink)
 
-    def rotated(self, weight: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """``out`` (index, tf) float32 becomes z; returns ‖y − Xw‖² ``(index,)`` float64. ``weight`` (index, tf)."""
-        if np.count_nonzero(weight) > DENSE * weight.size:
-            torch.mm(torch.from_numpy(weight), torch.from_numpy(self.vectors), out=torch.from_numpy(out))
+    def stored(self, window: Window) -> Stored:
+        """`base` at all nodes."""
+        parts = [self.base(h) for h in window.nodes]
+        return Stored(window, np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts]))
+
+    # -- what weights leave ----
+    def residual(
+        self, weight: np.ndarray, gram: Gram, out: np.ndarray, stored: Stored | None = None
+    ) -> np.ndarray:  # fmt: skip
+        """``out`` (index, tf) float32 becomes r of weights ``weight`` (index, tf); returns the residual sums of squares
+        with the background integrated out, ``(index,)`` float64."""
+        if stored is None:
+            out[:], square = self.base(gram.background)
         else:
-            rotate(weight, self.vectors, out)
-        square = self.square.copy()
-        left_over(self.score, self.values, out, square)
+            coefficients, out[:] = stored.window.coefficients(gram.background), 0
+            square = np.zeros(len(out))
+            for share, score, part in zip(coefficients.tolist(), stored.score, stored.square, strict=True):
+                add(score, np.float32(share), out)
+                square += share * part
+        settle(weight, product(weight, gram.matrix), gram.matrix, self.own, gram.correction, out, square)
         return square
 
-    def residual(self, z: np.ndarray, square: np.ndarray, h: float) -> np.ndarray:
-        """z ``(index, tf)`` becomes r in place; returns the residual sums of squares with the background integrated
-        out, ``(index,)`` float64."""
-        shrink = 1 / (1 + h * self.values)
-        left, vectors = self.spectrum.left(h), torch.from_numpy(self.vectors)
-        sse = square - h * weighed_squares(z, shrink)
-        for start in range(0, len(z), AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            part, own = z[rows], self.own[rows]
-            found = torch.from_numpy(part * shrink.astype(np.float32)) @ vectors.T
-            part[:] = found.numpy()
-            mine = np.flatnonzero(own >= 0)
-            if len(mine):
-                at = own[mine]
-                level = part[mine, at].astype(np.float64)
-                correction = h / left[at]
-                # column `at` of G̃, row by row
-                rows_of = self.vectors[at] * (self.values * shrink).astype(np.float32)
-                columns = (torch.from_numpy(rows_of) @ vectors.T).numpy()
-                part[mine] += (correction * level)[:, None].astype(np.float32) * columns
-                sse[rows][mine] += correction * level**2
-        return sse
-
-    def likelihood(self, z: np.ndarray, noise: np.ndarray) -> "BackgroundLikelihood":
-        """Of h, at weights of which ``z`` (index, tf) are the rotated scores and ``noise`` (index,) variances."""
+    def likelihood(self, weight: np.ndarray, noise: np.ndarray) -> "BackgroundLikelihood":
+        """Of h, given weights ``weight`` (index, tf) and variances ``noise`` (index,)."""
+        z = product(weight, self.vectors)
+        left_over(self.score, self.values.astype(np.float32), z)
         total = sum_of_squares(z, 1 / noise)
         mine = np.flatnonzero(self.own >= 0)
         return BackgroundLikelihood(self.values, len(z), total, self.vectors[self.own[mine]], z[mine], noise[mine])
@@ -236,7 +302,8 @@ class Background:
         if len(mine):  # given that the background of the target itself is zero
             at = self.own[mine]
             column = (torch.from_numpy(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
-            drawn[mine] -= (drawn[mine, at] / self.spectrum.left(h)[at].astype(np.float32))[:, None] * column
+            left = weighed_squares(self.vectors[at], shrink).astype(np.float32)  # `Spectrum.left` of these
+            drawn[mine] -= (drawn[mine, at] / left)[:, None] * column
         drawn += np.float32(h) * residual
         drawn[mine, self.own[mine]] = 0.0
         return drawn
@@ -254,12 +321,45 @@ class BackgroundLikelihood:
     z: np.ndarray
     noise: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: "Sequence[BackgroundLikelihood]") -> "list[BackgroundLikelihood]":
+        """One of all parts that have the same eigenvalues; in their order wherever they come from."""
+        groups: dict[int, list[BackgroundLikelihood]] = {}
+        for part in parts:
+            groups.setdefault(id(part.values), []).append(part)
+        found = []
+        for some in groups.values():
+            several = lambda name, some=some: np.concatenate([getattr(part, name) for part in some])
+            total, count = np.sum([part.total for part in some], axis=0), sum(part.count for part in some)
+            found.append(cls(some[0].values, count, total, several("vectors"), several("z"), several("noise")))
+        return found
+
     def __call__(self, h: float) -> float:
         """Up to what does not depend on h."""
         shrink = 1 / (1 + h * self.values)
+        left, level = weighed_squares(self.vectors, shrink), weighed_products(self.vectors, self.z, shrink)
+        return self._sum(h, shrink, left, level)
+
+    def _sum(self, h: float, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> float:
         found = 0.5 * (self.count * np.log(shrink).sum() + h * float((self.total * shrink).sum()))
         if len(self.noise):
-            left = weighed_squares(self.vectors, shrink)
-            level = weighed_products(self.vectors, self.z, shrink)
             found -= 0.5 * (np.log(left) + h / left * level**2 / self.noise).sum()
         return float(found) if math.isfinite(found) else -math.inf
+
+    def around(self, h: float) -> Callable[[float], float]:
+        """The same, quicker within a factor e of ``h``: targets that are regulators are interpolated there, so that a
+        value costs their number and not that times the number of regulators."""
+        if len(self.noise) == 0:
+            return self
+        window = Window(math.log(h) - 1, math.log(h) + 1, 0.0, CLOSE)
+        shrinks = 1 / (1 + window.nodes[:, None] * self.values)  # (node, tf)
+        left = np.stack([weighed_squares(self.vectors, shrink) for shrink in shrinks])
+        level = np.stack([weighed_products(self.vectors, self.z, shrink) for shrink in shrinks])
+
+        def found(value: float) -> float:
+            if not window.covers(np.array([value])):
+                return self(value)
+            part = window.coefficients(value)[:, None]
+            return self._sum(value, 1 / (1 + value * self.values), (part * left).sum(0), (part * level).sum(0))
+
+        return found

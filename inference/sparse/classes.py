@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ...priors import SpikeSlab
 from ..gibbs.hyper import EdgeClasses, HyperUpdates, State, truncated_normal
-from ..gibbs.streams import uniform
+from ..gibbs.streams import normal, uniform
 
-WALKS = 8  # random-walk steps of the intercept to a block
+WALKS, WALKS_ALONE = 8, 16  # random-walk steps of the intercept to a block; where nothing else moves it
 WIDEST, NARROWEST = 1.0, 1e-3  # their widths: log-uniform between the first and that part of it
 UNNAMED = np.zeros((1, 1), dtype=np.int32)
 
@@ -88,39 +88,49 @@ class SparseUpdates(HyperUpdates):
 
     def update_given(self, state: State, present: Tensor) -> None:
         """As of `HyperUpdates`, and `_walk_intercept`; in place."""
-        super().update_given(state, present)
+        alone = "trust" not in state and not self.prior.has_hubs  # the intercept is all there is
+        if not alone:
+            super().update_given(state, present)
         if not self.prior.edge_logit.is_fixed:
-            self._walk_intercept(state, present)
+            self._walk_intercept(state, present, WALKS_ALONE if alone else WALKS)
 
-    def _walk_intercept(self, state: State, present: Tensor) -> None:
+    def _walk_intercept(self, state: State, present: Tensor, walks: int) -> None:
         """Random-walk steps of the intercept, of widths that do not depend on where it is. Of a million edges it is
         known to a hundredth: a chain that is further away never has its Fisher-scoring proposal accepted, because the
         way back is never proposed, and would stay."""
-        rest = self._class_offset({**state, "edge_logit": torch.zeros_like(state["edge_logit"])})
-        rest = (rest + self._hub_of_class(state)).double()
-        number, count = present.double(), self.classes.count.double()
-        loc, sd = (value.double() for value in self.prior.edge_logit.constants)
+        at = state["edge_logit"]
+        rest = self._class_offset({**state, "edge_logit": torch.zeros_like(at)}) + self._hub_of_class(state)
+        number, count, rest = present.double(), self.classes.count.double(), rest.double()
+        if rest.shape[1] == 1 or bool((rest == rest[:, :1]).all()):  # edges of equal odds are one class
+            number, count, rest = number.sum(1, keepdim=True), count.sum()[None], rest[:, :1]
+        parts = number.numpy(), count.numpy(), rest.numpy()
+        loc, sd = (float(value) for value in self.prior.edge_logit.constants)
+        shape = (walks, len(at))
+        width = WIDEST * NARROWEST ** uniform(shape, self.generator, at).double().numpy()
+        step = width * normal(shape, self.generator, at).double().numpy()
+        refusal = uniform(shape, self.generator, at).double().log().numpy()
 
-        def density(value: Tensor) -> Tensor:
-            linear = rest + value.double()[:, None]
-            fit = (number * linear - count * torch.nn.functional.softplus(linear)).sum(1)
-            return fit - 0.5 * ((value.double() - loc) / sd) ** 2
+        def density(value: np.ndarray) -> np.ndarray:
+            number, count, rest = parts
+            linear = rest + value[:, None]
+            fit = (number * linear - count * np.logaddexp(0.0, linear)).sum(1)
+            return fit - 0.5 * ((value - loc) / sd) ** 2
 
-        value = state["edge_logit"]
+        value = at.double().numpy()
         current = density(value)
-        for _ in range(WALKS):
-            width = WIDEST * NARROWEST ** uniform(value.shape, self.generator, value)
-            new = value + width * self.normal(value)
+        for i in range(walks):
+            new = value + step[i]
             found = density(new)
-            accepted = uniform(value.shape, self.generator, current).log() < found - current
-            value, current = torch.where(accepted, new, value), torch.where(accepted, found, current)
-        state["edge_logit"] = value
+            accepted = refusal[i] < found - current
+            value, current = np.where(accepted, new, value), np.where(accepted, found, current)
+        state["edge_logit"] = torch.from_numpy(value).to(at)
 
     def slab_density(self, state: State, sums: ClassSums, slab: Tensor, background: Tensor) -> Tensor:
         """``(chain,)`` log density of the present weights at slab scale s and background h, τ² = s² − h."""
-        width = slab**2 - background
-        loc = self.location(state)
-        square = sums.square.sum(1) - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.number * loc**2).sum(1)
+        width, square = slab**2 - background, sums.square.sum(1)
+        if "sign_trust" in state:
+            loc = self.location(state)
+            square = square - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.number * loc**2).sum(1)
         return -0.5 * (sums.number.sum(1) * width.log() + square / width)
 
     def update_slab(self, state: State, sums: ClassSums, background: Tensor) -> None:

@@ -11,8 +11,9 @@ from . import shares
 from .background import BackgroundLikelihood
 from .kernel import SparseKernel
 from .start import Ridge
-from .swept import EdgePriors, Rotated
+from .swept import EdgePriors
 from .tables import Sums
+from .window import Window
 
 if TYPE_CHECKING:
     from ..runs.cluster import Cluster
@@ -122,6 +123,9 @@ class DividedKernel(SparseKernel):
     def set_grams(self) -> None:
         """They are where the targets are."""
 
+    def set_window(self, window: Window | None) -> None:
+        self.window = window
+
     def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
         told = shares.Block(list(priors), first, self.effort.copy(), streams is not None)
         block = self.cluster.submit(shares.given, told)
@@ -142,11 +146,7 @@ class DividedKernel(SparseKernel):
     def _share_of(self, group: int) -> tuple[int, int]:
         return next((i, groups.index(group)) for i, groups in enumerate(self.shares) if group in groups)
 
-    def rotated(self) -> Rotated:
-        """They are with the shares."""
-        return []
-
-    def likelihoods(self, rotated: Rotated) -> list[list[BackgroundLikelihood]]:
+    def likelihoods(self) -> list[list[BackgroundLikelihood]]:
         where = [self._share_of(i) for i in range(len(self.groups))]
         return [
             [self._likelihood(group, chain, *where[i]) for i, group in enumerate(self.groups)]
@@ -163,9 +163,9 @@ class DividedKernel(SparseKernel):
             group.values, len(group.targets), total, group.vectors[group.own[mine]], z, noise
         )  # fmt: skip
 
-    def refresh(self, rotated: Rotated, background: torch.Tensor) -> None:
-        self.background = background
-        self.states = [self.cluster.submit(shares.at_background, state, background) for state in self.states]
+    def refresh(self, background: torch.Tensor, window: Window | None = None) -> None:
+        self.background, self.window = background, window
+        self.states = [self.cluster.submit(shares.at_background, state, background, window) for state in self.states]
         self._take(self._ask(shares.levels_of))
 
     def whole(self, count: int) -> np.ndarray:
@@ -219,6 +219,6 @@ class DividedKernel(SparseKernel):
             shared = [part[at] for part in streams[0][1:]]
             sums = [Sums(part.inclusion[at], *shared) for part in streams] if recorded else None
             arrays = (self._weight[:, at], self.residual[:, at], self.sse[:, at], self.noise[:, at])
-            return shares.Restored(*arrays, self.background, sums)
+            return shares.Restored(*arrays, self.background, self.window, sums)
 
         self._begin_shares(start_of)

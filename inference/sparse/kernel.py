@@ -13,16 +13,16 @@ from ...models import RegressionNetwork
 from ...priors import Hyper, SpikeSlab
 from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
-from .background import Background
+from .background import Background, BackgroundLikelihood
 from .classes import ClassSums, SparseUpdates
 from .partners import partners_of
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
 from .swept import EdgePriors, SweptTargets, TargetStatistics
 from .tables import Sums
+from .window import FEW_TFS, Window
 
-FEW_TFS = 128  # up to here the background's share is drawn after every block of sweeps: it costs less than the sweeps
-BACKGROUND_EVERY = 3  # blocks of sweeps, beyond: two (tf × tf) by (tf × target) products a time
+BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
@@ -165,11 +165,13 @@ class SparseKernel(SweptTargets):
     def _update_background(self, sums: ClassSums) -> None:
         """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are made anew, so that rounding does
         not add up."""
-        rotated = self.rotated()
         prior = self.prior
         name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
         if not getattr(prior, name).is_fixed:
-            likelihoods = self.likelihoods(rotated)
+            likelihoods = [
+                [one.around(h) for one in BackgroundLikelihood.joined(parts)]
+                for parts, h in zip(self.likelihoods(), background_of(self.state).tolist(), strict=True)
+            ]
 
             def density(state: State) -> Tensor:
                 h = background_of(state)
@@ -191,7 +193,17 @@ class SparseKernel(SweptTargets):
                 accepted = self.hyper.accept("background", change, 0.44)
                 self.state[name] = torch.where(accepted, new, value)
                 current = torch.where(accepted, found, current)
-        self.refresh(rotated, background_of(self.state))
+        h = background_of(self.state)
+        self.refresh(h, self._window_for(h.numpy()))
+
+    def _window_for(self, h: np.ndarray) -> Window | None:
+        """A range of h that holds those of all chains, the same as long as it does; none while they are being found,
+        and where the products that it saves cost less than a sweep."""
+        if self.every == 1 or self.count < min(FINDING, self.num_warmup):
+            return None
+        if self.window is not None and self.window.covers(h):
+            return self.window
+        return Window.around(h, max(float(group.values[-1]) for group in self.groups))
 
     # -- what is read of it ----
     def sites(self, *, network: bool) -> dict[str, Tensor]:
@@ -248,6 +260,7 @@ class SparseKernel(SweptTargets):
             "place": torch.from_numpy(place),
             "weight": torch.from_numpy(self.weight.ravel()[place]),
             "background": self.background.clone(),
+            "window": None if self.window is None else self.window.snapshot(),
             "state": {name: value.clone() for name, value in self.state.items()},
             "count": self.count,
             "num_warmup": self.num_warmup,
@@ -268,4 +281,5 @@ class SparseKernel(SweptTargets):
         self.hyper.adapting = self.count < self.num_warmup
         self.generator.set_state(snapshot["generator"])
         self.background = snapshot["background"]
+        self.set_window(None if snapshot["window"] is None else Window(**snapshot["window"]))
         self.set_grams()

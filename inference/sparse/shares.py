@@ -12,6 +12,7 @@ from .background import Background, Spectrum
 from .start import Ridge
 from .swept import EdgePriors, SweptTargets, TargetStatistics
 from .tables import Partners, Sums
+from .window import Window
 
 
 class Shared(NamedTuple):
@@ -61,6 +62,7 @@ class Restored(NamedTuple):
     sse: np.ndarray
     noise: np.ndarray
     h: torch.Tensor
+    window: Window | None
     streams: list[Sums] | None
 
 
@@ -123,6 +125,7 @@ def begun(shared: Shared, data: ShareData, chains: Chains, start: "Start | Resto
         for name in ("weight", "residual", "sse", "noise"):
             getattr(swept, name)[:] = getattr(start, name)
         swept.background = start.h
+        swept.set_window(start.window)
         swept.set_grams()
         return Share(swept, start.streams)
 
@@ -148,11 +151,11 @@ def after_block(share: Share, block: Block) -> Share:
         return Share(swept, streams)
 
 
-def at_background(share: Share, h: torch.Tensor) -> Share:
+def at_background(share: Share, h: torch.Tensor, window: Window | None) -> Share:
     """The share with the background at other h."""
     with one_thread():
         swept, streams = _copied(share)
-        swept.refresh(swept.rotated(), h)
+        swept.refresh(h, window)
         return Share(swept, streams)
 
 
@@ -167,8 +170,7 @@ def found_of(share: Share, squares: bool) -> Found:
             classes.append([(place, tables[:, chain, place]) for chain, place in enumerate(places)])
         told = None
         if squares:
-            other = _copied(share).swept
-            told = [[(one.total, one.z) for one in parts] for parts in other.likelihoods(other.rotated())]
+            told = [[(one.total, one.z) for one in parts] for parts in swept.likelihoods()]
         return Found(swept.noise, swept.sse, swept.num_edges, classes, told)
 
 

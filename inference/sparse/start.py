@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .background import AT_ONCE, Background
+from .tables import Gram
 
 GRID = np.geomspace(1e-8, 1e2, 101)  # of h, four to a factor of ten
 SHARE = 1e-2  # of the variance of an average edge that is background at first: sparse weights are to explain the rest
@@ -54,8 +55,10 @@ def ridge_of(groups: list[Background], dof: np.ndarray) -> Ridge:
     return Ridge(float(GRID[best]), noise)
 
 
-def draw_ridge(group: Background, noise: np.ndarray, h: float, generator: torch.Generator) -> np.ndarray:
-    """``(index, tf)`` float32: weights of all edges, given that each is N(0, σ² h)."""
-    z = group.score.copy()
-    group.residual(z, group.square, h)
-    return group.draw(z, noise, h, generator)
+def draw_ridge(
+    group: Background, noise: np.ndarray, h: float, generator: torch.Generator, gram: Gram | None = None
+) -> np.ndarray:
+    """``(index, tf)`` float32: weights of all edges, given that each is N(0, σ² h); ``gram`` G̃ there, if known."""
+    residual = np.empty_like(group.score)
+    group.residual(np.zeros_like(residual), group.spectrum.gram(h) if gram is None else gram, residual)
+    return group.draw(residual, noise, h, generator)

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from ...models.regression import FREE_RATE, FREE_SHAPE
-from .background import Background, BackgroundLikelihood
+from .background import Background, BackgroundLikelihood, Stored
 from .record import class_sums, record_targets
 from .start import Ridge, draw_ridge
 from .sweep import sweep_targets
 from .tables import Gram, Partners, Sums, Targets, Terms
+from .window import Window
 
 AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
 OF_START, OF_DRAW = 1, 2  # what random numbers of a part are for
-Rotated = list[list[tuple[np.ndarray, np.ndarray]]]
-"""By chain, then group: z (index, tf) and ‖y − Xw‖² (index,)."""
 
 
 class EdgePriors(NamedTuple):
@@ -76,6 +75,8 @@ class SweptTargets:
         self.effort = np.ones(number, np.int64)
         self.background = torch.zeros(num_chains, dtype=torch.float64)
         self.grams: list[list[Gram]] = []  # by chain, then group
+        self.window: Window | None = None  # of h in which statistics are interpolated
+        self.stored: list[Stored | None] = [None] * len(self.groups)
 
     def _hold(self, data: TargetStatistics) -> None:
         self.groups, self.part, self.partners = data.groups, data.part, data.partners
@@ -85,47 +86,75 @@ class SweptTargets:
     # -- the state as it is set ----
     def begin(self, ridge: Ridge, apart: Sequence[float], background: torch.Tensor) -> None:
         """Draws of the ridge solution with all edges present; noise and spread are ``apart`` (chain,) times its own."""
-        for chain, times in enumerate(apart):
-            for group, part, noise in zip(self.groups, self.part, ridge.noise, strict=True):
-                self.noise[chain, group.targets] = noise * times
-                generator = self._generator(OF_START, chain, part)
-                self.weight[chain, group.place] = draw_ridge(group, noise, ridge.h * times, generator)
-        self.refresh(self.rotated(), background)
+        h = float(ridge.h)
+
+        def work(chain: int, i: int) -> None:
+            group, noise, times = self.groups[i], ridge.noise[i], apart[chain]
+            self.noise[chain, group.targets] = noise * times
+            generator = self._generator(OF_START, chain, self.part[i])
+            self.weight[chain, group.place] = draw_ridge(group, noise, h * times, generator, grams[chain][i])
+
+        grams = [[group.spectrum.gram(h * times) for group in self.groups] for times in apart]
+        self._share_out(work, self._chains_of_groups())
+        self.refresh(background)
 
     def _generator(self, *numbers: int) -> torch.Generator:
         """Of a draw that belongs to a part: the same whichever process makes it, and beside the chains' own."""
         found = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(found >> np.uint64(1)))
 
-    def rotated(self) -> Rotated:
-        """Of each chain and group, z and ‖y − Xw‖². Residuals are used up: `refresh` makes them anew."""
-        return [[self._rotated_of(chain, group) for group in self.groups] for chain in range(self.num_chains)]
+    def _chains_of_groups(self) -> list[tuple[int, int]]:
+        return [(chain, i) for i in range(len(self.groups)) for chain in range(self.num_chains)]
 
-    def _rotated_of(self, chain: int, group: Background) -> tuple[np.ndarray, np.ndarray]:
-        weight, z = self.weight[chain, group.place], self.residual[chain, group.place]
-        return z, group.rotated(weight, z)
+    def _group_of(self, chain: int, i: int) -> Background:
+        """The statistics of one chain: those of all."""
+        return self.groups[i]
 
-    def likelihoods(self, rotated: Rotated) -> list[list[BackgroundLikelihood]]:
+    def likelihoods(self) -> list[list[BackgroundLikelihood]]:
         """Of h, by chain and group."""
-        return [
-            [g.likelihood(z, self.noise[chain, g.targets]) for g, (z, _) in zip(self.groups, parts, strict=True)]
-            for chain, parts in enumerate(rotated)
-        ]
+        found: dict[tuple[int, int], BackgroundLikelihood] = {}
 
-    def refresh(self, rotated: Rotated, background: torch.Tensor) -> None:
-        """Gram matrices, residuals and their sums of squares at h and the weights that were ``rotated``, which is used
-        up."""
+        def work(chain: int, i: int) -> None:
+            group = self._group_of(chain, i)
+            found[chain, i] = group.likelihood(self.weight[chain, group.place], self.noise[chain, group.targets])
+
+        self._share_out(work, self._chains_of_groups())
+        return [[found[chain, i] for i in range(len(self.groups))] for chain in range(self.num_chains)]
+
+    def refresh(self, background: torch.Tensor, window: Window | None = None) -> None:
+        """Gram matrices, residuals and their sums of squares at h; interpolated in a ``window`` that holds it."""
         self.background = background
+        self.set_window(window)
         self.set_grams()
-        for chain, h in enumerate(self.background.tolist()):
-            for group, (z, square) in zip(self.groups, rotated[chain], strict=True):
-                self.sse[chain, group.targets] = group.residual(z, square, h)
-                if not np.shares_memory(z, self.residual):
-                    self.residual[chain, group.targets] = z
+
+        def work(chain: int, i: int) -> None:
+            group = self._group_of(chain, i)
+            weight, residual = self.weight[chain, group.place], self.residual[chain, group.place]
+            self.sse[chain, group.targets] = group.residual(weight, self.grams[chain][i], residual, self.stored[i])
+            if not np.shares_memory(residual, self.residual):
+                self.residual[chain, group.targets] = residual
+
+        self._share_out(work, self._chains_of_groups())
+
+    def set_window(self, window: Window | None) -> None:
+        """Statistics at the nodes of another window, of groups of several targets."""
+        if window == self.window:
+            return
+        self.window, self.stored = window, [None] * len(self.groups)
+        if window is not None:
+
+            def work(i: int) -> None:
+                self.stored[i] = self.groups[i].stored(window)
+
+            self._share_out(work, [(i,) for i, group in enumerate(self.groups) if len(group.targets) > 1])
+
+    def _window_of(self, i: int) -> Window | None:
+        return None if self.stored[i] is None else self.window
 
     def set_grams(self) -> None:
         """At the h of each chain."""
-        self.grams = [[group.gram(h) for group in self.groups] for h in self.background.tolist()]
+        pairs = [(group, self._window_of(i)) for i, group in enumerate(self.groups)]
+        self.grams = [[group.spectrum.gram(h, window) for group, window in pairs] for h in self.background.tolist()]
 
     # -- sweeps ----
     def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
@@ -142,7 +171,7 @@ class SweptTargets:
                 if streams is not None:
                     record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
 
-        self._share_out(work)
+        self._share_out(work, self._tasks())
 
     def _terms(self, chain: int, prior: EdgePriors) -> list[Terms]:
         made: dict[int, Terms] = {}
@@ -151,12 +180,15 @@ class SweptTargets:
                 made[id(gram)] = Terms.of(gram, prior.logit, prior.pull, self.member, prior.width)
         return [made[id(gram)] for gram in self.grams[chain]]
 
-    def _share_out(self, work: Callable[[int, np.ndarray], None]) -> None:
-        tasks = [
+    def _tasks(self) -> list[tuple[int, np.ndarray]]:
+        """Groups, and some of their targets."""
+        return [
             (i, group.targets[start : start + AT_ONCE])
             for i, group in enumerate(self.groups)
             for start in range(0, len(group.targets), AT_ONCE)
         ]
+
+    def _share_out(self, work: Callable[..., None], tasks: Sequence[tuple]) -> None:
         if self.threads == 1 or len(tasks) == 1:
             for task in tasks:
                 work(*task)
@@ -189,11 +221,14 @@ class SweptTargets:
     def whole(self, count: int) -> np.ndarray:
         """``(chain, target, tf)`` W = w + u, the background drawn; ``count`` numbers the draw."""
         found = self.weight.copy()
-        for chain, h in enumerate(self.background.tolist()):
-            for group, part in zip(self.groups, self.part, strict=True):
-                generator = self._generator(OF_DRAW, count, chain, part)
-                noise = self.noise[chain, group.targets]
-                found[chain, group.place] += group.draw(self.residual[chain, group.place], noise, h, generator)
+
+        def work(chain: int, i: int) -> None:
+            group, h = self.groups[i], float(self.background[chain])
+            generator = self._generator(OF_DRAW, count, chain, self.part[i])
+            noise = self.noise[chain, group.targets]
+            found[chain, group.place] += group.draw(self.residual[chain, group.place], noise, h, generator)
+
+        self._share_out(work, self._chains_of_groups())
         return found
 
     def weights_at(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,9 +253,11 @@ class SweptTargets:
 
     # -- to another process ----
     def __getstate__(self) -> dict:
-        """Gram matrices are made again where they are needed."""
-        return {**self.__dict__, "grams": []}
+        """Gram matrices, and what is stored to interpolate, are made again where they are needed."""
+        return {**self.__dict__, "grams": [], "stored": [None] * len(self.groups), "window": None, "was": self.window}
 
     def __setstate__(self, state: dict) -> None:
+        window = state.pop("was")
         self.__dict__.update(state)
+        self.set_window(window)
         self.set_grams()

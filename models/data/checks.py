@@ -17,10 +17,18 @@ def some(names: Sequence[str], limit: int = 5) -> str:
     return f"{shown}" + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+FOUND_FINITE = "_pyrogrn_found_finite"
+"""Attribute of a tensor that was looked through: its version then, and whether NaN passed."""
+
+
 def check_finite(values: Tensor, genes: Sequence[str] | None, *, missing: bool = False) -> None:
     """Refuse infinite values, and NaN unless they stand for missing ones, naming the genes when they are known."""
+    state = (values._version, missing)
+    if getattr(values, FOUND_FINITE, None) in (state, (values._version, False)):
+        return  # data that are derived from others often share their matrix
     finite = ~torch.isinf(values) if missing else torch.isfinite(values)
     if bool(finite.all()):
+        setattr(values, FOUND_FINITE, state)
         return
     count = int((~finite).sum())
     kind = "infinite" if missing or not bool(torch.isnan(values).any()) else "NaN"

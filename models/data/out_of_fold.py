@@ -89,9 +89,9 @@ def out_of_fold(data: ExpressionData, genes: tuple[str, ...], *, folds: int = FO
     for part in range(fold.max() + 1):
         out, kept = fold == part, Z[fold != part]
         centre, spread = kept.mean(0), kept.std(0)
-        weight = ridge_weights(correlations(kept, tf), tf, len(kept))
+        weight = ridge_weights(correlations(kept, tf), tf, len(kept), wanted=wanted)
         spread = np.where(spread > 0, spread, 1.0)
-        predicted = centre + ((Z[out][:, tf] - centre[tf]) / spread[tf]) @ weight * spread
-        residual[out] = (Z[out] - predicted)[:, wanted]
+        fitted = ((Z[out][:, tf] - centre[tf]) / spread[tf]) @ weight[:, wanted] * spread[wanted]
+        residual[out] = Z[out][:, wanted] - centre[wanted] - fitted
     r2 = 1 - np.square(residual).mean(0) / np.square(Z[:, wanted]).mean(0)
     return OutOfFold(tuple(genes), r2, residual, mean[:, wanted], sd[wanted])

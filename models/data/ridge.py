@@ -26,7 +26,11 @@ def correlations(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def ridge_weights(
-    R: np.ndarray, tf: np.ndarray, num_cells: int, penalties: tuple[float, ...] = PENALTIES
+    R: np.ndarray,
+    tf: np.ndarray,
+    num_cells: int,
+    penalties: tuple[float, ...] = PENALTIES,
+    wanted: np.ndarray | None = None,
 ) -> np.ndarray:
     r"""Return W (tf, gene) of the ridge regressions of all standardised genes on the standardised regulators.
 
@@ -49,34 +53,37 @@ def ridge_weights(
         n.
     penalties
         Candidate :math:`\lambda`, positive; the scale is that of a correlation matrix.
+    wanted
+        Columns of the genes whose weights are asked for; those of others stay 0. Default all. Where no regulator is
+        among them, the (tf, tf) inverses for every penalty are not made.
     """
     eigenvalues, V = np.linalg.eigh(R[:, tf])
     eigenvalues = eigenvalues.clip(min=0.0)
-    plain = np.setdiff1d(np.arange(R.shape[1]), tf)
+    plain = np.setdiff1d(np.arange(R.shape[1]) if wanted is None else wanted, tf)
     projected = V.T @ R[:, plain]  # (eigen, plain gene)
     W = np.zeros_like(R)
-    best = np.full(R.shape[1], np.inf)
-    for penalty in penalties:
-        shrunk = 1 / (eigenvalues + penalty)
-        for genes, fitted in (
-            (plain, _on_all_tfs(projected, eigenvalues, shrunk, V)),
-            (tf, _on_other_tfs((V * shrunk) @ V.T, penalty)),
-        ):
-            weight, residual, freedom = fitted
-            criterion = residual / (1 - (1 + freedom) / num_cells) ** 2
-            better = criterion < best[genes]
-            best[genes[better]] = criterion[better]
-            W[:, genes[better]] = weight[:, better]
+    best, chosen = np.full(len(plain), np.inf), np.zeros(len(plain), dtype=int)
+    for place, penalty in enumerate(penalties):
+        residual, freedom = _on_all_tfs(projected, eigenvalues, 1 / (eigenvalues + penalty))
+        criterion = residual / (1 - (1 + freedom) / num_cells) ** 2
+        better = criterion < best
+        best[better], chosen[better] = criterion[better], place
+    W[:, plain] = V @ (projected / (eigenvalues[:, None] + np.asarray(penalties)[chosen]))
+    if wanted is None or np.isin(tf, wanted).any():
+        best = np.full(len(tf), np.inf)
+        for penalty in penalties:
+            weight, residual, freedoms = _on_other_tfs((V / (eigenvalues + penalty)) @ V.T, penalty)
+            criterion = residual / (1 - (1 + freedoms) / num_cells) ** 2
+            better = criterion < best
+            best[better] = criterion[better]
+            W[:, tf[better]] = weight[:, better]
     return W
 
 
-def _on_all_tfs(
-    projected: np.ndarray, eigenvalues: np.ndarray, shrunk: np.ndarray, V: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights (tf, gene), residual variance (gene,) and degrees of freedom for genes that are no TFs."""
-    b = projected * shrunk[:, None]  # (eigen, gene)
-    residual = 1 - 2 * (b * projected).sum(0) + (eigenvalues[:, None] * b**2).sum(0)
-    return V @ b, residual, float((eigenvalues * shrunk).sum())
+def _on_all_tfs(projected: np.ndarray, eigenvalues: np.ndarray, shrunk: np.ndarray) -> tuple[np.ndarray, float]:
+    """Residual variance (gene,) and degrees of freedom for genes that are no TFs."""
+    explained = (shrunk * (2 - eigenvalues * shrunk)) @ projected**2
+    return 1 - explained, float((eigenvalues * shrunk).sum())
 
 
 def _on_other_tfs(A: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from ..data.expression import ExpressionData
 from ..data.out_of_fold import OutOfFold, contexts_of, out_of_fold, within_contexts
-from .semi_synthetic import LEAST_R2, MOST_R2, World, WorldKind, semi_synthetic
+from .semi_synthetic import LEAST_R2, MOST_R2, World, WorldKind, new_names, signals_of, true_r2, with_targets
 
 STEPS = 5  # true R² at which each target is made, from that of the real gene up to nearly all
 TOLERANCE = 0.1  # of R²: a target that cannot be made more like its gene than that is left out
@@ -70,33 +69,21 @@ def matched_world(
     # from the R² of the gene to the most, even steps of the square root: signals grow in proportion
     low, high = np.sqrt(donors.r2.clip(0, MOST_R2)), np.sqrt(MOST_R2)
     raised = [np.where(explained, (low + share * (high - low)) ** 2, donors.r2) for share in steps]
-    worlds = [
-        semi_synthetic(data, replace(donors, r2=r2), kind, num_targets=num_targets, seed=seed, levels=levels)
-        for r2 in raised
-    ]
-    first = worlds[0]
-    tfs, number = first.data.tfs, len(first.data.tfs)
-    made = torch.cat([world.data.X[:, number:] for world in worlds], dim=1)
-    names = tuple(f"{name}@{step}" for step in range(STEPS) for name in first.targets)
-    measured = first.data.X[:, :number]
-    every = replace(first.data, matrix=torch.cat([measured, made], dim=1), genes=(*tfs, *names))
-    if every.num_cells > MOST_CELLS:  # R² is known well enough from these
-        every = every.subset(np.sort(np.random.default_rng([seed, 9]).permutation(every.num_cells)[:MOST_CELLS]))
+    signals = signals_of(data, donors, kind, num_targets=num_targets, seed=seed, levels=levels)
+    r2 = np.stack([true_r2(replace(donors, r2=step))[signals.donor] for step in raised])  # (step, target)
+    made = np.stack([signals.values(data, step) for step in r2])  # (step, cell, target)
+    number = data.num_cells
+    cells = np.arange(number)
+    if number > MOST_CELLS:  # R² is known well enough from these
+        cells = np.sort(np.random.default_rng([seed, 9]).permutation(number)[:MOST_CELLS])
+    some = data.subset(cells)
+    tfs, targets = tuple(data.tfs[i] for i in signals.offered), new_names(num_targets, data.genes)
+    names = tuple(f"{name}@{step}" for step in range(STEPS) for name in targets)
+    every = with_targets(some, tfs, names, np.concatenate(list(made[:, cells]), axis=1))
     found = out_of_fold(every, names, folds=FOLDS, seed=seed).r2.reshape(STEPS, num_targets)
-    wanted = dict(zip(donors.genes, donors.r2.tolist(), strict=True))
-    gap = np.abs(found - np.array([wanted[name] for name in first.donors]))
-    best = gap.argmin(0)
-    least = gap.min(0)
+    wanted = donors.r2[signals.donor]
+    gap = np.abs(found - wanted)
+    best, least = gap.argmin(0), gap.min(0)
     kept = np.flatnonzero(least <= max(TOLERANCE, least.min()))
-    pick = lambda values: tuple(values[i] for i in kept)
-    column = torch.as_tensor(best[kept] * num_targets + kept, device=made.device)
-    targets = pick(first.targets)
-    return World(
-        data=replace(first.data, matrix=torch.cat([measured, made[:, column]], dim=1), genes=(*tfs, *targets)),
-        targets=targets,
-        sign=first.sign[:, kept],
-        acting=pick(first.acting),
-        responses=pick(first.responses),
-        r2=np.stack([world.r2 for world in worlds])[best[kept], kept],
-        donors=pick(first.donors),
-    )
+    at = np.arange(num_targets)
+    return signals.world(data, made[best, :, at].T, r2[best, at], kept)

@@ -188,6 +188,70 @@ def semi_synthetic(
         Too few regulators, no target, a share that hides all regulators or all but one; regulators that explain no
         gene.
     """
+    signals = signals_of(data, donors, kind, num_targets=num_targets, seed=seed, levels=levels)
+    r2 = true_r2(donors)[signals.donor]
+    return signals.world(data, signals.values(data, r2), r2)
+
+
+def true_r2(donors: OutOfFold) -> np.ndarray:
+    """``(gene,)`` R² of targets that are made like these genes."""
+    return np.where(donors.r2 < LEAST_R2, 0.0, donors.r2.clip(max=MOST_R2))
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What regulators and noise contribute to made targets, each of variance one, before they are put together.
+
+    ``kind`` and ``donors`` as of `semi_synthetic`; ``offered`` (tf,) places of the regulators that are offered; of the
+    targets ``donor`` and ``answer`` (target,) which donor and which response, ``effect`` (all tfs, target), ``signal``
+    and ``noise`` (cell, target).
+    """
+
+    kind: WorldKind
+    donors: OutOfFold
+    offered: np.ndarray
+    donor: np.ndarray
+    answer: np.ndarray
+    effect: np.ndarray
+    signal: np.ndarray
+    noise: np.ndarray
+
+    def values(self, data: ExpressionData, r2: np.ndarray) -> np.ndarray:
+        """``(cell, target)`` at these R² ``(target,)``, in the units of the donors."""
+        Y = np.sqrt(1 - r2) * self.noise + np.sqrt(r2) * self.signal
+        context, names = contexts_of(data), tuple(self.donors.genes[i] for i in self.donor)
+        if self.kind.as_measured:
+            return _with_values_of(data.select_genes((*data.tfs, *self.donors.genes)), names, Y, context)
+        return self.donors.mean[:, self.donor][context] + self.donors.sd[self.donor] * Y
+
+    def world(self, data: ExpressionData, values: np.ndarray, r2: np.ndarray, kept: np.ndarray | None = None) -> World:
+        """Of targets with these ``values`` (cell, target) and ``r2`` (target,); of some that are ``kept`` (any,), in
+        order, if that is given."""
+        kept = np.arange(len(self.donor)) if kept is None else kept
+        targets = new_names(len(self.donor), data.genes)
+        return World(
+            data=with_targets(
+                data, tuple(data.tfs[i] for i in self.offered), tuple(targets[i] for i in kept), values[:, kept]
+            ),
+            targets=tuple(targets[i] for i in kept),
+            sign=np.sign(self.effect[self.offered][:, kept]).astype(int),
+            acting=tuple(tuple(data.tfs[t] for t in np.flatnonzero(column)) for column in self.effect[:, kept].T),
+            responses=tuple(self.kind.responses[i] for i in self.answer[kept]),
+            r2=r2[kept],
+            donors=tuple(self.donors.genes[i] for i in self.donor[kept]),
+        )
+
+
+def signals_of(
+    data: ExpressionData,
+    donors: OutOfFold,
+    kind: WorldKind,
+    *,
+    num_targets: int,
+    seed: int,
+    levels: np.ndarray | None = None,
+) -> Signals:
+    """Draw what acts on the targets, and how; arguments and refusals of `semi_synthetic`."""
     check_regulators(data)
     if num_targets < 1:
         raise ValueError(f"`num_targets` is {num_targets}, expected at least 1")
@@ -202,40 +266,25 @@ def semi_synthetic(
     if number - num_hidden < 2:
         raise ValueError(f"`hidden` is {kind.hidden}: of {number} regulators fewer than two would be offered")
     offered = np.sort(generator.permutation(number)[num_hidden:])
-    context = contexts_of(data)
     regulators = data.select_genes(data.tfs).X.numpy(force=True) if levels is None else levels
-    Z, _, sd = within_contexts(regulators, context)
+    Z, _, sd = within_contexts(regulators, contexts_of(data))
     varied = np.flatnonzero(sd > 0)
     donor = _in_turn(len(donors.genes), num_targets, generator)
     answers = _in_turn(len(kind.responses), num_targets, generator)
-    r2 = np.where(donors.r2 < LEAST_R2, 0.0, donors.r2.clip(max=MOST_R2))[donor]
+    explained = true_r2(donors)[donor] > 0
     most = min(kind.most_acting, max(1, len(varied) // 2))
     effect = np.zeros((number, num_targets))
-    Y = np.empty((data.num_cells, num_targets))
+    signal, noise = np.zeros((2, data.num_cells, num_targets))
     for g in range(num_targets):
-        noise = generator.normal(size=data.num_cells) if kind.noise == "gaussian" else donors.residual[:, donor[g]]
-        Y[:, g] = np.sqrt(1 - r2[g]) * _standard(noise)
-        if r2[g] > 0:
+        left = generator.normal(size=data.num_cells) if kind.noise == "gaussian" else donors.residual[:, donor[g]]
+        noise[:, g] = _standard(left)
+        if explained[g]:
             acting = generator.choice(varied, size=generator.integers(1, most + 1), replace=False)
             weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*WEIGHT, len(acting))
             parts = [response(Z[:, t], kind.responses[answers[g]], generator) for t in acting]
             effect[acting, g] = weight
-            Y[:, g] += np.sqrt(r2[g]) * _standard(np.stack(parts, axis=1) @ weight)
-    names = tuple(donors.genes[i] for i in donor)
-    if kind.as_measured:
-        Y = _with_values_of(data.select_genes((*data.tfs, *donors.genes)), names, Y, context)
-    else:
-        Y = donors.mean[:, donor][context] + donors.sd[donor] * Y
-    targets = new_names(num_targets, data.genes)
-    return World(
-        data=with_targets(data, tuple(data.tfs[i] for i in offered), targets, Y),
-        targets=targets,
-        sign=np.sign(effect[offered]).astype(int),
-        acting=tuple(tuple(data.tfs[t] for t in np.flatnonzero(column)) for column in effect.T),
-        responses=tuple(kind.responses[i] for i in answers),
-        r2=r2,
-        donors=names,
-    )
+            signal[:, g] = _standard(np.stack(parts, axis=1) @ weight)
+    return Signals(kind, donors, offered, donor, answers, effect, signal, noise)
 
 
 def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: np.ndarray) -> ExpressionData:
