@@ -18,6 +18,7 @@ WITH = {
     "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
     "factorbox_measured": "factorbox_networks",
+    "knockdowns_ridge": "knockdowns",
     "programs_poster": "programs",
     "programs_size": "programs",
     "program_data": "programs",
