@@ -20,6 +20,8 @@ from .checks import Check
 from .choice import engine_of
 from .confounding import confounding_checks
 from .convergence import agreement, elbo_drift, least_ess, median_khat, rhats
+from .density_check import MAX_ERROR as MAX_ERROR  # named among the limits
+from .density_check import density_check
 from .draws.edge_table import RECORD
 from .draws.fitted import PosteriorLike
 from .draws.intervals import thin_of
@@ -86,6 +88,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     inclusion agrees
         Pearson correlation of two chains' inclusion probabilities, mean over pairs; 0.95 (``MIN_CORRELATION``), or no
         difference above 0.1 (``SMALL_DIFFERENCE``).
+    number of edges agrees
+        Standard error over chains of the number of edges expected, beside it; 0.1 (``MAX_ERROR``), or one edge.
     restarts find the same optimum (coordinate ascent of factor models)
         Correlation of the loadings of the restart that is most like the best one with it; 0.9 (``MIN_RESTART``).
         Restarts with a lower bound are left out of the posterior.
@@ -400,6 +404,7 @@ def _agreement(posterior: PosteriorLike[Model]) -> Iterator[Check]:
     if not good:
         meaning = f"Edge probabilities of the {number} {runs} differ by up to {found.largest:.2f}: run longer."
     yield Check(names[1], found.correlation, MIN_CORRELATION, good, meaning)
+    yield density_check(inclusion, runs)
 
 
 # -- against the data and the prior ----

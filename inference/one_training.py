@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from .choice import engine_of
+from .density_check import NAME
 
-OF_EDGES = ("R-hat of the edges", "top edges agree", "inclusion agrees")
+OF_EDGES = ("R-hat of the edges", "top edges agree", "inclusion agrees", NAME)
 MEANING = (
     "Chains share one training and its probabilities of edges, so that they agree says nothing: another training may "
     "differ. Compare weights trained with other seeds."

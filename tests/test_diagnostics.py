@@ -17,7 +17,8 @@ from scipy import stats
 
 ALL = [
     *("fit ended in order", "draws are finite", "R-hat of the log-likelihood", "R-hat of the hyperparameters"),
-    *("R-hat of the edges", "effective draws", "top edges agree", "inclusion agrees", "predictive intervals"),
+    *("R-hat of the edges", "effective draws", "top edges agree", "inclusion agrees"),
+    *("number of edges agrees", "predictive intervals"),
     *(
         "residual variance",
         "shared residuals",
@@ -110,7 +111,7 @@ def test_records_are_json(good):
 
 def test_the_verdict_names_what_failed(good):
     table = diagnose(with_history(good, reason="diverged at sweep 3: log-likelihood is not finite"))
-    assert verdict(table) == "1 of 10 checks failed: fit ended in order"
+    assert verdict(table) == "1 of 11 checks failed: fit ended in order"
 
 
 # -- bad fits ----

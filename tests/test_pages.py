@@ -19,6 +19,7 @@ WITH = {
     "engine_calibration": "engine",
     "engine_command": "engine",
     "factorbox_measured": "factorbox_networks",
+    "knockdowns_ridge": "knockdowns",
     "programs_poster": "programs",
     "programs_size": "programs",
     "program_data": "programs",

@@ -15,8 +15,8 @@ from ...inference.sbc import pit_of, verdict_of
 from ...models import ExpressionData, MuVI
 from .results import Results, mean_se
 
-SIZES = {(24, 120, 2): 12, (50, 200, 3): 12, (100, 500, 5): 6, (200, 500, 8): 3}  # genes, cells, programs: data sets
-SBC_SIZE, SIMULATIONS, RANKS = (24, 120, 2), 200, 63
+SIZES = {(24, 120, 2): 12, (50, 200, 3): 8, (100, 500, 5): 4}  # genes, cells, programs: data sets
+SBC_SIZE, SIMULATIONS, RANKS = (24, 120, 2), 60, 63
 ENGINES: dict[str, Any] = {"blocked": Blocked(), "gibbs": Gibbs()}
 SHARE, LARGE, LEVEL = 0.4, 0.3, 0.9  # of genes in a program; sd of a gene from which a loading is large
 Truth = tuple[ExpressionData, np.ndarray, np.ndarray]  # cells, W (factor, gene), noise (gene,), in units of the data
