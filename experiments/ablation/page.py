@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ..files.whole import whole_file
-from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table, tiles
+from ..report.page import badge, glossary, listing, page, paragraph, section, table, tiles
 from ..report.parts import count, records
+from ..report.pictures import picture
 from . import figures
 from .measures import MEASURES
 from .result import AblationResult

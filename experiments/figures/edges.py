@@ -16,7 +16,7 @@ from .style import (
     MAX_POINTS,
     PALE,
     REPRESSION,
-    WEIGHT_LABEL,
+    WEIGHT_UNIT,
     edge_label,
     new_figure,
     nothing_to_draw,
@@ -36,7 +36,7 @@ def _sign_handles() -> list[Line2D]:
 
 
 @styled
-def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> Figure:
+def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30, unit: str = WEIGHT_UNIT) -> Figure:
     """Posterior mean and interval of the first edges of a table, with the probability that each exists beside.
 
     Parameters
@@ -47,21 +47,23 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
         Of the intervals, for the title.
     count
         Edges to draw.
+    unit
+        Of the weights, `Model.weight_unit`.
     """
     edges = edges.head(count)
     known = bool(edges["inclusion"].notna().any())  # not of a point estimate
-    certain = known and bool((edges["inclusion"] >= CERTAIN).all())
+    certain = all_certain(edges)
     height = 1.5 + 0.215 * max(len(edges), 3)
     if certain or not known or edges.empty:
-        figure = new_figure(figsize=(7.0, height), layout="constrained")
+        figure = new_figure(figsize=(5.2, height), layout="constrained")
         ax = figure.subplots()
-        handles = draw_edges(ax, edges, level=level)
+        handles = draw_edges(ax, edges, level=level, unit=unit)
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=3)
         return figure
-    figure = new_figure(figsize=(8.2, height), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
-    handles = draw_edges(left, edges, level=level)
+    figure = new_figure(figsize=(6.0, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2.8, 1], sharey=True)
+    handles = draw_edges(left, edges, level=level, unit=unit)
     y, colours = np.arange(len(edges))[::-1], sign_colours(edges["weight"].to_numpy())
     right.barh(y, edges["inclusion"], color=PALE, height=0.72)
     right.scatter(edges["inclusion"], y, c=colours, s=12)
@@ -73,15 +75,20 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
     return figure
 
 
-def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[Line2D]:
+def all_certain(edges: pd.DataFrame) -> bool:
+    """Whether every edge of a table is so probable that bars of the probabilities would say nothing."""
+    return len(edges) > 0 and bool((edges["inclusion"] >= CERTAIN).all())
+
+
+def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL, unit: str = WEIGHT_UNIT) -> list[Line2D]:
     """Posterior means and intervals of all edges of a table in given axes; returns what a legend explains.
 
     The title says so where every edge is all but certain (`CERTAIN`), which bars of the probabilities would not show.
     """
     known = bool(edges["inclusion"].notna().any())
     title = f"The {len(edges)} most probable edges: mean and {level:.0%} interval"
-    if known and bool((edges["inclusion"] >= CERTAIN).all()):
-        title = f"{len(edges)} edges, each more probable than {CERTAIN:.0%}: {level:.0%} interval"
+    if all_certain(edges):
+        title = f"{len(edges)} edges above {CERTAIN:.0%}: mean and {level:.0%} interval"
     ax.set_title(title if known or edges.empty else f"The {len(edges)} largest effects: a point estimate")
     if edges.empty:
         nothing_to_draw(ax, "the table holds no edge")
@@ -94,7 +101,7 @@ def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[L
     rows = edges[["source", "target", "weight"]].itertuples(index=False)
     ax.set_yticks(y, [edge_label(*row) for row in rows])
     ax.set_ylim(-0.8, len(edges) - 0.2)
-    ax.set_xlabel(WEIGHT_LABEL)
+    ax.set_xlabel(f"weight ({unit})")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE, lw=0.6)
     ax.set_axisbelow(True)
@@ -102,13 +109,21 @@ def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[L
     handles = _sign_handles()
     if listed.any():
         edge = ax.get_yaxis_transform()
-        ax.scatter(np.full(listed.sum(), 1.01), y[listed], marker="D", s=14, c=KNOWN, transform=edge, clip_on=False)
+        ax.scatter(np.full(listed.sum(), 0.985), y[listed], marker="D", s=14, c=KNOWN, transform=edge)
+        ax.margins(x=0.09)  # room for the diamonds
         handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="listed by a prior source"))
     return handles
 
 
 @styled
-def inclusion_overview(inclusion: np.ndarray, weight: np.ndarray, *, threshold: float | None = None) -> Figure:
+def inclusion_overview(
+    inclusion: np.ndarray,
+    weight: np.ndarray,
+    *,
+    threshold: float | None = None,
+    unit: str = WEIGHT_UNIT,
+    lists: bool = True,
+) -> Figure:
     """How sure the posterior is of all edges: distribution of their probability, and probability against strength.
 
     Parameters
@@ -117,11 +132,15 @@ def inclusion_overview(inclusion: np.ndarray, weight: np.ndarray, *, threshold: 
         (edge,) of all edges that may exist.
     threshold
         δ where inclusion means P(|weight| > δ).
+    unit
+        Of the weights, `Model.weight_unit`.
+    lists
+        Mark where lists at 5% and 10% end; not of shares of draws, which promise nothing about false discoveries.
     """
     figure = new_figure(figsize=(8.8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_probabilities(left, inclusion, threshold=threshold)
-    _strengths(right, inclusion, weight, _probability_label(threshold))
+    draw_probabilities(left, inclusion, threshold=threshold, lists=lists)
+    _strengths(right, inclusion, weight, _probability_label(threshold), unit)
     return figure
 
 
@@ -129,8 +148,8 @@ def _probability_label(threshold: float | None) -> str:
     return "P(edge exists)" if threshold is None else f"P(|weight| > {threshold:g})"
 
 
-def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | None = None) -> None:
-    """Distribution of the probabilities of all edges in given axes, and where lists at 5% and 10% end."""
+def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | None = None, lists: bool = True) -> None:
+    """Distribution of the probabilities of all edges in given axes, and where ``lists`` at 5% and 10% end."""
     count, bins = np.histogram(inclusion, bins=np.linspace(0, 1, 26))
     ax.bar(bins[:-1], count, width=np.diff(bins) * 0.92, align="edge", color="#9aa5b1")
     ax.set_yscale("log")
@@ -138,7 +157,7 @@ def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | No
     ax.set(xlabel=_probability_label(threshold), ylabel="edges (log scale)")
     ax.set_title(f"{inclusion.sum():,.0f} of {len(inclusion):,} edges expected to exist")
     for rate, style in ((0.05, "-"), (0.10, (0, (4, 2)))):
-        found = discoveries(inclusion, rate)
+        found = discoveries(inclusion, rate) if lists else 0
         if found:
             cut = np.sort(inclusion)[-found]
             ax.axvline(cut, color=INK, lw=1.1, ls=style, label=f"{found:,} edges at {rate:.0%} expected FDR")
@@ -146,14 +165,14 @@ def draw_probabilities(ax: Axes, inclusion: np.ndarray, *, threshold: float | No
         ax.legend(loc="upper center")
 
 
-def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str) -> None:
+def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str, unit: str) -> None:
     if len(weight) > MAX_POINTS:
         best = np.argpartition(inclusion, -MAX_POINTS)[-MAX_POINTS:]
         inclusion, weight = inclusion[best], weight[best]
     colours = np.where(weight >= 0, ACTIVATION, REPRESSION)
     few = len(weight) < 2000
     ax.scatter(np.abs(weight), inclusion, c=colours, s=14 if few else 4, alpha=0.6, linewidths=0, rasterized=not few)
-    ax.set(xlabel="|weight| (sd of target per sd of regulator)", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
+    ax.set(xlabel=f"|weight| ({unit})", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
     ax.set_title(f"The {len(weight):,} most probable edges" if len(weight) == MAX_POINTS else "All edges by strength")
     ax.legend(handles=_sign_handles(), loc="lower right")
 
@@ -179,14 +198,15 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25)
         Regulators to draw.
     """
     shown = degrees.sort_values("mean", ascending=False).head(count)
-    figure = new_figure(figsize=(8.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
+    figure = new_figure(figsize=(5.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
     draw_degrees(figure.subplots(), shown, len(degrees), level=level)
     return figure
 
 
 def draw_degrees(ax: Axes, shown: pd.DataFrame, among: int, *, level: float = LEVEL) -> None:
     """Expected numbers of targets of the regulators of a table in given axes; ``among`` regulators there are."""
-    ax.set_title(f"Expected number of targets of {len(shown)} of {among} regulators: {level:.0%} interval")
+    which = "" if len(shown) == among else f" of {len(shown)} of {among} regulators"
+    ax.set_title(f"Expected targets{which}: mean and {level:.0%} interval")
     if shown.empty:
         nothing_to_draw(ax, "no regulators")
         return

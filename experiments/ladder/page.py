@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..files.whole import whole_file
-from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table
+from ..report.page import badge, glossary, listing, page, paragraph, section, table
+from ..report.pictures import picture
 from . import figures
 from .plan import RUNGS
 from .result import PROMISED, Calibration
