@@ -205,8 +205,8 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25)
 
 def draw_degrees(ax: Axes, shown: pd.DataFrame, among: int, *, level: float = LEVEL) -> None:
     """Expected numbers of targets of the regulators of a table in given axes; ``among`` regulators there are."""
-    which = "" if len(shown) == among else f" of {len(shown)} of {among} regulators"
-    ax.set_title(f"Expected targets{which}: mean and {level:.0%} interval")
+    which = "" if len(shown) == among else f" ({len(shown)} of {among} regulators)"
+    ax.set_title(f"Expected targets, {level:.0%} interval{which}")
     if shown.empty:
         nothing_to_draw(ax, "no regulators")
         return

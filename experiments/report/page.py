@@ -78,6 +78,7 @@ td.again { color: var(--soft); font-weight: 400; }
 table { border-collapse: collapse; font-size: 13.5px; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 9px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; }
+.many th { white-space: normal; vertical-align: bottom; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.gene { font-weight: 600; white-space: nowrap; }
 td.up { color: var(--blue); font-weight: 600; }
@@ -164,6 +165,7 @@ class Cell(str):
         return cell
 
 
+MANY = 7  # columns, beyond which their names may break
 WIDER = "Turned, or on a wider screen, the table has more columns."
 
 
@@ -188,9 +190,9 @@ def table(
             cells.append(f"<td{_kind(f'{kind} {classes[i]}'.strip())}>{html}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     more = f'<p class="narrow soft">{WIDER}</p>' if detail else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>{more}'
-    )
+    many = _kind("many" if len(header) > MANY else "")
+    whole = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="scroll"><table{many}>{whole}</table></div>{more}'
 
 
 def _kind(kind: str) -> str:
