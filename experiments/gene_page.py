@@ -1,4 +1,6 @@
-"""What a fit says of one gene: regulators, targets, and what its knock-out does."""
+"""What a fit says of one gene: of a network its regulators, targets, and what its knock-out does; of gene programs
+those that it belongs to.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from ..inference.answers.named_genes import check_measured
 from ..inference.answers.promise import directed_edges
 from ..inference.draws.intervals import LEVEL
 from ..inference.draws.layout import has_edges
+from ..inference.points import is_point
 from ..models.data.checks import some
 from .figures.knockouts import most_changed
 from .files.network_tables import WORTH_READING
@@ -19,7 +22,8 @@ from .files.network_tables import WORTH_READING
 @dataclass(frozen=True)
 class GenePage:
     """Tables of one ``gene``: ``regulators`` and ``targets`` (rows of `Posterior.edges`), ``knockout`` (rows of
-    `Posterior.predict`, None where it regulates nothing here or the model does not predict), ``notes`` on it."""
+    `Posterior.predict`, None where it regulates nothing here or the model does not predict), ``notes`` on it, the
+    ``unit`` of effects, and whether they are a ``point`` estimate without probabilities."""
 
     gene: str
     level: float
@@ -27,12 +31,13 @@ class GenePage:
     targets: pd.DataFrame
     knockout: pd.DataFrame | None
     notes: tuple[str, ...]
+    unit: str
+    point: bool = False
 
     def to_records(self) -> dict[str, Any]:
         """For JSON: what is not finite is null."""
-        plain = lambda table: table.astype(object).where(table.notna(), None).to_dict("records")
-        knockout = None if self.knockout is None else plain(self.knockout)
-        tables = {"regulators": plain(self.regulators), "targets": plain(self.targets), "knockout": knockout}
+        knockout = None if self.knockout is None else _plain(self.knockout)
+        tables = {"regulators": _plain(self.regulators), "targets": _plain(self.targets), "knockout": knockout}
         return {"gene": self.gene, "level": self.level, **tables, "notes": list(self.notes)}
 
     def lines(self) -> list[str]:
@@ -42,13 +47,53 @@ class GenePage:
             ("regulated by", self.regulators, "source"),
             ("regulates", self.targets, "target"),
         ):
-            found += ["", f"{title} (effect in sd, {self.level:.0%} interval, probability that the edge exists)"]
-            none = f"  nothing with a probability of at least {WORTH_READING:g}"
+            sure = "" if self.point else f", {self.level:.0%} interval, probability that the edge exists"
+            found += ["", f"{title} (effect: {self.unit}{sure})"]
+            none = "  nothing" if self.point else f"  nothing with a probability of at least {WORTH_READING:g}"
             found += [_edge_line(row, other) for row in table.to_dict("records")] or [none]
         if self.knockout is not None:
             found += ["", f"knocked out: the surest changes ({self.level:.0%} interval, in units of the data)"]
             found += [_change_line(row) for row in self.knockout.to_dict("records")] or ["  nothing else moves"]
         return [*found, *(f"note: {note}" for note in self.notes)]
+
+
+@dataclass(frozen=True)
+class ProgramPage:
+    """Of one ``gene`` rows of `Posterior.programs`, and of `Posterior.covariate_effects` the ``effects`` on it."""
+
+    gene: str
+    level: float
+    programs: pd.DataFrame
+    effects: pd.DataFrame
+
+    def to_records(self) -> dict[str, Any]:
+        """For JSON: what is not finite is null."""
+        tables = {"programs": _plain(self.programs), "covariate_effects": _plain(self.effects)}
+        return {"gene": self.gene, "level": self.level, **tables}
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        point = bool(self.programs["lower"].isna().all())
+        sure = "" if point else f", {self.level:.0%} interval, false sign rate"
+        found = [self.gene, "", f"in the programs (loading: change of the gene per sd of the program{sure})"]
+        found += [_program_line(row) for row in self.programs.to_dict("records")]
+        if len(self.effects):
+            found += ["", f"changed directly by (effect per unit of the covariate{sure})"]
+            found += [_change("covariate", "effect", row) for row in self.effects.to_dict("records")]
+        return found
+
+
+def _plain(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _program_line(row: dict[Any, Any]) -> str:
+    return _change("program", "loading", row) + (f"  in its gene set: {row['prior']:.2f}" if row["prior"] > 0 else "")
+
+
+def _change(name: str, value: str, row: dict[Any, Any]) -> str:
+    sure = "" if np.isnan(row["lower"]) else f"  {row['lower']:+.2f} to {row['upper']:+.2f}  {row['lfsr']:.3f}"
+    return f"  {row[name]!s:<30} {row[value]:+.2f}{sure}"
 
 
 def _edge_line(row: dict[Any, Any], other: str) -> str:
@@ -83,14 +128,14 @@ def gene_page(
     context: str | None = None,
     level: float = LEVEL,
     num_draws: int = 200,
-) -> GenePage:
+) -> GenePage | ProgramPage:
     """Regulators and targets of a gene, the most probable first, those below 0.05 left out, and what knocking it out
-    changes.
+    changes; of gene programs, its largest loadings and what covariates do to it.
 
     Parameters
     ----------
     posterior
-        A fit of a network.
+        Any fit.
     gene
         A gene of the fit.
     top
@@ -103,13 +148,15 @@ def gene_page(
     Raises
     ------
     ValueError
-        Gene programs, or a gene that is not in the fit.
+        A gene that is not in the fit; a context of gene programs.
     """
-    if not has_edges(posterior.model):
-        raise ValueError("this run has gene programs and no edges: posterior.programs() says in which a gene is")
     check_measured([gene], posterior.model.genes)
+    if not has_edges(posterior.model):
+        if context is not None:
+            raise ValueError("programs have the same genes in all groups: leave out `context=`")
+        return _program_page(posterior, gene, top=top, level=level)
     edges = posterior.edges(level=level, context=context)
-    edges = edges[~(edges["inclusion"] < WORTH_READING)]  # of a point estimate none is left out
+    edges = edges[~(edges["inclusion"] < WORTH_READING) & (edges["weight"] != 0)]  # of a point estimate all but zeros
     regulators = edges[edges["target"] == gene].head(top).reset_index(drop=True)
     targets = edges[edges["source"] == gene].head(top).reset_index(drop=True)
     knockout, notes = None, _undirected(posterior, pd.concat([regulators, targets]))
@@ -122,4 +169,17 @@ def gene_page(
             notes.append(str(error))
     else:
         notes += ["it was no candidate regulator, so the run does not say what it regulates"]
-    return GenePage(gene, level, regulators, targets, knockout, tuple(notes))
+    return GenePage(
+        gene, level, regulators, targets, knockout, tuple(notes), posterior.model.weight_unit, is_point(posterior)
+    )
+
+
+def _program_page(posterior: Posterior, gene: str, *, top: int, level: float) -> ProgramPage:
+    table = posterior.programs(level=level)
+    own = table[table["gene"] == gene]
+    own = own.reindex(own["loading"].abs().sort_values(ascending=False, kind="stable").index).head(top)
+    effects = table.head(0).assign(covariate="", effect=0.0)
+    if posterior.coords["covariate"]:
+        effects = posterior.covariate_effects(level=level)
+        effects = effects[(effects["kind"] == "gene") & (effects["name"] == gene)]
+    return ProgramPage(gene, level, own.reset_index(drop=True), effects.reset_index(drop=True))

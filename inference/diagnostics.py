@@ -195,7 +195,7 @@ def _sampler_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Chec
     good = sizes[name] >= MIN_ESS
     meaning = f"The chains have drawn enough to know the hyperparameters (slowest: {name})."
     if not good:
-        meaning = f"The chains move slowly ({name}): probabilities are rough. Draw more samples (num_samples)."
+        meaning = f"The chains move slowly ({name}): probabilities are rough: raise num_samples."
     yield Check("effective draws", sizes[name], MIN_ESS, good, meaning)
 
 
@@ -438,31 +438,33 @@ def _from_to(allowed: tuple[float, float]) -> str:
 
 def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, allowed: tuple[float, float]) -> Check:
     cells = predict_cells(posterior, data, seed=seed)
-    tail = (1 - COVERAGE) / 2
+    tail, rows = (1 - COVERAGE) / 2, posterior.model.rows
     # of the mixture over all draws: where few of a large network are kept, quantiles of replicates are too narrow
     place = cells.place
     covered = float(((tail <= place) & (place <= 1 - tail)).mean())
-    meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these cells."
+    meaning = f"{covered:.0%} of the values lie in their 90% interval: the noise of the model fits these {rows}."
     low, high = allowed
     if not low <= covered <= high:
         kind = "too narrow" if covered < low else "too wide"
         meaning = (
-            f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these cells."
+            f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these {rows}."
         )
     return Check(INTERVALS, covered, _from_to(allowed), low <= covered <= high, meaning)
 
 
 def _residual_variance(posterior: PosteriorLike[Model], data: ExpressionData, seed: int) -> Check:
+    rows = posterior.model.rows
     # a gene that has a copy among the regulators has no residual that could spread
     off = np.where(has_twin(posterior), np.nan, variance_off(squared_residuals(posterior, data, seed=seed)))
     if not np.isfinite(off).any():
-        return Check(RESIDUALS, math.nan, MAX_SHARE_OFF, None, "Too few cells to tell.")
+        return Check(RESIDUALS, math.nan, MAX_SHARE_OFF, None, f"Too few {rows} to tell.")
     share = float(np.nanmean(off))
-    meaning = "The spread of cells around their prediction is as fitted for nearly all genes."
+    meaning = f"The spread of {rows} around their prediction is as fitted for nearly all genes."
     if share > MAX_SHARE_OFF:
         some = ", ".join(np.asarray(posterior.coords["target"])[off == 1][:3])
         meaning = (
-            f"Cells spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other cells, or outliers?"
+            f"{rows.capitalize()} spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other "
+            f"{rows}, or outliers?"
         )
     return Check(RESIDUALS, share, MAX_SHARE_OFF, share <= MAX_SHARE_OFF, meaning)
 

@@ -50,7 +50,8 @@ def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
     share = len(idle) / len(best)
     meaning = "Every regulator has a probable edge."
     if share == 1:
-        meaning = "No regulator has a probable edge: too few cells, too much noise, or the wrong list of regulators."
+        few = f"too few {posterior.model.rows}, too much noise, or the wrong list of regulators"
+        meaning = f"No regulator has a probable edge: {few}."
     elif idle:
         meaning = f"{len(idle)} of {len(best)} regulators have no probable edge, e.g. {', '.join(idle[:3])}."
     return Check("regulators without edges", share, 1.0, share < 1, meaning)
@@ -65,8 +66,15 @@ def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
     if not total:
         return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
-    meaning = (
-        f"{between} of {total} probable edges end at a regulator: their direction is not known from these data, and "
-        "their probabilities are not calibrated. Read them as links, unless interventions on both ends tell."
-    )
+    some = f"{between} of {total} probable edges end at a regulator"
+    if answers_of(posterior.model).links:
+        meaning = (
+            f"{some}: their direction is not known from these data, and their probabilities are not calibrated. Read "
+            "them as links, unless interventions on both ends tell."
+        )
+    else:  # every list of such a model holds them
+        meaning = (
+            f"{some}: interventions on both ends tell their direction; where one end has none, read them as links, "
+            "whose probabilities are not calibrated."
+        )
     return Check("edges between regulators", between / total, math.nan, None, meaning)

@@ -56,6 +56,10 @@ class Model(nn.Module, ABC):
         "regulators held fixed"
     )
     """What an entry of ``W`` is, for reports."""
+    weight_unit: ClassVar[str] = "sd of target per sd of regulator"
+    """The same in a few words, for the axes of figures."""
+    rows: ClassVar[str] = "cells"
+    """What rows of the data are, for reports: ``cells``, ``samples`` of a time course, ``conditions`` of a panel."""
     threshold: ClassVar[float] = 0.1
     """δ above which a weight counts as an edge, where the prior has no inclusion variable; in units of ``W``."""
     traceable: ClassVar[bool] = True

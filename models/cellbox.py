@@ -103,6 +103,12 @@ class CellBox(Model):
     traceable = False
     name = "cellbox"
     needs = ("inputs",)
+    rows = "conditions"
+    weight_meaning = (
+        "what a log ratio of one in the regulator adds to the drive of the target, which changes it the less the "
+        "stronger it is driven already"
+    )
+    weight_unit = "drive of target per log ratio of regulator"
     expects = "ratios"
     story = "a network of saturating responses to drugs"
     reference = "Yuan et al. 2021, Cell Systems 12:128"

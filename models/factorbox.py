@@ -112,6 +112,7 @@ class FactorBox(RegressionNetwork):
     measured: tuple[Tensor, ...] = ()
     name = "factorbox"
     needs = ("perturbed",)
+    rows = "conditions"
     expects = "levels"
     story = "a network at steady state, additive in the drive of each gene"
     reference = "FactorBox draft (shared steady-state CellBox); Yuan et al. 2021, Cell Systems 12:128"

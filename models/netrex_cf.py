@@ -160,6 +160,11 @@ class NetREXCF(Model):
     minibatches = False
     story = "hidden activities of regulators, and a low-rank filter of the prior networks"
     reference = "Wang et al. 2022, Commun Biol 5:1282"
+    weight_meaning = (
+        "how many standard deviations of the target go with a unit of the regulator's activity; that unit is the "
+        "regulator's own, so compare weights of one regulator"
+    )
+    weight_unit = "sd of target per unit of activity"
 
     X: Tensor
     start: Tensor

@@ -82,6 +82,8 @@ class Phoenix(Model):
     traceable = False
     threshold = 0.01
     weight_meaning = "its share of all effects on the target, which add up to one in size"
+    weight_unit = "share of all effects on the target"
+    rows = "samples"
     name = "phoenix"
     needs = ("time",)
     neural_ode = True

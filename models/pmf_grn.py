@@ -96,6 +96,11 @@ class PMFGRN(Model):
     name = "pmf-grn"
     story = "activities of regulators times a network"
     reference = "Skok Gibbs et al. 2024, Genome Biology 25:88"
+    weight_meaning = (
+        "by how many of its standard deviations (of counts: by how many times its mean) the target changes when the "
+        "activity of the regulator changes by one standard deviation"
+    )
+    weight_unit = "sd of target per sd of activity"
 
     def __init__(
         self,
@@ -206,6 +211,7 @@ class PMFGRN(Model):
         """All but the data and the model's own hyperparameters."""
         self.groups, self.cell_names, self.likelihood = tuple(groups), tuple(cells), likelihood
         self.tfs, self.targets, self.knowledge = knowledge.tfs, knowledge.targets, knowledge
+        self.genes = tuple(dict.fromkeys([*self.tfs, *self.targets]))  # that it says something of
         self.edge_prior = edge_prior.bind(knowledge)
 
     def to_state(self) -> dict[str, list[str]]:

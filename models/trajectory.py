@@ -60,6 +60,7 @@ class TrajectoryNetwork(RegressionNetwork):
 
     name = "trajectory"
     needs = ("time",)
+    rows = "samples"
     minibatches = False
     expects = "course"
     story = "relaxation towards an additive network"

@@ -12,8 +12,9 @@ from pyrogrn.experiments.decoupler_scores import long_table, mean_by_group
 from pyrogrn.experiments.exports import EXPORTS, edge_list, export, formats_told, source_of, to_networkx
 from pyrogrn.experiments.gene_page import gene_page
 from pyrogrn.experiments.regulons import activities, regulons
+from pyrogrn.experiments.report.next_steps import next_steps
 from pyrogrn.inference.draws.networks import joint_networks
-from pyrogrn.models.simulators import simulate_linear
+from pyrogrn.models.simulators import simulate_linear, simulate_muvi
 from pyrogrn.priors import PriorNetwork
 from pyrogrn.priors.formats import FORMATS
 from pyrogrn.priors.formats.gmt import parse_gmt
@@ -279,3 +280,32 @@ def test_the_page_of_a_gene(posterior, run):
     code, _, err = call("show", run, "nothing")
     assert code == 2
     assert "nothing" in err.splitlines()[-1]
+
+
+def test_the_page_of_a_gene_of_programs(tmp_path):
+    simulated = simulate_muvi(num_genes=20, num_sets=2, set_size=6, num_cells=60, num_covariates=1, seed=0)
+    fitted = pyrogrn.fit(pyrogrn.PPCA(simulated.data, num_factors=2), num_steps=20, restarts=1, num_draws=30)
+    table = fitted.programs()
+    page = gene_page(fitted, "G0003", top=1)
+    largest = table[table["gene"] == "G0003"].sort_values("loading", key=abs, ascending=False).iloc[0]
+    assert page.programs["program"].tolist() == [largest["program"]]
+    assert page.effects["covariate"].tolist() == list(fitted.coords["covariate"])
+    assert any(str(largest["program"]) in line for line in page.lines())
+    with pytest.raises(ValueError, match="same genes in all groups"):
+        gene_page(fitted, "G0003", context="a")
+    fitted.save(tmp_path / "model")
+    code, out, _ = call("show", tmp_path, "G0003", "--json")
+    assert code == 0
+    assert len(json.loads(out)["programs"]) == 2
+
+
+def test_the_page_of_a_gene_of_activities(posterior, truth):
+    sources = {"motif": PriorNetwork.from_edges(posterior.edges(top=20)[["source", "target"]], name="motif")}
+    fitted = pyrogrn.fit(pyrogrn.PMFGRN.from_data(truth.data, networks=sources), num_steps=5, restarts=1, num_draws=20)
+    page = gene_page(fitted, truth.data.tfs[0])
+    assert page.knockout is None
+    assert "sd of activity" in "".join(page.lines())
+    assert "does not predict interventions" in page.notes[-1]
+    commands = "".join(next_steps(fitted, "G0000"))
+    assert "pyrogrn show RUN G0000" in commands
+    assert "predict" not in commands

@@ -148,7 +148,7 @@ def test_edges_that_are_all_certain_have_no_bars_of_certainty():
     table = table.assign(lower=table["weight"] - 0.1, upper=table["weight"] + 0.1)
     certain = pl.edges(table.assign(inclusion=CERTAIN))
     assert len(certain.figure.axes) == 1
-    assert "more probable than 99%" in certain.get_title(loc="left")
+    assert "3 edges above 99%" in certain.get_title(loc="left")
     assert len(pl.edges(table.assign(inclusion=[1.0, 1.0, 0.9])).figure.axes) == 2
 
 

@@ -149,7 +149,7 @@ def test_every_section_is_there(tmp_path):
     expected = (
         "Result|Programs at a glance|Top genes of each program|Gene sets, repaired|Trust in each library|"
         "Covariates|What the programs without a gene set resemble|Programs in the cells|Can the fit be trusted?|"
-        "Does the model describe the data?|What went in|How to read the columns|How to cite|How this was made"
+        "Does the model describe the data?|What next|What went in|How to read the columns|How to cite|How this was made"
     )
     assert seen.headings == expected.split("|")
     assert "4 programs of 4 explain more than 1% of the variance; together they name" in seen.text

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from pyrogrn.experiments import figures
 from pyrogrn.experiments.figures.layout import layout
 from pyrogrn.experiments.report import out_degrees, write_report
-from pyrogrn.experiments.report.page import Cell, picture, table
+from pyrogrn.experiments.report.page import Cell, table
+from pyrogrn.experiments.report.pictures import picture
 from pyrogrn.experiments.report.script import HASH, SCRIPT
 from pyrogrn.inference import Gibbs, History, MapEstimate, MeanField, fit
 from pyrogrn.models import ExpressionData, LinearNetwork
@@ -143,7 +144,7 @@ def test_report_has_everything(sim, posterior, tmp_path):
         "How to cite",
         "How this was made",
     ]
-    assert page.tags.count("img") == 8
+    assert (page.tags.count("img"), page.tags.count("svg")) == (11, 1)
     edges = posterior.edges()
     strict, loose = (len(posterior.edges(fdr=rate)) for rate in (0.05, 0.1))
     assert f"{strict} regulatory edges can be named with 5% of them expected to be wrong" in page.text

@@ -1,7 +1,6 @@
 """The one page of an ablation, as HTML with its figures inside."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ..files.whole import whole_file
-from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table, tiles
+from ..report.page import badge, glossary, listing, page, paragraph, section, table, tiles
 from ..report.parts import count, records
+from ..report.pictures import picture
 from . import figures
 from .measures import MEASURES
 from .result import AblationResult
@@ -45,12 +45,16 @@ def write_page(result: AblationResult, path: Path | str, *, command: str = "Pyth
         paragraph(" ".join(headline(result, summary, measures)), "lead"),
         badge(*_badge(result)),
         tiles(_tiles(result)),
-        section("sources", "What each source contributed", *_sources(result)),
         section("worth", "What each source is worth", *_worth(summary, measures)),
         section("damage", "How wrong a source may be", *_damage(result, summary, measures)),
+        section("sources", "What each source contributed", *_sources(result)),
         section("information", "Information", *_information(result, summary)),
         section("numbers", "All numbers", *_numbers(summary)),
-        section("terms", "What the numbers mean", glossary({**MEASURES, **TERMS})),
+        section(
+            "terms",
+            "What the numbers mean",
+            glossary({name.replace("_", " "): text for name, text in {**MEASURES, **TERMS}.items()}),
+        ),
     ]
     content = [in_words_of(result.settings, part) for part in content]
     content.append(section("made", "How this was made", *_made(result, command)))
@@ -110,8 +114,8 @@ def headline(result: AblationResult, summary: pd.DataFrame, measures: Sequence[s
             )
         else:
             sentences.append(
-                f"{row.sources} ({way}) did not begin to hurt, not up to the largest share that was run "
-                f"({row.largest:.0%} of the edges {row.damage})."
+                f"{row.sources} ({way}) did not begin to hurt at any share that was run (up to {row.largest:.0%} of "
+                f"the edges {row.damage})."
             )
     return sentences
 
@@ -150,7 +154,7 @@ def _sources(result: AblationResult) -> list[str]:
     header = list(result.sources.columns)
     rows = [[_text(value) for value in row] for row in result.sources.itertuples(index=False)]
     plain = [name.replace("_", " ") for name in header]
-    return [table(plain, rows, numeric=plain[1:]), listing(result.notes)]
+    return [table(plain, rows, numeric=plain[1:], detail=plain[3:]), listing(result.notes)]
 
 
 def _worth(summary: pd.DataFrame, measures: Sequence[str]) -> list[str]:
@@ -165,7 +169,7 @@ def _worth(summary: pd.DataFrame, measures: Sequence[str]) -> list[str]:
         cells += [_with_error(row, name) for name in (*measures, "moved_bits", "moved_bits_floor")]
         rows.append(cells)
     header = ["method", "sources", *(DELTAS[m] for m in measures), "moved (bits)", "of it noise (bits)"]
-    return [*content, table(header, rows, numeric=header[2:])]
+    return [*content, table(header, rows, numeric=header[2:], detail=[header[0], *header[3:]])]
 
 
 def _damage(result: AblationResult, summary: pd.DataFrame, measures: Sequence[str]) -> list[str]:
@@ -188,11 +192,12 @@ def _damage(result: AblationResult, summary: pd.DataFrame, measures: Sequence[st
         for row in records(result.break_even(name)):
             place = f"{row.break_even:.0%}" if row.break_even == row.break_even else "not reached"
             ends = [f"{v:.0%}" if v == v else "not reached" for v in (row.lower, row.upper)]
+            interval = f"{ends[0]} to {ends[1]}" if ends[0] != ends[1] else ends[0]
             never = "–" if row.never != row.never else f"{row.never:.0%}"
             way = figures.way_label(pd.Series(vars(row)))
-            rows.append([way, row.sources, row.damage, DELTAS[name], place, f"{ends[0]} to {ends[1]}", never])
+            rows.append([way, row.sources, row.damage, DELTAS[name], place, interval, never])
     header = ["method", "sources", "damage", "measure", "break-even", "89% interval", "never hurts"]
-    content.append(table(header, rows, numeric=header[4:]))
+    content.append(table(header, rows, numeric=header[4:], detail=(header[0], header[2], header[5])))
     trust = result.trust_summary()
     if len(trust) and (trust["damage"] == "moved").any():
         caption = "The data see through a wrong source if its trust falls as it is damaged. Bars: 89% intervals."
@@ -206,7 +211,7 @@ def _information(result: AblationResult, summary: pd.DataFrame) -> list[str]:
         "KL(q‖π), q the probability of an edge after the data and π before, both with hyperparameters integrated out. "
         "Right: how far the sources moved beliefs, KL of q with them against q without. Lines across the bars: what "
         "the noise of the chains alone amounts to; bits not above it say nothing. Sums over edges count what edges "
-        "share, as their base rate, once an edge, and can exceed the divergence of the joint beliefs; gain_bits_rate "
+        "share, as their base rate, once an edge, and can exceed the divergence of the joint beliefs; gain bits rate "
         "below is the part that one shift of all log-odds explains. Of the first method."
     )
     content = [picture(figures.bits(summary), text)]
@@ -252,10 +257,19 @@ def _text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
+def _plainly(value: object) -> str:
+    """A setting as a text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_plainly(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plainly, value)) or "none"
+    return "default" if value is None else str(value)
+
+
 def _made(result: AblationResult, command: str) -> list[str]:
     settings = {k: v for k, v in result.settings.items() if k != "changes"}
     return [
         f"<pre>{escape(command)}</pre>",
         paragraph(f"{count(len(result.rows), 'run')}; rows.csv has every one of them."),
-        f"<pre>{escape(json.dumps(settings, indent=1))}</pre>",
+        glossary({name.replace("_", " "): _plainly(value) for name, value in settings.items()}),
     ]

@@ -18,7 +18,7 @@ def show_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout")] = False,
 ) -> None:
     """What a run says of one gene: its regulators, its targets, with intervals and prior evidence, and what knocking it
-    out does.
+    out does; of gene programs, those that it is in.
 
     \b
     Examples:

@@ -47,7 +47,7 @@ def trust_in_sources(trust: pd.DataFrame, *, prior: tuple[float, float], odds: b
     level
         Of all intervals.
     """
-    figure = new_figure(figsize=(8.2, 1.75 + 0.36 * max(len(trust), 1)), layout="constrained")
+    figure = new_figure(figsize=(5.2, 1.75 + 0.36 * max(len(trust), 1)), layout="constrained")
     draw_trust(figure.subplots(), trust, prior=prior, odds=odds, level=level)
     if len(trust):
         figure.legend(loc="outside lower center", ncols=2)
@@ -74,7 +74,7 @@ def draw_trust(ax: Axes, trust: pd.DataFrame, *, prior: tuple[float, float], odd
         largest = 0.9 * ax.get_xlim()[1] / np.log(10)
         powers = np.log([1, 2, 5] if largest < 1.5 else [1, 3, 10, 30, 100, 300, 1000, 3000, 10000])
         top.set_xticks(powers, [f"×{np.exp(v):.0f}" for v in powers])
-        top.set_xlabel("odds of an edge the source lists (confidence 0.9)", fontsize=8.5)
+        top.set_xlabel("odds of an edge that the source lists", fontsize=8.5)
 
 
 @styled

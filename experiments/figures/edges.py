@@ -18,7 +18,7 @@ from .style import (
     MAX_POINTS,
     PALE,
     REPRESSION,
-    WEIGHT_LABEL,
+    WEIGHT_UNIT,
     edge_label,
     new_figure,
     nothing_to_draw,
@@ -39,7 +39,7 @@ def _sign_handles() -> list[Line2D]:
 
 
 @styled
-def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> Figure:
+def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30, unit: str = WEIGHT_UNIT) -> Figure:
     """Posterior mean and interval of the first edges of a table, with the probability that each exists beside.
 
     Parameters
@@ -50,21 +50,23 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
         Of the intervals, for the title.
     count
         Edges to draw.
+    unit
+        Of the weights, `Model.weight_unit`.
     """
     edges = edges.head(count)
     known = bool(edges["inclusion"].notna().any())  # not of a point estimate
-    certain = known and bool((edges["inclusion"] >= CERTAIN).all())
+    certain = all_certain(edges)
     height = 1.5 + 0.215 * max(len(edges), 3)
     if certain or not known or edges.empty:
-        figure = new_figure(figsize=(7.0, height), layout="constrained")
+        figure = new_figure(figsize=(5.2, height), layout="constrained")
         ax = figure.subplots()
-        handles = draw_edges(ax, edges, level=level)
+        handles = draw_edges(ax, edges, level=level, unit=unit)
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=3)
         return figure
-    figure = new_figure(figsize=(8.2, height), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[3.2, 1], sharey=True)
-    handles = draw_edges(left, edges, level=level)
+    figure = new_figure(figsize=(6.0, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2.8, 1], sharey=True)
+    handles = draw_edges(left, edges, level=level, unit=unit)
     y, colours = np.arange(len(edges))[::-1], sign_colours(edges["weight"].to_numpy())
     right.barh(y, edges["inclusion"], color=PALE, height=0.72)
     right.scatter(edges["inclusion"], y, c=colours, s=12)
@@ -76,15 +78,20 @@ def edge_forest(edges: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -
     return figure
 
 
-def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[Line2D]:
+def all_certain(edges: pd.DataFrame) -> bool:
+    """Whether every edge of a table is so probable that bars of the probabilities would say nothing."""
+    return len(edges) > 0 and bool((edges["inclusion"] >= CERTAIN).all())
+
+
+def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL, unit: str = WEIGHT_UNIT) -> list[Line2D]:
     """Posterior means and intervals of all edges of a table in given axes; returns what a legend explains.
 
     The title says so where every edge is all but certain (`CERTAIN`), which bars of the probabilities would not show.
     """
     known = bool(edges["inclusion"].notna().any())
     title = f"The {len(edges)} most probable edges: mean and {level:.0%} interval"
-    if known and bool((edges["inclusion"] >= CERTAIN).all()):
-        title = f"{len(edges)} edges, each more probable than {CERTAIN:.0%}: {level:.0%} interval"
+    if all_certain(edges):
+        title = f"{len(edges)} edges above {CERTAIN:.0%}: mean and {level:.0%} interval"
     ax.set_title(title if known or edges.empty else f"The {len(edges)} largest effects: a point estimate")
     if edges.empty:
         nothing_to_draw(ax, "the table holds no edge")
@@ -97,7 +104,7 @@ def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[L
     rows = edges[["source", "target", "weight"]].itertuples(index=False)
     ax.set_yticks(y, [edge_label(*row) for row in rows])
     ax.set_ylim(-0.8, len(edges) - 0.2)
-    ax.set_xlabel(WEIGHT_LABEL)
+    ax.set_xlabel(f"weight ({unit})")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE, lw=0.6)
     ax.set_axisbelow(True)
@@ -105,7 +112,8 @@ def draw_edges(ax: Axes, edges: pd.DataFrame, *, level: float = LEVEL) -> list[L
     handles = _sign_handles()
     if listed.any():
         edge = ax.get_yaxis_transform()
-        ax.scatter(np.full(listed.sum(), 1.01), y[listed], marker="D", s=14, c=KNOWN, transform=edge, clip_on=False)
+        ax.scatter(np.full(listed.sum(), 0.985), y[listed], marker="D", s=14, c=KNOWN, transform=edge)
+        ax.margins(x=0.09)  # room for the diamonds
         handles.append(Line2D([], [], color=KNOWN, marker="D", markersize=4, ls="", label="listed by a prior source"))
     return handles
 
@@ -117,6 +125,7 @@ def inclusion_overview(
     *,
     threshold: float | None = None,
     rates: Sequence[float] = RATES,
+    unit: str = WEIGHT_UNIT,
 ) -> Figure:
     """How sure the posterior is of all edges: distribution of their probability, and probability against strength.
 
@@ -128,11 +137,13 @@ def inclusion_overview(
         δ where inclusion means P(|weight| > δ).
     rates
         Of the lists whose ends are marked; none where no list is made.
+    unit
+        Of the weights, `Model.weight_unit`.
     """
     figure = new_figure(figsize=(8.8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_probabilities(left, inclusion, threshold=threshold, rates=rates)
-    _strengths(right, inclusion, weight, _probability_label(threshold))
+    _strengths(right, inclusion, weight, _probability_label(threshold), unit)
     return figure
 
 
@@ -159,14 +170,14 @@ def draw_probabilities(
         ax.legend(loc="upper center")
 
 
-def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str) -> None:
+def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str, unit: str) -> None:
     if len(weight) > MAX_POINTS:
         best = np.argpartition(inclusion, -MAX_POINTS)[-MAX_POINTS:]
         inclusion, weight = inclusion[best], weight[best]
     colours = np.where(weight >= 0, ACTIVATION, REPRESSION)
     few = len(weight) < 2000
     ax.scatter(np.abs(weight), inclusion, c=colours, s=14 if few else 4, alpha=0.6, linewidths=0, rasterized=not few)
-    ax.set(xlabel="|weight| (sd of target per sd of regulator)", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
+    ax.set(xlabel=f"|weight| ({unit})", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
     ax.set_title(f"The {len(weight):,} most probable edges" if len(weight) == MAX_POINTS else "All edges by strength")
     ax.legend(handles=_sign_handles(), loc="lower right")
 
@@ -192,14 +203,15 @@ def out_degrees(degrees: pd.DataFrame, *, level: float = LEVEL, count: int = 25)
         Regulators to draw.
     """
     shown = degrees.sort_values("mean", ascending=False).head(count)
-    figure = new_figure(figsize=(8.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
+    figure = new_figure(figsize=(5.2, 1.2 + 0.2 * max(len(shown), 3)), layout="constrained")
     draw_degrees(figure.subplots(), shown, len(degrees), level=level)
     return figure
 
 
 def draw_degrees(ax: Axes, shown: pd.DataFrame, among: int, *, level: float = LEVEL) -> None:
     """Expected numbers of targets of the regulators of a table in given axes; ``among`` regulators there are."""
-    ax.set_title(f"Expected number of targets of {len(shown)} of {among} regulators: {level:.0%} interval")
+    which = "" if len(shown) == among else f" ({len(shown)} of {among} regulators)"
+    ax.set_title(f"Expected targets, {level:.0%} interval{which}")
     if shown.empty:
         nothing_to_draw(ax, "no regulators")
         return

@@ -56,7 +56,7 @@ def network_picture(edges: pd.DataFrame, *, tfs: Mapping[str, object] | set[str]
     _draw(ax, edges, plan, tfs, 1.0)
     width, height = figure.get_size_inches()
     figure.text(MARGIN / 72 / width, 1 - 20 / 72 / height, _title(edges), weight="bold", size=10)
-    figure.legend(handles=_handles(), loc="lower left", ncols=4, borderaxespad=0.4)
+    figure.legend(handles=_handles(plan, tfs), loc="lower left", ncols=4, borderaxespad=0.4)
     return figure
 
 
@@ -77,7 +77,8 @@ def draw_network(ax: Axes, edges: pd.DataFrame, *, tfs: Mapping[str, object] | s
     ax.spines[:].set_visible(False)
     _draw(ax, edges, plan, tfs, scale)
     below = (0.0, -0.02)
-    ax.legend(handles=_handles(), loc="upper left", bbox_to_anchor=below, ncols=2, frameon=False, borderaxespad=0)
+    handles = _handles(plan, tfs)
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=below, ncols=2, frameon=False, borderaxespad=0)
 
 
 class _Plan(NamedTuple):
@@ -118,10 +119,12 @@ class _Plan(NamedTuple):
 
 
 def _draw(ax: Axes, edges: pd.DataFrame, plan: _Plan, tfs: Mapping[str, object] | set[str], scale: float) -> None:
-    """Boxes and arrows; a point of the plan is ``scale`` points of the picture."""
+    """Boxes and arrows; a point of the plan is ``scale`` points of the picture. Their ids are ``edge`` and the row of
+    the table, ``box`` and ``name`` and the place of the gene."""
     source, target, place = plan.source, plan.target, plan.place
     boxes = []
-    for name, label, centre, size in zip(plan.names, plan.labels, place, plan.sizes, strict=True):
+    for i, (name, label) in enumerate(zip(plan.names, plan.labels, strict=True)):
+        centre, size = place[i], plan.sizes[i]
         is_tf = name in tfs
         box = FancyBboxPatch(
             centre - size / 2 + 3,
@@ -132,6 +135,7 @@ def _draw(ax: Axes, edges: pd.DataFrame, plan: _Plan, tfs: Mapping[str, object] 
             ec=INK if is_tf else GREY,
             lw=0.9 * scale,
             zorder=3,
+            gid=f"box{i}",
         )
         boxes.append(ax.add_artist(box))  # not `add_patch`, which measures what the limits, set above, do not ask for
         weight = "bold" if is_tf else "normal"
@@ -146,10 +150,12 @@ def _draw(ax: Axes, edges: pd.DataFrame, plan: _Plan, tfs: Mapping[str, object] 
             color=colour,
             weight=weight,
             zorder=4,
+            gid=f"name{i}",
         )
     strongest = max(edges["weight"].abs().max(), 1e-12)
     pairs = set(zip(source, target, strict=True))
-    for s, t, w, p in zip(source, target, edges["weight"], edges["inclusion"], strict=True):
+    for i, (w, p) in enumerate(zip(edges["weight"], edges["inclusion"], strict=True)):
+        s, t = source[i], target[i]
         style = (
             ArrowStyle("-|>", head_length=0.55, head_width=0.28) if w >= 0 else ArrowStyle("-[", widthB=0.42, lengthB=0)
         )
@@ -168,6 +174,7 @@ def _draw(ax: Axes, edges: pd.DataFrame, plan: _Plan, tfs: Mapping[str, object] 
                 lw=(0.8 + 1.8 * abs(w) / strongest) * scale,
                 alpha=1.0 if np.isnan(p) else 0.25 + 0.75 * float(np.clip(p, 0, 1)),
                 zorder=2,
+                gid=f"edge{i}",
             )
         )
 
@@ -178,12 +185,13 @@ def _title(edges: pd.DataFrame) -> str:
     return f"The {len(edges)} {kind} edges: {edges['source'].nunique()} regulators, {len(genes)} genes"
 
 
-def _handles() -> list[Line2D]:
+def _handles(plan: _Plan, tfs: Mapping[str, object] | set[str]) -> list[Line2D]:
+    """Of what is drawn."""
     other = Line2D([], [], marker="s", ls="", markersize=7, label="other gene")
     other.set(markerfacecolor="white", markeredgecolor=GREY)
-    return [
+    handles = [
         Line2D([], [], color=ACTIVATION, lw=2, marker=">", markersize=5, label="activates"),
         Line2D([], [], color=REPRESSION, lw=2, marker="|", markersize=8, markeredgewidth=2, label="represses"),
         Line2D([], [], color=INK, marker="s", ls="", markersize=7, label="regulator"),
-        other,
     ]
+    return handles if all(name in tfs for name in plan.names) else [*handles, other]

@@ -63,22 +63,24 @@ def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: in
     names, cases, labels = _cases(factors, count)
     height = 1.1 + 0.215 * max(len(names), 3)
     if not names:
-        figure = new_figure(figsize=(8.2, height), layout="constrained")
+        figure = new_figure(figsize=(5.4, height), layout="constrained")
         nothing_to_draw(figure.subplots(), "no program")
         return figure
     parts = [factors[(factors["view"] == view) & (factors["group"] == group)] for view, group in cases]
     if len(cases) > MAX_PANELS:
         return _heat_map(parts, names, labels)
-    figure = new_figure(figsize=(8.6, height), layout="constrained")
+    figure = new_figure(figsize=(5.4 if len(cases) == 1 else 8.6, height), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, sharex=True, squeeze=False)[0]
     libraries = factors.drop_duplicates("program").set_index("program")["library"].reindex(names)
     colours = [KNOWN if library else GREY for library in libraries]
     for ax, part, label in zip(panels, parts, labels, strict=True):
         _variance_bars(ax, part, names, colours, ticks=6 if len(cases) == 1 else 3)
         ax.set_title(label)
-    figure.supxlabel("variance explained", fontsize=9)
+    panels[len(panels) // 2].set_xlabel("variance explained")
+    number = factors["program"].nunique()
+    which = f"{number} programs" if len(names) == number else f"{len(names)} of {number} programs"
     figure.suptitle(
-        f"Variance explained by {len(names)} of {factors['program'].nunique()} programs: mean and {level:.0%} interval",
+        f"Variance explained by {which}{_with_interval(factors, level)}",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -87,14 +89,14 @@ def variance_explained(factors: pd.DataFrame, *, level: float = LEVEL, count: in
     if libraries.astype(bool).any() and not libraries.astype(bool).all():
         kinds = ((KNOWN, "from a gene set"), (GREY, "found without one"))
         handles = [Line2D([], [], color=c, lw=6, alpha=0.55, label=text) for c, text in kinds]
-        figure.legend(handles=handles, loc="outside lower right", ncols=2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 def draw_variance(ax: Axes, factors: pd.DataFrame, *, level: float = LEVEL, count: int = 30) -> None:
     """Variance that each program explains in given axes: bars of one view and group, a heat map of several."""
     names, cases, labels = _cases(factors, count)
-    ax.set_title(f"Variance explained: mean and {level:.0%} interval" if len(cases) == 1 else "Variance explained")
+    ax.set_title(f"Variance explained{_with_interval(factors, level)}" if len(cases) == 1 else "Variance explained")
     if not names:
         nothing_to_draw(ax, "no program")
         return
@@ -105,6 +107,11 @@ def draw_variance(ax: Axes, factors: pd.DataFrame, *, level: float = LEVEL, coun
     libraries = factors.drop_duplicates("program").set_index("program")["library"].reindex(names)
     _variance_bars(ax, parts[0], names, [KNOWN if library else GREY for library in libraries], ticks=6)
     ax.set_xlabel("variance explained")
+
+
+def _with_interval(table: pd.DataFrame, level: float) -> str:
+    """What a title adds where a table has intervals, as one of a point estimate has not."""
+    return f": mean and {level:.0%} interval" if table["lower"].notna().any() else ""
 
 
 def _cases(factors: pd.DataFrame, count: int) -> tuple[list[str], list[tuple[Any, Any]], list[str]]:
@@ -173,7 +180,7 @@ def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float
     figure = new_figure(figsize=(9.0, 0.7 + rows * (0.75 + 0.185 * count)), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     figure.suptitle(
-        f"Largest loadings, change of the gene per unit of the program: posterior mean and {level:.0%} interval",
+        f"Largest loadings, change of the gene per unit of the program{_with_interval(programs, level)}",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -279,7 +286,7 @@ def scores_scatter(scores: pd.DataFrame, names: tuple[str, str], groups: pd.Seri
     groups
         Group of each cell, in the order of ``scores``; None: one group.
     """
-    figure = new_figure(figsize=(6.4, 4.6), layout="constrained")
+    figure = new_figure(figsize=(5.4, 4.2), layout="constrained")
     ax = figure.subplots()
     rng = np.random.default_rng(0)  # in random order, so that no group lies on top of the others
     order = rng.permutation(len(scores))[:MAX_CELLS]
@@ -324,7 +331,7 @@ def scores_by_group(scores: pd.DataFrame, names: Sequence[str], groups: pd.Serie
     """
     levels = [None] if groups is None else list(dict.fromkeys(groups))[:12]
     spacing = 0.8 / len(levels)
-    figure = new_figure(figsize=(8.2, 1.2 + len(names) * max(0.24, 0.125 * len(levels))), layout="constrained")
+    figure = new_figure(figsize=(5.4, 1.2 + len(names) * max(0.24, 0.125 * len(levels))), layout="constrained")
     ax = figure.subplots()
     ax.set_title("Scores of the cells: median, middle 50% and middle 90%")
     if not len(names):

@@ -21,7 +21,7 @@ INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
 KNOWN = "#009E73"  # prior knowledge, and the truth
 CHAINS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#000000")
 MAX_POINTS = 50_000  # of a scatter plot: more cannot be seen, and take long
-WEIGHT_LABEL = "weight (sd of target per sd of regulator)"
+WEIGHT_UNIT = "sd of target per sd of regulator"
 STYLE = {
     "font.size": 9.0,
     "text.color": INK,

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from ..files.whole import whole_file
-from ..report.page import badge, glossary, listing, page, paragraph, picture, section, table
+from ..report.page import badge, glossary, listing, page, paragraph, section, table
+from ..report.pictures import panels, picture
 from . import figures
 from .plan import RUNGS
-from .result import PROMISED, Calibration
+from .result import PROMISED, TOLERANCE, Calibration
 from .scoring import ALL, RATES
 
 TERMS = {
@@ -38,7 +39,7 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
     summary = result.summary()
     badges = {
         True: ("lists keep their promise on made targets", True),
-        False: ("lists hold more wrong edges than they promise", False),
+        False: (_broken(summary), False),
         None: ("no list to judge", None),
     }
     content = [
@@ -60,6 +61,13 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
     ]
     with whole_file(path) as place:
         place.write_text(page(title, "\n".join(content)), encoding="utf-8")
+
+
+def _broken(summary: pd.DataFrame) -> str:
+    """In which worlds lists hold more wrong edges than they promise."""
+    worlds = _worlds(summary[summary["rung"] > 2])
+    over = [name for name, own in worlds if own.loc[f"wrong_{PROMISED:g}", "value"] > TOLERANCE * PROMISED]
+    return f"too many wrong edges in {len(over)} of {len(worlds)} worlds: {'; '.join(over)}"
 
 
 def _worlds(summary: pd.DataFrame, *, response: str = ALL) -> list[tuple[str, pd.DataFrame]]:
@@ -93,8 +101,8 @@ def _lists(summary: pd.DataFrame) -> list[str]:
         "Right: what lists find. Bars: two standard errors over worlds."
     )
     return [
-        picture(figures.false_discoveries(summary), caption),
-        table(("world", *columns), rows, numeric=columns),
+        panels(figures.false_discoveries(summary), caption),
+        table(("world", *columns), rows, numeric=columns, detail=[c for c in columns if not c.endswith("10%")]),
     ]
 
 
@@ -116,7 +124,7 @@ def _probabilities(result: Calibration, summary: pd.DataFrame) -> list[str]:
     )
     return [
         picture(figures.reliability_curves(result.reliability()), caption),
-        table(("world", *names), rows, numeric=list(names)),
+        table(("world", *names), rows, numeric=list(names), detail=("pairs", "bits a pair", "bits of the base rate")),
     ]
 
 

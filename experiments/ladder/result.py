@@ -124,9 +124,7 @@ class Calibration:
             return _first_rungs(self)
         easy = next((plan for plan in last if plan.rung == 3), None)
         hard = last[-1] if last[-1].rung == 4 else None
-        parts = [
-            f"On cells like yours, of 100 edges that --method {self.method} lists at {PROMISED:.0%} expected error,"
-        ]
+        parts = [f"On cells like yours, of 100 edges that {self.method} lists at {PROMISED:.0%} expected error,"]
         told = [self._told(plan) for plan in (easy, hard) if plan is not None]
         return " ".join(parts) + " " + ", and ".join(told) + ". " + self._power(easy or last[0], hard)
 

@@ -11,14 +11,15 @@ from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.edge_prior import TRUST_SCALE
 from .. import figures
-from .page import Cell, listing, paragraph, picture, table, tiles
-from .parts import half_normal_band, records, rows_of
+from .page import Cell, listing, paragraph, table, tiles
+from .parts import half_normal_band, notes_on_data, records
+from .pictures import picture
 
 
 def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
     """What went in: numbers of cells, genes and sources, notes on the data, and how names matched."""
     coords = posterior.coords
-    rows_are = rows_of(posterior)
+    rows_are = posterior.model.rows
     numbers = {} if data is None else {rows_are: f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
     numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
@@ -28,7 +29,7 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
         numbers[f"perturbed {rows_are}"] = f"{len(np.unique(pairs[:, 0])):,}"
         numbers["perturbed genes"] = f"{len(np.unique(pairs[:, 1])):,}"
     content = [tiles(numbers)]
-    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
+    notes = notes_on_data(posterior, data)
     if notes:
         content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
     if data is not None and data.context is not None:
@@ -93,12 +94,13 @@ def trusted(posterior: Posterior) -> list[str]:
     intro = (
         "Each source of prior knowledge has a trust coefficient b, at least 0, that is learned with the network: at 0 "
         "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
-        "random edges ends near 0. Odds and strength are given for an edge listed with a confidence of 0.9."
+        f"random edges ends near 0. {'Odds' if on_odds else 'Strength'}: for an edge listed with a confidence of 0.9."
     )
     header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
     caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
     drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
-    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+    shown = table(header, rows, numeric=header[1:3], detail=header[1:3])
+    return [paragraph(intro), shown, picture(drawn, caption)]
 
 
 def trust_band(posterior: Posterior, level: float) -> tuple[tuple[float, float], bool]:

@@ -18,6 +18,7 @@ from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.formats.files import replacing
 from .. import figures
+from ..figures.edges import all_certain
 from ..files.network_tables import NetworkTables
 from ..matching import align
 from ..scores import score_edges
@@ -27,13 +28,14 @@ from .degrees import out_degrees
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .next_steps import next_steps
-from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
+from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
 from .trial import OF_INCLUSION, earned, is_tried, trial_facts
 
-NUM_EDGES, NUM_DRAWN, NUM_LINKS = 50, 60, 20
+NUM_EDGES, NUM_FOREST, NUM_DRAWN, NUM_LINKS = 50, 30, 60, 20
 RATES = (0.05, 0.10)  # of lists
 MOST_ROWS = 1000  # of a table in a page: more are for edges.csv
 COLUMNS = {
@@ -119,7 +121,7 @@ def write_report(
     ]
     if results is not None and point:
         parts += [
-            ("edges", "Largest effects", point_edges(results.top)),
+            ("edges", "Largest effects", point_edges(results.top, posterior.model.weight_unit)),
             ("network", "Network", point_network(results.top, set(results.tfs))),
             ("certainty", "How sure", [paragraph(NO_CERTAINTY)]),
         ]
@@ -262,11 +264,15 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
     meaning = (
         "the edge exists" if posterior.threshold is None else f"its weight exceeds {posterior.threshold:g} in size"
     )
-    caption = f"Dots: posterior mean; lines: {LEVEL:.0%} interval. To the right, the probability that {meaning}."
+    caption = f"Dots: posterior mean; lines: {LEVEL:.0%} interval."
+    if not all_certain(shown.head(NUM_FOREST)):
+        caption += f" To the right, the probability that {meaning}."
+    forest = figures.edge_forest(shown, level=LEVEL, count=NUM_FOREST, unit=posterior.model.weight_unit)
+    detail = [name for name in numeric if name not in ("weight", "inclusion")]
     return [
-        picture(figures.edge_forest(results.top, level=LEVEL), caption),
+        picture(forest, caption),
         paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
-        table(("source", "", "target", *numeric), rows, numeric=numeric),
+        table(("source", "", "target", *numeric), rows, numeric=numeric, detail=detail),
         *_links(results),
     ]
 
@@ -279,7 +285,7 @@ def _links(results: Results) -> list[str]:
         return [paragraph("Edges between regulators have no direction that these data tell: links.csv has the pairs.")]
     text = (
         "Not in the lists: edges between regulators, whose direction these data do not tell. "
-        f"{count(len(results.links), 'pair')} of regulators can be named as linked with 10% of them expected to be "
+        f"{count(len(results.links), 'pair')} of regulators can be named as linked in a list that expects 10% to be "
         "wrong; all pairs are in links.csv."
     )
     names = ("weight_ab", "weight_ba")
@@ -311,19 +317,20 @@ def _network(posterior: Posterior, results: Results) -> list[str]:
         "are drawn: a gene without a line here may well be regulated."
     )
     likely = results.top[results.top["inclusion"] > 0.5].head(NUM_DRAWN)
+    degrees = out_degrees(posterior)
     drawn = (
-        picture(figures.network_picture(likely, tfs=set(results.tfs)), caption)
+        network(likely, caption, tfs=set(results.tfs), degrees=degrees)
         if len(likely)
         else paragraph("No edge is more probable than not, so there is no network to draw.")
     )
-    degrees = out_degrees(posterior)
     note = "The expected number of targets is the sum of the probabilities of a regulator's edges."
     return [drawn, picture(figures.out_degrees(degrees, level=LEVEL), note)]
 
 
 def _certainty(posterior: Posterior, results: Results) -> list[str]:
     called = (results.inclusion > 0.5) & results.promised
-    sure = int((called & (results.right > 0.95)).sum())
+    sure, model = int((called & (results.right > 0.95)).sum()), posterior.model
+    wrong = f"{model.story} gets wrong"
     draws = posterior.draws
     if posterior.threshold is not None:
         background = (
@@ -334,19 +341,18 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
         width = draws["spike_ratio"].mean()
         background = (
             f"Small effects that are no edges were allowed for, with a learned width ({width:.2f} of that of edges): "
-            "this takes up part of what a linear model gets wrong."
+            f"this takes up part of what {wrong}."
         )
     else:
         background = (
-            "Nothing in this model takes up what a linear network gets wrong: on real cells the probabilities can be "
-            "too certain."
+            f"Nothing in this model takes up what {wrong}: on real {model.rows} the probabilities can be too certain."
         )
     facts = [
         *([] if results.why_none is None else [results.why_none[0].upper() + in_options(results.why_none[1:])]),
         *trial_facts(posterior),
-        *map(in_options, posterior.prediction_notes()),
-        f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not; for {sure:,} of them "
-        "existence and sign together are 95% certain.",
+        *(f"{note[0].upper()}{note[1:]}." for note in map(in_options, posterior.prediction_notes())),
+        f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not"
+        + (f"; for {sure:,} of them existence and sign together are 95% certain." if called.any() else "."),
         background,
     ]
     if not results.promised.any():
@@ -355,15 +361,17 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             paragraph("Every gene is a regulator, so no edge has a known direction: see the links."),
         ]
     ends = "; vertical lines mark where lists of 5% and 10% expected false discovery rate end"
-    ends *= any(results.found.values())
+    prunes = engine_of(posterior.guide).prunes  # shares of draws, of which no list promises anything
+    ends *= any(results.found.values()) and not prunes
     caption = f"Left: how many edges have which probability{ends}. Right: probability against strength."
     overview = figures.inclusion_overview(
         results.inclusion[results.promised],
         results.weight[results.promised],
         threshold=posterior.threshold,
         rates=tuple(results.listed),
+        unit=model.weight_unit,
     )
-    return [listing(facts), picture(overview, caption)]
+    return [listing(facts), panels(overview, caption)]
 
 
 # -- whether to believe it ----

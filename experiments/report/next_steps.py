@@ -4,6 +4,7 @@ from html import escape
 
 from ...inference import Posterior
 from ...inference.answers.promise import why_no_list
+from ...inference.answers.registry import answers_of
 from ...inference.choice import engine_of
 from ...inference.draws.layout import has_edges
 from .page import Cell, table
@@ -28,15 +29,47 @@ def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
         )
     if posterior.coords["source"]:
         steps.append(("What is each source of knowledge worth?", "pyrogrn ablate FILE --prior NAME=FILE --out worth"))
-    if not engine_of(posterior.guide).point:
-        steps.append(
-            (f"What would a knock-out of {gene} do?", f"pyrogrn predict RUN --knockout {gene} --out knockout.csv")
-        )
+    needs = posterior.model.needs
+    if engine_of(posterior.guide).point or not answers_of(posterior.model).predicts():
+        pass
+    elif "inputs" in needs:
+        steps.append(("What would another combination do?", f"pyrogrn predict RUN --input {gene}=-1 --out answer.csv"))
+    else:
+        how = "knockdown" if "perturbed" in needs else "knockout"
+        word = "knock-down" if "perturbed" in needs else "knock-out"
+        steps.append((f"What would a {word} of {gene} do?", f"pyrogrn predict RUN --{how} {gene} --out answer.csv"))
+    if {"perturbed", "inputs"} & set(needs):
+        steps.append(("Which genes drive the variation of the others?", "pyrogrn flux RUN --out flux.csv"))
+    if posterior.model.neural_ode:
+        steps.append(("Which genes drive the dynamics?", "pyrogrn influence RUN --out influence"))
+        times = "--times 0,1,2 --out course.csv"
+        steps.append((f"How does it go on without {gene}?", f"pyrogrn course RUN --knockout {gene} {times}"))
     which = "--fdr 0.1" if why_no_list(posterior) is None else "--top 100"
     steps.append(("How do I draw it in Cytoscape?", f"pyrogrn convert RUN network.graphml --to graphml {which}"))
     steps.append(
         ("How do I test it?", "perturb the regulators of the edges that matter: interventions tell directions")
     )
+    return [_answers(steps)]
+
+
+def program_steps(posterior: Posterior, gene: str | None) -> list[str]:
+    """The same of gene programs; ``gene`` is one with a large loading."""
+    gene = gene or "GENE"
+    steps = [
+        ("In which programs is a gene?", f"pyrogrn show RUN {gene}"),
+        ("How active are the programs in other cells?", "pyrogrn score-cells RUN FILE --out scores.csv.gz"),
+    ]
+    if posterior.coords["source"]:
+        worth = "pyrogrn ablate FILE --method muvi --gene-sets LIBRARY=FILE.gmt --out worth"
+        steps.append(("What is each library of gene sets worth?", worth))
+    elif posterior.model.name == "ppca":
+        name = "pyrogrn infer FILE --method muvi --gene-sets LIBRARY=FILE.gmt --out named"
+        steps.append(("Which known gene sets are they?", name))
+    steps.append(("How do I see them on a UMAP?", "in Python: pyrogrn.pl.umap_program(adata, PROGRAM)"))
+    return [_answers(steps)]
+
+
+def _answers(steps: list[tuple[str, str]]) -> str:
     rows = [
         [
             Cell(escape(question), "wide"),
@@ -44,4 +77,4 @@ def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
         ]
         for question, answer in steps
     ]
-    return [table(("question", "command, where RUN is the folder of this report"), rows)]
+    return table(("question", "command, where RUN is the folder of this report"), rows)

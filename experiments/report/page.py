@@ -4,25 +4,20 @@ No template engine: pages are tables and pictures of what was found, put togethe
 builder that escapes is all that a template would add.
 """
 
-import base64
-import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
 from .script import HASH, SCRIPT
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #d9dee4; --page: #f5f7fa; --card: #ffffff;
-  --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eef1f4; --bar: #bcdcef; }
+  --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eef1f4; --bar: #bcdcef;
+  --shade: #7b879466; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #a3b0bd; --line: #3e4c59; --page: #14191f;
   --card: #1f262e; --blue: #6cb8ea; --red: #ff9f5c; --green: #4fd0a3; --good: #12382c; --bad: #45260f;
-  --none: #2b343d; --bar: #1f4a66; } }
+  --none: #2b343d; --bar: #1f4a66; --shade: #000000b0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -52,10 +47,24 @@ nav a { display: inline-block; margin-right: 14px; text-decoration: none; }
 .tile strong { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 figure { margin: 8px 0 16px; overflow-x: auto; }
-figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; padding: 8px;
-  border-radius: 8px; border: 1px solid var(--line); }
+figure img, svg.network { display: block; width: var(--w); max-width: 100%; height: auto; margin: 0 auto; padding: 8px;
+  background: #fff; border-radius: 8px; border: 1px solid var(--line); }
+.panels { display: flex; flex-wrap: wrap; justify-content: center; gap: 6px; }
+.panels img { margin: 0; }
+.panels + img { border: none; margin-top: 6px; padding: 4px; }
+.over { font-weight: 600; font-size: 14px; margin: 0 auto 6px; max-width: 84ch; }
+.edge .catch { fill: none; stroke: transparent; pointer-events: stroke; }
+.edge:hover path:not(.catch) { stroke-width: 4; }
+.gene { cursor: pointer; }
+.edge.off, .gene.off, .near .edge:not(.on), .near .gene:not(.on) { opacity: 0.12; }
+.told { min-height: 1.5em; white-space: pre-line; font-size: 13.5px; margin: 6px auto 0; max-width: 84ch; }
 figcaption { color: var(--soft); font-size: 13.5px; margin: 6px auto 0; max-width: 84ch; }
+.scroll { background: linear-gradient(to right, var(--card) 30%, transparent) left / 40px 100% local,
+  linear-gradient(to left, var(--card) 30%, transparent) right / 40px 100% local,
+  linear-gradient(to right, var(--shade), transparent) left / 14px 100% scroll,
+  linear-gradient(to left, var(--shade), transparent) right / 14px 100% scroll; background-repeat: no-repeat; }
 .scroll { overflow: auto; margin: 0 0 12px; max-height: 80vh; }
+.narrow { display: none; }
 thead th { position: sticky; top: 0; background: var(--card); }
 th[role=button] { cursor: pointer; }
 th[role=button]:hover, th[role=button]:focus-visible { color: var(--blue); }
@@ -69,6 +78,7 @@ td.again { color: var(--soft); font-weight: 400; }
 table { border-collapse: collapse; font-size: 13.5px; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 9px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; }
+.many th { white-space: normal; vertical-align: bottom; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.gene { font-weight: 600; white-space: nowrap; }
 td.up { color: var(--blue); font-weight: 600; }
@@ -79,10 +89,12 @@ dl { margin: 0 0 10px; display: grid; grid-template-columns: max-content 1fr; ga
 dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
 @media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; }
   main { padding: 16px 8px 40px; } section { padding: 14px 12px 10px; }
-  th, td { padding: 4px 6px; } th { white-space: normal; vertical-align: bottom; }
-  td.gene { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; max-width: 9em; }
-  td.wide { min-width: 180px; }
-  figure img { max-width: none; min-width: 600px; } }
+  table { font-size: 13px; } th, td { padding: 4px 4px; } th { white-space: normal; vertical-align: bottom; }
+  td.gene { white-space: normal; overflow-wrap: anywhere; min-width: 4.4em; max-width: 9em; }
+  td.wide { min-width: 150px; }
+  .detail { display: none; } .narrow { display: block; font-size: 13px; }
+  figure img { max-width: none; width: max(min(var(--w), 100%), calc(0.62 * var(--w))); padding: 4px; }
+  svg.network { max-width: none; width: max(100%, calc(0.8 * var(--w))); padding: 4px; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --page: #fff; --card: #fff;
   --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eee; --bar: #bcdcef; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
@@ -153,19 +165,34 @@ class Cell(str):
         return cell
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = ()) -> str:
-    """A table of plain texts and `Cell`; columns in ``numeric`` are aligned to the right."""
-    right = {i for i, name in enumerate(header) if name in numeric}
-    head = "".join(f"<th{_kind('number' if i in right else '')}>{escape(n)}</th>" for i, n in enumerate(header))
+MANY = 7  # columns, beyond which their names may break
+WIDER = "Turned, or on a wider screen, the table has more columns."
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Sequence[str] = (),
+    detail: Sequence[str] = (),
+) -> str:
+    """A table of plain texts and `Cell`; columns in ``numeric`` are aligned to the right, those in ``detail`` are left
+    out where the screen is narrow, which is said there."""
+    classes = [
+        " ".join(word for word, names in (("number", numeric), ("detail", detail)) if name in names) for name in header
+    ]
+    head = "".join(f"<th{_kind(kind)}>{escape(n)}</th>" for n, kind in zip(header, classes, strict=True))
     body = []
     for row in rows:
         cells = []
         for i, cell in enumerate(row):
             kind, html = (cell.kind, str(cell)) if isinstance(cell, Cell) else ("", escape(dashed(cell)))
-            kind = f"{kind} number".strip() if i in right else kind
-            cells.append(f"<td{_kind(kind)}>{html}</td>")
+            cells.append(f"<td{_kind(f'{kind} {classes[i]}'.strip())}>{html}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    more = f'<p class="narrow soft">{WIDER}</p>' if detail else ""
+    many = _kind("many" if len(header) > MANY else "")
+    whole = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="scroll"><table{many}>{whole}</table></div>{more}'
 
 
 def _kind(kind: str) -> str:
@@ -187,27 +214,3 @@ def bar(share: float, text: str) -> Cell:
     width = f"{100 * min(max(share, 0), 1):.0f}%"
     back = f"background:linear-gradient(to right,var(--bar) {width},transparent {width})"
     return Cell(f'<div style="{back};padding:0 4px;border-radius:3px">{escape(text)}</div>')
-
-
-def picture(figure: Figure, caption: str) -> str:
-    """A figure as an SVG inside the page: no file beside it, sharp at any size and in print."""
-    stream = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "pyrogrn", "svg.fonttype": "path"}):  # the same figure gives the same bytes
-        _lay_out(figure)
-        figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None})
-    data = base64.b64encode(stream.getvalue()).decode()
-    width = round(figure.get_figwidth() * 100)
-    image = f'<img style="width:{width}px" alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _lay_out(figure: Figure) -> None:
-    """Place the axes as the figure's layout has them, which is then done: `savefig` would draw everything once before,
-    only to have it laid out."""
-    layout = figure.get_layout_engine()
-    if layout is None:
-        return
-    FigureCanvasSVG(figure)  # measures text as it will be drawn
-    figure.dpi = 72
-    layout.execute(figure)
-    figure.set_layout_engine(None)

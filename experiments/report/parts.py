@@ -1,6 +1,7 @@
 """Parts of report.html that networks and gene programs share: diagnostics, predictions, badges, numbers in words."""
 
 import platform
+import re
 from collections.abc import Mapping
 from html import escape
 from importlib.metadata import version
@@ -16,9 +17,12 @@ from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
 from ...inference.points import is_point
+from ...models import ExpressionData
 from .. import figures
-from .page import Cell, badge, glossary, paragraph, picture, table
+from .page import Cell, badge, glossary, paragraph, table
+from .pictures import panels
 
+LEAST_RECORDS = 4  # of the course of a fit, of which the second half is drawn apart
 PACKAGES = ("pyrogrn", "torch", "pyro-ppl", "numpy", "scipy", "anndata", "matplotlib")
 
 
@@ -57,11 +61,6 @@ def percents(lower: float, upper: float) -> str:
         if low != high:
             return f"{low} to {high}"
     return f"{lower:.1%}"
-
-
-def rows_of(posterior: Posterior) -> str:
-    """What a row of the data is called: a condition of a panel, else a cell."""
-    return "conditions" if {"perturbed", "inputs"} & set(posterior.model.needs) else "cells"
 
 
 def _failed(diagnostics: pd.DataFrame | None) -> list[str] | None:
@@ -105,10 +104,11 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
     history = posterior.history
     sampler = engine_of(posterior.guide).draws_chains
     kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
+    if is_point(posterior):
+        kind = "minus the cost"
     ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
-    content = [
-        paragraph(f"The fit {ended} in {history.seconds:,.1f} seconds ({posterior.guide}, seed {posterior.seed}).")
-    ]
+    took = "less than 0.1" if history.seconds < 0.1 else f"{history.seconds:,.1f}"
+    content = [paragraph(f"The fit {ended} in {took} seconds (engine {posterior.guide}, seed {posterior.seed}).")]
     if diagnostics is None:
         content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
     else:
@@ -125,19 +125,19 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
                     Cell(escape(str(row.meaning)), "wide"),
                 ]
             )
-        content.append(
-            table(("check", "value", "threshold", "", "what it means"), rows, numeric=("value", "threshold"))
-        )
+        values = ("value", "threshold")
+        content.append(table(("check", *values, "", "what it means"), rows, numeric=values, detail=values))
     text = (
         "The chains should lie on top of each other and show no trend in the second half."
         if sampler
         else "The curves should have become flat, and end at about the same height."
     )
-    if history.elbo.size:
+    if history.elbo.size and history.elbo.shape[1] >= LEAST_RECORDS:
         trace = figures.fit_trace(history.elbo, history.steps, kind=kind, runs=runs)
-        content.append(picture(trace, f"Course of the fit. {text}"))
+        content.append(panels(trace, f"Course of the fit. {text}"))
     else:
-        content.append(paragraph("This engine keeps no record of its course.", "soft"))
+        short = "It took too few steps to draw its course." if history.elbo.size else ""
+        content.append(paragraph(short or "This engine keeps no record of its course.", "soft"))
     return content
 
 
@@ -155,7 +155,13 @@ def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[st
         "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
         "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
     )
-    return [picture(figures.predictive_check(observed, predictive), caption)]
+    return [panels(figures.predictive_check(observed, predictive), caption)]
+
+
+def notes_on_data(posterior: Posterior, data: ExpressionData | None) -> list[str]:
+    """What was recognised, changed and dropped, rows called what they are in this model."""
+    notes = dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)])
+    return [re.sub(r"^([\d,]+) cells x ", rf"\1 {posterior.model.rows} x ", note) for note in notes]
 
 
 def made(posterior: Posterior, command: str, details: Mapping[str, str]) -> list[str]:

@@ -7,15 +7,16 @@ import pandas as pd
 
 from ...inference import Posterior
 from ...inference.points import UNKNOWN
-from ..figures import edge_forest, network_picture
-from .page import Cell, badge, paragraph, picture, table
+from ..figures import edge_forest
+from .page import Cell, badge, paragraph, table
 from .parts import count, records, trust_badges
+from .pictures import network, picture
 
 NUM_EDGES, NUM_DRAWN = 50, 60
 NO_CERTAINTY = (
     "This is a point estimate: each weight is one number, and nothing says how sure it is. Probabilities, intervals "
     "and false sign rates are left empty, and no list can be made for a false discovery rate. An engine with a "
-    "posterior gives them (`pyrogrn methods` lists which)."
+    "posterior gives them (the command pyrogrn methods lists which)."
 )
 
 
@@ -37,8 +38,8 @@ def point_verdict(posterior: Posterior, weights: pd.Series, diagnostics: pd.Data
     return [lead, f"<div>{badge('point estimate', None)}{checked}{engine}</div>", paragraph(NO_CERTAINTY, "soft")]
 
 
-def point_edges(top: pd.DataFrame) -> list[str]:
-    """The largest effects: `Posterior.edges` of a point estimate."""
+def point_edges(top: pd.DataFrame, unit: str) -> list[str]:
+    """The largest effects: `Posterior.edges` of a point estimate, in a ``unit``."""
     rows = [
         [
             Cell(escape(edge.source), "gene"),
@@ -50,7 +51,7 @@ def point_edges(top: pd.DataFrame) -> list[str]:
         for edge in records(top.head(NUM_EDGES))
     ]
     return [
-        picture(edge_forest(top), "Dots: the estimates. A point estimate has no intervals."),
+        picture(edge_forest(top, unit=unit), "Dots: the estimates. A point estimate has no intervals."),
         paragraph(f"The {len(rows)} largest effects, as in edges.csv."),
         table(("source", "", "target", "weight", "prior"), rows, numeric=("weight", "prior")),
     ]
@@ -62,4 +63,4 @@ def point_network(top: pd.DataFrame, tfs: set[str]) -> list[str]:
     if not len(drawn):
         return [paragraph("Every weight is zero: there is no network to draw.")]
     caption = "Arrows activate, bars repress; thicker lines are stronger effects. Only the largest are drawn."
-    return [picture(network_picture(drawn, tfs=tfs), caption)]
+    return [network(drawn, caption, tfs=tfs)]

@@ -8,8 +8,9 @@ from ...inference import Posterior
 from ...inference.answers.set_standing import MOST_OTHER, of_library
 from .. import figures
 from .knowledge import trust_band
-from .page import Cell, paragraph, picture, table
+from .page import Cell, paragraph, table
 from .parts import records
+from .pictures import picture
 from .program_tables import ProgramTables
 
 
@@ -52,4 +53,5 @@ def trust_section(posterior: Posterior, tables: ProgramTables) -> list[str]:
     header = ("library", "trust b", f"{tables.level:.0%} interval", effect, "in words")
     caption = "Grey: what was believed of any library before the data. Green: what is believed of each after them."
     drawn = figures.trust_in_sources(trust, prior=band, odds=odds, level=tables.level)
-    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+    shown = table(header, rows, numeric=header[1:3], detail=header[1:3])
+    return [paragraph(intro), shown, picture(drawn, caption)]

@@ -18,24 +18,24 @@ from ...priors import AlignmentReport
 from ...priors.formats.files import replacing
 from ..figures import programs as program_figures
 from .kind import ReportKind
-from .page import Cell, badge, bar, glossary, listing, page, paragraph, picture, section, table, tiles
+from .next_steps import program_steps
+from .page import Cell, badge, glossary, listing, page, paragraph, section, table, tiles
 from .parts import (
     count,
     diagnostics_section,
     made,
-    percents,
+    notes_on_data,
     predictions_section,
-    probability,
     records,
-    rows_of,
     trust_badges,
 )
+from .pictures import panels, picture
 from .points import known_columns, point_verdict
+from .program_overview import MAX_LFSR, cut_name, glance, top_genes
 from .program_tables import GeneSets, ProgramTables
 from .program_trust import trust_section
 
-NUM_PANELS, NUM_GENES, NUM_TABLES = 9, 12, 12
-MIN_SHARE, MAX_LFSR, MAX_FDR = 0.01, 0.05, 0.05
+MIN_SHARE, MAX_FDR = 0.01, 0.05
 
 
 def write_program_report(
@@ -80,8 +80,8 @@ def write_program_report(
     parts = [("result", "Result", _verdict(posterior, tables, diagnostics))]
     if tables is not None:
         parts += [
-            ("programs", "Programs at a glance", _glance(tables)),
-            ("genes", "Top genes of each program", _genes(tables)),
+            ("programs", "Programs at a glance", glance(tables)),
+            ("genes", "Top genes of each program", top_genes(tables)),
         ]
         if tables.gene_sets is not None:
             parts.append(("sets", "Gene sets, repaired", _repaired(tables, tables.gene_sets)))
@@ -97,6 +97,9 @@ def write_program_report(
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
     if predictive is not None and tables is not None:
         parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    if tables is not None:
+        first = tables.programs["gene"].iloc[int(tables.programs["loading"].abs().to_numpy().argmax())]
+        parts.append(("next", "What next", program_steps(posterior, str(first))))
     parts.append(("input", "What went in", _input(posterior, data, alignment)))
     level = LEVEL if tables is None else tables.level
     prior = type(posterior.model.edge_prior).__name__
@@ -205,88 +208,6 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
     return [f'<p class="lead">{sentence}</p>', badges, paragraph(caution, "soft")]
 
 
-def _glance(tables: ProgramTables) -> list[str]:
-    factors, share = tables.factors, tables.importance()
-    sure = tables.programs[tables.programs["lfsr"] < MAX_LFSR]["program"].value_counts()
-    cases = factors.groupby("program", sort=False)
-    rows = []
-    for program in share.index[:40]:
-        part = cases.get_group(program)
-        best = next(iter(records(part.sort_values("variance_explained", ascending=False).head(1))))
-        where = [str(best.view)] * (len(part["view"].unique()) > 1) + [str(best.group)] * (
-            len(part["group"].unique()) > 1
-        )
-        rows.append(
-            [
-                Cell(escape(_name(program)), "gene"),
-                best.library or "–",
-                bar(best.variance_explained / max(share.iloc[0], 1e-12), f"{best.variance_explained:.1%}"),
-                percents(best.lower, best.upper),
-                " · ".join(where) or "all cells",
-                f"{best.genes:,.0f}",
-                f"{sure.get(program, 0):,}",
-            ]
-        )
-    header = (
-        "program",
-        "library",
-        "variance explained",
-        f"{tables.level:.0%} interval",
-        "where largest",
-        "genes",
-        "sure",
-    )
-    more = f" The {len(rows)} most important of {len(share)} are listed." if len(rows) < len(share) else ""
-    intro = (
-        "The variance that a program explains is the share of the variation of all genes of a view, in a group of "
-        "cells, that would be lost without it. Genes: how many are expected to belong to the program. Sure: how many "
-        f"loadings have a false sign rate below {MAX_LFSR:.0%}.{more}"
-    )
-    caption = "Bars: posterior mean; lines: interval. Programs whose bars are near zero can be ignored."
-    drawn = program_figures.variance_explained(factors, level=tables.level)
-    return [paragraph(intro), picture(drawn, caption), table(header, rows, numeric=(header[3], "genes", "sure"))]
-
-
-def _name(program: str, limit: int = 46) -> str:
-    return program if len(program) <= limit else program[: limit - 1] + "…"
-
-
-def _genes(tables: ProgramTables) -> list[str]:
-    programs, names = tables.programs, list(tables.importance().index)
-    caption = (
-        "Dots: posterior mean; lines: interval; diamonds: the gene is in the program's gene set. A gene far from zero "
-        "with a short line belongs to the program."
-    )
-    drawn = program_figures.loading_forest(programs, names[:NUM_PANELS], level=tables.level, count=NUM_GENES)
-    content = [picture(drawn, caption)]
-    rows = []
-    for name in names[:NUM_TABLES]:
-        part = programs[programs["program"] == name]
-        part = part.reindex(part["loading"].abs().sort_values(ascending=False, kind="stable").index).head(10)
-        for i, row in enumerate(records(part)):
-            rows.append(
-                [
-                    Cell(escape(_name(name)), "gene" if i == 0 else "gene again"),
-                    Cell(escape(row.gene), "gene"),
-                    Cell("rises", "up") if row.loading >= 0 else Cell("falls", "down"),
-                    f"{row.loading:+.3f}",
-                    f"{row.sd:.3f}",
-                    f"{row.lower:+.3f}",
-                    f"{row.upper:+.3f}",
-                    probability(row.sign_probability),
-                    probability(row.lfsr),
-                    f"{row.prior:.2f}" if row.prior > 0 else "–",
-                ]
-            )
-    numeric = ("loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior")
-    shown = min(len(names), NUM_TABLES)
-    content.append(
-        paragraph(f"The ten largest loadings of the {shown} most important programs; all are in programs.csv.")
-    )
-    content.append(table(("program", "gene", "", *numeric), rows, numeric=numeric))
-    return content
-
-
 def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
     number = sets["status"].value_counts()
     totals = {
@@ -301,7 +222,7 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
         many = part["status"].value_counts()
         rows.append(
             [
-                Cell(escape(_name(name)), "gene"),
+                Cell(escape(cut_name(name)), "gene"),
                 *(f"{many.get(status, 0):,}" for status in ("kept", "removed", "added")),
                 f"{tables.standings[name].largest}",
                 Cell(escape(_some_genes(part, "added")), "wide"),
@@ -344,7 +265,7 @@ def _covariates(tables: ProgramTables, effects: pd.DataFrame) -> list[str]:
     )
     drawn = program_figures.covariate_forest(effects, level=tables.level)
     caption = "Dots: posterior mean; lines: interval. Blue: rises with the covariate; orange: falls."
-    return [paragraph(intro), table(header, rows, numeric=header[1:3]), picture(drawn, caption)]
+    return [paragraph(intro), table(header, rows, numeric=header[1:3]), panels(drawn, caption)]
 
 
 def _enrichment(enrichment: pd.DataFrame) -> list[str]:
@@ -352,12 +273,12 @@ def _enrichment(enrichment: pd.DataFrame) -> list[str]:
     for name in dict.fromkeys(enrichment["program"]):
         part = enrichment[(enrichment["program"] == name) & (enrichment["fdr"] < MAX_FDR)]
         if part.empty:
-            rows.append([Cell(escape(_name(name)), "gene"), "no set at 5% false discovery rate", "", "", "", ""])
+            rows.append([Cell(escape(cut_name(name)), "gene"), "no set at 5% false discovery rate", "", "", "", ""])
         for i, row in enumerate(records(part.head(5))):
             rows.append(
                 [
-                    Cell(escape(_name(name)), "gene" if i == 0 else "gene again"),
-                    Cell(escape(_name(row.set)), "wide"),
+                    Cell(escape(cut_name(name)), "gene" if i == 0 else "gene again"),
+                    Cell(escape(cut_name(row.set)), "wide"),
                     f"{row.genes:,}",
                     f"{row.auc:.2f}",
                     f"{row.fdr:.2g}",
@@ -380,14 +301,13 @@ def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | 
         labels = np.asarray(data.context_names, dtype=object)[data.context.cpu().numpy()]
         groups = pd.Series(labels, index=scores.index)
     intro = (
-        "A score says how active a program is in a cell, in standard deviations of the program; scores.csv.gz has "
-        "every cell with its posterior sd."
+        "A score says how active a program is in a cell, in standard deviations of the program; scores.csv.gz has all."
     )
     by = ", by group" if groups is not None else ""
     content = [paragraph(intro)]
     if len(names) > 1:
         drawn = program_figures.scores_scatter(scores, (names[0], names[1]), groups)
-        content.append(picture(drawn, f"The two programs that explain most: posterior mean score of each cell{by}."))
+        content.append(picture(drawn, f"The two programs that explain most: the score of each cell{by}."))
     drawn = program_figures.scores_by_group(scores, names[:12], groups)
     content.append(picture(drawn, f"How the scores of the most important programs spread over the cells{by}."))
     return content
@@ -398,12 +318,12 @@ def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | 
 
 def _input(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[str, AlignmentReport]) -> list[str]:
     coords = posterior.coords
-    numbers = {} if data is None else {rows_of(posterior): f"{data.num_cells:,}"}
+    numbers = {} if data is None else {posterior.model.rows: f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['gene']):,}", "programs": f"{len(coords['factor']):,}"}
     numbers |= {"views": f"{len(coords['view'])}", "groups of cells": f"{len(coords['context'])}"}
     numbers |= {"covariates": f"{len(coords['covariate'])}", "gene-set libraries": f"{len(coords['source'])}"}
     content = [tiles(numbers)]
-    notes = list(dict.fromkeys([*posterior.notes, *([] if data is None else data.notes)]))
+    notes = notes_on_data(posterior, data)
     if notes:
         content += ["<h3>Expression: what was recognised, changed and dropped</h3>", listing(notes)]
     if coords["covariate"]:

@@ -53,11 +53,12 @@ def trial_facts(posterior: Posterior) -> list[str]:
     if not found["scores"]:
         return [f"{NOTHING[0].upper()}{NOTHING[1:]}: every edge has the probability that it had before the cells."]
     raw, mapped = (found["scores"][name] for name in ("raw", "recalibrated"))
-    wrong = lambda score: "none could be made" if score["wrong"] is None else f"{score['wrong']:.0%} was wrong"
+    wrong = lambda score: "no list could be made" if score["wrong"] is None else f"{score['wrong']:.0%} were wrong"
+    held = "" if mapped["wrong"] is None else f"; that list held {mapped['power']:.0%} of the true edges"
     return [
-        f"Probabilities were tried on {WORLDS.format(hidden=found['settings']['hidden'])}. As the model states them, "
-        f"of a list at 10% {wrong(raw)} (calibration error {raw['ece']:.2f}); corrected, {wrong(mapped)} "
-        f"({mapped['ece']:.2f}), and it held {mapped['power']:.0%} of the true edges. All probabilities here are the "
-        "corrected ones. What holds on made targets need not hold on real ones: regulators that are not measured and "
-        "feedback can make more of a list wrong."
+        f"Probabilities were tried on {WORLDS.format(hidden=found['settings']['hidden'])}. In a list that expects 10% "
+        f"of its edges to be wrong, by the probabilities as the model states them {wrong(raw)} (calibration error "
+        f"{raw['ece']:.2f}), by the corrected ones {wrong(mapped)} ({mapped['ece']:.2f}){held}. All probabilities "
+        "here are the corrected ones. What holds on made targets need not hold on real ones: regulators that are not "
+        "measured and feedback can make more of a list wrong."
     ]

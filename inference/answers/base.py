@@ -109,6 +109,10 @@ class Answers(Generic[M]):
         self._refuse(posterior.model, "has no predictions of single cells: they are for LinearNetwork")
 
     # -- interventions ----
+    def predicts(self) -> bool:
+        """Whether `predict` answers."""
+        return type(self).predict is not Answers.predict
+
     def predict(self, posterior: PosteriorLike[M], intervention: Intervention, request: Request) -> pd.DataFrame:
         """Levels after an intervention; see `Posterior.predict`, which has checked that genes are named once."""
         levels_only(intervention)

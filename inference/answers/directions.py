@@ -43,11 +43,12 @@ def direction_notes(posterior: PosteriorLike[LinearNetwork | Symphony]) -> list[
     if found.example is None:
         return []
     one, other = found.example
+    many = "1 probable edge is" if found.edges == 1 else f"{found.edges} probable edges are"
     seen = "these cells have interventions on other regulators only" if found.perturbed else "the data have none"
     return [
-        f"directions are not known: {found.edges} probable edges are between regulators that are targets themselves, "
+        f"directions are not known: {many} between regulators that are targets themselves, "
         f"and only interventions tell {one} -> {other} from {other} -> {one} ({seen}). Levels after a knock-out are "
         "averaged over the directions that these cells allow, feedback among them: intervals are wide for it, and most "
-        "signs are open; cells with interventions (`perturbation_key=`) help. With `steps` intervals lack that "
+        "signs are open; cells with interventions (`perturbation_key=`) help. With `steps=` intervals lack that "
         "doubt: the regression's own directions are followed, wrong ones too"
     ]
