@@ -5,7 +5,6 @@ as it was, so its load is in the table too.
 """
 
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from ..files.chunked import chunked_statistics
 from ..files.readers import read_expression
 from ..sweep import sweep
 from .results import Results
-from .sparse_files import run_sparse_files
+from .sparse_files import peak_memory, run_sparse_files
 
 FITS, GENES, TFS, CELLS = 200, 20, 5, 100
 GUIDE = Gibbs(num_chains=2, num_warmup=30, num_samples=30)
@@ -108,11 +107,6 @@ def write_cells(path: Path) -> float:
         block = generator.standard_normal((CHUNK, FILE_GENES), dtype=np.float32)
         X[start : start + CHUNK] = block @ mixing + 5
     return float(X.nbytes)
-
-
-def peak_memory() -> float:
-    """The most memory this process has ever held, in bytes (Linux counts kilobytes)."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def run_statistics(results: Results) -> None:

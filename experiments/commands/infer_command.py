@@ -122,7 +122,7 @@ DropConstant = Annotated[
     typer.Option(
         "--drop-constant/--keep-constant",
         help="Leave out genes without variance, or refuse them by name [default: leave them out, but of files that are "
-        "streamed, and of cellbox]",
+        "streamed (by linear of these too), and of cellbox]",
         show_default=False,
     ),
 ]
