@@ -50,7 +50,8 @@ def linked(posterior: Posterior, made: LinearSimulation) -> pd.DataFrame:
     table = posterior.links()
     raw = posterior.attributes.get(RAW, posterior.moments["W"].inclusion)
     tf, target = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
-    stated = lambda a, b: raw[table[a].map(tf), table[b].map(target)].astype(float)
+    place = lambda column, axis: [axis[name] for name in table[column]]
+    stated = lambda a, b: raw[place(a, tf), place(b, target)].astype(float)
     edges = set(zip(made.network["source"], made.network["target"], strict=True))
     either = [(a, b) in edges or (b, a) in edges for a, b in zip(table["a"], table["b"], strict=True)]
     return pd.DataFrame(
