@@ -17,6 +17,8 @@ WITH = {
     "cellbox_length": "cellbox",
     "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
+    "links": "ladder",
+    "trial_parts": "ladder",
     "factorbox_measured": "factorbox_networks",
     "programs_poster": "programs",
     "programs_size": "programs",

@@ -18,7 +18,7 @@ from .results import Results
 
 NUM_GENES, NUM_TFS, NUM_CELLS = 60, 12, 400
 EDGES = 0.12  # probability of an edge
-DATA_SETS = 30
+DATA_SETS = 20
 KINDS = {"without loops": False, "with loops": True}
 RATE = 0.1
 MODEL, CORRECTED = "as the model states", "corrected"

@@ -32,8 +32,8 @@ from .results import Results
 CHOSEN_ON: dict[str, Callable[[Path], ladder.Subject]] = {
     "sergio_ds1:clean": ladder.SUBJECTS["sergio_ds1:clean"],
     "sergio_ds1:X": ladder.SUBJECTS["sergio_ds1:X"],
-    **{f"random_grns train {i}:X": ladder._random("train", i, "X") for i in range(4)},
-    **{f"random_grns train {i}:counts_dropout": ladder._random("train", i, "counts_dropout") for i in range(4)},
+    **{f"random_grns train {i}:X": ladder._random("train", i, "X") for i in range(3)},
+    **{f"random_grns train {i}:counts_dropout": ladder._random("train", i, "counts_dropout") for i in range(3)},
 }
 FEW, SOME = 100.0, 400.0
 FACTORS = 10  # hidden ones at the most
