@@ -18,6 +18,8 @@ WITH = {
     "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
     "engine_command": "engine",
+    "links": "ladder",
+    "trial_parts": "ladder",
     "factorbox_measured": "factorbox_networks",
     "knockdowns_ridge": "knockdowns",
     "programs_poster": "programs",

@@ -18,7 +18,7 @@ from .results import Results
 
 NUM_GENES, NUM_TFS, NUM_CELLS = 60, 12, 400
 EDGES = 0.12  # probability of an edge
-DATA_SETS = 30
+DATA_SETS = 20
 KINDS = {"without loops": False, "with loops": True}
 RATE = 0.1
 MODEL, CORRECTED = "as the model states", "corrected"
@@ -50,7 +50,8 @@ def linked(posterior: Posterior, made: LinearSimulation) -> pd.DataFrame:
     table = posterior.links()
     raw = posterior.attributes.get(RAW, posterior.moments["W"].inclusion)
     tf, target = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
-    stated = lambda a, b: raw[table[a].map(tf), table[b].map(target)].astype(float)
+    place = lambda column, axis: [axis[name] for name in table[column]]
+    stated = lambda a, b: raw[place(a, tf), place(b, target)].astype(float)
     edges = set(zip(made.network["source"], made.network["target"], strict=True))
     either = [(a, b) in edges or (b, a) in edges for a, b in zip(table["a"], table["b"], strict=True)]
     return pd.DataFrame(
