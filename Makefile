@@ -9,7 +9,13 @@ FROZEN  ?= frozen.json
 SEED    ?= 1
 CASES   ?= 10000
 
-.PHONY: install demo test test-all test-gpu fuzz kills freeze lint types bench bench-phoenix pages clean
+# of the suite, what touches other packages most: reading, writing, fitting, pictures, the command line
+QUICK   := $(patsubst %,tests/test_%.py,data readers file_formats files_from_outside prior_network network_files formats \
+  gram gibbs sparse factor_fit scores calibration storage archives netcdf datatree arviz tools plots report exports cli \
+  help_defaults sweep)
+
+.PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills freeze lint types bench \
+  bench-phoenix pages docs clean
 
 install: $(STAMP)
 
@@ -20,27 +26,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $(STAMP)
 
-# the main job end to end on data the project simulates itself
+# the main jobs end to end on data the project simulates itself
 demo: $(STAMP)
 	rm -rf demo
-	$(BIN)/pyrogrn simulate linear --genes 100 --tfs 15 --cells 1500 --perturbed 3 --seed 1 --out demo/data
-	$(BIN)/pyrogrn infer demo/data/expression.h5ad --method linear --tfs demo/data/tfs.csv --prior motif=demo/data/prior.csv \
-	  --perturbation-key perturbation --truth demo/data/network.csv --seed 1 --out demo/run
-	$(BIN)/pyrogrn score demo/run/edges.csv demo/data/network.csv
-	$(BIN)/pyrogrn predict demo/run --knockout G0004 --out demo/run/knockout_G0004.csv
-	$(BIN)/pyrogrn simulate muvi --genes 200 --cells 500 --sets 5 --set-size 30 --covariates 1 --correlation 0.5 --seed 1 \
-	  --out demo/cells
-	$(BIN)/pyrogrn infer demo/cells/expression.h5ad --method muvi --gene-sets sets=demo/cells/gene_sets.gmt --factors 1 \
-	  --covariates covariate_1 --seed 1 --out demo/programs
-	$(BIN)/pyrogrn simulate sergio --hubs 1 --copying 0.5 --dropout 60 --seed 2 --out demo/sergio
-	$(BIN)/pyrogrn infer demo/sergio/expression.h5ad --method grnular --tfs demo/sergio/tfs.csv --truth demo/sergio/network.csv \
-	  --seed 1 --out demo/grnular
-	$(BIN)/pyrogrn simulate panel --genes 40 --seed 1 --out demo/panel
-	$(BIN)/pyrogrn infer demo/panel/expression.h5ad --method factorbox --perturbation-key perturbation \
-	  --steps 1000 --truth demo/panel/network.csv --seed 1 --out demo/factorbox
-	$(BIN)/pyrogrn predict demo/factorbox --knockdown G0001 --out demo/factorbox_G0001.csv
-	$(BIN)/pyrogrn flux demo/factorbox --out demo/factorbox_flux.csv
-	@echo "Open demo/run/report.html, demo/programs/report.html demo/grnular/report.html and demo/factorbox/report.html"
+	$(BIN)/pyrogrn demo --all --out demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10
@@ -50,6 +39,29 @@ test-all: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
+
+# the quick part with the oldest versions that pyproject.toml allows, as uv resolves them, and with the newest of all;
+# torch as pinned in both (docs/versions.md says what that leaves open)
+test-oldest: RESOLUTION := lowest-direct
+# old packages say that what they call of others is deprecated
+test-oldest: WARNINGS := -o filterwarnings=default
+test-newest: RESOLUTION := highest
+test-oldest test-newest:
+	rm -rf .venv-$@
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-$@/bin/pip install --quiet --disable-pip-version-check uv
+	grep '^torch==' constraints.txt > .venv-$@/torch.txt
+	.venv-$@/bin/uv pip compile --quiet pyproject.toml --extra test --extra multi --extra parquet --resolution $(RESOLUTION) \
+	  -c .venv-$@/torch.txt --python .venv-$@/bin/python --no-annotate --no-header -o .venv-$@/resolved.txt
+	grep -vE '^(torch=|nvidia-|cuda-|triton)' .venv-$@/resolved.txt > .venv-$@/wanted.txt
+	.venv-$@/bin/pip install --quiet --disable-pip-version-check -r .venv-$@/wanted.txt
+	.venv-$@/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -n $(WORKERS) --dist worksteal $(WARNINGS) $(QUICK)
+
+# an h5ad that pyrogrn.tl has written, read by each anndata from the oldest allowed to the newest; PYTHONS="python3.11 python3.13"
+test-anndata: $(STAMP)
+	$(BIN)/python tests/anndata_versions.py $(or $(PYTHONS),$(PYTHON))
 
 # mutated inputs over every reader, command, option and stored folder; `make fuzz SEED=2`, one again: SEED=2 CASE=417
 fuzz: $(STAMP)
@@ -88,5 +100,10 @@ bench-phoenix: $(STAMP)
 pages: $(STAMP)
 	$(BIN)/python -m pyrogrn.experiments.pages
 
+# the site of the documentation, into build/site; a warning or a link that leads nowhere is an error
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pyrogrn.experiments.site build/site
+
 clean:
-	rm -rf $(VENV) .venv-types demo build *.egg-info
+	rm -rf $(VENV) .venv-types .venv-test-oldest .venv-test-newest demo build *.egg-info

@@ -66,6 +66,7 @@ _PUBLIC = {
     "to_networkx": "experiments.exports",
     "regulons": "experiments.regulons",
     "activities": "experiments.regulons",
+    "decoupler_scores": "experiments.decoupler_scores",
     "gene_page": "experiments.gene_page",
     "simulate_linear": "models.simulators",
     "simulate_ppca": "models.simulators",

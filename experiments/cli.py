@@ -13,6 +13,7 @@ from .commands.ablate_command import ablate_command
 from .commands.calibrate_command import calibrate_command
 from .commands.convert_command import convert_command
 from .commands.course_commands import course_command, influence_command
+from .commands.demo_command import demo_command
 from .commands.grouped import GroupedCommand, say_version
 from .commands.infer_command import infer_command
 from .commands.methods_command import methods_command
@@ -58,6 +59,7 @@ app.command("show")(show_command)
 app.command("regulons")(regulons_command)
 app.command("convert")(convert_command)
 app.command("methods")(methods_command)
+app.command("demo")(demo_command)
 
 
 @app.callback()

@@ -302,7 +302,8 @@ class CellBox(Model):
             pyro.factor("unsettled", missed)
 
     def dynamics(self, W: Tensor, log_gain: Tensor, log_decay: Tensor) -> Dynamics:
-        """The system of ``W`` (*draw, tf, target), log ε and log α (*draw, gene) or (*draw, 1, gene), in float64."""
+        """The system of ``W (*draw, tf, target)``, log ε and log α ``(*draw, gene)`` or ``(*draw, 1, gene)``, in
+        float64."""
         W, gain, decay = W.double(), log_gain.double().exp(), log_decay.double().exp()
         if W.dim() > 2:  # sites drawn under plates are padded: (*draw, 1, gene)
             gain, decay = (v.squeeze(-2) if v.dim() == W.dim() else v for v in (gain, decay))

@@ -406,7 +406,7 @@ class Phoenix(Model):
         return self.solver(parameters, _for_draws(parameters, start), dt)
 
     def derivative(self, parameters: PhoenixParameters, g: Tensor) -> Tensor:
-        """``(*draw, pair, gene)``: `derivative`; ``g`` (*draw, pair, gene) or (pair, gene) for all draws."""
+        """``(*draw, pair, gene)``: `derivative`; ``g (*draw, pair, gene)`` or ``(pair, gene)`` for all draws."""
         return derivative(parameters, g)
 
     def trajectory(

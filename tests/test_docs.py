@@ -12,12 +12,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from command_line import call
 from matplotlib.figure import Figure
+from written_tables import listed_tables, tables_in, unlisted
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -91,7 +93,21 @@ def responses_to_drugs() -> None:
     pd.DataFrame({"node": nodes, "kind": kinds}).to_csv("nodes.csv", index=False)
 
 
-FILES_OF = {"panels.md": responses_to_drugs, "sweeps.md": small_data}  # what a page takes as the reader's own
+def own_cells() -> None:
+    """Counts of cells with four regulators, and their names."""
+    rng = np.random.default_rng(0)
+    logs, effects = rng.normal(3, 0.5, (200, 4)), rng.choice([-0.7, 0, 0, 0.7], (4, 56))
+    counts = rng.poisson(np.exp(np.hstack([logs, 3 + (logs - 3) @ effects])))
+    genes = [f"G{i}" for i in range(60)]
+    anndata.AnnData(counts.astype("float32"), var=pd.DataFrame(index=genes)).write_h5ad("cells.h5ad")
+    Path("tfs.txt").write_text("\n".join(genes[:4]) + "\n")
+
+
+FILES_OF = {
+    "first.md": own_cells,
+    "panels.md": responses_to_drugs,
+    "sweeps.md": small_data,
+}  # what a page takes as the reader's own
 
 
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
@@ -99,6 +115,7 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Figure, "savefig", save_nothing)  # figures have tests of their own, and take half of the time
     FILES_OF.get(page.name, lambda: None)()
+    given = tables_in(tmp_path)
     namespace, state = {"__name__": "page"}, random.getstate()
     with torch.random.fork_rng(devices=[]):  # SVI by hand draws from the global generator
         for block in blocks(page):
@@ -109,6 +126,7 @@ def test_code_of_the_page_runs(page, tmp_path, monkeypatch):
             else:
                 exec(compile(block.code, name_of(page), "exec"), namespace)
     random.setstate(state)  # libraries that are imported on the way have drawn from it
+    assert not unlisted(tmp_path, given=given), "docs/guide/files.md lists the columns of every table that is written"
 
 
 def save_nothing(figure: Figure, target: object, **options: object) -> None:
@@ -174,6 +192,28 @@ def headings(page: Path) -> set[str]:
     """Anchors of a page's headings as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_columns_of_the_page_are_columns_of_the_code():
+    tables = listed_tables()
+    assert len(tables) > 30
+    code = "".join(p.read_text() for p in ROOT.rglob("*.py") if "tests" not in p.parts and ".venv" not in p.parts)
+    words = set(re.findall(r"['\w-]+", code))
+    named = {name for table in tables for name in (*table.always, *table.sometimes) if "*" not in name}
+    unknown = {name for name in named if name not in words and name.removeprefix("'") not in words}
+    assert not unknown - {f"delta_{name}_se" for name in ("average_precision", "log_score_bits", "elpd")}
+
+
+def test_a_table_with_another_column_is_seen(tmp_path):
+    table = pd.DataFrame({"group": ["a"], "regulator": ["A"], "mean": [1.0], "cells": [3]})
+    table.to_csv(tmp_path / "decoupler_by_group.csv", index=False)
+    assert not unlisted(tmp_path)
+    table.assign(more=1).to_csv(tmp_path / "decoupler_by_group.csv", index=False)
+    assert len(unlisted(tmp_path)) == 1
+    table.drop(columns="mean").to_csv(tmp_path / "decoupler_by_group.csv", index=False)
+    assert len(unlisted(tmp_path)) == 1
+    table.rename(columns={"group": "other"}).to_csv(tmp_path / "any.csv", index=False)
+    assert len(unlisted(tmp_path)) == 2
 
 
 def test_every_page_of_the_guide_is_in_the_readme():

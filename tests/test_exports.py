@@ -8,6 +8,7 @@ import pandas as pd
 import pyrogrn
 import pytest
 from command_line import call
+from pyrogrn.experiments.decoupler_scores import long_table, mean_by_group
 from pyrogrn.experiments.exports import EXPORTS, edge_list, export, formats_told, source_of, to_networkx
 from pyrogrn.experiments.gene_page import gene_page
 from pyrogrn.experiments.regulons import activities, regulons
@@ -16,6 +17,7 @@ from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import PriorNetwork
 from pyrogrn.priors.formats import FORMATS
 from pyrogrn.priors.formats.gmt import parse_gmt
+from written_tables import unlisted
 
 
 @pytest.fixture(scope="module")
@@ -214,9 +216,12 @@ def test_regulons_and_activities_are_written(run, tmp_path):
     assert table.columns.tolist() == ["cell", "regulator", "mean", "sd"]
     assert table["cell"].iloc[0] == "c0"
     assert (out / "activities.png").stat().st_size > 1000
+    assert not unlisted(out)
     for options, words in (
         (("--fdr", 0.1, "--top", 3), "choose one list"),
         (("--by", "type"), "without --expression"),
+        (("--decoupler", "ulm"), "without --expression"),
+        (("--fdr", 0.3, "--expression", run / "cells.h5ad", "--context-key", "type", "--decoupler", "x"), "choose one"),
         (("--expression", run / "cells.h5ad", "--by", "no"), "no such annotation"),
         (("--top", 1), "no regulon has 3 targets"),
     ):
@@ -224,6 +229,33 @@ def test_regulons_and_activities_are_written(run, tmp_path):
         assert code == 2
         assert words in err.splitlines()[-1]
         assert not (tmp_path / "none").exists()
+
+
+def test_scores_of_decoupler(run, tmp_path):
+    pytest.importorskip("decoupler")
+    out = tmp_path / "scored"
+    options = ("--fdr", 0.3, "--expression", run / "cells.h5ad", "--context-key", "type", "--by", "type")
+    code, _, err = call("regulons", run, *options, "--draws", 5, "--decoupler", "ulm", "--out", out)
+    assert code == 0, err
+    table, means = pd.read_csv(out / "decoupler.csv.gz"), pd.read_csv(out / "decoupler_by_group.csv")
+    assert table.columns.tolist() == ["cell", "regulator", "score", "padj"]
+    own = pd.read_csv(out / "activities.csv.gz")
+    both = table.merge(own, on=["cell", "regulator"])
+    assert len(both) == len(table)
+    assert both["score"].corr(both["mean"]) > 0.5
+    assert means["cells"].sum() == len(table)
+    assert (out / "decoupler.png").stat().st_size > 1000
+    assert not unlisted(out)
+
+
+def test_scores_of_decoupler_as_tables():
+    score = pd.DataFrame([[1.0, 2.0], [3.0, 5.0]], ["c1", "c2"], ["A", "B"])
+    table = long_table(score, None)
+    assert table["padj"].isna().all()
+    assert table.query("cell == 'c2' and regulator == 'B'")["score"].item() == 5
+    means = mean_by_group(table, ["T", "T"])
+    assert means["mean"].tolist() == [2.0, 3.5]
+    assert means["cells"].tolist() == [2, 2]
 
 
 # -- one gene ----

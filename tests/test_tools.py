@@ -249,6 +249,20 @@ def test_a_panel_and_inputs(tmp_path):
         cells_of_fit(drugs)
 
 
+def test_a_panel_is_normalised_and_its_genes_are_chosen():
+    rng = np.random.default_rng(0)
+    names, nodes = [f"c{i}" for i in range(12)], ["aMEK", "P1", "P2", "growth"]
+    spread = np.array([0.01, 0.1, 2.0, 1.0])
+    drugs = anndata.AnnData(rng.normal(size=(12, 4)) * spread, pd.DataFrame(index=names), pd.DataFrame(index=nodes))
+    drugs.obsm["doses"] = pd.DataFrame(0.0, names, nodes).assign(aMEK=-rng.integers(0, 2, 12))
+    short = {"inputs": "doses", "steps": 5, "restarts": 1}
+    posterior = pyrogrn.tl.panel(drugs, top_genes=2, **short)
+    assert list(posterior.model.genes) == ["aMEK", "P2", "growth"]  # the node of the drug stays
+    assert any("the most variable, and 1 regulators and nodes with inputs" in note for note in posterior.notes)
+    pyrogrn.tl.panel(drugs, normalize="zscore", **short)
+    assert drugs.uns["pyrogrn"]["settings"]["reading"]["normalize"] == "zscore"
+
+
 def test_courses(tmp_path):
     data = simulate_courses(num_genes=6, num_trajectories=8, seed=0).data
     obs = pd.DataFrame(

@@ -140,13 +140,13 @@ Guide = Annotated[
     ),
 ]
 Restarts = Annotated[
-    int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [4; cellbox 1]")
+    int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [4; nuts 2; cellbox 1]")
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
-        help="Kept draws by chain of a sampler [400; sparse, amortised 100], most steps of a variational fit [3000; "
-        "cellbox 250]"
+        help="Kept draws by chain of a sampler [400; nuts 300; sparse, amortised 100], most steps of a variational fit "
+        "[3000; cellbox 250]"
     ),
 ]
 Budget = Annotated[

@@ -23,17 +23,23 @@ def regulons_command(
     context_key: Annotated[str | None, typer.Option(help="Column of .obs with the contexts of the run")] = None,
     by: Annotated[str | None, typer.Option(help="Column of .obs: means by group (cell types), and a picture")] = None,
     draws: Annotated[int, typer.Option(help="Posterior draws to use for activities")] = 100,
+    decoupler: Annotated[
+        str | None,
+        typer.Option(help="Also scores by a method of decoupler (ulm, mlm, viper, aucell, ...), if installed"),
+    ] = None,
 ) -> None:
     """Regulons of a run at a stated list, in the formats of decoupler, pySCENIC and GMT, and activities of regulators
     per cell with uncertainty.
 
     Writes OUT/regulons.csv (the list), regulons.gmt (SPI1(+), SPI1(-)), net.csv (decoupler), adjacencies.tsv
-    (pySCENIC); with --expression activities.csv.gz, with --by activities_by_group.csv and activities.png.
+    (pySCENIC); with --expression activities.csv.gz, with --by activities_by_group.csv and activities.png, with
+    --decoupler decoupler.csv.gz, decoupler_by_group.csv and decoupler.png.
 
     \b
     Examples:
       pyrogrn regulons run --out regulons
       pyrogrn regulons run --top 500 --expression cells.h5ad --by cell_type --out regulons
+      pyrogrn regulons run --expression cells.h5ad --by cell_type --decoupler ulm --out regulons
     """
     from ...inference import Posterior
     from .regulons_run import write_regulons
@@ -42,6 +48,8 @@ def regulons_command(
         raise ValueError("--fdr and --top: choose one list")
     if by is not None and expression is None:
         raise ValueError("--by does nothing without --expression: name the cells, or leave --by out")
+    if decoupler is not None and expression is None:
+        raise ValueError("--decoupler does nothing without --expression: name the cells, or leave --decoupler out")
     for name, number in (("--top", top), ("--min-targets", min_targets), ("--draws", draws)):
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}: expected at least 1")
@@ -59,5 +67,6 @@ def regulons_command(
         context_key=context_key,
         by=by,
         draws=draws,
+        decoupler=decoupler,
     ):
         say(line)

@@ -7,6 +7,7 @@ import pandas as pd
 from ...inference import Posterior
 from ...models import ExpressionData
 from ...priors.formats.gmt import write_gmt_text
+from ..decoupler_scores import decoupler_scores, mean_by_group
 from ..exports import edge_list, export
 from ..figures.activities import activity_heat_map
 from ..files.readers import read_expression
@@ -30,13 +31,15 @@ def write_regulons(
     context_key: str | None,
     by: str | None,
     draws: int,
+    decoupler: str | None = None,
 ) -> list[str]:
     """All files or none; arguments as the options of the command. Returns lines for the person at the terminal.
 
     Raises
     ------
     ValueError
-        ``out`` is there, no edge is left, no regulator has enough targets; as `read_expression`.
+        ``out`` is there, no edge is left, no regulator has enough targets, decoupler is not installed; as
+        `read_expression`.
     """
     if out.exists():
         raise ValueError(f"--out {out}: is there already, choose another folder")
@@ -61,7 +64,22 @@ def write_regulons(
             if found.by_group is not None:
                 write_csv(found.by_group, place / "activities_by_group.csv")
                 activity_heat_map(found.by_group).savefig(place / "activities.png", dpi=150, bbox_inches="tight")
+            if decoupler is not None:
+                lines.append(_decoupler(place, cells, edges, decoupler, min_targets, groups))
     return [*lines, str(out)]
+
+
+def _decoupler(
+    place: Path, cells: ExpressionData, edges: pd.DataFrame, method: str, min_targets: int, groups: list[str] | None
+) -> str:
+    scores = decoupler_scores(cells, edges, method=method, min_targets=min_targets)
+    write_csv(scores, place / "decoupler.csv.gz", float_format="%.5g")
+    if groups is not None:
+        means = mean_by_group(scores, groups)
+        write_csv(means, place / "decoupler_by_group.csv")
+        picture = activity_heat_map(means, unit=f"mean score ({method})")
+        picture.savefig(place / "decoupler.png", dpi=150, bbox_inches="tight")
+    return f"scores of {scores['regulator'].nunique()} regulators by {method} of decoupler"
 
 
 def _cells(

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from .embedding import DIVERGING
 from .style import new_figure, nothing_to_draw, shortened, styled
 
+UNIT = "mean (sd of the regulator)"
+
 
 @styled
-def activity_heat_map(table: pd.DataFrame, *, count: int = 30) -> Figure:
+def activity_heat_map(table: pd.DataFrame, *, count: int = 30, unit: str = UNIT) -> Figure:
     """Mean activity of the regulators that differ most between groups.
 
     Parameters
@@ -19,15 +21,17 @@ def activity_heat_map(table: pd.DataFrame, *, count: int = 30) -> Figure:
         `Activities.by_group`: ``group, regulator, mean``.
     count
         Regulators to draw.
+    unit
+        Of the means, for the scale.
     """
     groups, names = table["group"].nunique(), min(count, table["regulator"].nunique())
     size = (2.6 + 0.42 * max(groups, 2), 1.6 + 0.22 * max(names, 3))
     figure = new_figure(figsize=size, layout="constrained")
-    draw_activities(figure.subplots(), table, count=count)
+    draw_activities(figure.subplots(), table, count=count, unit=unit)
     return figure
 
 
-def draw_activities(ax: Axes, table: pd.DataFrame, *, count: int = 30) -> None:
+def draw_activities(ax: Axes, table: pd.DataFrame, *, count: int = 30, unit: str = UNIT) -> None:
     """`activity_heat_map` in given axes."""
     ax.set_title("Activity of regulators")
     if table.empty:
@@ -42,4 +46,4 @@ def draw_activities(ax: Axes, table: pd.DataFrame, *, count: int = 30) -> None:
     ax.set_xticks(np.arange(wide.shape[1]), [shortened(str(name)) for name in wide.columns], rotation=45, ha="right")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.figure.colorbar(image, ax=ax, label="mean (sd of the regulator)", shrink=0.7)
+    ax.figure.colorbar(image, ax=ax, label=unit, shrink=0.7)

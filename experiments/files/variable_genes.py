@@ -27,8 +27,8 @@ def most_variable(data: ExpressionData) -> list[str]:
 
 
 def with_top_genes(data: ExpressionData, number: int) -> ExpressionData:
-    """The ``number`` most variable genes, the candidate regulators where they were named, and perturbed genes; a note
-    says how many were left out.
+    """The ``number`` most variable genes, the candidate regulators where they were named, perturbed genes, and nodes on
+    which inputs act; a note says how many were left out.
 
     Raises
     ------
@@ -43,8 +43,11 @@ def with_top_genes(data: ExpressionData, number: int) -> ExpressionData:
     named = set(data.tfs) if len(data.tfs) < data.num_genes else set()
     if data.perturbed is not None:
         named |= {data.genes[g] for g in data.perturbed[:, 1].unique().tolist()}
+    if data.inputs is not None:
+        named |= {data.genes[g] for g in data.inputs.ne(0).any(0).nonzero().flatten().tolist()}
     extra = len(named - kept)
     chosen = data.select_genes([gene for gene in data.genes if gene in kept or gene in named])
-    beside = f", and {extra} regulators and perturbed genes beside them" if extra else ""
+    acted_on = "perturbed genes" if data.inputs is None else "nodes with inputs"
+    beside = f", and {extra} regulators and {acted_on} beside them" if extra else ""
     note = f"{number} of {data.num_genes} genes were kept, the most variable{beside}"
     return chosen.with_missing(chosen.missing, note)

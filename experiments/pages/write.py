@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .commands import command_page
 from .figure import Figure
 from .grid import grid
 from .guides import guide_table
@@ -44,6 +45,9 @@ class Checkout:
         engines = self.root / "docs" / "engines.md"
         if engines.exists():
             wanted[engines] = between_marks(engines.read_text(), "\n" + guide_table() + "\n", engines.name)
+        reference = self.root / "docs" / "reference"
+        if reference.is_dir():
+            wanted[reference / "commands.md"] = command_page()
         return wanted
 
     def environment(self) -> Environment:

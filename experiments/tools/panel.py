@@ -29,7 +29,10 @@ def panel(
     layer: str | None = None,
     use_raw: bool = False,
     modality: str | None = None,
+    normalize: str = "auto",
+    top_genes: int | None = None,
     context_key: str | None = None,
+    min_cells: int | None = None,
     control: Sequence[str] = (),
     unmeasured: bool = False,
     edge_prior: EdgePrior | str | None = None,
@@ -59,8 +62,13 @@ def panel(
         Of CellBox: kind of each node (``drug_activity``, ``phenotype``). Default all alike.
     method
         Default ``factorbox`` with a ``perturbation_key``, ``cellbox`` with ``inputs``.
-    tfs, priors, layer, use_raw, modality, context_key, control, unmeasured, edge_prior
+    tfs, priors, layer, use_raw, modality, context_key, min_cells, control, unmeasured, edge_prior
         As of `tl.network`.
+    normalize
+        As of `tl.network`; neither method wants logarithms of counts, so that ``auto`` (default) changes nothing.
+    top_genes
+        Keep this many of the most variable genes, and regulators, perturbed genes and nodes on which inputs act beside.
+        Default all.
     model_options, guide, steps, restarts, seed, device, level, key, progress
         As of `tl.network`.
 
@@ -91,7 +99,10 @@ def panel(
         "layer": layer,
         "use_raw": use_raw,
         "modality": modality,
+        "normalize": normalize,
+        "top_genes": top_genes,
         "context_key": context_key,
+        "min_cells": min_cells,
         "perturbation_key": perturbation_key,
         "control": tuple(control),
         "unmeasured": unmeasured,

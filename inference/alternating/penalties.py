@@ -20,7 +20,7 @@ class Penalties:
         λ. Default ``None``: least leave-one-condition-out error at the starting gains. A panel has about as many
         conditions as genes, so that no ridge at all reproduces it, noise included.
     sparsity
-        s, in the units of :math:`X̃^\top y`. Default 0.
+        s, in the units of :math:`\tilde X^\top y`. Default 0.
     orthogonality
         o, which pulls the columns of W (inputs of different targets) apart. Default 0.
     prior
