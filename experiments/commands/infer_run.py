@@ -42,6 +42,7 @@ from .options import check_kind, make_guide, parse_columns, parse_settings, pick
 from .partners import OF_INFER, check_partners, options_of
 from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
+from .remedies import remedies
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
 from .scheduler import check_scheduler, say_workers, workers_of
@@ -146,6 +147,16 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
         run.discard()
         raise
     say(verdict(checks))
+    for line in remedies(
+        checks,
+        posterior,
+        engine,
+        steps=options.steps,
+        restarts=options.restarts,
+        budget=options.budget,
+        as_measured=data if options.normalize == "none" else None,
+    ):
+        say(line)
     if posterior.history.reason.startswith(OUT_OF_TIME):
         say(f"note: {posterior.history.reason}")
     for warning in confounded(checks):
