@@ -3,8 +3,8 @@
 :func:`score_edges` aligns the two tables and computes everything. The functions it uses take arrays over the pairs of
 the universe: ``score`` (pair,), larger meaning more evidence and 0 meaning "not predicted"; ``probability`` (pair,) in
 [0, 1]; ``called`` and ``true`` (pair,) bool. Ties are never broken by position: a ranking score depends on thresholds
-alone. By hand and not scikit-learn's, whose import takes a second: one curve serves all ranking scores and the
-bootstrap of their errors; tests hold them equal to scikit-learn's.
+alone. By hand and not scikit-learn's, whose import takes most of a second: one curve serves all ranking scores and
+the bootstrap of their errors; tests hold them equal to scikit-learn's.
 """
 
 from collections.abc import Sequence

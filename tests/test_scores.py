@@ -9,6 +9,7 @@ import pytest
 from pyrogrn.experiments import scores as S
 from pyrogrn.experiments.matching import align, evidence_rank
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 
 def table(*rows, columns=("source", "target", "weight")):
@@ -155,6 +156,10 @@ def test_brier_and_log_score_equal_scikit_learn():
     true = generator.random(500) < 0.3
     assert S.brier(p, true) == pytest.approx(metrics.brier_score_loss(true, p))
     assert S.log_score(p, true) == pytest.approx(metrics.log_loss(true, p))
+    table = S.reliability_table(p, true, num_bins=10)
+    observed, stated = calibration_curve(true, p, n_bins=10, strategy="uniform")
+    np.testing.assert_allclose(table["observed"], observed)
+    np.testing.assert_allclose(table["probability"], stated)
 
 
 def test_reliability_bins_include_their_upper_end_and_every_pair():

@@ -8,7 +8,7 @@ import pytest
 from pyrogrn.experiments.site import sources
 from pyrogrn.experiments.site.gallery import BEFORE, PICTURES, gallery_page
 from pyrogrn.experiments.site.links import site_page, with_site_links
-from pyrogrn.experiments.site.mathml import BARS, mathml
+from pyrogrn.experiments.site.mathml import BARS, as_meant, mathml
 from pyrogrn.experiments.site.reference import public_names, reference_pages
 from pyrogrn.experiments.site.shown import file_page, notebook_page
 from pyrogrn.experiments.site.sources import CONTENTS
@@ -96,6 +96,9 @@ def test_every_picture_is_in_the_gallery():
 def test_absolute_values_are_no_substitutions():
     assert BARS.sub(r"<\1>", "by |weight|, |W| > 1") == "by <weight>, <W> > 1"
     assert BARS.sub(r"<\1>", r"by \|weight\| or a | b") == r"by \|weight\| or a | b"
+    lines = ["scale", "    s. Default |W|, not ``|x|``"]
+    as_meant(lines)
+    assert lines == ["scale", r"    s\. Default \|W\|, not ``|x|``"]
 
 
 # -- with the extra `docs` ----

@@ -16,6 +16,7 @@ SETTINGS: dict[str, Any] = {
     "html_math_renderer": "mathml",
     "html_theme": "furo",
     "html_title": "PyroGRN",
+    "smartquotes": False,  # options begin with two hyphens
     "html_copy_source": False,
     "html_show_sourcelink": False,
     "templates_path": [],

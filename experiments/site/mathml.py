@@ -6,6 +6,7 @@ from typing import Any
 SIZES = re.compile(r"\\(?:(?:big|Big|bigg|Bigg)[lr]?|textstyle|displaystyle)(?![A-Za-z])")  # brackets stretch, sums fit
 SHORT_FRACTION = re.compile(r"\\[td]?frac\s*(\d)\s*(\d)")
 BARS = re.compile(r"(?<!\\)\|([^|\s][^|]*?)(?<!\\)\|")
+INITIAL = re.compile(r"^(\s+)([A-Za-z])\. ")
 SAME = {r"\tfrac": r"\frac", r"\dfrac": r"\frac", r"\operatorname": r"\mathrm", r"\lVert": r"\|", r"\rVert": r"\|"}
 
 
@@ -31,17 +32,17 @@ def mathml(tex: str, *, block: bool) -> str:
 
 def setup(app: Any) -> dict[str, Any]:
     """Sphinx's way to add a renderer."""
-    app.connect("autodoc-process-docstring", lambda *given: _with_plain_bars(given[-1]))
+    app.connect("autodoc-process-docstring", lambda *given: as_meant(given[-1]))
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _with_plain_bars(lines: list[str]) -> None:
-    """``|W|`` in a docstring is an absolute value, and not a substitution."""
+def as_meant(lines: list[str]) -> None:
+    """In docstrings ``|W|`` is an absolute value and no substitution, and ``s. Default 1`` no first item of a list."""
     for number, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [BARS.sub(r"\\|\1\\|", part) for part in parts[::2]]  # not in literal text
-        lines[number] = "``".join(parts)
+        lines[number] = INITIAL.sub(r"\1\2\\. ", "``".join(parts))
 
 
 def _inline(translator: Any, node: Any) -> None:
