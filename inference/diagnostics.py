@@ -195,7 +195,7 @@ def _sampler_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Chec
     good = sizes[name] >= MIN_ESS
     meaning = f"The chains have drawn enough to know the hyperparameters (slowest: {name})."
     if not good:
-        meaning = f"The chains move slowly ({name}): probabilities are rough: raise num_samples."
+        meaning = f"The chains move slowly ({name}): probabilities are rough; raise num_warmup and num_samples."
     yield Check("effective draws", sizes[name], MIN_ESS, good, meaning)
 
 

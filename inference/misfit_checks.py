@@ -33,6 +33,7 @@ BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
 ALIKE = 0.05
 MAX_WRONG = 0.15  # of a list for 10%, on made targets that the correction was not learned on
 RESIDUALS_SHARED, NON_LINEAR, COPIES = "shared residuals", "non-linearity", "independent cells"
+LISTS = "lists on made targets"
 
 
 def misfit_checks(
@@ -54,7 +55,7 @@ def misfit_checks(
 
 def trial_check(record: Mapping[str, Any]) -> Check:
     """How lists were on made targets, of a recalibrated posterior whose trial left this ``record``."""
-    name = "lists on made targets"
+    name = LISTS
     if not record["scores"]:
         text = "The regulators explain none of the genes in cells that were not fitted: no edge can be told."
         return Check(name, math.nan, MAX_WRONG, False, text)

@@ -51,6 +51,10 @@ def test_what_no_option_mends_is_said(model):
     )
     (line,) = told(model, "shared residuals", "non-linearity")
     assert line.startswith("no option mends shared residuals, non-linearity: `pyrogrn calibrate`")
+    (line,) = told(model, "predictive intervals", "residual variance")
+    assert line.startswith("no option mends predictive intervals, residual variance: the noise")
+    (line,) = told(model, "lists on made targets", corrected=True)
+    assert "--top" in line
     assert "corrected for it" in told(model, "shared residuals", corrected=True)[0]
     first, second = told(model, "shared residuals", "non-linearity", as_measured=counts)
     assert first == "to mend it add --normalize auto, or give logarithms (non-linearity)"

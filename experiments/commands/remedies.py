@@ -6,8 +6,9 @@ import pandas as pd
 
 from ...inference import Posterior
 from ...inference.choice import default_length, engine_of
+from ...inference.diagnostics import INTERVALS, RESIDUALS
 from ...inference.draws.edge_table import RECORD
-from ...inference.misfit_checks import COPIES, NON_LINEAR, RESIDUALS_SHARED
+from ...inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
 from ...models import ExpressionData
 from ...models.data.scale import COUNTS, LEVELS, scale_before
 
@@ -18,6 +19,8 @@ OF_LENGTH = (
 SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimum", "fit ended in order"
 OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
 """Checks that see what a linear network gets wrong: longer fits change nothing."""
+OF_THE_NOISE = (INTERVALS, RESIDUALS)
+TRIED = ("linear", "grnular", "glad-tf", "glad")  # methods that `pyrogrn calibrate` takes
 
 
 def remedies(
@@ -59,6 +62,14 @@ def remedies(
         wrong.remove(NON_LINEAR)
     if wrong:
         lines.append(_of_the_model(wrong, posterior))
+    noise = [name for name in failed if name in OF_THE_NOISE]
+    if noise:
+        told = (
+            "the noise of the model is not that of these cells; intervals of predicted levels are as wrong as it says"
+        )
+        lines.append(f"no option mends {', '.join(noise)}: {told}")
+    if LISTS in failed:
+        lines.append(f"no option mends {LISTS}: take the most probable edges, --top, and no list at a rate")
     return lines
 
 
@@ -78,6 +89,8 @@ def _of_the_model(failed: list[str], posterior: Posterior) -> str:
     """What these cells have and the model has not: nothing to type, but what is to be known of it."""
     if RECORD in posterior.attributes:
         rest = "what they cost was measured on made targets, and the probabilities are corrected for it"
-    else:
+    elif posterior.model.name in TRIED:
         rest = "`pyrogrn calibrate` with the same options counts what they cost"
+    else:
+        rest = "read the list as a ranking"
     return f"no option mends {', '.join(failed)}: {rest}"
