@@ -4,11 +4,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ...inference import Gibbs, default_guide, fit
+from ...inference import default_guide, fit
 from ...models import PMFGRN, ExpressionData, FactorBox, LinearNetwork, Model, Symphony, TrajectoryNetwork
 from ...models.simulators import simulate_courses, simulate_linear, simulate_panel
 from ...models.simulators.responses import RESPONSES, response
@@ -21,7 +22,7 @@ from .results import Results
 
 WORLDS = 2
 SPAN = f"0-{WORLDS - 1}"
-SHORT = Gibbs(num_chains=2, num_warmup=150, num_samples=200)
+SHORT = {"num_chains": 2, "num_warmup": 150, "num_samples": 200}
 MOVED = 0.5  # of the edges of a prior network, at random places
 CONFIDENCE = 0.9
 LAST = "seconds"
@@ -46,8 +47,10 @@ def run(folder: Path, results: Results) -> None:
 
 def fitted(model: Model, truth: Truth, *, plain: bool, seed: int) -> Pairs:
     """Pairs of a fit as `infer` makes it, with chains half as long; ``plain``: into genes that are no regulators."""
-    guide = default_guide(model)
-    posterior = fit(model, guide=SHORT if isinstance(guide, Gibbs) else guide, seed=seed, num_draws=400)
+    guide: Any = default_guide(model)
+    if guide.draws_chains:
+        guide = guide.sized(**SHORT)
+    posterior = fit(model, guide=guide, seed=seed, num_draws=400)
     allowed = model.edge_prior.allowed.numpy()
     tfs, targets = posterior.coords["tf"], posterior.coords["target"]
     if plain:
