@@ -9,7 +9,7 @@ FROZEN  ?= frozen.json
 SEED    ?= 1
 CASES   ?= 10000
 
-.PHONY: install demo test test-all test-gpu fuzz kills freeze lint types bench bench-phoenix pages clean
+.PHONY: install demo test test-all test-gpu fuzz kills baselines freeze lint types bench bench-phoenix pages clean
 
 install: $(STAMP)
 
@@ -59,6 +59,10 @@ fuzz: $(STAMP)
 kills: $(STAMP)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m kills $(KILLS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_hostile.py
+
+# the stored pictures of pyrogrn.pl, which tests/test_pictures.py compares; look at them before they are committed
+baselines: $(STAMP)
+	$(BIN)/python tests/pictures/make.py
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)
