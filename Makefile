@@ -14,7 +14,7 @@ QUICK   := $(patsubst %,tests/test_%.py,data readers file_formats files_from_out
   gram gibbs sparse factor_fit scores calibration storage archives netcdf datatree arviz tools plots report exports cli \
   help_defaults sweep)
 
-.PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills freeze lint types bench \
+.PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills baselines freeze lint types bench \
   bench-phoenix pages docs clean
 
 install: $(STAMP)
@@ -71,6 +71,10 @@ fuzz: $(STAMP)
 kills: $(STAMP)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m kills $(KILLS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_hostile.py
+
+# the stored pictures of pyrogrn.pl, which tests/test_pictures.py compares; look at them before they are committed
+baselines: $(STAMP)
+	$(BIN)/python tests/pictures/make.py
 
 # fingerprints of small fits by every model and engine: `make freeze` before a change, `make freeze COMPARE=1` after it
 freeze: $(STAMP)

@@ -66,7 +66,8 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
 def _broken(summary: pd.DataFrame) -> str:
     """In which worlds lists hold more wrong edges than they promise."""
     worlds = _worlds(summary[summary["rung"] > 2])
-    over = [name for name, own in worlds if own.loc[f"wrong_{PROMISED:g}", "value"] > TOLERANCE * PROMISED]
+    wrong = {name: float(own["value"][f"wrong_{PROMISED:g}"]) for name, own in worlds}
+    over = [name for name, share in wrong.items() if share > TOLERANCE * PROMISED]
     return f"too many wrong edges in {len(over)} of {len(worlds)} worlds: {'; '.join(over)}"
 
 

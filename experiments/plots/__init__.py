@@ -9,6 +9,7 @@ from .ablations import ablation
 from .activities import activities
 from .cells import umap_program
 from .checks import reliability, trust
+from .drawing import canvas
 from .dynamics import course, flux, knockout
 from .networks import edges, network, probabilities, regulators
 from .programs import programs, variance
@@ -16,6 +17,7 @@ from .programs import programs, variance
 __all__ = [
     "ablation",
     "activities",
+    "canvas",
     "course",
     "edges",
     "flux",

@@ -12,8 +12,9 @@ from ..figures import edge_forest, inclusion_overview, network_picture
 from ..figures import out_degrees as degrees_figure
 from ..figures.edges import RATES, draw_degrees, draw_edges, draw_probabilities
 from ..figures.network import draw_network
+from ..figures.style import WEIGHT_UNIT
 from ..report.networks import out_degrees
-from .drawing import drawn
+from .drawing import drawn, legend_below
 
 MOST_LIKELY = 0.5  # probability above which an edge is in the picture of the network
 
@@ -54,13 +55,14 @@ def edges(
     'weight (sd of target per sd of regulator)'
     """
     table = _edges(posterior, count, fdr=fdr, context=context, level=level)
+    unit = WEIGHT_UNIT if isinstance(posterior, pd.DataFrame) else posterior.model.weight_unit
 
     def into(axes: Axes) -> None:
-        handles = draw_edges(axes, table, level=level)
+        handles = draw_edges(axes, table, level=level, unit=unit)
         if handles:
-            axes.legend(handles=handles, loc="best")
+            legend_below(axes, handles)
 
-    return drawn(ax, lambda: edge_forest(table, level=level, count=count), into)
+    return drawn(ax, lambda: edge_forest(table, level=level, count=count, unit=unit), into)
 
 
 def network(
@@ -119,7 +121,7 @@ def probabilities(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
     rates = RATES if why_no_list(posterior) is None else ()
     return drawn(
         ax,
-        lambda: inclusion_overview(inclusion, weight, threshold=delta, rates=rates),
+        lambda: inclusion_overview(inclusion, weight, threshold=delta, rates=rates, unit=posterior.model.weight_unit),
         lambda a: draw_probabilities(a, inclusion, threshold=delta, rates=rates),
     )
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
 from ..figures.programs import draw_loadings, draw_variance, loading_forest, loading_handles, variance_explained
-from .drawing import drawn
+from .drawing import drawn, legend_below
 
 NUM_PANELS = 9
 
@@ -75,6 +75,6 @@ def programs(
 
     def into(axes: Axes) -> None:
         listed = draw_loadings(axes, table, str(names[0]), count=count)
-        axes.legend(handles=loading_handles(listed), loc="best")
+        legend_below(axes, loading_handles(listed))
 
     return drawn(ax, lambda: loading_forest(table, names[:NUM_PANELS], level=level, count=count), into)
