@@ -51,9 +51,7 @@ def record_targets(
             left, spread = 1.0 - h * d, noise * k
             floor, p = h * c, float(probability[j])
             first[j] += floor + left * p * mean
-            second[j] += (
-                floor * floor + left * (2.0 * floor * p * mean + left * p * (mean * mean + spread) + noise * h)
-            )
+            second[j] += floor * floor + left * (2.0 * floor * p * mean + left * p * (mean * mean + spread) + noise * h)
         # of a pair that the data can hardly tell apart, which of the two it was is averaged out as well
         for pair in range(len(twins)):
             i, j = twins[pair, 0], twins[pair, 1]
