@@ -29,4 +29,4 @@ def test_hundreds_of_regulators_leave_edges_to_list():
 
 def applied(found, posterior, data):
     """As the command does it."""
-    return found.apply(posterior)
+    return found.apply(posterior, data)

@@ -29,55 +29,29 @@ def record_targets(
         pairs[twins[pair, 0]] += 1
         pairs[twins[pair, 1]] += 1
     scratch = np.empty((5, num_tfs), np.float32)
-    probability = np.empty(num_tfs, np.float32)
+    score, probability = np.empty(num_tfs, np.float32), np.empty(num_tfs, np.float32)
     bits = np.empty(num_tfs, np.int32)
     for target in targets:
         edges = prepare(target, gram, terms, state, scratch)
         noise = state.noise[target]
         sd = math.sqrt(noise)
         inverse = np.float32(1.0 / sd)
-        # the logistic function as arithmetic on floats, which compiles to vector instructions: 2^y = 2^⌊y⌋ 2^(y−⌊y⌋)
-        for j in range(num_tfs):
-            z = (edges.residual[j] + edges.diagonal[j] * edges.weight[j]) * inverse + edges.pull[j]
-            y = -(edges.odds[j] + edges.half[j] * z * z) * LOG2E
-            y = min(max(y, np.float32(-120)), np.float32(120))
-            whole = math.floor(y)
-            part = np.float32(y - whole)
-            bits[j] = (np.int32(whole) + np.int32(127)) << np.int32(23)
-            probability[j] = np.float32(1) + part * (
-                np.float32(0.6931471806)
-                + part
-                * (
-                    np.float32(0.2402264791)
-                    + part
-                    * (
-                        np.float32(0.0555033088)
-                        + part
-                        * (
-                            np.float32(0.0096181292)
-                            + part * (np.float32(0.0013333558) + part * np.float32(0.0001550170))
-                        )
-                    )
-                )
-            )
-        power = bits.view(np.float32)
+        # few arrays in each loop: of many the compiler does not find out that they are apart, and takes one number at a
+        # time
+        scores_of(edges.residual, edges.diagonal, edges.weight, score)
+        odds_of(score, edges.pull, edges.odds, edges.half, inverse, probability)
+        logistic(probability, bits)
         total, first, second = sums.inclusion[target], sums.first[target], sums.second[target]
         for j in range(num_tfs):
-            p = np.float32(1) / (np.float32(1) + power[j] * probability[j])
-            total[j] += p
-            probability[j] = p
+            total[j] += probability[j]
+        for j in range(num_tfs):
             d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
-            c = float(edges.residual[j]) + d * float(edges.weight[j])
+            c = float(score[j])
             mean = sd * k * (c / sd + float(edges.pull[j]))
             left, spread = 1.0 - h * d, noise * k
-            floor = h * c
-            first[j] += floor + left * float(p) * mean
-            second[j] += (
-                floor * floor
-                + 2.0 * floor * left * float(p) * mean
-                + left * left * float(p) * (mean * mean + spread)
-                + noise * h * left
-            )
+            floor, p = h * c, float(probability[j])
+            first[j] += floor + left * p * mean
+            second[j] += floor * floor + left * (2.0 * floor * p * mean + left * p * (mean * mean + spread) + noise * h)
         # of a pair that the data can hardly tell apart, which of the two it was is averaged out as well
         for pair in range(len(twins)):
             i, j = twins[pair, 0], twins[pair, 1]
@@ -95,6 +69,50 @@ def record_targets(
                 share = 0.5 * math.erfc(-mean / math.sqrt(2.0 * variance))
                 sums.positive[target, j] += share
                 sums.negative[target, j] += 1.0 - share
+
+
+@inlined
+def scores_of(residual: np.ndarray, diagonal: np.ndarray, weight: np.ndarray, score: np.ndarray) -> None:
+    """``score`` (tf,) of each regulator without its own edge."""
+    for j in range(len(score)):
+        score[j] = residual[j] + diagonal[j] * weight[j]
+
+
+@inlined
+def odds_of(
+    score: np.ndarray, pull: np.ndarray, odds: np.ndarray, half: np.ndarray, inverse: np.float32, out: np.ndarray
+) -> None:
+    """``out`` (tf,) log-odds of each edge, in units of log 2, with their sign turned."""
+    for j in range(len(out)):
+        z = score[j] * inverse + pull[j]
+        out[j] = -(odds[j] + half[j] * z * z) * LOG2E
+
+
+@inlined
+def logistic(value: np.ndarray, bits: np.ndarray) -> None:
+    """``value`` (tf,) y becomes 1 / (1 + 2^y), as arithmetic on floats, which compiles to vector instructions: 2^y =
+    2^⌊y⌋ 2^(y−⌊y⌋); ``bits`` (tf,) is scratch."""
+    for j in range(len(value)):
+        y = min(max(value[j], np.float32(-120)), np.float32(120))
+        whole = np.int32(y + np.float32(128)) - np.int32(128)  # towards zero from above: the floor
+        part = np.float32(y - np.float32(whole))
+        bits[j] = (whole + np.int32(127)) << np.int32(23)
+        value[j] = np.float32(1) + part * (
+            np.float32(0.6931471806)
+            + part
+            * (
+                np.float32(0.2402264791)
+                + part
+                * (
+                    np.float32(0.0555033088)
+                    + part
+                    * (np.float32(0.0096181292) + part * (np.float32(0.0013333558) + part * np.float32(0.0001550170)))
+                )
+            )
+        )
+    power = bits.view(np.float32)
+    for j in range(len(value)):
+        value[j] = np.float32(1) / (np.float32(1) + power[j] * value[j])
 
 
 @inlined
