@@ -9,6 +9,7 @@ from ..models import ExpressionData, Model
 from .answers.registry import answers_of
 from .draws.fitted import PosteriorLike
 
+MAX_DENSITY = 10_000_000  # edges, or loadings, whose joint density takes 200 bytes each, in float64
 LEAST_DRAWS = 25  # the tail of a Pareto fit needs five draws: a fifth of them, in ArviZ 1
 
 
@@ -55,7 +56,10 @@ def limits(groups: Mapping[str, xr.Dataset], why: str | None = None, *, point: b
     if "log_likelihood" not in groups:
         said.append("no log_likelihood, so no loo, compare or psense of it" + ("" if why is None else f": {why}"))
     if "log_prior" not in groups:
-        said.append("no log_prior, so no psense of it: the draws lack sites of the joint density")
+        because = "the draws lack sites of the joint density"
+        if "prior" in groups:  # which is made where there is such a density
+            because = f"of more than {MAX_DENSITY:,} edges the joint density of a draw takes too much memory"
+        said.append(f"no log_prior, so no psense of it: {because}")
     return said
 
 

@@ -17,7 +17,7 @@ from ..models import ExpressionData, Model
 from ..models.observation.observable import densities_not_asked
 from .answers.cells import predict_cells
 from .answers.registry import answers_of
-from .arviz_limits import unpredicted, with_limits
+from .arviz_limits import MAX_DENSITY, unpredicted, with_limits
 from .choice import engine_of
 from .draws.description import package_version
 from .draws.fitted import PosteriorLike
@@ -108,8 +108,11 @@ def to_datatree(
     prior = {name: value for name, value in prior_draws(model, seed=seed).items() if name in small}
     groups["prior"] = _Builder(build.attrs, model.coords).sampled(prior, small)
     densities = {name: posterior.attributes[name] for name in ("lp", "lq") if name in posterior.attributes}
-    groups["sample_stats"] = build.sampled(densities or {"lp": log_joint_of(model, draws)}, {})
-    groups["log_prior"] = build.sampled(log_prior_of(model, draws), model.dims)
+    small_enough = posterior.moments["W"].mean.size <= MAX_DENSITY
+    if densities or small_enough:
+        groups["sample_stats"] = build.sampled(densities or {"lp": log_joint_of(model, draws)}, {})
+    if small_enough:
+        groups["log_prior"] = build.sampled(log_prior_of(model, draws), model.dims)
     groups |= _history_group(build, posterior)
     why = unpredicted(posterior, data)
     if data is not None and answers_of(model).has_predictions(model):

@@ -2,7 +2,13 @@
 
 import itertools
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from command_line import call
@@ -253,3 +259,35 @@ def test_no_line_of_what_is_soon_over_or_not_asked_for(monkeypatch, capsys):
             progress(FitState(step, 100, "", dict))
         progress.close()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak")
+def test_what_is_said_of_memory_is_about_what_a_run_takes(tmp_path):
+    """Beside what imports take, of which both have as much: from above, and by no more than two and a half times."""
+    rng = np.random.default_rng(0)
+    genes, tfs, cells = 800, 200, 40
+    names = [f"g{i}" for i in range(genes)]
+    table = pd.DataFrame(rng.normal(size=(cells, genes)).astype(np.float32), columns=names)
+    table.to_csv(tmp_path / "cells.csv", index_label="cell")
+    (tmp_path / "tfs.csv").write_text("\n".join(names[:tfs]) + "\n")
+    options = ["infer", "cells.csv", "--tfs", "tfs.csv", "--steps", "10", "--restarts", "2"]
+    options += [f"--set=guide.{name}=1" for name in ("num_warmup", "longest", "sweeps")]
+    options += ["--no-calibrate", "--out", "run"]
+    done = subprocess.run([sys.executable, "-c", PEAK, *options], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    peak, imports = (1024 * int(kb) for kb in done.stdout.split()[-2:])
+    said = float(re.search(r"memory: about ([\d.]+) GB", done.stderr)[1]) * 1e9
+    assert 1.0 < (said - imports) / (peak - imports) < 2.5, (said, peak, imports)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch, pyrogrn.inference, anndata, matplotlib.pyplot
+import pyrogrn.experiments.commands.infer_run
+held = lambda: next(l.split()[1] for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM"))
+before = held()
+from pyrogrn.experiments.cli import main
+main()
+print(held(), before)
+"""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...inference import plan
+from ...inference.arviz_limits import MAX_DENSITY
 from ...inference.engines.base import Engine
 from ...inference.engines.plan import EnginePlan
 from ...models import ExpressionData, Model
@@ -39,7 +40,8 @@ class RunPlan:
         """Memory at its peak, beside the data and the model: of what the fit leaves, and the table or the report made
         of it."""
         table = TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
-        return self.fit.num_bytes + max(table, REPORT_BYTES + DENSITY_BYTES * self.num_rows)
+        density = DENSITY_BYTES * self.num_rows if self.num_rows <= MAX_DENSITY else 0.0
+        return self.fit.num_bytes + max(table, REPORT_BYTES + density)
 
     def lines(self, kind: InferKind, out: Path | None) -> list[str]:
         """Time, memory, and what will be written."""

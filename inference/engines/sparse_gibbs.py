@@ -92,18 +92,22 @@ class SparseGibbs(Sampler):
         return Chains(self.num_chains, self.num_warmup, self.num_samples, 1)
 
     def num_bytes(self, model: Model, run: Run) -> float:
-        """Beside what is kept of the draws: weights and residuals of each chain, scores and rotated scores (of many
-        regulators those at the nodes of a range of the background too), and a Gram matrix a chain, of perturbed targets
-        one each."""
+        """Beside the model: at the end of sampling weights and residuals of each chain, rotated scores (of many
+        regulators those at the nodes of a range of the background too), a Gram matrix a chain (of perturbed targets one
+        each), a draw of the whole network, what was summed up and kept; or after it,
+        with moments and a probability of each edge by chain in place of the state."""
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
-        grams = 1 + len(getattr(model, "own", ()))
+        edges, chains = float(num_tfs * num_targets), self.num_chains
+        draws = 5 * edges * chains * collector.kept  # weights, and whether they exist
+        if collector.thin > 1:  # there twice while they are put together
+            draws += 2 * min(OFTEN * edges * 4 * chains * self.num_samples, EDGE_BUDGET)
+        draws += 8 * chains * num_targets * self.num_samples
+        sums = edges * (2 * 8 + 2 * 4 + 2 + 4 * chains)
+        grams = 4.0 * chains * (1 + len(getattr(model, "own", ()))) * num_tfs**2
         nodes = MOST_NODES if num_tfs > FEW_TFS else 0
-        edges = 4.0 * num_tfs * (num_targets * (2 * self.num_chains + 4 + nodes) + nodes * num_tfs)
-        if collector.thin > 1:
-            every = OFTEN * num_tfs * num_targets * 4.0 * self.num_chains * self.num_samples
-            edges += 2 * min(every, EDGE_BUDGET)  # there twice while they are put together
-        return collector.num_bytes + edges + 4.0 * self.num_chains * grams * num_tfs**2
+        state = 4 * (edges * (2 * chains + 1 + nodes) + nodes * num_tfs**2) + grams
+        return draws + sums + 4 * edges * chains + max(state, 4 * edges * (5 + chains))
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector

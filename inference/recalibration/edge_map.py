@@ -11,6 +11,8 @@ from ..calibration import LOG_CLIP
 
 RIDGE = 1e-2  # weight of the identity in the fit: keeps it finite where edges separate perfectly
 
+AT_ONCE = 1 << 20  # edges
+
 
 @dataclass(frozen=True)
 class EdgeMap:
@@ -104,8 +106,13 @@ class EdgeMap:
         """
         if len(stated) != len(self.slopes):
             raise ValueError(f"{len(stated)} posteriors for a map of {len(self.slopes)}")
-        terms = zip(self.slopes, self.most, stated, strict=True)
-        return expit(self.intercept + sum(b * np.minimum(_logit(p), c) for b, c, p in terms))
+        flat = [np.asarray(p).reshape(-1) for p in stated]
+        found = np.empty(flat[0].size)
+        for start in range(0, found.size, AT_ONCE):  # of networks of millions of edges
+            rows = slice(start, start + AT_ONCE)
+            terms = zip(self.slopes, self.most, flat, strict=True)
+            found[rows] = expit(self.intercept + sum(b * np.minimum(_logit(p[rows]), c) for b, c, p in terms))
+        return found.reshape(np.shape(stated[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

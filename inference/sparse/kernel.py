@@ -252,8 +252,9 @@ class SparseKernel(SweptTargets):
 
     # -- checkpoints ----
     def snapshot(self) -> dict[str, Any]:
-        """All that the next block depends on."""
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("residual", "sse", "noise")}
+        """All that the next block depends on, to be written at once: large arrays are those of this object, which go
+        on to change."""
+        arrays = {name: torch.from_numpy(getattr(self, name)) for name in ("residual", "sse", "noise")}
         place = np.flatnonzero(self.weight)
         return {
             **arrays,

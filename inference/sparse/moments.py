@@ -13,6 +13,7 @@ from ..draws.kept_edges import EDGE_BUDGET, KeptEdges
 from ..draws.moments import Collector, EdgeMoments
 from .tables import Sums
 
+TARGETS_AT_ONCE = 256
 LEAST = 0.04  # of the states of the second half of the warm-up in which an edge existed of which every draw is kept
 
 
@@ -103,13 +104,20 @@ class SparseCollector(Collector):
     def moments(self) -> dict[str, EdgeMoments]:
         _, first, second, positive, negative = self.streams[0]
         n = self.count * self.num_chains
-        gate = np.where(self.allowed, self.table.sum(0, dtype=np.float64) / n, 0.0).astype(np.float32)
-        mean = np.where(self.allowed, first / n, 0.0)
-        sd = np.sqrt(np.where(self.allowed, second / n - mean**2, 0.0).clip(0))
-        signed = positive + negative
-        share = np.divide(positive, signed, out=np.full_like(signed, 0.5), where=signed > 0)
-        tables = (mean, sd, gate, gate * share, gate * (1 - share))
-        return {"W": EdgeMoments(*(np.ascontiguousarray(t.T, dtype=np.float32) for t in tables))}
+        num_targets, num_tfs = self.allowed.shape
+        found = EdgeMoments(*(np.empty((num_tfs, num_targets), np.float32) for _ in range(5)))
+        for start in range(0, num_targets, TARGETS_AT_ONCE):  # in float64, some at a time
+            rows = slice(start, start + TARGETS_AT_ONCE)
+            allowed = self.allowed[rows]
+            gate = np.where(allowed, self.table[:, rows].sum(0, dtype=np.float64) / n, 0.0).astype(np.float32)
+            mean = np.where(allowed, first[rows] / n, 0.0)
+            signed = positive[rows] + negative[rows]
+            share = np.divide(positive[rows], signed, out=np.full_like(signed, 0.5), where=signed > 0)
+            found.mean[:, rows] = mean.T
+            found.sd[:, rows] = np.sqrt(np.where(allowed, second[rows] / n - mean**2, 0.0).clip(0)).T
+            found.inclusion[:, rows] = gate.T
+            found.positive[:, rows], found.negative[:, rows] = (gate * share).T, (gate * (1 - share)).T
+        return {"W": found}
 
     def extras(self) -> dict[str, Any]:
         inclusion = np.ascontiguousarray(self.table.transpose(0, 2, 1) / np.float32(max(self.count, 1)))
@@ -119,10 +127,11 @@ class SparseCollector(Collector):
 
     # -- checkpoints ----
     def snapshot(self) -> dict:
-        shared = [torch.from_numpy(value.copy()) for value in self.streams[0][1:]]
+        """State for a checkpoint, to be written at once: arrays are those of this object, which go on to change."""
+        shared = [torch.from_numpy(value) for value in self.streams[0][1:]]
         present = None if self.present is None else torch.from_numpy(self.present.astype(np.int32))
         edges = {"place": torch.from_numpy(self.place), "draws": [torch.from_numpy(part) for part in self.edge_draws]}
-        sums = {"streams": shared, "table": torch.from_numpy(self.table.copy())}
+        sums = {"streams": shared, "table": torch.from_numpy(self.table)}
         return {**super().snapshot(), **sums, "present": present, "edges": edges}
 
     def restore(self, state: dict, device: torch.device) -> None:
