@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..models import ExpressionData
 from ..models.data.accepts import takes_anndata
@@ -51,6 +52,7 @@ def decoupler_scores(
     counts = net["source"].value_counts()
     if not (counts >= min_targets).any():
         raise ValueError(f"no regulator has {min_targets} measured targets: take a longer list, or fewer `min_targets`")
+    threads = torch.get_num_threads()
     try:
         import decoupler
     except ImportError as error:
@@ -58,7 +60,10 @@ def decoupler_scores(
     names = data.labels.names if data.labels is not None else [str(i) for i in range(data.num_cells)]
     levels = data.rows(slice(0, data.num_cells)).double().cpu().numpy()
     table = pd.DataFrame(levels, index=list(names), columns=list(data.genes))
-    made = getattr(decoupler.mt, method)(table, net, tmin=min_targets, verbose=False)
+    try:
+        made = getattr(decoupler.mt, method)(table, net, tmin=min_targets, verbose=False)
+    finally:
+        torch.set_num_threads(threads)  # decoupler's compiled loops set those of OpenMP, which torch shares
     score, padj = made if isinstance(made, tuple) else (made, None)
     return long_table(score, padj)
 
