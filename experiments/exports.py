@@ -1,6 +1,5 @@
 """Lists of edges in the formats of other programs, and as graphs of networkx."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from ..inference import Posterior
 from ..inference.draws.intervals import LEVEL
 from ..priors import PriorNetwork
 from ..priors.formats import FORMATS
-from ..priors.formats.files import write_table, write_text
-from ..priors.formats.graphs import graph_of, write_gexf, write_graphml
+from ..priors.formats.files import write_table
+from ..priors.formats.graphs import graph_of, write_cytoscape, write_gexf, write_graphml
 from .files.network_files import NetworkFile, read_edges
 from .files.result_tables import write_csv
 
@@ -197,12 +196,6 @@ def _sif(table: pd.DataFrame, path: Path) -> None:
     write_table(path, rows, separator="\t", header=False)
 
 
-def _cytoscape(table: pd.DataFrame, path: Path) -> None:
-    import networkx
-
-    write_text(path, json.dumps(networkx.cytoscape_data(graph_of(table)), indent=1) + "\n")
-
-
 def _celloracle_links(table: pd.DataFrame, path: Path) -> None:
     size = table["weight"].abs()
     p = (1 - table["inclusion"].fillna(1.0)).clip(1e-300, 1)
@@ -240,7 +233,7 @@ EXPORTS: tuple[Export, ...] = (
     Export("edges", "csv with all columns", "nothing", _edges),
     Export("graphml", "GraphML: Cytoscape, networkx", "nothing", write_graphml),
     Export("gexf", "GEXF: Gephi, networkx", "nothing", write_gexf),
-    Export("cytoscape", "json of Cytoscape (.cyjs)", "nothing", _cytoscape),
+    Export("cytoscape", "json of Cytoscape (.cyjs)", "nothing", write_cytoscape),
     Export("sif", "SIF: source, activates or represses, target", "numbers", _sif),
     Export("celloracle-links", "CellOracle's links; p is 1 - probability, and no test", "intervals", _celloracle_links),
     Export("arboreto", "TF, target, importance (probability)", "signs, sizes, intervals", _by_probability("arboreto")),

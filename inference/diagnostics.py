@@ -462,10 +462,8 @@ def _residual_variance(posterior: PosteriorLike[Model], data: ExpressionData, se
     meaning = f"The spread of {rows} around their prediction is as fitted for nearly all genes."
     if share > MAX_SHARE_OFF:
         some = ", ".join(np.asarray(posterior.coords["target"])[off == 1][:3])
-        meaning = (
-            f"{rows.capitalize()} spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: other "
-            f"{rows}, or outliers?"
-        )
+        meaning = f"{rows.capitalize()} spread otherwise than fitted for {share:.0%} of the genes, e.g. {some}: "
+        meaning += f"other {rows}, or outliers?"
     return Check(RESIDUALS, share, MAX_SHARE_OFF, share <= MAX_SHARE_OFF, meaning)
 
 

@@ -19,7 +19,7 @@ from .formats.matrices import finite_matrix, matrix_to_edges
 from .formats.registry import read_edge_table, write_edge_table
 
 Duplicates = Literal["error", "mean", "conflict", "networks"]
-SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet|graphml|gexf))?(\.gz)?$", re.IGNORECASE)
+SUFFIXES = re.compile(r"(?<=.)(\.(csv|tsv|txt|gmt|h5ad|parquet|graphml|gexf|cyjs))?(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

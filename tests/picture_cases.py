@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from pyrogrn import pl
 from pyrogrn.experiments.plots import dynamics
 from pyrogrn.inference.answers.results import Course
+from pyrogrn.inference.draws.edge_table import RECORD
 
 GENES = [f"Gene{letter}" for letter in "ABCDEFGH"]
 
@@ -36,7 +37,8 @@ def fitted() -> SimpleNamespace:
     model = SimpleNamespace(edge_prior=prior, infers="programs", weight_unit="sd of target per sd of regulator")
     trust = pd.DataFrame({"source": ["motif", "ChIP", "random"], "mean": [3.0, 1.2, 0.1], "lower": [2.2, 0.4, 0.0]})
     trust = trust.assign(upper=[3.9, 2.1, 0.4])
-    return SimpleNamespace(moments={"W": moments}, model=model, threshold=None, trust=lambda level: trust)
+    asked = {"attributes": {RECORD: {}}, "moments": {"W": moments}, "model": model, "threshold": None, "guide": "gibbs"}
+    return SimpleNamespace(**asked, trust=lambda level: trust)
 
 
 def pairs() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -50,7 +50,7 @@ SUFFIX = {"graphml": "graphml", "gexf": "gexf", "cytoscape": "cyjs", "sif": "sif
 
 
 # -- exports ----
-@pytest.mark.parametrize("name", [entry.name for entry in EXPORTS if entry.name != "cytoscape"])
+@pytest.mark.parametrize("name", [entry.name for entry in EXPORTS])
 def test_every_list_is_read_back(posterior, tmp_path, name):
     path = tmp_path / f"net.{SUFFIX.get(name, 'tsv' if name in ('arboreto', 'inferelator-network') else 'csv')}"
     written = export(posterior, path, name, top=15)
@@ -86,9 +86,130 @@ def test_graphs_hold_all_columns(posterior, tmp_path):
         told = graph.edges[first.source[0], first.target[0]]
         for column in ("weight", "lower", "inclusion", "lfsr"):
             assert told[column] == pytest.approx(first[column][0])
-    elements = json.loads((tmp_path / "n.cyjs").read_text())["elements"]  # the schema of Cytoscape
-    assert {edge["data"]["source"] for edge in elements["edges"]} <= {node["data"]["id"] for node in elements["nodes"]}
-    assert len(elements["edges"]) == 12
+    assert networkx.cytoscape_graph(json.loads((tmp_path / "n.cyjs").read_text())).number_of_edges() == 12
+
+
+def test_the_json_of_cytoscape_keeps_to_its_schema(posterior, tmp_path):
+    # https://js.cytoscape.org/#notation/elements-json: elements.nodes and .edges, each with data; ids are texts
+    table = export(posterior, tmp_path / "n.cyjs", "cytoscape", top=12)
+    given = json.loads((tmp_path / "n.cyjs").read_text())
+    assert set(given) == {"data", "directed", "multigraph", "elements"}
+    assert given["directed"] is True
+    assert set(given["elements"]) == {"nodes", "edges"}
+    nodes = [node["data"] for node in given["elements"]["nodes"]]
+    assert all(isinstance(node["id"], str) and node["name"] == node["id"] for node in nodes)
+    assert len({node["id"] for node in nodes}) == len(nodes)
+    for edge, row in zip(given["elements"]["edges"], table.to_dict("records"), strict=False):
+        assert {edge["data"]["source"], edge["data"]["target"]} <= {node["id"] for node in nodes}
+        assert all(isinstance(edge["data"][name], float) for name in ("weight", "inclusion", "lfsr"))
+        assert set(edge["data"]) == set(row)
+
+
+def test_json_of_cytoscape_itself_is_read(tmp_path):
+    """As the program exports it: numbers as ids, names apart, columns of its own."""
+    nodes = [
+        {"data": {"id": str(i), "shared_name": n, "name": n, "SUID": i, "selected": False}}
+        for i, n in ((62, "A"), (63, "B"))
+    ]
+    data = {
+        "id": "70",
+        "source": "62",
+        "target": "63",
+        "shared_interaction": "activates",
+        "SUID": 70,
+        "probability": 0.8,
+    }
+    told = {"format_version": "1.0", "data": {"name": "net"}, "elements": {"nodes": nodes, "edges": [{"data": data}]}}
+    (tmp_path / "net.cyjs").write_text(json.dumps(told | {"directed": True}))
+    back = PriorNetwork.read(tmp_path / "net.cyjs")
+    edge = back.to_frame().iloc[0]
+    assert (edge["source"], edge["target"], edge["probability"]) == ("A", "B", pytest.approx(0.8))
+    (tmp_path / "bad.cyjs").write_text(
+        json.dumps({"elements": {"nodes": nodes, "edges": [{"data": {"source": "62"}}]}})
+    )
+    with pytest.raises(ValueError, match="not a readable graph") as error:
+        PriorNetwork.read(tmp_path / "bad.cyjs")
+    assert "\n" not in str(error.value)
+
+
+def _by_tab(path, **options):
+    return pd.read_csv(path, sep="\t", **options)
+
+
+def _genernib(path):
+    import anndata
+
+    return anndata.read_h5ad(path).uns["prediction"]
+
+
+READ = {  # as the program reads it: names of its columns, and what they hold of the list
+    "edges": (pd.read_csv, "source", "target", {"weight": "weight", "inclusion": "inclusion", "lower": "lower"}),
+    "celloracle-links": (
+        lambda path: pd.read_csv(path, index_col=0),
+        "source",
+        "target",
+        {"coef_mean": "weight", "coef_abs": "size"},
+    ),
+    "arboreto": (_by_tab, "TF", "target", {"importance": "inclusion"}),
+    "decoupler": (pd.read_csv, "source", "target", {"weight": "weight"}),
+    "inferelator-network": (
+        _by_tab,
+        "regulator",
+        "target",
+        {"combined_confidences": "inclusion", "beta.sign.sum": "sign"},
+    ),
+    "genernib": (_genernib, "source", "target", {"weight": "signed"}),
+    "gretapy": (pd.read_csv, "source", "target", {"score": "signed"}),
+    "sif": (
+        lambda path: _by_tab(path, header=None, names=["source", "word", "target"]),
+        "source",
+        "target",
+        {"word": "word"},
+    ),
+    "graphml": (
+        lambda path: networkx.to_pandas_edgelist(networkx.read_graphml(path)),
+        "source",
+        "target",
+        {"weight": "weight", "inclusion": "inclusion", "lfsr": "lfsr"},
+    ),
+    "gexf": (
+        lambda path: networkx.to_pandas_edgelist(networkx.read_gexf(path)),
+        "source",
+        "target",
+        {"weight": "weight", "inclusion": "inclusion", "lfsr": "lfsr"},
+    ),
+    "cytoscape": (
+        lambda path: pd.DataFrame([edge["data"] for edge in json.loads(path.read_text())["elements"]["edges"]]),
+        "source",
+        "target",
+        {"weight": "weight", "inclusion": "inclusion", "upper": "upper"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("options", [{"top": 15}, {"fdr": 0.2}], ids=["top", "fdr"])
+def test_the_other_program_finds_the_list(posterior, tmp_path, name, options):
+    path = tmp_path / f"net.{SUFFIX.get(name, 'tsv' if name in ('arboreto', 'inferelator-network') else 'csv')}"
+    written = export(posterior, path, name, **options)
+    sign = np.sign(written["weight"])
+    written = written.assign(sign=sign, size=written["weight"].abs(), signed=sign * written["inclusion"])
+    written["word"] = np.where(sign > 0, "activates", "represses")
+    read, source, target, columns = READ[name]
+    found = read(path).set_index([source, target])
+    expected = written.set_index(["source", "target"])
+    assert set(found.index) == set(expected.index)
+    for column, meant in columns.items():
+        given = expected.loc[found.index, meant]
+        if meant == "word":
+            assert found[column].tolist() == given.tolist()
+        else:
+            tolerance = 2e-6 if name in ("arboreto", "genernib") else 1e-6
+            np.testing.assert_allclose(found[column].astype(float), given, atol=tolerance)
+
+
+def test_every_export_is_read_as_its_program_reads_it():
+    assert set(READ) == {entry.name for entry in EXPORTS}
 
 
 def test_lists_at_a_rate_are_those_of_the_posterior(posterior, run, tmp_path):

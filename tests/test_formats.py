@@ -36,6 +36,7 @@ FILE_NAMES = {
     "gmt": ["sets.gmt", "sets.gmt.gz"],
     "graphml": ["net.graphml", "net.graphml.gz"],
     "gexf": ["net.gexf"],
+    "cytoscape": ["net.cyjs", "net.cyjs.gz"],
     "genernib": ["prediction.h5ad"],
     "arboreto": ["adj.tsv"],
     "decoupler": ["collectri.csv.gz"],
@@ -73,7 +74,7 @@ def carried(network, format_name, file_name):
         table["sign"] = 0
     if format_name in WEIGHTS:
         table["sign"] = np.where(table["sign"] < 0, -1, 1) if (table["sign"] < 0).any() else 0
-    if format_name not in ("edges", "decoupler", "graphml", "gexf"):
+    if format_name not in ("edges", "decoupler", "graphml", "gexf", "cytoscape"):
         table["evidence"] = network_name(file_name)
     return table.sort_index()
 

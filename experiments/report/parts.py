@@ -106,9 +106,13 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
     kind, runs = ("log-likelihood", "chain") if sampler else ("ELBO", "restart")
     if is_point(posterior):
         kind = "minus the cost"
-    ended = {"budget": "ran all its steps", "converged": "converged"}.get(history.reason, history.reason)
+    reason, _, missed = history.reason.partition("; ")
+    ended = {"budget": "ran all its steps", "converged": "converged"}.get(reason, reason)
+    if missed and reason == "budget":  # of time
+        ended = f"stopped when its time was up, at {missed};"
     took = "less than 0.1" if history.seconds < 0.1 else f"{history.seconds:,.1f}"
-    content = [paragraph(f"The fit {ended} in {took} seconds (engine {posterior.guide}, seed {posterior.seed}).")]
+    how = "it took" if missed else "in"
+    content = [paragraph(f"The fit {ended} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed}).")]
     if diagnostics is None:
         content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
     else:
@@ -143,7 +147,7 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
 
 def _number(value: Any) -> str:
     if isinstance(value, str) or value is None:
-        return value or "–"
+        return (value or "–").partition(";")[0]  # how the fit ended is said in full above
     number = float(value)
     return "–" if np.isnan(number) else f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
 

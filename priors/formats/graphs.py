@@ -1,6 +1,8 @@
-"""GraphML and GEXF: graphs with attributes on their edges, as Cytoscape, Gephi and networkx exchange them."""
+"""GraphML, GEXF and the json of Cytoscape: graphs with attributes on their edges, as Cytoscape, Gephi and networkx
+exchange them."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,13 @@ def write_gexf(frame: pd.DataFrame, path: Path) -> None:
     write_text(path, re.sub(r' lastmodifieddate="[^"]*"', "", text))
 
 
+def write_cytoscape(frame: pd.DataFrame, path: Path) -> None:
+    """Json of Cytoscape (``.cyjs``), as networkx writes it."""
+    import networkx
+
+    write_text(path, json.dumps(networkx.cytoscape_data(graph_of(frame)), indent=1) + "\n")
+
+
 def _check_names(frame: pd.DataFrame, path: Path) -> None:
     for name in (*frame["source"], *frame["target"]):
         if NOT_XML.search(str(name)):
@@ -69,6 +78,28 @@ def is_graphml(raw: RawFile) -> bool:
 def is_gexf(raw: RawFile) -> bool:
     """A text whose root element is gexf."""
     return raw.kind == "text" and "<gexf" in raw.text[:PEEKED]
+
+
+def is_cytoscape(raw: RawFile) -> bool:
+    """A json object with elements."""
+    return raw.kind == "text" and raw.text.lstrip()[:1] == "{" and '"elements"' in raw.text
+
+
+def read_cytoscape(raw: RawFile) -> pd.DataFrame:
+    """Edges and their attributes, as of `read_graphml`; of networkx's json and of that of the program, whose nodes
+    have no ``value``, which networkx asks for."""
+    import networkx
+
+    def graph() -> "networkx.Graph":
+        told = json.loads(raw.text)
+        made = networkx.DiGraph() if told.get("directed", True) else networkx.Graph()
+        for node in told["elements"]["nodes"]:
+            made.add_node(str(node["data"]["id"]), **{k: v for k, v in node["data"].items() if k != "id"})
+        for edge in told["elements"]["edges"]:
+            made.add_edge(str(edge["data"]["source"]), str(edge["data"]["target"]), **edge["data"])
+        return made
+
+    return _edges(raw, graph)
 
 
 def read_graphml(raw: RawFile) -> pd.DataFrame:
@@ -94,6 +125,7 @@ def _edges(raw: RawFile, read: Callable[[], Any]) -> pd.DataFrame:
         raise raw.fail(f"not a readable graph ({reason(error)}): write it again") from None
     labels = {node: str(told.get("name", told.get("label", node))) for node, told in graph.nodes(data=True)}
     own = ("id", "label", "shared name", "shared interaction", "SUID", "interaction", "name")  # of the programs
+    own += ("source", "target", "key", "selected", "shared_name", "shared_interaction")
     rows = [
         {"source": labels[a], "target": labels[b], **{k: v for k, v in told.items() if k not in own}}
         for a, b, told in graph.edges(data=True)

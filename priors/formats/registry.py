@@ -90,6 +90,10 @@ FORMATS: tuple[Format, ...] = (
         "the order of the edges",
     ),
     Format(
+        "cytoscape", "json of Cytoscape (.cyjs), the same",
+        graphs.is_cytoscape, graphs.read_cytoscape, graphs.write_cytoscape, "the order of the edges",
+    ),
+    Format(
         "posterior", "source, target, weight, ..., inclusion: a fitted model's edges.csv",
         edges.is_posterior, edges.read_posterior,
     ),
