@@ -62,7 +62,7 @@ def from_prior(genes: int, number: int, programs: int, seed: int) -> Truth:
     model = MuVI(blank, num_factors=programs)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        nodes = dict(poutine.trace(model).get_trace().nodes)
+        nodes: dict[str, Any] = dict(poutine.trace(model).get_trace().nodes)
     W = nodes["W"]["value"].reshape(programs, genes).double()
     noise = nodes["noise_variance"]["value"].reshape(genes).double()
     return cells(W, noise, number, torch.Generator().manual_seed(seed))

@@ -90,7 +90,8 @@ class ProgramTables:
         """The same with the names of programs that readers are shown: of those that hold mostly other genes than their
         set, that they do."""
         names = {name: found.label(name) for name, found in self.standings.items()}
-        renamed = lambda table: None if table is None else table.assign(program=table["program"].replace(names))
+        renamed = lambda table: table.assign(program=table["program"].replace(names))
+        maybe = lambda table: None if table is None else renamed(table)
         effects, scores = self.covariate_effects, self.scores
         if effects is not None:
             of_programs = effects["kind"] == "program"
@@ -99,9 +100,9 @@ class ProgramTables:
             self,
             programs=renamed(self.programs),
             factors=renamed(self.factors),
-            gene_sets=renamed(self.gene_sets),
+            gene_sets=maybe(self.gene_sets),
             covariate_effects=effects,
-            enrichment=renamed(self.enrichment),
+            enrichment=maybe(self.enrichment),
             scores=None if scores is None else scores.rename(columns=names),
         )
 
