@@ -154,6 +154,10 @@ def test_a_single_knockdown_is_what_the_panel_teaches(learned):
     mean, sd = aim.mean[0].numpy(), aim.sd[0].numpy()
     samples = np.exp(mean + sd * np.random.default_rng(0).standard_normal((200_000, 12)))
     others = np.arange(12) != gene
+    seen = model.responses().logs[k][model.responses().seen[k]]
+    np.testing.assert_allclose(table["baseline"], seen.mean(0).exp(), rtol=1e-5)
+    outside = (table["baseline"] < table["lower"]) | (table["baseline"] > table["upper"])
+    assert (table["beyond_baseline"] == outside).all()
     np.testing.assert_allclose(table["mean"][others], samples.mean(0)[others], rtol=0.01)
     np.testing.assert_allclose(table["sd"][others], samples.std(0)[others], rtol=0.03)
     np.testing.assert_allclose(table["lower"][others], np.quantile(samples, 0.05, axis=0)[others], rtol=0.01)

@@ -74,11 +74,13 @@ def predict_panel(
     else at the context's median share. A single one, in a context with ten or more to learn from, is answered by the
     panel's own knock-downs (`models.knockdown_response`), not by the network, which adds nothing to them on real
     panels: what a knock-down does without meaning to is most of what it does. Its intervals are those of a new
-    measurement, and its ``control`` is the panel's mean. Everything else is the steady state of the network with the
-    noise of a condition in every drive, which travels through the network as it does in the panel, and with the noise
-    of a measurement where the fit was told of one: these intervals are those of a new measurement too. ``control`` is
-    without noise. Interventions and draws are solved together, as many as fit into memory, and a draw has the same
-    noise in all of them, so that interventions can be compared draw by draw.
+    measurement, and its ``control`` is the panel's mean. ``baseline`` is the mean of all knock-downs of this context,
+    the centroid to which changes are referred when such predictions are scored, and ``beyond_baseline`` whether the
+    interval leaves that out: where it does not, the baseline already predicts this. Everything else is the steady
+    state of the network with the noise of a condition in every drive, which travels through the network as it does in
+    the panel, and with the noise of a measurement where the fit was told of one: these intervals are those of a new
+    measurement too. ``control`` is without noise. Interventions and draws are solved together, as many as fit into
+    memory, and a draw has the same noise in all of them, so that interventions can be compared draw by draw.
     """
     model, level = posterior.model, request.level
     position = {gene: i for i, gene in enumerate(model.genes)}
@@ -91,7 +93,9 @@ def predict_panel(
     single = [position[one.knockdown[0]] for one in interventions if _is_plain(one)]
     learned: dict[int, ResponsePrediction] = {}
     if single and model.learns_responses(k):
-        found = predict_knockdowns(model.responses(), k, torch.tensor(single))
+        responses = model.responses()
+        found = predict_knockdowns(responses, k, torch.tensor(single))
+        baseline = responses.logs[k][responses.seen[k]].double().mean(0).exp().numpy()
         learned = {g: ResponsePrediction(found.mean[i], found.sd[i]) for i, g in enumerate(single)}
     rest = [one for one in interventions if not (_is_plain(one) and learned)]
     draws = posterior.sample(request.num_draws, seed=request.seed)
@@ -104,7 +108,8 @@ def predict_panel(
     for one in interventions:
         if _is_plain(one) and learned:
             gene = position[one.knockdown[0]]
-            yield _measured(model, learned[gene], gene, k, level)
+            table = _measured(model, learned[gene], gene, k, level).assign(baseline=baseline)
+            yield table.assign(beyond_baseline=(baseline < table["lower"]) | (table["upper"] < baseline))
         else:
             yield next(solved)
 

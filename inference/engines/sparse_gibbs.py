@@ -94,8 +94,8 @@ class SparseGibbs(Sampler):
     def num_bytes(self, model: Model, run: Run) -> float:
         """Beside the model: at the end of sampling weights and residuals of each chain, rotated scores (of many
         regulators those at the nodes of a range of the background too), a Gram matrix a chain (of perturbed targets one
-        each), a draw of the whole network, what was summed up and kept; or after it,
-        with moments and a probability of each edge by chain in place of the state."""
+        each), a draw of the whole network, what was summed up and kept; or after it, with moments and a probability of
+        each edge by chain in place of the state."""
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
         edges, chains = float(num_tfs * num_targets), self.num_chains
