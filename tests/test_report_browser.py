@@ -130,12 +130,14 @@ def edges(bad: str = "T0") -> pd.DataFrame:
     return table.assign(weight=[0.5 * (-1) ** i for i in range(len(LIKELY))], lower=-1.0, upper=1.0)
 
 
-def with_network(table: pd.DataFrame) -> str:
+def with_network(table: pd.DataFrame, **options: bool) -> str:
     rows = [
         [Cell(escape(row.source), "gene"), Cell(escape(row.target), "gene"), f"{row.inclusion:.3f}"]
         for row in table.itertuples()
     ]
-    listed = section("edges", "Edges", listing(("source", "target", "inclusion"), rows, numeric=("inclusion",)))
+    listed = section(
+        "edges", "Edges", listing(("source", "target", "inclusion"), rows, numeric=("inclusion",), **options)
+    )
     drawn = network(table.head(6), "Arrows", tfs=set(table["source"]))
     return page("Report", listed + section("network", "Network", drawn))
 
@@ -197,6 +199,9 @@ def test_the_network_follows_list_and_slider(tmp_path):
         assert "3 of 6 edges drawn with at least 0.75: 0.3 expected to be wrong (10%)" in found.texts
         assert [target for (_, target), kind in found.edges.items() if "off" not in kind] == ["T0", "T1", "T2"]
         assert all("off" in kind for kind in found.genes["T3"])
+    ranked = Drawn(rendered(with_network(edges(), ranks=True), tmp_path))
+    assert "6 of 6 edges drawn with at least 0.00" in ranked.texts  # and no share of errors
+    assert not any("wrong" in told for told in ranked.texts)
     point = "document.querySelector('[data-gene=A1]').dispatchEvent(new Event('pointerenter'));"
     found = Drawn(rendered(text, tmp_path, act=point))
     assert any(told.startswith("A1, regulator: drawn are 1 target") for told in found.texts)

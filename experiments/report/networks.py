@@ -269,10 +269,11 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         caption += f" To the right, the probability that {meaning}."
     forest = figures.edge_forest(shown, level=LEVEL, count=NUM_FOREST, unit=posterior.model.weight_unit)
     detail = [name for name in numeric if name not in ("weight", "inclusion")]
+    header = ("source", "", "target", *numeric)
     return [
         picture(forest, caption),
         paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
-        table(("source", "", "target", *numeric), rows, numeric=numeric, detail=detail),
+        table(header, rows, numeric=numeric, detail=detail, ranks=results.why_none is not None),
         *_links(results),
     ]
 

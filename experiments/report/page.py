@@ -78,7 +78,7 @@ td.again { color: var(--soft); font-weight: 400; }
 table { border-collapse: collapse; font-size: 13.5px; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 9px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; }
-.many th { white-space: normal; vertical-align: bottom; }
+.many th, .many th.number { white-space: normal; vertical-align: bottom; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.gene { font-weight: 600; white-space: nowrap; }
 td.up { color: var(--blue); font-weight: 600; }
@@ -89,7 +89,7 @@ dl { margin: 0 0 10px; display: grid; grid-template-columns: max-content 1fr; ga
 dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
 @media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 6px; }
   main { padding: 16px 8px 40px; } section { padding: 14px 12px 10px; }
-  table { font-size: 13px; } th, td { padding: 4px 4px; } th { white-space: normal; vertical-align: bottom; }
+  table { font-size: 13px; } th, td { padding: 4px 4px; } th, th.number { white-space: normal; vertical-align: bottom; }
   td.gene { white-space: normal; overflow-wrap: anywhere; min-width: 4.4em; max-width: 9em; }
   td.wide { min-width: 150px; }
   .detail { display: none; } .narrow { display: block; font-size: 13px; }
@@ -175,9 +175,10 @@ def table(
     *,
     numeric: Sequence[str] = (),
     detail: Sequence[str] = (),
+    ranks: bool = False,
 ) -> str:
     """A table of plain texts and `Cell`; columns in ``numeric`` are aligned to the right, those in ``detail`` are left
-    out where the screen is narrow, which is said there."""
+    out where the screen is narrow, which is said there. ``ranks``: its probabilities promise no share of errors."""
     classes = [
         " ".join(word for word, names in (("number", numeric), ("detail", detail)) if name in names) for name in header
     ]
@@ -190,7 +191,7 @@ def table(
             cells.append(f"<td{_kind(f'{kind} {classes[i]}'.strip())}>{html}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     more = f'<p class="narrow soft">{WIDER}</p>' if detail else ""
-    many = _kind("many" if len(header) > MANY else "")
+    many = _kind("many" if len(header) > MANY else "") + (' data-ranks="yes"' if ranks else "")
     whole = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
     return f'<div class="scroll"><table{many}>{whole}</table></div>{more}'
 

@@ -37,11 +37,12 @@ SCRIPT = """
   var genes = net ? Array.prototype.slice.call(net.querySelectorAll(".gene")) : [];
   function key(source, target) { return source + "\\u001f" + target; }
   function told(seen, all, what, least, wrong) {
-    var line = seen + " of " + all + " " + what + " with at least " + least.toFixed(2) + ": " + wrong.toFixed(1);
-    line += " expected to be wrong";
+    var line = seen + " of " + all + " " + what + " with at least " + least.toFixed(2);
+    if (wrong === null) return line;
+    line += ": " + wrong.toFixed(1) + " expected to be wrong";
     return seen ? line + " (" + (100 * wrong / seen).toFixed(0) + "%)" : line;
   }
-  function follow(listed, least) {
+  function follow(listed, least, ranks) {
     var kept = {}, number = 0, wrong = 0;
     edges.forEach(function (edge) {
       var seen = listed[key(edge.dataset.source, edge.dataset.target)] === true;
@@ -50,7 +51,7 @@ SCRIPT = """
       if (seen) { kept[edge.dataset.source + "\\u001f"] = true; kept[edge.dataset.target + "\\u001f"] = true; }
     });
     genes.forEach(function (gene) { gene.classList.toggle("off", !kept[gene.dataset.gene + "\\u001f"]); });
-    return told(number, edges.length, "edges drawn", least, wrong);
+    return told(number, edges.length, "edges drawn", least, ranks ? null : wrong);
   }
   if (net) {
     var says = net.parentNode.querySelector(".told");
@@ -129,7 +130,7 @@ SCRIPT = """
     var line = element("span", "", "soft");
     line.setAttribute("aria-live", "polite");
     bar.appendChild(search);
-    var column = names.indexOf("inclusion");
+    var column = names.indexOf("inclusion"), ranks = table.dataset.ranks === "yes";
     var sliders = [], below = null;
     if (column >= 0) {
       var label = element("label", "probability ");
@@ -159,9 +160,9 @@ SCRIPT = """
         if (fits && drawn) listed[key(text(row, ends[0]), text(row, ends[1]))] = true;
       });
       line.textContent = sliders.length
-        ? told(seen, rows.length, "edges", least, wrong)
+        ? told(seen, rows.length, "edges", least, ranks ? null : wrong)
         : seen + " of " + rows.length + " rows";
-      var of_drawn = drawn ? follow(listed, least) : "";
+      var of_drawn = drawn ? follow(listed, least, ranks) : "";
       if (below) below.textContent = of_drawn;
     };
     search.addEventListener("input", show);
