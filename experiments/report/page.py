@@ -165,7 +165,7 @@ class Cell(str):
         return cell
 
 
-MANY = 7  # columns, beyond which their names may break
+MANY = 6  # columns, beyond which their names may break
 WIDER = "Turned, or on a wider screen, the table has more columns."
 
 
