@@ -124,8 +124,9 @@ def _edges(raw: RawFile, read: Callable[[], Any]) -> pd.DataFrame:
     except Exception as error:  # whatever a damaged file makes of the parser
         raise raw.fail(f"not a readable graph ({reason(error)}): write it again") from None
     labels = {node: str(told.get("name", told.get("label", node))) for node, told in graph.nodes(data=True)}
-    own = ("id", "label", "shared name", "shared interaction", "SUID", "interaction", "name")  # of the programs
-    own += ("source", "target", "key", "selected", "shared_name", "shared_interaction")
+    # of the programs
+    own = {"id", "label", "shared name", "shared interaction", "SUID", "interaction", "name", "source", "target", "key"}
+    own |= {"selected", "shared_name", "shared_interaction"}
     rows = [
         {"source": labels[a], "target": labels[b], **{k: v for k, v in told.items() if k not in own}}
         for a, b, told in graph.edges(data=True)
