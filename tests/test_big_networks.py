@@ -9,7 +9,7 @@ from command_line import call
 from pyrogrn.experiments.commands import infer_kinds
 from pyrogrn.experiments.files import network_tables
 from pyrogrn.experiments.files.network_tables import NetworkTables, check_parquet
-from pyrogrn.inference import Gibbs, MapEstimate, datatree, fit
+from pyrogrn.inference import Gibbs, MapEstimate, SparseGibbs, datatree, fit
 from pyrogrn.inference.draws import edge_table
 from pyrogrn.inference.draws.edge_table import EDGE_COLUMNS, blocks_of_edges
 from pyrogrn.models import LinearNetwork
@@ -124,3 +124,14 @@ def test_the_plan_says_which_edges_are_written(tmp_path, data):
     code, _, err = call("plan", tmp_path / "cells.csv")
     assert code == 0, err
     assert "edges.csv (of 72 edges those of a probability of at least 0.05; --all-edges for the rest)" in err
+
+
+def test_the_joint_density_of_a_large_network_is_left_out_and_said(monkeypatch):
+    data = simulate_linear(num_genes=8, num_tfs=3, num_cells=40, seed=0).data
+    posterior = fit(LinearNetwork.from_data(data), guide=SparseGibbs(num_chains=2, num_warmup=2, num_samples=5))
+    assert {"sample_stats", "log_prior"} <= set(posterior.to_datatree().children)
+    for module in ("datatree", "arviz_limits"):
+        monkeypatch.setattr(f"pyrogrn.inference.{module}.MAX_DENSITY", 20)
+    tree = posterior.to_datatree()
+    assert not {"sample_stats", "log_prior"} & set(tree.children)
+    assert "of more than 20 edges the joint density of a draw takes too much memory" in tree.attrs["limits"]

@@ -403,6 +403,19 @@ def test_what_is_resumed_is_equal_bit_for_bit(stop, tmp_path):
     same(whole, fit(model, guide=SHORT, resume=load_checkpoint(path)))
 
 
+def test_a_checkpoint_of_every_block_changes_nothing(tmp_path):
+    """Which blocks have one is a matter of the clock."""
+    model = with_motif()
+    same(fit(model, guide=SHORT), fit(model, guide=SHORT, callbacks=[Checkpoint(tmp_path / "fit.ckpt", seconds=-1)]))
+
+
+def test_targets_that_are_the_regulators():
+    data = simulate_linear(num_genes=9, num_tfs=4, num_cells=60, seed=2).data
+    posterior = fit(LinearNetwork.from_data(data, targets=data.tfs), guide=SHORT)
+    assert len(posterior.edges()) == 12
+    assert not posterior.moments["W"].inclusion.diagonal().any()
+
+
 def test_a_saved_posterior_is_the_same(tmp_path):
     posterior = fit(with_motif(), guide=SHORT)
     posterior.save(tmp_path / "p")
