@@ -23,6 +23,7 @@ from .tables import Sums
 from .window import FEW_TFS, Window
 
 BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
+FEW_TRIES, MANY_TRIES = 6, 60  # of a new h at each, the more the rarer: the products are paid for
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
@@ -181,7 +182,7 @@ class SparseKernel(SweptTargets):
                 return fit.double() + slab + self.hyper.log_hyperprior(name, state[name])
 
             current = density(self.state)
-            for _ in range(6 if self.every == 1 else 24):  # the products are paid for, another try costs little
+            for _ in range(FEW_TRIES if self.every == 1 else MANY_TRIES):
                 value = self.state[name]
                 # heavy tails: at the start h is wrong by orders of magnitude, where it ends it is known to percents
                 size = self.hyper.step("background", value) * self.hyper.normal(value).exp()
