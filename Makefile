@@ -12,7 +12,7 @@ CASES   ?= 10000
 # of the suite, what touches other packages most: reading, writing, fitting, pictures, the command line
 QUICK   := $(patsubst %,tests/test_%.py,data readers file_formats files_from_outside prior_network network_files formats \
   gram gibbs sparse factor_fit scores calibration storage archives netcdf datatree arviz tools plots report exports cli \
-  help_defaults sweep)
+  sweep)
 
 .PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills baselines freeze lint types bench \
   bench-phoenix pages docs clean

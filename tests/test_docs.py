@@ -31,7 +31,7 @@ LINKED_PAGES = [
 ]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-NOT_RUN = 2  # installing, and a cluster
+NOT_RUN = 3  # installing, and clusters
 
 SMALLER = {
     "simulate linear": "--genes 20 --cells 60",

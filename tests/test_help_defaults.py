@@ -25,7 +25,7 @@ PAGES = [
     *(ROOT / "docs" / "guide").glob("*.md"),
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-OF_OTHERS = {"--install-completion"}  # typer's own
+OF_OTHERS = {"--install-completion", "--help", "--nthreads", "--nworkers"}  # of typer, and of dask
 COMMANDS = {command.name: command for command in reference.commands()}
 
 

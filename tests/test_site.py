@@ -85,7 +85,7 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_every_picture_is_in_the_gallery():
-    assert set(PICTURES) == set(pyrogrn.pl.__all__)
+    assert set(PICTURES) == set(pyrogrn.pl.__all__) - {"canvas"}  # which makes empty figures by size
     assert set(BEFORE) <= set(PICTURES)
     page = gallery_page()
     for name, (_, line) in PICTURES.items():
