@@ -40,7 +40,7 @@ SMALLER = {
     "simulate ode": "--genes 8 --trajectories 12",
     "simulate panel": "--genes 12",
     "infer": "--steps 12 --restarts 2 --set guide.num_warmup=10",
-    "infer muvi": "--steps 20 --restarts 1",
+    "infer muvi": "--steps 20 --restarts 2",
     "infer ppca": "--steps 20 --restarts 1",
     "infer grnular": "--steps 12 --restarts 2",
     "infer cellbox": "--steps 20 --restarts 1",
