@@ -56,15 +56,21 @@ def test_what_no_option_mends_is_said(model):
     (line,) = told(model, "lists on made targets", corrected=True)
     assert "--top" in line
     assert "corrected for it" in told(model, "shared residuals", corrected=True)[0]
+    (line,) = told(model, "cells like those of the training", guide="glad-tf")
+    assert "`pyrogrn train glad-tf`, then --set guide.weights=FILE" in line
+    assert told(model, "regulators without edges", "gene sets hold: sets") == [
+        "no option mends regulators without edges, gene sets hold: sets: the report says what it means"
+    ]
+    assert told(model, "number of edges agrees")[0].startswith("to mend it add --steps 800")
     first, second = told(model, "shared residuals", "non-linearity", as_measured=counts)
     assert first == "to mend it add --normalize auto, or give logarithms (non-linearity)"
     assert second.startswith("no option mends shared residuals:")
 
 
 def test_names_are_those_of_checks():
-    from pyrogrn.inference import diagnostics, misfit_checks
+    from pyrogrn.inference import density_check, diagnostics, misfit_checks
 
-    source = "".join(Path(m.__file__).read_text() for m in (diagnostics, misfit_checks))
+    source = "".join(Path(m.__file__).read_text() for m in (density_check, diagnostics, misfit_checks))
     assert not [name for name in (*OF_LENGTH, *OF_THE_MODEL) if f'"{name}"' not in source]
 
 

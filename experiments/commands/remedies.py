@@ -6,15 +6,17 @@ import pandas as pd
 
 from ...inference import Posterior
 from ...inference.choice import default_length, engine_of
+from ...inference.density_check import NAME as EDGE_NUMBER
 from ...inference.diagnostics import INTERVALS, RESIDUALS
 from ...inference.draws.edge_table import RECORD
 from ...inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
+from ...inference.training_worlds import NAME as LIKE_TRAINING
 from ...models import ExpressionData
 from ...models.data.scale import COUNTS, LEVELS, scale_before
 
 OF_LENGTH = (
     *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", "effective draws"),
-    *("top edges agree", "inclusion agrees"),
+    *("top edges agree", "inclusion agrees", EDGE_NUMBER),
 )
 SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimum", "fit ended in order"
 OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
@@ -70,6 +72,16 @@ def remedies(
         lines.append(f"no option mends {', '.join(noise)}: {told}")
     if LISTS in failed:
         lines.append(f"no option mends {LISTS}: take the most probable edges, --top, and no list at a rate")
+    if LIKE_TRAINING in failed:
+        method = posterior.guide if posterior.guide in TRIED else "grnular"
+        lines.append(
+            f"no option mends {LIKE_TRAINING}: --method linear asks nothing of them, or train on others "
+            f"(`pyrogrn train {method}`, then --set guide.weights=FILE)"
+        )
+    known = (*OF_LENGTH, SETTLED, SAME_OPTIMUM, IN_ORDER, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING)
+    others = [name for name in failed if name not in known]
+    if others:
+        lines.append(f"no option mends {', '.join(others)}: the report says what it means")
     return lines
 
 
