@@ -102,7 +102,7 @@ def test_loadings_are_recovered_with_missing_values(prior):
     found = {}
     for name, data in (("whole", whole.data), ("gaps", gaps.data)):
         model = MuVI(data, num_factors=2, loading_prior=PRIORS[prior](), standardize=False)
-        posterior = fit(model, data, num_draws=40, restarts=2, num_steps=150)
+        posterior = fit(model, data, guide=Blocked(), num_draws=40, restarts=2, num_steps=150)
         truth = Aligner(model, whole.W)
         found[name] = truth({"W": torch.as_tensor(posterior.draws["W"].mean((0, 1)))[None]})["W"][0].double().flatten()
         found["truth"] = truth.reference.flatten()

@@ -89,7 +89,7 @@ def test_draws_are_told_of_after_the_ascent():
             pass
 
     model = MuVI(simulated().data, num_factors=2)
-    fit(model, restarts=2, num_draws=30, num_steps=12, callbacks=[Listener()])
+    fit(model, guide=Blocked(), restarts=2, num_draws=30, num_steps=12, callbacks=[Listener()])
     assert told[11][:2] == (12, 12)
     assert told[-1] == (30, 30, "draws")
 
@@ -125,8 +125,9 @@ def test_an_interrupt_ends_the_draws_between_two_blocks(monkeypatch):
         def close(self):
             pass
 
+    model, length = MuVI(simulated().data, num_factors=2), {"restarts": 1, "num_draws": 50, "num_steps": 12}
     with pytest.raises(KeyboardInterrupt):
-        fit(MuVI(simulated().data, num_factors=2), restarts=1, num_draws=50, num_steps=12, callbacks=[Interrupting()])
+        fit(model, guide=Blocked(), callbacks=[Interrupting()], **length)
     assert steps[-1][0] < 50
 
 

@@ -69,7 +69,13 @@ def test_a_saved_posterior_gives_the_tables_of_its_time(version, name):
             assert list(found[table]["gene"]) == list(then["gene"])
             assert found[table]["mean"].iloc[0] == then["mean"].iloc[0] == 0.0  # the one that was knocked out
             continue
-        assert_close(found[table], without_certainty(posterior, then))  # of a point estimate no longer printed
+        now = found[table][list(then)]  # columns that there are since stand beside
+        if (name, table) == ("CellBox", "inputs"):  # a ridge regression has its say since; alone the network answers so
+            assert list(now["gene"]) == list(then["gene"])
+            error = then["sd"] / np.sqrt(8)  # of the noise that was in the mean
+            assert ((found[table]["network"] - then["mean"]).abs() < 4 * error).all()
+            continue
+        assert_close(now, without_certainty(posterior, then))  # of a point estimate no longer printed
 
 
 @pytest.mark.parametrize(("version", "name"), SAVED)

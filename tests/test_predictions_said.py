@@ -44,7 +44,7 @@ def test_observations_do_not_tell_directions(runs, tmp_path):
     table = pd.read_csv(tmp_path / "ko.csv")
     assert list(table)[:7] == ["gene", "mean", "sd", "lower", "upper", "settled", "control"]
     assert table["note"].str.contains("directions are not known").all()
-    assert "directions are not known" in (runs / "seen" / "report.html").read_text()
+    assert "Directions are not known" in (runs / "seen" / "report.html").read_text()
     code, _, err = call("predict", runs / "seen", "--all-knockouts", "--out", tmp_path / "each.csv")
     assert code == 0, err
     assert "directions are not known" in err
