@@ -170,12 +170,6 @@ def _of_observed_edges(model: Symphony) -> Engine:
     return MeanField() if row_of(type(model)).forbids(type(engine), type(model.edge_prior.family)) else engine
 
 
-def _of_views(model: MuVI) -> Engine:
-    """Exact where that takes seconds (docs/results/programs.md): intervals of coordinate ascent are too narrow."""
-    few = len(model.factors) * len(model.genes) <= FEW_LOADINGS
-    return Gibbs() if model.integrated and few else Blocked()
-
-
 def _programs_unearned(terms: Terms) -> str | None:
     """Of programs, `Blocked` needs complete data, all cells and refreshed draws, else it is a product of factors."""
     if isinstance(terms.engine, Blocked) and not (
@@ -193,7 +187,6 @@ def _filter_unearned(terms: Terms) -> str | None:
     return "NOT calibrated: features and their scale collapse in variational fits"
 
 
-FEW_LOADINGS = 2500  # of programs, up to which the exact sampler takes seconds
 CELLBOX_STEPS = 250  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
 UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
@@ -250,7 +243,7 @@ CHOICES: list[ModelRow] = [
     ModelRow(Phoenix, lambda model: Pruned(), (Pruned,), alone=True, prior=Normal, knowledge="pruning score, scale"),
     PROGRAMS,
     replace(PROGRAMS, model=PPCA, engines=(*PROGRAMS.engines, ClosedForm)),
-    replace(PROGRAMS, model=MuVI, default=_of_views, prior=HorseshoeLoading),
+    replace(PROGRAMS, model=MuVI, prior=HorseshoeLoading),
     ModelRow(
         Model,
         lambda model: MeanField(),
@@ -361,8 +354,8 @@ def known_models() -> dict[str, type[Model]]:
 # -- what they say ----
 def default_guide(model: Model) -> Engine:
     """The most trustworthy engine that applies and is quick: SparseGibbs for the spike-and-slab networks that it is
-    for, in units of the noise, Gibbs for the others and for small MuVI, Blocked where W is conditionally Gaussian, else
-    MeanField; a model may have one of its own (`CHOICES`)."""
+    for, in units of the noise, Gibbs for the others, Blocked where W is conditionally Gaussian, else MeanField; a model
+    may have one of its own (`CHOICES`)."""
     engine: Any = row_of(type(model)).default(model)
     return engine
 

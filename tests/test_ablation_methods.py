@@ -216,7 +216,7 @@ BAD = {
     "model": (["--set", "model.rank=1"], "--set model.rank: --method muvi takes depth"),
     "prior-name": (["--set", "prior.magic=1"], "--set prior.magic: HorseshoeLoading takes"),
     "prior-value": (["--set", "prior.outside=much"], "expected a number"),
-    "guide": (["--set", "guide.magic=1"], "--set guide.magic: Gibbs takes"),
+    "guide": (["--set", "guide.magic=1"], "--set guide.magic: Blocked takes"),
 }
 
 

@@ -91,7 +91,7 @@ GOLDEN = {
     PMFGRN: " ".join(["mean-field"] * 8),
     NetREXCF: " ".join([*["mean-field"] * 6, "block-descent", "mean-field"]),
     PPCA: "blocked blocked blocked",
-    MuVI: "gibbs gibbs gibbs",
+    MuVI: "blocked blocked blocked",
 }
 CASES = [
     pytest.param(model, prior, name, id=f"{model.__name__}-{prior.__name__}")

@@ -62,13 +62,8 @@ def test_the_same_seed_gives_the_same_draws(name):
     assert one.guide == guide.name
 
 
-def test_the_exact_sampler_is_the_default_of_few_loadings_and_else_blocked(monkeypatch):
-    data = simulated().data
-    assert isinstance(default_guide(MuVI(data, num_factors=2)), Gibbs)
-    monkeypatch.setattr("pyrogrn.inference.choice.FEW_LOADINGS", len(data.genes))
-    assert isinstance(default_guide(MuVI(data, num_factors=1)), Gibbs)
-    assert isinstance(default_guide(MuVI(data, num_factors=2)), Blocked)
-    assert isinstance(default_guide(MuVI(data, num_factors=1, integrate=False)), Blocked)
+def test_blocked_is_the_default():
+    assert isinstance(default_guide(MuVI(simulated().data, num_factors=1)), Blocked)
 
 
 class Stop:

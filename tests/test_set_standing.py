@@ -1,14 +1,13 @@
 """Programs that keep the name of a gene set of which they hold little."""
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.report import report
 from pyrogrn.experiments.report.program_tables import ProgramTables
-from pyrogrn.inference import Blocked, Gibbs, default_guide, fit
+from pyrogrn.inference import Blocked, fit
 from pyrogrn.inference.answers.set_standing import Standing, of_library, standing_checks, standings
-from pyrogrn.models import ExpressionData, MuVI
+from pyrogrn.models import MuVI
 from pyrogrn.models.simulators import simulate_muvi
 
 HOLDS, NOT = "mixed", "HYPOXIA"
@@ -71,14 +70,3 @@ def test_a_library_of_other_programs_is_not_borne_out():
     assert (one.check, one.passed) == ("gene sets hold: x", False)
     assert (other.check, other.value, other.passed) == ("gene sets hold: y", 0.5, True)
     assert standings(None, pd.DataFrame()) == {}
-
-
-@pytest.mark.parametrize(("genes", "engine"), [(40, Gibbs), (1300, Blocked)])
-def test_small_fits_are_exact(genes, engine):
-    data = ExpressionData(
-        torch.randn(20, genes, generator=torch.Generator().manual_seed(0)), tuple(map(str, range(genes)))
-    )
-    assert type(default_guide(MuVI(data, num_factors=2))) is engine
-    missing = data.X.clone()
-    missing[0, 0] = np.nan
-    assert type(default_guide(MuVI(ExpressionData(missing, data.genes, missing=True), num_factors=2))) is Blocked

@@ -1,5 +1,5 @@
-"""Which engine of `muvi` has the right intervals at small sizes, on genes divided by their sd as users' are: what
-`choice.FEW_LOADINGS` rests on."""
+"""Which engine of `muvi` has the right intervals at small sizes, on genes divided by their sd as users' are: and
+what the exact one costs."""
 
 import time
 from pathlib import Path

@@ -14,6 +14,7 @@ from ...inference.training_worlds import NAME as LIKE_TRAINING
 from ...models import ExpressionData
 from ...models.data.scale import COUNTS, LEVELS, scale_before
 
+R_HAT = "R-hat of "  # chains, or restarts, that stay apart
 OF_LENGTH = (
     *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", "effective draws"),
     *("top edges agree", "inclusion agrees", EDGE_NUMBER),
@@ -50,7 +51,7 @@ def remedies(
     """
     failed = [str(name) for name, passed in zip(checks["check"], checks["passed"], strict=True) if passed is False]
     lines = []
-    short = [name for name in failed if name in (*OF_LENGTH, SETTLED)]
+    short = [name for name in failed if name in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
     if short:
         lines.append(_longer(short, posterior, engine, steps))
     if SAME_OPTIMUM in failed:
@@ -79,7 +80,7 @@ def remedies(
             f"(`pyrogrn train {method}`, then --set guide.weights=FILE)"
         )
     known = (*OF_LENGTH, SETTLED, SAME_OPTIMUM, IN_ORDER, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING)
-    others = [name for name in failed if name not in known]
+    others = [name for name in failed if name not in known and not name.startswith(R_HAT)]
     if others:
         lines.append(f"no option mends {', '.join(others)}: the report says what it means")
     return lines
