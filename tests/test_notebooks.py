@@ -14,6 +14,7 @@ NOTEBOOKS = (
     "from_file_to_edges.py",
     "gene_programs.py",
     "prior_knowledge.py",
+    "time_courses.py",
 )
 
 

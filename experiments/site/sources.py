@@ -7,7 +7,7 @@ from .shown import file_page, notebook_page
 
 HERE = Path(__file__).resolve().parents[2]
 CONTENTS = {
-    "Begin": ("guide/first", "guide/networks", "guide/anndata", "gallery"),
+    "Begin": ("guide/first", "guide/concepts", "guide/networks", "guide/anndata", "gallery"),
     "Guide": (
         *("guide/calibration", "guide/programs", "guide/courses", "guide/panels", "guide/amortised"),
         *("guide/knowledge", "guide/sweeps", "guide/files", "guide/pyro"),
