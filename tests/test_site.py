@@ -110,7 +110,7 @@ def test_equations_of_docstrings_become_mathml():
         mathml(r"\nosuch{x}", block=False)
 
 
-@pytest.mark.filterwarnings("ignore:The mapping interface for autodoc options")  # of Sphinx's own napoleon
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of Sphinx's own parts
 def test_the_strict_build(tmp_path):
     pytest.importorskip("sphinx", reason="needs the extra docs")
     pytest.importorskip("myst_parser", reason="needs the extra docs")
