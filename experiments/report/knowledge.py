@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -73,21 +74,13 @@ def trusted(posterior: Posterior) -> list[str]:
     rows = []
     for row in records(trust):
         times = [np.exp(factor * value) for value in (row.mean, row.lower, row.upper)]
-        if np.isnan(row.upper):
-            word = "a point estimate: how sure it is, is not known"
-        elif row.upper < 0.3:
-            word = "ignored: the data do not bear it out"
-        elif row.lower > 0.3:
-            word = "used: the data bear it out"
-        else:
-            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
         rows.append(
             [
                 Cell(escape(row.source), "gene"),
                 f"{row.mean:.2f}",
                 f"{row.lower:.2f} to {row.upper:.2f}",
                 f"×{times[0]:.2f} (×{times[1]:.2f} to ×{times[2]:.2f})",
-                word,
+                trust_word(row),
             ]
         )
     band, _ = trust_band(posterior, LEVEL)
@@ -101,6 +94,18 @@ def trusted(posterior: Posterior) -> list[str]:
     drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
     shown = table(header, rows, numeric=header[1:3], detail=header[1:3])
     return [paragraph(intro), shown, picture(drawn, caption)]
+
+
+def trust_word(row: Any) -> str:
+    """What a row ``mean, lower, upper`` of a trust coefficient says: below 0.3 the odds of what a source lists hardly
+    move."""
+    if np.isnan(row.upper):
+        return "a point estimate: how sure it is, is not known"
+    if row.upper < 0.3:
+        return "ignored: the data do not bear it out"
+    if row.lower > 0.3:
+        return "used: the data bear it out"
+    return "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
 
 
 def trust_band(posterior: Posterior, level: float) -> tuple[tuple[float, float], bool]:

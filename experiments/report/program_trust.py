@@ -7,7 +7,7 @@ import numpy as np
 from ...inference import Posterior
 from ...inference.answers.set_standing import MOST_OTHER, of_library
 from .. import figures
-from .knowledge import trust_band
+from .knowledge import trust_band, trust_word
 from .page import Cell, paragraph, table
 from .parts import records
 from .pictures import picture
@@ -29,14 +29,7 @@ def trust_section(posterior: Posterior, tables: ProgramTables) -> list[str]:
     rows = []
     libraries = dict(zip(tables.factors["program"], tables.factors["library"], strict=True))
     for row in records(trust):
-        if np.isnan(row.upper):
-            word = "a point estimate: how sure it is, is not known"
-        elif row.upper < 0.3:
-            word = "ignored: the data do not bear it out"
-        elif row.lower > 0.3:
-            word = "used: the data bear it out"
-        else:
-            word = "hardly used: little support in the data" if row.mean < 0.3 else "used, with some doubt"
+        word = trust_word(row)
         other, number = of_library(row.source, libraries, tables.standings)
         if number and other / number > MOST_OTHER and row.upper >= 0.3:
             word = f"not borne out: {other} of its {number} programs hold mostly other genes than their set"
