@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..runs.threads import one_torch_thread
 from .families import Family, stream, truth
 from .grnular import not_self
 from .knowledge import simulated_knowledge
@@ -60,14 +61,10 @@ def simulate_example(directed: bool, family: Family, graphs: int, seed: int) -> 
 
 def make_batch(network: AmortisedNetwork, family: Family, graphs: int, seed: int) -> Batch:
     """Simulate and reduce to what the head sees; a pure function of its arguments."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # workers share the cores
-    try:
+    with one_torch_thread():  # workers share the cores
         example = simulate_example(network.directed, family, graphs, seed)
         pairs = zip(example.X, example.sources, strict=True)
         evidence = torch.stack([network.evidence(X, s, seed=seed) for X, s in pairs])
         with torch.no_grad():
             _, z = network.solve(example.X, example.sources, example.knowledge)
-    finally:
-        torch.set_num_threads(threads)
     return Batch(evidence.half(), z, example.knowledge.half(), example.truth.bool(), example.mask.bool())

@@ -1,13 +1,13 @@
 """What a worker does with its share of the targets: pure functions of a state, so that what is lost is made again."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ..runs.threads import one_torch_thread
 from .background import Background, Spectrum
 from .start import Ridge
 from .swept import EdgePriors, SweptTargets, TargetStatistics
@@ -95,18 +95,8 @@ class Found(NamedTuple):
     squares: list[list[tuple[np.ndarray, np.ndarray]]] | None
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Products of matrices are then the same on every worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def shared_of(spectrum: Spectrum, partners: Partners) -> Shared:
+    """What all shares read, as a task of its own."""
     return Shared(spectrum, partners)
 
 
@@ -117,7 +107,7 @@ def given(value: Block) -> Block:
 
 def begun(shared: Shared, data: ShareData, chains: Chains, start: "Start | Restored") -> Share:
     """The first state of a share."""
-    with one_thread():
+    with one_torch_thread():
         swept = SweptTargets(_statistics(shared, data), **chains._asdict(), threads=1)
         if isinstance(start, Start):
             swept.begin(*start)
@@ -142,7 +132,7 @@ def _statistics(shared: Shared, data: ShareData) -> TargetStatistics:
 
 def after_block(share: Share, block: Block) -> Share:
     """The share after a block of sweeps."""
-    with one_thread():
+    with one_torch_thread():
         swept, streams = _copied(share)
         swept.effort = block.effort[swept.number]
         if block.record and streams is None:
@@ -153,7 +143,7 @@ def after_block(share: Share, block: Block) -> Share:
 
 def at_background(share: Share, h: torch.Tensor, window: Window | None) -> Share:
     """The share with the background at other h."""
-    with one_thread():
+    with one_torch_thread():
         swept, streams = _copied(share)
         swept.refresh(h, window)
         return Share(swept, streams)
@@ -161,7 +151,7 @@ def at_background(share: Share, h: torch.Tensor, window: Window | None) -> Share
 
 def found_of(share: Share, squares: bool) -> Found:
     """What is told of a share."""
-    with one_thread():
+    with one_torch_thread():
         swept = share.swept
         classes = []
         for group in range(len(swept.groups)):
@@ -187,19 +177,23 @@ def weights_of(share: Share) -> tuple[np.ndarray, np.ndarray]:
 
 
 def residuals_of(share: Share) -> np.ndarray:
+    """`SweptTargets.residual` of a share."""
     return share.swept.residual
 
 
 def streams_of(share: Share) -> list[Sums] | None:
+    """What was summed up of a share's draws, by chain; None before any was recorded."""
     return share.streams
 
 
 def whole_of(share: Share, count: int) -> np.ndarray:
-    with one_thread():
+    """`SweptTargets.whole` of a share."""
+    with one_torch_thread():
         return share.swept.whole(count)
 
 
 def weights_at(share: Share, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`SweptTargets.weights_at` of a share."""
     return share.swept.weights_at(place)
 
 
