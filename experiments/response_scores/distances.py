@@ -7,9 +7,7 @@ from scipy.stats import rankdata
 
 from .perturbed_cells import PerturbedCells
 from .score import Score
-from .weights import most
-
-FEW, MANY = 25, 75
+from .weights import FEW, MANY, most
 
 
 def distance_scores(networks: Mapping[str, np.ndarray], cells: PerturbedCells) -> dict[str, dict[str, Score]]:

@@ -62,14 +62,14 @@ class PerturbedCells:
         if not names or not (used & (number == 0)).any():
             raise ValueError(
                 f"{len(names)} perturbed genes and {int((used & (number == 0)).sum())} control cells: scores of "
-                "responses compare cells with one perturbed gene with controls, and need both"
+                "responses need both: choose the column that names them, with `control` where nothing was perturbed"
             )
         levels = data.X.numpy(force=True).astype(np.float64)[used]
         condition = condition[used]
         scale = levels.std(0)
         varying = scale > 1e-9 * (np.abs(levels).max(0) + 1e-300)
         if not varying.any():
-            raise ValueError("no gene varies: there is no response to score")
+            raise ValueError("no gene varies between cells: take another layer, or the levels before they were scaled")
         levels = (levels - levels[condition < 0].mean(0))[:, varying] / scale[varying]
         kept = tuple(gene for gene, varies in zip(data.genes, varying, strict=True) if varies)
         replicate = np.zeros(data.num_cells) if groups is None else np.array([str(one) for one in groups], dtype=object)

@@ -6,11 +6,10 @@ import numpy as np
 
 from .perturbed_cells import PerturbedCells
 from .score import Score
-from .weights import most
+from .weights import FEW, MANY, most
 
 FOLDS = 5
 RIDGE = 1.0  # on genes of variance one; a fold has hundreds of cells, so it only keeps copies of a gene apart
-FEW, MANY = 25, 75  # percentiles over networks of a gene's number of regulators
 
 
 def regression_scores(

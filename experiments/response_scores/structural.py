@@ -7,10 +7,9 @@ from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.optimize import nnls
 
 from .perturbed_cells import PerturbedCells
+from .regression import FOLDS, RIDGE
 from .score import Score
 
-FOLDS = 5
-RIDGE = 1.0  # on genes of variance one, as in the regression scores
 LARGEST = 0.95  # spectral radius of the fitted model: above it a shock would never die out, so A is scaled down to it
 NUGGET = 1e-6
 

@@ -16,7 +16,7 @@ from .virtual_cell import virtual_cell_scores
 from .weights import MOST_EDGES, network_weights
 
 LEVEL = 0.95
-RESAMPLES = 2000  # ends of a 95% interval to about a twentieth of its width
+RESAMPLES = 2000  # ends of a 95% interval to about a sixtieth of its width
 
 SCORES = {
     "regression": "variance of genes that their regulators predict in cells left out",

@@ -8,6 +8,7 @@ import pandas as pd
 from ..matching import evidence_rank, named_pairs, numbers, without_empty
 
 MOST_EDGES = 50_000  # of a network, as geneRNIB cuts it
+FEW, MANY = 25, 75  # percentiles over the networks compared, of how many edges of a gene count, as there
 
 
 def network_weights(
