@@ -137,3 +137,16 @@ def server():
     found = Server()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two Dask worker processes of one thread each; a module whose cluster is another one has its own."""
+    distributed = pytest.importorskip("distributed", reason="Dask is the extra `cluster`")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client

@@ -25,17 +25,6 @@ def no_global_state_changed():
 
 
 @pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(scope="module")
 def cells():
     """Cells of two contexts, unevenly spread over the file, with knock-outs; means far from zero."""
     generator = np.random.default_rng(1)

@@ -34,17 +34,6 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(kernel, "PART", 7)
 
 
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def network(**options):
     """Perturbed targets, which have Gram matrices of their own, and a prior network."""
     simulation = simulate_linear(
