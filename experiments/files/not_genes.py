@@ -53,12 +53,14 @@ def without_annotations(cells: Stored, named: Collection[str]) -> tuple[Stored, 
         return cells, [f"{number} of its genes look like none: {some(odd)}; write the file without them"]
     keep = np.flatnonzero(~np.isin(np.array(cells.columns, dtype=object), odd))
     kind = cells.kind.split(": its first column")[0] if cells.columns[0] in odd else cells.kind
+    out = {name: np.asarray(cells.matrix[:, cells.columns.index(name)]) for name in odd}
     left = replace(
         cells,
         kind=kind,
         matrix=cells.matrix[:, keep],
         columns=tuple(cells.columns[i] for i in keep),
         column_table=cells.column_table.iloc[keep],
+        row_table=cells.row_table.assign(**out),
     )
     return left, [
         f"{number} {verb} no gene{'s' * (len(odd) > 1)} by name and left out: {some(odd)}; a gene of that name stays "

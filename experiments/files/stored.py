@@ -27,6 +27,7 @@ from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 from ...priors.formats.text_heaps import check_text
 from ...priors.shortened import shortened
+from .column_words import PERTURBATION, says
 from .csc_rows import CscRows
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
@@ -383,6 +384,8 @@ def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
             f"its first column, {header[0]!r}, repeats {example!r} and so names neither cells nor genes: drop it, or "
             "name it as context or perturbation key"
         )
+    if says(header[0], PERTURBATION):  # names of the rows that say what they are
+        annotations.setdefault(header[0], labels)
     row_table = pd.DataFrame(annotations, index=range(len(labels)))
     of_cells = len(columns) > len(header) - 1 or bool(set(annotations).difference(head.annotations))
     axis, why = ("columns", "") if of_cells else genes_by_header(head, labels, columns)
