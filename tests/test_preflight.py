@@ -198,6 +198,12 @@ def test_auto_takes_times_of_courses_and_not_of_cells(tmp_path):
     courses = levels.copy()
     courses.insert(0, "series", np.repeat(range(10), 4))
     courses.to_csv(tmp_path / "courses.csv", index=False)
+    courses.rename(columns={"series": "replicate"}).replace({"replicate": {i: f"r{i}" for i in range(10)}}).to_csv(
+        tmp_path / "named.csv", index=False
+    )
+    code, _, err = call("plan", tmp_path / "named.csv", "--method", "auto")  # a first column that repeats its entries
+    assert code == 0, err
+    assert "--time-key time --trajectory-key replicate" in err
     levels.insert(0, "cell", [f"c{i}" for i in range(40)])
     levels.to_csv(tmp_path / "cells.csv", index=False)
     code, _, err = call("plan", tmp_path / "courses.csv", "--method", "auto")
