@@ -331,9 +331,9 @@ def _rhat_row(
     posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
 ) -> Check:
     sampler = engine_of(posterior.guide).draws_chains
-    runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
-    number = posterior.draws["W"].shape[0]
+    number, ended = posterior.draws["W"].shape[0], len(posterior.attributes.get("restarts_kept", ()))
+    runs = "chains" if sampler else f"places where {ended} restarts ended" if ended > number else "restarts"
     because = None
     if is_point(posterior):
         because = "A point estimate has no spread to compare: see whether the top edges agree."
