@@ -247,7 +247,7 @@ def test_controls_may_have_a_label_of_their_own(made, tmp_path):
     frame.assign(gene=named).to_csv(tmp_path / "c.csv", index_label="cell")
     network().to_csv(tmp_path / "true.csv", index=False)
     given = (tmp_path / "c.csv", tmp_path / "true.csv", "--perturbation-key", "gene", "--normalize", "none")
-    code, out, err = call("score-responses", *given, "--control", "Untouched")
+    code, _, err = call("score-responses", *given, "--control", "Untouched")
     assert code == 0, err
     assert "5 perturbed genes (5 measured), 80 controls" in err
     code, _, err = call("score-responses", *given)

@@ -29,6 +29,7 @@ from ..files.scale_notes import expects_of, scale_notes
 from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
+from ..remedies import remedies
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -42,7 +43,6 @@ from .options import check_kind, make_guide, parse_columns, parse_settings, pick
 from .partners import OF_INFER, check_partners, options_of
 from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
-from .remedies import remedies
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
 from .scheduler import check_scheduler, say_workers, workers_of

@@ -26,6 +26,7 @@ def write_fit(
     settings: Mapping[str, Any],
     level: float,
     preflight: Sequence[str] = (),
+    mended: Sequence[str] = (),
     key: str = "pyrogrn",
 ) -> None:
     """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics`` and ``notes``, and what the model infers.
@@ -50,6 +51,8 @@ def write_fit(
         Probability of the intervals.
     preflight
         What was said before the fit; kept under ``uns[key]["preflight"]``.
+    mended
+        What to pass where checks failed, `remedies`; kept under ``uns[key]["remedies"]``.
     key
         Of all that is written. Default ``pyrogrn``.
     """
@@ -59,6 +62,7 @@ def write_fit(
         "diagnostics": storable_checks(checks),
         "notes": np.array(list(posterior.notes), dtype=object),
         "preflight": np.array(list(preflight), dtype=object),
+        "remedies": np.array(list(mended), dtype=object),
     }
     tables = REPORTS[posterior.model.infers].tables(posterior, data, level=level)
     write = {"network": _write_network, "programs": _write_programs}[posterior.model.infers]
