@@ -38,6 +38,7 @@ def remedies(
     budget: float | None = None,
     as_measured: ExpressionData | None = None,
     in_python: bool = False,
+    length: str | None = "steps",
 ) -> list[str]:
     """Lines for the person who made the fit, each with what to add to the same call; none where all checks passed.
 
@@ -53,13 +54,15 @@ def remedies(
         The cells, where nothing was normalised: then logarithms may help.
     in_python
         Name arguments of the functions of `tl`. Default False: options of ``infer``.
+    length
+        The option that makes a run longer; None where the method has none. Default ``steps``.
     """
     failed = [str(name) for name, passed in zip(checks["check"], checks["passed"], strict=True) if passed is False]
     say = _InPython(engine) if in_python else _Typed()
     lines = []
     short = [name for name in failed if name in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
-    if short:
-        lines.append(_mend(say, _longer(short, posterior, engine, steps), short))
+    if short and length is not None:
+        lines.append(_mend(say, _longer(short, posterior, engine, steps, length), short))
     if SAME_OPTIMUM in failed:
         number = 2 * (restarts or default_length(posterior.model).restarts)
         lines.append(_mend(say, {"restarts": number}, [SAME_OPTIMUM]))
@@ -70,7 +73,7 @@ def remedies(
         lines.append(f"{MENDED}{say.logarithms}, or give logarithms ({NON_LINEAR})")
         wrong.remove(NON_LINEAR)
     if wrong:
-        lines.append(_of_the_model(wrong, posterior, say))
+        lines.append(_of_the_model(wrong, posterior, say, tried=length == "steps"))
     noise = [name for name in failed if name in OF_THE_NOISE]
     if noise:
         told = (
@@ -85,30 +88,34 @@ def remedies(
             f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then {say.weights})"
         )
-    known = (*OF_LENGTH, SETTLED, SAME_OPTIMUM, IN_ORDER, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING)
-    others = [name for name in failed if name not in known and not name.startswith(R_HAT)]
+    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING]
+    known += [] if length is None else short
+    known += [] if budget is None else [IN_ORDER]
+    others = [name for name in failed if name not in known]
     if others:
         lines.append(f"no option mends {', '.join(others)}: the report says what it means")
     return lines
 
 
-def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | None) -> dict[str, float]:
+def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | None, length: str) -> dict[str, float]:
     """Options of a run twice as long."""
     if failed == [SETTLED] and posterior.model.name == "phoenix":
         return {"guide.svi_steps": 2 * engine.svi_steps}
     sampler = engine_of(posterior.guide).draws_chains
-    usual = engine.num_samples if hasattr(engine, "num_samples") else default_length(posterior.model).num_steps
-    found: dict[str, float] = {"steps": 2 * (steps or usual)}
+    own = engine.length_options
+    usual = default_length(posterior.model).num_steps if own is None else getattr(engine, own[1])
+    found: dict[str, float] = {length: 2 * (steps or usual)}
     if sampler and hasattr(engine, "num_warmup"):
         found["guide.num_warmup"] = 2 * engine.num_warmup
     return found
 
 
-def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed") -> str:
-    """What these cells have and the model has not: nothing to type, but what is to be known of it."""
+def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed", *, tried: bool) -> str:
+    """What these cells have and the model has not: nothing to type, but what is to be known of it. ``tried``: whether
+    `pyrogrn calibrate` takes the method, which of CellOracle it does not."""
     if RECORD in posterior.attributes:
         rest = "what they cost was measured on made targets, and the probabilities are corrected for it"
-    elif posterior.model.name in TRIED:
+    elif tried and posterior.model.name in TRIED:
         rest = f"{say.calibrate} counts what they cost"
     else:
         rest = "read the list as a ranking"
@@ -132,8 +139,7 @@ class _Typed:
     def options(self, options: dict[str, float]) -> str:
         """As they are added to a command: those of an engine by ``--set``."""
         return "add " + " ".join(
-            f"--set {name}={value:g}" if name.startswith("guide.") else f"--{name} {value:g}"
-            for name, value in options.items()
+            f"--set {name}={value:g}" if "." in name else f"--{name} {value:g}" for name, value in options.items()
         )
 
 

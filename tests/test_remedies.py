@@ -11,7 +11,7 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
-from pyrogrn.inference import Gibbs, MeanField, SparseGibbs
+from pyrogrn.inference import Bagging, Gibbs, MeanField, SparseGibbs
 from pyrogrn.inference.draws.edge_table import RECORD
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -43,6 +43,13 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --steps 6000 (ELBO settled)"]
     line = told(model, "restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
+    assert told(model, "fit ended in order") == ["no option mends fit ended in order: the report says what it means"]
+    bags = told(model, "inclusion agrees", guide="bagging", engine=Bagging(), steps=100, length="model.num_bags")
+    assert bags == ["to mend it add --set model.num_bags=200 (inclusion agrees)"]
+    assert told(model, "non-linearity", length=None)[0].endswith("read the list as a ranking")
+    assert told(model, "inclusion agrees", length=None) == [
+        "no option mends inclusion agrees: the report says what it means"
+    ]
     assert told(model, "fit ended in order", budget=1.5) == ["to mend it add --budget 3 (fit ended in order)"]
 
 

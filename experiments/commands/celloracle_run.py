@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from ...inference.choice import engine_of
 from ...inference.diagnostics import verdict
 from ...models import ExpressionData
 from ...priors import PriorNetwork
-from ..celloracle import celloracle, cells_of, links, unfit
+from ..celloracle import NUM_BAGS, celloracle, cells_of, links, unfit
 from ..files.file_names import file_names
 from ..files.result_tables import write_csv
+from ..remedies import remedies
 from ..report.run import REPORTS
 from .run import write_reports, write_results
 from .run_folder import RunFolder
@@ -29,7 +31,7 @@ def run_celloracle(
     truth: pd.DataFrame | None,
     seed: int,
     say: Callable[[str], None],
-) -> list[tuple[str, Path, str]]:
+) -> list[tuple[str, Path, str, list[str]]]:
     """Fit every cell type (`celloracle`) and write what `infer` writes into a folder of its name, with CellOracle's own
     table of links beside edges.csv; where there is a single type to fit, straight into the output folder. Types that
     cannot be fitted (`unfit`) are left out with a note.
@@ -52,7 +54,7 @@ def run_celloracle(
     Returns
     -------
     list
-        Name, folder and verdict of each cell type.
+        Name, folder and verdict of each cell type, and what to type where a check failed (`remedies`).
 
     Raises
     ------
@@ -88,7 +90,18 @@ def run_celloracle(
             write_results(folder, posterior, tables, top=top, config=config)
             checks = write_reports(folder, posterior, own, tables, config=config, truth=truth)
             write_csv(links(posterior), folder / "links.csv")
-            written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))
+            engine, bagged = engine_of(posterior.guide), options.get("estimator", "bagging") == "bagging"
+            bags = options.get("num_bags", NUM_BAGS) if bagged else None
+            told = remedies(
+                checks,
+                posterior,
+                engine,
+                steps=bags,
+                restarts=None,
+                as_measured=own if config.get("normalize") == "none" else None,
+                length="model.num_bags" if bagged else None,
+            )
+            written.append((name, run.out if alone else run.out / folder.name, verdict(checks), told))
         run.publish()
         run.close()
     except BaseException:

@@ -225,8 +225,9 @@ def infer_by_bags(
         seed=options.seed,
         say=say,
     )
-    for name, folder, checked in written:
-        say(f"{name}: {checked}")
+    for name, folder, checked, told in written:
+        for line in (checked, *told):
+            say(f"{name}: {line}")
         say(f"{folder}/report.html")
 
 

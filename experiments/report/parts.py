@@ -155,8 +155,8 @@ def _number(value: Any) -> str:
 def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
     """The posterior predictive check."""
     caption = (
-        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
-        "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
+        "First: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
+        "right, above it too wide, below it too narrow. Second: flat means that the model describes the spread of the "
         "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
     )
     return [panels(figures.predictive_check(observed, predictive), caption)]
