@@ -24,6 +24,7 @@ SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimu
 OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
 """Checks that see what a linear network gets wrong: longer fits change nothing."""
 OF_THE_NOISE = (INTERVALS, RESIDUALS)
+REMEDIES = "remedies"  # of a table of checks: `remedies`, in its `attrs`
 MENDED = "to mend it "  # begins lines that name what to type
 TRIED = ("linear", "grnular", "glad-tf", "glad")  # methods that `pyrogrn calibrate` takes
 

@@ -1,5 +1,6 @@
 """Where checks fail, the command ends with the options to add, numbers included; and a run with them passes."""
 
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,14 +76,17 @@ def test_in_python_they_are_arguments(model):
     assert not [line for line in lines if "--" in line]
 
 
-def test_a_short_fit_of_an_anndata_says_what_to_pass(caplog):
+def test_a_short_fit_of_an_anndata_says_what_to_pass(caplog, tmp_path):
     data = simulate_linear(num_genes=10, num_tfs=3, num_cells=60, seed=1).data
     adata = anndata.AnnData(data.X.numpy().copy(), var=pd.DataFrame(index=list(data.genes)))
     short = Gibbs(num_samples=6, num_warmup=2, num_chains=2)
-    pyrogrn.tl.network(adata, tfs=list(data.tfs), calibrate=False, guide=short)
+    fitted = pyrogrn.tl.network(adata, tfs=list(data.tfs), calibrate=False, guide=short)
     (line,) = [line for line in adata.uns["pyrogrn"]["remedies"] if line.startswith("to mend it pass guide=")]
     assert "pyrogrn.inference.Gibbs(num_chains=2, num_warmup=4, num_samples=12)" in line
     assert line in caplog.text
+    pyrogrn.report(fitted, tmp_path / "report.html", adata)
+    page = (tmp_path / "report.html").read_text()
+    assert escape(line.removeprefix("to mend it ")) in page
 
 
 def test_what_no_option_mends_is_said(model):
@@ -126,3 +130,4 @@ def test_a_short_run_ends_with_what_to_add(tmp_path):
     assert code == 0
     (line,) = [line for line in said.splitlines() if line.startswith("to mend it add --steps")]
     assert "--steps 12 --set guide.num_warmup=4" in line
+    assert "--steps 12 --set guide.num_warmup=4" in (tmp_path / "run" / "report.html").read_text()

@@ -1,6 +1,7 @@
 """``pyrogrn infer --method celloracle``: a folder of results for each cell type, in one output folder."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...priors import PriorNetwork
 from ..celloracle import NUM_BAGS, celloracle, cells_of, links, unfit
 from ..files.file_names import file_names
 from ..files.result_tables import write_csv
-from ..remedies import remedies
+from ..remedies import REMEDIES, remedies
 from ..report.run import REPORTS
 from .run import write_reports, write_results
 from .run_folder import RunFolder
@@ -88,20 +89,19 @@ def run_celloracle(
             own = cells_of(data, name).select_genes(posterior.model.genes)
             tables = REPORTS[posterior.model.infers].tables(posterior, own, level=level)
             write_results(folder, posterior, tables, top=top, config=config)
-            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth)
-            write_csv(links(posterior), folder / "links.csv")
-            engine, bagged = engine_of(posterior.guide), options.get("estimator", "bagging") == "bagging"
-            bags = options.get("num_bags", NUM_BAGS) if bagged else None
-            told = remedies(
-                checks,
-                posterior,
-                engine,
+            bags = options.get("num_bags", NUM_BAGS) if options.get("estimator", "bagging") == "bagging" else None
+            told = partial(
+                remedies,
+                posterior=posterior,
+                engine=engine_of(posterior.guide),
                 steps=bags,
                 restarts=None,
                 as_measured=own if config.get("normalize") == "none" else None,
-                length="model.num_bags" if bagged else None,
+                length=None if bags is None else "model.num_bags",
             )
-            written.append((name, run.out if alone else run.out / folder.name, verdict(checks), told))
+            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth, told=told)
+            write_csv(links(posterior), folder / "links.csv")
+            written.append((name, run.out if alone else run.out / folder.name, verdict(checks), checks.attrs[REMEDIES]))
         run.publish()
         run.close()
     except BaseException:

@@ -29,7 +29,7 @@ from ..files.scale_notes import expects_of, scale_notes
 from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
-from ..remedies import remedies
+from ..remedies import REMEDIES, remedies
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -135,7 +135,23 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
                     say(written)
                 run.publish(missing=REPORT_FILES)
                 check_interrupt()
-        checks = write_reports(run.place, posterior, data, tables, config=config, truth=known)
+        checks = write_reports(
+            run.place,
+            posterior,
+            data,
+            tables,
+            config=config,
+            truth=known,
+            told=lambda checks: remedies(
+                checks,
+                posterior,
+                engine,
+                steps=options.steps,
+                restarts=options.restarts,
+                budget=options.budget,
+                as_measured=data if options.normalize == "none" else None,
+            ),
+        )
         if options.annotate is not None:
             write_annotated(posterior, data, options.expression[0], options.annotate)
         run.close()
@@ -147,15 +163,7 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
         run.discard()
         raise
     say(verdict(checks))
-    for line in remedies(
-        checks,
-        posterior,
-        engine,
-        steps=options.steps,
-        restarts=options.restarts,
-        budget=options.budget,
-        as_measured=data if options.normalize == "none" else None,
-    ):
+    for line in checks.attrs[REMEDIES]:
         say(line)
     if posterior.history.reason.startswith(OUT_OF_TIME):
         say(f"note: {posterior.history.reason}")

@@ -19,7 +19,8 @@ from ...inference.draws.edge_table import RECORD
 from ...inference.points import is_point
 from ...models import ExpressionData
 from .. import figures
-from .page import Cell, badge, glossary, paragraph, table
+from ..remedies import REMEDIES
+from .page import Cell, badge, glossary, listing, paragraph, table
 from .pictures import panels
 
 LEAST_RECORDS = 4  # of the course of a fit, of which the second half is drawn apart
@@ -131,6 +132,7 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
             )
         values = ("value", "threshold")
         content.append(table(("check", *values, "", "what it means"), rows, numeric=values, detail=values))
+        content.append(listing(f"{line[0].upper()}{line[1:]}." for line in diagnostics.attrs.get(REMEDIES, ())))
     text = (
         "The chains should lie on top of each other and show no trend in the second half."
         if sampler

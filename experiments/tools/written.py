@@ -13,6 +13,7 @@ from ...inference.diagnostics import verdict
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ..files.network_tables import BIG, WORTH_READING, is_big
+from ..remedies import REMEDIES
 from ..report.kind import Tables
 from ..report.run import REPORTS
 
@@ -62,7 +63,7 @@ def write_fit(
         "diagnostics": storable_checks(checks),
         "notes": np.array(list(posterior.notes), dtype=object),
         "preflight": np.array(list(preflight), dtype=object),
-        "remedies": np.array(list(mended), dtype=object),
+        REMEDIES: np.array(list(mended), dtype=object),
     }
     tables = REPORTS[posterior.model.infers].tables(posterior, data, level=level)
     write = {"network": _write_network, "programs": _write_programs}[posterior.model.infers]
