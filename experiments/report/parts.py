@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
+from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.points import is_point
 from ...models import ExpressionData
 from .. import figures
@@ -109,11 +110,15 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
         kind = "minus the cost"
     reason, _, missed = history.reason.partition("; ")
     ended = {"budget": "ran all its steps", "converged": "converged"}.get(reason, reason)
-    if missed and reason == "budget":  # of time
-        ended = f"stopped when its time was up, at {missed};"
+    if reason.startswith(OUT_OF_TIME):
+        drawn = reason.removeprefix(OUT_OF_TIME).removeprefix(": ")
+        ended = f"stopped when its time was up, at {'; '.join(filter(None, (drawn, missed)))};"
+    elif missed and reason == "budget":
+        ended = f"ran all its steps, and has {missed};"
     took = "less than 0.1" if history.seconds < 0.1 else f"{history.seconds:,.1f}"
-    how = "it took" if missed else "in"
-    content = [paragraph(f"The fit {ended} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed}).")]
+    how = "it took" if ended.endswith(";") else "in"
+    fit = f"The fit {in_words(ended)} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed})."
+    content = [paragraph(fit)]
     if diagnostics is None:
         content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
     else:
@@ -127,7 +132,7 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
                     _number(row.value),
                     _number(row.threshold),
                     Cell(label),
-                    Cell(escape(str(row.meaning)), "wide"),
+                    Cell(escape(in_words(str(row.meaning))), "wide"),
                 ]
             )
         values = ("value", "threshold")
@@ -145,6 +150,18 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
         short = "It took too few steps to draw its course." if history.elbo.size else ""
         content.append(paragraph(short or "This engine keeps no record of its course.", "soft"))
     return content
+
+
+HYPERPARAMETERS = {
+    "edge_logit": "the base rate of edges",
+    "slab_scale": "the size of effects",
+    "spike_ratio": "the width of small effects",
+}
+
+
+def in_words(text: str) -> str:
+    """A sentence about hyperparameters with what each is beside its name."""
+    return re.sub(r"\b(" + "|".join(HYPERPARAMETERS) + r")\b", lambda m: f"{HYPERPARAMETERS[m[0]]}, {m[0]}", text)
 
 
 def _number(value: Any) -> str:
