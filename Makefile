@@ -15,7 +15,7 @@ QUICK   := $(patsubst %,tests/test_%.py,data readers file_formats files_from_out
   sweep)
 
 .PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills baselines freeze lint types bench \
-  bench-phoenix pages docs clean
+  bench-phoenix pages notebooks docs clean
 
 install: $(STAMP)
 
@@ -103,6 +103,11 @@ bench-phoenix: $(STAMP)
 # docs/results and the results of README.md, from experiments/results/*.csv
 pages: $(STAMP)
 	$(BIN)/python -m pyrogrn.experiments.pages
+
+# notebooks/*.ipynb with outputs, from their sources *.py whose code has changed since; NAMES="time_courses" runs those
+notebooks: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pyrogrn.experiments.site.executed $(NAMES)
 
 # the site of the documentation, into build/site; a warning or a link that leads nowhere is an error
 docs: $(STAMP)

@@ -234,9 +234,10 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         share = np.abs(np.diff(last, axis=1)) / np.abs(last[:, -1:])
         moved = float(share.max()) if share.size else math.nan
         meaning = "The objective had stopped falling."
-        if not good:
-            meaning = "The objective was still falling when the rounds ran out: raise `max_iterations=`."
+        meaning = meaning if good else "The objective was still falling when rounds ran out: raise `max_iterations=`."
         return Check("ELBO settled", moved, "stopped by tol", good, meaning)
+    if not history.elbo.size:
+        return Check("ELBO settled", math.nan, "not rising", None, "This engine keeps no record of its course.")
     size, longer = answers_of(posterior.model).num_learned(posterior)
     moved = elbo_drift(history.elbo, history.rate, size)
     limit = JITTER * float(history.rate.max(initial=0.0))
@@ -331,9 +332,9 @@ def _rhat_row(
     posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
 ) -> Check:
     sampler = engine_of(posterior.guide).draws_chains
-    runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
-    number = posterior.draws["W"].shape[0]
+    number, ended = posterior.draws["W"].shape[0], len(posterior.attributes.get("restarts_kept", ()))
+    runs = "chains" if sampler else f"places where {ended} restarts ended" if ended > number else "restarts"
     because = None
     if is_point(posterior):
         because = "A point estimate has no spread to compare: see whether the top edges agree."

@@ -239,3 +239,21 @@ def test_the_command_reads_tables(made, tmp_path):
     )
     assert code == 2
     assert "--replicate-key is a column of .obs" in err
+
+
+def test_controls_may_have_a_label_of_their_own(made, tmp_path):
+    frame, labels, _ = made
+    named = [{"control": "untouched"}.get(label, label) for label in labels]
+    frame.assign(gene=named).to_csv(tmp_path / "c.csv", index_label="cell")
+    network().to_csv(tmp_path / "true.csv", index=False)
+    given = (tmp_path / "c.csv", tmp_path / "true.csv", "--perturbation-key", "gene", "--normalize", "none")
+    code, _, err = call("score-responses", *given, "--control", "Untouched")
+    assert code == 0, err
+    assert "5 perturbed genes (5 measured), 80 controls" in err
+    code, _, err = call("score-responses", *given)
+    assert code == 2
+    assert "0 control cells" in err
+    assert "--control LABEL" in err
+    code, _, err = call("score-responses", *given, "--control", "mock")
+    assert code == 2
+    assert "--control mock: no cell has that label" in err

@@ -17,6 +17,7 @@ from . import (
     cellbox_ridge,
     collaborative,
     contexts,
+    defaults,
     engine,
     engine_calibration,
     engine_command,
@@ -112,6 +113,7 @@ SECTIONS: dict[str, Section] = {
     "programs_large": program_data.run_large,
     "programs_size": programs_size.run,
     "program_intervals": program_intervals.run,
+    "defaults": defaults.run,
 }
 
 
