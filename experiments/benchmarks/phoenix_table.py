@@ -4,14 +4,13 @@ penalties chosen on the validation set (B.9.3), post-hoc pruning with fine-tunin
 Trainings run in stacks (`train_many`); each is a row as soon as it ends, and rows of the file are not run again.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
 from ...inference.neural_ode.stacked import Job, train_many
 from ...inference.neural_ode.training import Trained
@@ -24,6 +23,7 @@ from ...inference.pruning import (
     Magnitude,
     NoPruning,
     PathReg,
+    Schedule,
     Sparsifier,
     one_standard_error,
 )
@@ -35,12 +35,12 @@ from .results import Results
 
 POINTS = 25  # of the prior loss in a step, see `Job`
 STACK = 15  # trainings at once: more lie outside the cache
-# the penalties' strengths: least validation error on SIM350, 5% noise, first seed, prior loss on (the paper's baselines)
+# the penalties: least validation error on SIM350, 5% noise, first seed, prior loss on, as in the baselines of the paper
 CHOSEN_ON = "SIM350, noise 5%"
 STRENGTHS: dict[str, list[tuple[float, ...]]] = {
-    "L0": [(1e-4,), (1e-3,), (1e-2,), (1e-1,)],
-    "C-NODE": [(1e-4,), (1e-3,), (1e-2,), (1e-1,)],
-    "PathReg": list(itertools.product((1e-4, 1e-3, 1e-2), (1e-4, 1e-3, 1e-2))),
+    "L0": [(1e-4,), (1e-3,), (1e-2,)],
+    "C-NODE": [(1e-4,), (1e-3,), (1e-2,)],
+    "PathReg": [(1e-4, 1e-4), (1e-4, 1e-3), (1e-4, 1e-2), (1e-3, 1e-3), (1e-2, 1e-3)],
 }
 GATED = ("L0", "PathReg")  # in stacks of their own: gates cost as much as the weights
 
@@ -66,6 +66,9 @@ class Wanted:
     make: Callable[[], Sparsifier]
     loss: bool
     network: Callable[[], PhoenixNetwork] | None = None  # default fresh weights of the seed
+    share: float = 0.05  # of the prior loss
+    patience: int = 40
+    slack: float = 0.0
 
 
 Dense = dict[tuple[str, bool, int], PhoenixNetwork]
@@ -74,11 +77,12 @@ Dense = dict[tuple[str, bool, int], PhoenixNetwork]
 def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], dense: Dense) -> None:
     """Train what the results lack, in stacks; networks of method ``none`` are kept in ``dense``."""
     left = [w for w in wanted if results.value(courses.task, w.method, w.seed, LAST) is None]
-    groups: dict[tuple[bool, bool], list[Wanted]] = {}
+    groups: dict[tuple[bool, bool, int, float], list[Wanted]] = {}
     for each in left:
-        groups.setdefault((each.loss, each.method.startswith(GATED)), []).append(each)
+        kind = (each.loss, each.method.startswith(GATED), each.patience, each.slack)
+        groups.setdefault(kind, []).append(each)
     signed = courses.prior(signed=True)
-    for (loss, _), group in groups.items():
+    for (loss, _, patience, slack), group in groups.items():
         for stack in (group[at : at + STACK] for at in range(0, len(group), STACK)):
             extra = PriorLoss(signed) if loss else None
             jobs = [
@@ -88,12 +92,13 @@ def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], den
                     courses.validation,
                     w.make(),
                     extra_loss=extra,
+                    extra_share=w.share,
                     extra_points=POINTS if loss else None,
                     seed=w.seed,
                 )
                 for w in stack
             ]
-            train_many(jobs, done=partial(keep, results, courses, stack, dense))
+            train_many(jobs, patience=patience, slack=slack, done=partial(keep, results, courses, stack, dense))
 
 
 def keep(
@@ -130,26 +135,74 @@ def choose(results: Results, folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 # -- tables ----
-def makers(prior: Tensor, chosen: dict[str, tuple[float, ...]]) -> dict[str, Callable[[], Sparsifier]]:
-    """Every sparsifier that trains once."""
-    plain: dict[str, Callable[[], Sparsifier]] = {
+def copy_rows(results: Results, source: pd.DataFrame, task: str, method: str) -> None:
+    """Rows of section `phoenix`, whose trainings are the same, with the commit that made them."""
+    for seed in map(str, SEEDS):
+        found = source[(source["task"] == task) & (source["method"] == method) & (source["seed"] == seed)]
+        if LAST in set(found["score"]) and results.value(task, method, seed, LAST) is None:
+            results.rows += [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+
+
+def plain(results: Results, folder: Path, data: str, noise: str, loss: bool, dense: Dense) -> None:
+    """What has no strength to choose, with the prior loss or without."""
+    courses = Courses.read(folder / data, noise)
+    add_paper(results, courses.task)
+    prior = courses.prior()
+    made: dict[str, Callable[[], Sparsifier]] = {
         "none": NoPruning,
         "IMP": IMP,
         "BioPruning": lambda: BioPruning(prior),
         "DASH": lambda: DASH(prior, strength=FIXED),
     }
-    return plain | {method: partial(penalty, method, strength) for method, strength in chosen.items()}
-
-
-def table(results: Results, folder: Path, data: str, noise: str, loss: bool, dense: Dense) -> None:
-    """All methods but the post-hoc one, with the prior loss or without."""
-    courses, chosen = Courses.read(folder / data, noise), choose(results, folder)
-    add_paper(results, courses.task)
-    made = makers(courses.prior(), chosen)
+    before = results.path.parent / "phoenix.csv"
+    if not loss and before.exists():
+        for method in made:
+            copy_rows(results, pd.read_csv(before, dtype={"seed": str}), courses.task, method)
     wanted = [Wanted(named(method, loss), seed, make, loss) for method, make in made.items() for seed in SEEDS]
     train_rows(results, courses, wanted, dense)
     for method in made:
         summarise(results, courses.task, named(method, loss), SEEDS)
+
+
+def penalised(results: Results, folder: Path, data: str, noise: str, loss: bool) -> None:
+    """L0, C-NODE and PathReg at the strengths chosen."""
+    courses, chosen = Courses.read(folder / data, noise), choose(results, folder)
+    add_paper(results, courses.task)
+    wanted = [
+        Wanted(named(method, loss), seed, partial(penalty, method, strength), loss)
+        for method, strength in chosen.items()
+        for seed in SEEDS
+    ]
+    train_rows(results, courses, wanted, {})
+    for method in chosen:
+        summarise(results, courses.task, named(method, loss), SEEDS)
+
+
+def factors(results: Results, folder: Path) -> None:
+    """DASH with the prior loss, one thing changed at a time: why it loses balanced accuracy (Table 6)."""
+    courses = Courses.read(folder / "sim350", "5%")
+    prior = courses.prior()
+    dash = lambda **options: lambda: DASH(prior, **{"strength": FIXED, **options})
+    changed: dict[str, dict[str, Any]] = {
+        "share 0.01": {"make": dash(), "share": 0.01},
+        "share 0.001": {"make": dash(), "share": 0.001},
+        "share 0.3": {"make": dash(), "share": 0.3},
+        "lambda 0.1": {"make": dash(strength=0.1)},
+        "lambda 0.8": {"make": dash(strength=0.8)},
+        "P as given, lambda 0.3 and 0.01": {"make": dash(prior_scale="given", strength=(0.3, 0.01))},
+        "scores from ones": {"make": dash(initial_scores="ones")},
+        "first pruning at epoch 10": {"make": dash(schedule=Schedule(first_epoch=10))},
+        "patience 100": {"make": dash(), "patience": 100},
+        "sparsest within one standard error": {"make": dash(), "slack": 1.0},
+    }
+    wanted = [
+        Wanted(f"DASH, prior loss, {name}", seed, loss=True, **options)
+        for name, options in changed.items()
+        for seed in SEEDS[:2]
+    ]
+    train_rows(results, courses, wanted, {})
+    for name in changed:
+        summarise(results, courses.task, f"DASH, prior loss, {name}", SEEDS[:2])
 
 
 def post_hoc(results: Results, folder: Path, data: str, noise: str, loss: bool, dense: Dense) -> None:
@@ -195,17 +248,20 @@ def post_hoc(results: Results, folder: Path, data: str, noise: str, loss: bool, 
 def steps(folder: Path, results: Results) -> Iterator[tuple[str, Callable[[], None]]]:
     """Names and runs of all parts, the most wanted first."""
     dense: Dense = {}
+    small = [("sim350", "5%"), ("sim350", "10%"), ("sim350", "0%")]
+    both = lambda settings: [(*setting, loss) for loss in (True, False) for setting in settings]
+    for data, noise, loss in both(small):
+        yield named(f"plain {data} {noise}", loss), partial(plain, results, folder, data, noise, loss, dense)
+    yield "factors", partial(factors, results, folder)
     yield "penalties", lambda: print("penalties:", choose(results, folder))
-    settings = [("sim350", "5%"), ("sim350", "10%"), ("sim350", "0%"), ("sim690", "5%")]
-    for data, noise in settings:
-        for loss in (True, False):
-            yield named(f"{data} {noise}", loss), partial(table, results, folder, data, noise, loss, dense)
-    for data, noise in settings:
-        for loss in (True, False):
-            yield (
-                named(f"post-hoc {data} {noise}", loss),
-                partial(post_hoc, results, folder, data, noise, loss, dense),
-            )
+    for data, noise, loss in both(small):
+        yield named(f"penalised {data} {noise}", loss), partial(penalised, results, folder, data, noise, loss)
+        yield named(f"post-hoc {data} {noise}", loss), partial(post_hoc, results, folder, data, noise, loss, dense)
+    for loss in (True, False):
+        large = ("sim690", "5%", loss)
+        yield named("plain sim690 5%", loss), partial(plain, results, folder, *large, dense)
+        yield named("penalised sim690 5%", loss), partial(penalised, results, folder, *large)
+        yield named("post-hoc sim690 5%", loss), partial(post_hoc, results, folder, *large, dense)
 
 
 def run(folder: Path, results: Results, only: Sequence[str] = ()) -> None:
