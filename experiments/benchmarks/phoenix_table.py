@@ -23,7 +23,6 @@ from ...inference.pruning import (
     Magnitude,
     NoPruning,
     PathReg,
-    Schedule,
     Sparsifier,
     one_standard_error,
 )
