@@ -10,6 +10,7 @@ import torch
 from . import (
     ablations,
     amortised,
+    amortised_paper,
     amortised_parts,
     calibration,
     cellbox,
@@ -78,6 +79,9 @@ SECTIONS: dict[str, Section] = {
     "amortised_calibration": amortised.run_calibration,
     "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
+    "amortised_replicates": amortised_paper.run_replicates,
+    "amortised_beeline": amortised_paper.run_beeline,
+    "amortised_losses": amortised_paper.run_losses,
     "amortised_speed": amortised.run_speed,
     "amortised_parts": amortised_parts.run_parts,
     "amortised_svi": amortised_parts.run_svi,
