@@ -20,7 +20,7 @@ def train_command(
     loss: Annotated[
         str,
         typer.Option(
-            help="Of the thresholds and penalties: posterior (-log q), paper (F-beta + r MSE on Z) or paper-theta (on Θ)"
+            help="Of the thresholds and penalties: posterior (-log q), paper (F-beta + r MSE, on Z) or paper-theta"
         ),
     ] = "posterior",
     reads: Annotated[
