@@ -52,6 +52,7 @@ from . import (
     yeast,
 )
 from .edges import run_baselines, run_linear
+from .provenance import write as write_provenance
 from .results import Results
 
 Section = Callable[[Path, Results], None]
@@ -121,14 +122,40 @@ SECTIONS: dict[str, Section] = {
 }
 
 
+# from nothing within twenty minutes on one core, none of them longer than about three
+QUICK = (
+    "engine_calibration",
+    "knowledge",
+    "stability",
+    "collaborative",
+    "amortised_clean",
+    "amortised_speed",
+    "factorbox_speed",
+    "programs_toy",
+    "programs_closed",
+)
+
+
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how some begin; default all")
-    parser.add_argument("--data", type=Path, required=True, help="folder of benchmark data")
+    parser.add_argument("--data", type=Path, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
+    parser.add_argument("--quick", action="store_true", help=f"the sections {', '.join(QUICK)}: twenty minutes")
+    parser.add_argument(
+        "--missing", action="store_true", help="only those without a file in --out: to go on with a run of all"
+    )
+    parser.add_argument(
+        "--provenance", action="store_true", help="run nothing; write which commit made each file of --out"
+    )
     arguments = parser.parse_args()
-    wanted = arguments.sections or list(SECTIONS)
+    if arguments.provenance:
+        print(write_provenance(SECTIONS, arguments.out))
+        return
+    if arguments.data is None:
+        parser.error("the following arguments are required: --data")
+    wanted = list(QUICK) if arguments.quick else arguments.sections or list(SECTIONS)
     unknown = [name for name in wanted if not any(section.startswith(name) for section in SECTIONS)]
     if unknown:
         parser.error(f"unknown sections {sorted(unknown)}: choose from {', '.join(SECTIONS)}")
@@ -136,10 +163,13 @@ def main() -> None:
         parser.error(f"no folder {arguments.data}: the benchmarks need the data; nothing was run")
     torch.set_num_threads(1)
     for name in (section for section in SECTIONS if any(section.startswith(start) for start in wanted)):
-        started = time.perf_counter()
+        file = arguments.out / f"{name}.csv"
+        if (arguments.quick and name not in QUICK) or (arguments.missing and file.exists()):
+            continue
+        started, processor = time.perf_counter(), time.process_time()
         print(f"== {name}")
-        SECTIONS[name](arguments.data, Results(arguments.out / f"{name}.csv"))
-        print(f"== {name}: {time.perf_counter() - started:.0f} s")
+        SECTIONS[name](arguments.data, Results(file))
+        print(f"== {name}: {time.perf_counter() - started:.0f} s, {time.process_time() - processor:.0f} s of processor")
 
 
 if __name__ == "__main__":
