@@ -7,6 +7,7 @@ Rows that the results file has are not made again.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ REPLICATES = 15
 FEWEST = 5  # pairs without which Wilcoxon's test cannot reach 0.05
 TREES = 3  # replicates of DS1 on which trees are grown: a minute each
 GENES = 500  # of BEELINE's cells: the most variable
+SLOW_METHODS = ("genie3", "grnboost2")
 LEARNED = ("grnular", "grnular-clean", "glad-tf")
 
 # Fig. 8: (AUPRC, AUROC) of GRNBoost2 and of GRNular, by set and truth
@@ -61,6 +63,24 @@ def once(results: Results, task: str, method: str, seed: int, run: Callable[[], 
         results.add(task, method, seed, "seconds", time.perf_counter() - started)
 
 
+Method = Callable[[ExpressionData], np.ndarray]
+
+
+def by_guides() -> dict[str, Method]:
+    """Probabilities ``(tf, gene)`` by the shipped guides."""
+    return {name: partial(probabilities, network) for name, network in guides(*LEARNED).items()}
+
+
+def by_baseline(method: Callable[..., pd.DataFrame], log: bool, data: ExpressionData) -> np.ndarray:
+    """|weight| of every pair ``(tf, gene)``."""
+    return _weights(method, logged(data) if log else data)
+
+
+def ranking_of(method: Method, data: ExpressionData, true: np.ndarray) -> dict[str, float]:
+    """Scores of a method on one data set."""
+    return ranked(method(data), data, true)
+
+
 def ranked(score: np.ndarray, data: ExpressionData, true: np.ndarray) -> dict[str, float]:
     """Average precision and AUROC over all pairs."""
     return _ranking(*scored(score, data, true))
@@ -70,24 +90,18 @@ def ranked(score: np.ndarray, data: ExpressionData, true: np.ndarray) -> dict[st
 def run_replicates(folder: Path, results: Results, *, replicates: int = REPLICATES) -> None:
     """Replicates of DS1, DS2 and DS3 by our simulator, clean and with the paper's 82% dropout."""
     results.resume()
-    learned = guides(*LEARNED)
-    methods: dict[str, Callable[[ExpressionData], np.ndarray]] = {
-        name: lambda data, network=network: probabilities(network, data) for name, network in learned.items()
-    }
-    for baseline in (Correlation(), Ridge()):
-        methods[baseline.name] = lambda data, baseline=baseline: _weights(baseline, logged(data))
-    trees = {m.name: lambda data, m=m: _weights(m, logged(data)) for m in (GENIE3(num_trees=100), GRNBoost2())}
-    for name in SHAPES:
-        for index in range(replicates):
-            wanted = methods | (trees if name == "sergio_ds1" and index < TREES else {})
+    methods = by_guides() | {m.name: partial(by_baseline, m, True) for m in (Correlation(), Ridge())}
+    trees: dict[str, Method] = {m.name: partial(by_baseline, m, True) for m in (GENIE3(num_trees=100), GRNBoost2())}
+    for wanted, sets, number in ((methods, tuple(SHAPES), replicates), (trees, tuple(SHAPES)[:1], TREES)):
+        for name in sets:
             tasks = [f"{name}, {layer}" for layer in ("clean", "dropout")]
-            missing = lambda task, m, i=index: results.value(task, m, i, "seconds") is None
-            if any(missing(task, method) for task in tasks for method in wanted):
-                for task, (data, true) in zip(tasks, replicate(folder, name, index), strict=True):
-                    for method, score in wanted.items():
-                        once(results, task, method, index, lambda s=score, d=data, t=true: ranked(s(d), d, t))
-        for task in (f"{name}, clean", f"{name}, dropout"):
-            sum_up(results, task, [*methods, *trees], replicates)
+            for index in range(number):
+                if any(results.value(task, method, index, "seconds") is None for task in tasks for method in wanted):
+                    for task, (data, true) in zip(tasks, replicate(folder, name, index), strict=True):
+                        for method, score in wanted.items():
+                            once(results, task, method, index, partial(ranking_of, score, data, true))
+            for task in tasks:
+                sum_up(results, task, [*methods, *trees], replicates)
 
 
 def logged(data: ExpressionData) -> ExpressionData:
@@ -124,13 +138,9 @@ def sum_up(results: Results, task: str, methods: list[str], replicates: int) -> 
 def run_beeline(folder: Path, results: Results) -> None:
     """The sets whose cells are public here, with the paper's 500 genes and regulators, against each truth."""
     results.resume()
-    learned = guides(*LEARNED)
-    methods: dict[str, Callable[[ExpressionData], np.ndarray]] = {
-        name: lambda data, network=network: probabilities(network, data) for name, network in learned.items()
-    }
-    for baseline in (Correlation(), Ridge(), GraphicalLasso(), GRNBoost2(), GENIE3(num_trees=100)):
-        methods[baseline.name] = lambda data, baseline=baseline: _weights(baseline, data)
-    for name in BEELINE:
+    baselines = (Correlation(), Ridge(), GraphicalLasso(), GRNBoost2(), GENIE3(num_trees=100))
+    methods = by_guides() | {m.name: partial(by_baseline, m, False) for m in baselines}
+    for name, quick in ((name, quick) for quick in (True, False) for name in BEELINE):
         task = beeline_task(folder, name)
         data = variable(task.data)
         truths = {truth: truth_matrix(data, task.truths[truth]) for truth in ("string", "nonspecific", "chipseq")}
@@ -140,10 +150,10 @@ def run_beeline(folder: Path, results: Results) -> None:
             for truth, true in truths.items():
                 results.add(f"{name}/{truth}", "edges", "all", "share", float(true.mean()))
                 for method, cell in zip(("grnboost2", "grnular"), PAPER[name, truth], strict=True):
-                    for score, value in zip(("average_precision", "auroc"), cell, strict=True):
-                        results.add(f"{name}/{truth}", method, "paper", score, value)
+                    for key, value in zip(("average_precision", "auroc"), cell, strict=True):
+                        results.add(f"{name}/{truth}", method, "paper", key, value)
         for method, score in methods.items():
-            if results.value(name, method, 0, "seconds") is None:
+            if quick == (method not in SLOW_METHODS) and results.value(name, method, 0, "seconds") is None:
                 started = time.perf_counter()
                 values = score(data)
                 for truth, true in truths.items():
@@ -151,14 +161,14 @@ def run_beeline(folder: Path, results: Results) -> None:
                         results.add(f"{name}/{truth}", method, 0, key, value)
                 results.add(name, method, 0, "seconds", time.perf_counter() - started)
     pairs = [f"{name}/{truth}" for name in BEELINE for truth in ("string", "nonspecific", "chipseq")]
-    for score in ("average_precision", "auroc"):
-        ours = [results.value(pair, "grnular", 0, score) for pair in pairs]
+    for key in ("average_precision", "auroc"):
+        ours = [results.value(pair, "grnular", 0, key) for pair in pairs]
         for method in methods:
-            if method != "grnular" and results.value("all truths", method, 0, f"{score}: p") is None:
-                theirs = [results.value(pair, method, 0, score) for pair in pairs]
+            if method != "grnular" and results.value("all truths", method, 0, f"{key}: p") is None:
+                theirs = [results.value(pair, method, 0, key) for pair in pairs]
                 gaps = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-                results.add("all truths", method, 0, f"{score}: grnular above", float(sum(g > 0 for g in gaps)))
-                results.add("all truths", method, 0, f"{score}: p", float(wilcoxon(gaps).pvalue))
+                results.add("all truths", method, 0, f"{key}: grnular above", float(sum(g > 0 for g in gaps)))
+                results.add("all truths", method, 0, f"{key}: p", float(wilcoxon(gaps).pvalue))
 
 
 def variable(data: ExpressionData) -> ExpressionData:
@@ -194,11 +204,11 @@ def run_losses(folder: Path, results: Results) -> None:
     results.resume()
     examples = [simulate_example(True, CLEAN, 1, FAMILY_SEED + index) for index in range(TESTS)]
     for name, (kind, loss, options) in RECIPES.items():
-        once(results, "clean cells", name, 0, lambda k=kind, w=loss, o=options: trained(k, w, o, examples))
+        once(results, "clean cells", name, 0, partial(trained, kind, loss, options, examples))
     for penalty in FIRST:
         for epochs in EPOCHS if penalty == 1.0 else EPOCHS[:1]:
             name = f"goodINIT alone, lambda {penalty:g}, {epochs} epochs"
-            once(results, "clean cells", name, 0, lambda p=penalty, e=epochs: first_fit(p, e, examples))
+            once(results, "clean cells", name, 0, partial(first_fit, penalty, epochs, examples))
     once(results, "clean cells", "ridge", 0, lambda: baseline_of(Ridge(), examples))
 
 
