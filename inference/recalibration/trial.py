@@ -33,6 +33,9 @@ UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
 MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 FEWEST_CELLS = 20
+KINDS = 3  # of worlds; see `benches_like`
+FEWEST_MOST = (1, MOST_ACTING)  # regulators of a target, unless fits of the real genes state more
+MANY_WEIGHT = (0.0, 2.0)  # sizes of weights, then: of many regulators some do next to nothing
 
 
 def no_trial(model: Model, engine: Engine, num_cells: int) -> str | None:
@@ -117,16 +120,18 @@ def benches_like(
     options: TrialOptions,
     *,
     seed: int,
+    causes: Mapping[int, tuple[int, int]] | None = None,
 ) -> list[Bench]:
     """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
     other genes say that they are (`seen_through`); and that with some of the regulators hidden.
 
     Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
-    gene that it stands for (`matched_world`). World number w is of round w // 3. Where more than 0.3 of the regulators'
-    values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
-    worlds of the first kind. ``donors`` are of `donors_of` the same
-    ``data``, some of them explained. Of targets that stand for genes of which nothing is explained, some have
-    regulators that nothing shows of (`with_unseen`).
+    gene that it stands for (`matched_world`). World number w is of kind w % 3 and of round w // 3. Where more than 0.3
+    of the regulators' values are zero, much of what was measured of them is dropout and low depth, which targets never
+    saw: there are no worlds of the first kind. ``donors`` are of `donors_of` the same ``data``, some of them explained.
+    Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
+    (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
+    which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
@@ -135,10 +140,12 @@ def benches_like(
     groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
     for turn in range(options.worlds):
         for place, (share, levels) in enumerate(kinds):
-            if levels is None and zeros > MANY_ZEROS:
+            if (levels is None and zeros > MANY_ZEROS) or (causes is not None and place not in causes):
                 continue
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
-            kind = WorldKind(hidden=share, noise="residual")
+            fewest, most = FEWEST_MOST if causes is None else causes[place]
+            spread = {} if causes is None else {"weight": MANY_WEIGHT}
+            kind = WorldKind(hidden=share, noise="residual", fewest_acting=fewest, most_acting=most, **spread)
             world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
             world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
             sources = {
