@@ -43,17 +43,16 @@ def stated_alike(
     """What fits of all worlds say (`stated`), of targets with one to four regulators, or as many more as makes the fits
     state as many edges of them as they do of the real genes that they stand for (`causes_like`); and how many that
     are."""
-    fits = {"witnesses": witnesses, "seed": seed}
     benches = benches_like(data, donors, networks, options, seed=seed)
-    found = stated(benches, make, cells, options, **fits)
+    found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
-    real = real_edges(data, donors, networks, make, cells, options, made, **fits)
+    real = real_edges(data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed)
     causes = causes_like(real, made)
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
         benches = benches_like(data, donors, networks, options, seed=seed, causes=more)
-        new = stated(benches, make, cells, options, **fits)
+        new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed)
         found = Stated(
             np.concatenate([found.probability[:, kept], new.probability], axis=1),
             np.concatenate([found.true[kept], new.true]),
@@ -65,10 +64,11 @@ def stated_alike(
 def edges_stated(found: Stated, benches: Sequence[Bench], kind: int) -> list[float]:
     """A target of worlds of this kind, by posterior."""
     number = sum(int((bench.world % KINDS == kind).sum()) for bench in benches)
-    return (found.probability[:, found.world % KINDS == kind].sum(1) / number).tolist()
+    edges: list[float] = (found.probability[:, found.world % KINDS == kind].sum(1) / number).tolist()
+    return edges
 
 
-def causes_like(real: Sequence[Sequence[float]], made: Mapping[int, Sequence[float]]) -> Causes:
+def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]]) -> Causes:
     """As many regulators as real genes have.
 
     Where the linear model is wrong a fit states more edges than there are, and where effects are small fewer. So what

@@ -12,7 +12,7 @@ import torch
 from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
-from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING
+from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING, WEIGHT
 from ...priors import PriorNetwork
 from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
@@ -144,8 +144,8 @@ def benches_like(
                 continue
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
             fewest, most = FEWEST_MOST if causes is None else causes[place]
-            spread = {} if causes is None else {"weight": MANY_WEIGHT}
-            kind = WorldKind(hidden=share, noise="residual", fewest_acting=fewest, most_acting=most, **spread)
+            weight = WEIGHT if causes is None else MANY_WEIGHT
+            kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
             world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
             world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
             sources = {
