@@ -473,14 +473,14 @@ def test_infer_refuses(cells, tmp_path, more, words):
 # -- how many regulators made targets have ----
 def test_more_regulators_where_all_posteriors_state_more():
     made = {0: [2.0, 1.0, 2.0], 1: [4.0, 1.5, 3.0], 2: [9.0, 9.0, 9.0]}
-    assert causes_like([6.0, 6.2, 3.0, 6.0], made)[0] == (3, 12)  # three times
-    assert causes_like([6.0, 6.2, 3.0, 6.0], made)[1] == (2, 7)  # as 6.1 / 4, 3 / 1.5 and 6 / 3 are
-    assert causes_like([6.0, 6.2, 3.0, 6.0], made)[2] == (2, 7)  # hidden causes: as the second kind
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[0] == (3, 12)  # three times
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[1] == (2, 7)  # as 6.1 / 4, 3 / 1.5 and 6 / 3 are
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[2] == (2, 7)  # hidden causes: as the second kind
     few = dict.fromkeys(made, (1, 4))
-    assert causes_like([6.0, 9.0, 3.0, 6.0], made) == few  # two chains do not agree
-    assert causes_like([6.0, 6.2, 1.0, 6.0], made) == few  # what one posterior does not see
-    assert causes_like([1.0, 1.0, 0.5, 1.0], made) == few  # never fewer
-    assert causes_like([2.0, 2.0], made) == few
+    assert causes_like([6.0, 9.0, 3.0, 6.0], made, 1.25) == few  # two chains do not agree
+    assert causes_like([6.0, 6.2, 1.0, 6.0], made, 1.25) == few  # what one posterior does not see
+    assert causes_like([1.0, 1.0, 0.5, 1.0], made, 1.25) == few  # never fewer
+    assert causes_like([2.0, 2.0], made, 1.25) == few
 
 
 def test_targets_of_many_regulators_keep_their_list():
@@ -490,19 +490,12 @@ def test_targets_of_many_regulators_keep_their_list():
     found = tune(data, options=SHORT)
     assert min(most for _, most in found.settings["causes"]) > 6
     mapped = found.apply(posterior, data)
-    few = replace(found, map=tune_with_few(data).map).apply(posterior, data)
+    few = tune(data, options=replace(SHORT, raised=np.inf)).apply(posterior, data)
     true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
     listed = {name: one.edges(fdr=0.1) for name, one in (("many", mapped), ("few", few))}
     assert len(listed["many"]) > 1.1 * len(listed["few"])
     plain = listed["many"][~listed["many"]["target"].isin(data.tfs)]
     assert np.mean([edge not in true for edge in zip(plain["source"], plain["target"], strict=True)]) < 0.1
-
-
-def tune_with_few(data):
-    """The trial whose targets have one to four regulators whatever the fit states."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(causes, "RAISED", np.inf)
-        return tune(data, options=SHORT)
 
 
 def test_a_trial_of_cells_with_few_regulators_is_not_lengthened(monkeypatch):

@@ -47,6 +47,7 @@ from . import (
     stability,
     trajectory,
     trial_parts,
+    trial_runs,
     yeast,
 )
 from .edges import run_baselines, run_linear
@@ -94,6 +95,7 @@ SECTIONS: dict[str, Section] = {
     "knockout_coverage": knockout_coverage.run,
     "trajectory": trajectory.run,
     "trial_parts": trial_parts.run,
+    "trial_runs": trial_runs.run,
     "phoenix": phoenix.run,
     "phoenix_speed": phoenix_speed.run,
     "phoenix_posterior": phoenix_posterior.run,

@@ -24,7 +24,6 @@ from .witnesses import Witnesses
 
 Causes = dict[int, tuple[int, int]]
 """By kind of world, the fewest and the most regulators of a target that stands for a gene that is explained."""
-RAISED = 1.25  # times as many edges stated of real genes as of made ones, above which made ones have more regulators
 AGREED = 1.2  # between two chains of the real genes: what they do not agree on is not known
 SEEN_THROUGH, HIDDEN = 1, 2  # kinds of worlds, see `benches_like`
 
@@ -47,7 +46,7 @@ def stated_alike(
     found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
     real = real_edges(data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed)
-    causes = causes_like(real, made)
+    causes = causes_like(real, made, options.raised)
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
@@ -68,7 +67,7 @@ def edges_stated(found: Stated, benches: Sequence[Bench], kind: int) -> list[flo
     return edges
 
 
-def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]]) -> Causes:
+def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], raised: float) -> Causes:
     """As many regulators as real genes have.
 
     Where the linear model is wrong a fit states more edges than there are, and where effects are small fewer. So what
@@ -86,13 +85,15 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]]) -> C
     made
         By kind, edges a gene that each posterior states of made targets with one to four regulators. Of worlds with
         hidden causes fewer regulators are offered, and less is stated anyhow: they have as many as `SEEN_THROUGH`.
+    raised
+        Of `TrialOptions`.
     """
     found = {}
     for kind in made:
         first = made[SEEN_THROUGH if kind == HIDDEN and SEEN_THROUGH in made else kind]
         times = [has / max(of, 1e-9) for has, of in zip(real, (first[0], *first), strict=False)]
-        raised = max(real[:2]) < AGREED * min(real[:2]) and min(times) > RAISED
-        many = float(np.median(times)) if raised else 1.0
+        more = max(real[:2]) < AGREED * min(real[:2]) and min(times) > raised
+        many = float(np.median(times)) if more else 1.0
         found[kind] = (round(many * FEWEST_MOST[0]), round(many * FEWEST_MOST[1]))
     return found
 
@@ -117,7 +118,7 @@ def real_edges(
     model = make(own, known, genes)
     edges = lambda inclusion: float(inclusion.sum()) / len(genes)
     first = edges(short_fit(model, None, options, seed=seed))
-    if all(first <= RAISED * stated[0] for stated in made.values()):
+    if all(first <= options.raised * stated[0] for stated in made.values()):
         return [first, first]
     found = [first, edges(short_fit(model, None, options, seed=seed + 1))]
     if witnesses is not None:

@@ -74,6 +74,9 @@ class TrialOptions:
         Effective numbers of cells of the other posteriors that the map is learned from, besides that of all cells. At
         a hundred what is certain of hundreds of regulators is not yet certain of what is not there: without 400 a list
         of 400 regulators was empty, on data from the model too.
+    raised
+        Times as many edges as of made targets that every posterior must state of real genes, for made targets to have
+        more than one to four regulators (`causes.causes_like`); infinity for one to four whatever is stated.
     """
 
     targets: int = 60
@@ -84,6 +87,7 @@ class TrialOptions:
     hidden: float = 0.5
     heard: float | None = 100.0
     cells: tuple[float, ...] = (400.0,)
+    raised: float = 1.25
 
     def __post_init__(self) -> None:
         if min(self.targets, self.samples, self.sweeps) < 1 or self.worlds < 2 or self.warmup < 0:
@@ -96,6 +100,8 @@ class TrialOptions:
             raise ValueError(f"effective numbers of cells {(*heard, *self.cells)}: expected at least 2")
         if not 0 <= self.hidden < 1:
             raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
+        if not self.raised >= 1:
+            raise ValueError(f"`raised` is {self.raised}, expected at least 1")
 
 
 @dataclass(frozen=True, eq=False)
