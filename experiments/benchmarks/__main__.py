@@ -10,6 +10,7 @@ import torch
 from . import (
     ablations,
     amortised,
+    amortised_damage,
     amortised_parts,
     calibration,
     cellbox,
@@ -79,6 +80,7 @@ SECTIONS: dict[str, Section] = {
     "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
     "amortised_speed": amortised.run_speed,
+    "amortised_damage": amortised_damage.run,
     "amortised_parts": amortised_parts.run_parts,
     "amortised_svi": amortised_parts.run_svi,
     "cellbox": cellbox.run,

@@ -10,6 +10,7 @@ from ...inference.density_check import NAME as EDGE_NUMBER
 from ...inference.diagnostics import INTERVALS, RESIDUALS
 from ...inference.draws.edge_table import RECORD
 from ...inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
+from ...inference.training_worlds import KNOWLEDGE
 from ...inference.training_worlds import NAME as LIKE_TRAINING
 from ...models import ExpressionData
 from ...models.data.scale import COUNTS, LEVELS, scale_before
@@ -73,13 +74,15 @@ def remedies(
         lines.append(f"no option mends {', '.join(noise)}: {told}")
     if LISTS in failed:
         lines.append(f"no option mends {LISTS}: take the most probable edges, --top, and no list at a rate")
+    if KNOWLEDGE in failed:
+        lines.append(f"to mend it leave out --prior, or give others ({KNOWLEDGE})")
     if LIKE_TRAINING in failed:
         method = posterior.guide if posterior.guide in TRIED else "grnular"
         lines.append(
             f"no option mends {LIKE_TRAINING}: --method linear asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then --set guide.weights=FILE)"
         )
-    known = (*OF_LENGTH, SETTLED, SAME_OPTIMUM, IN_ORDER, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING)
+    known = (*OF_LENGTH, SETTLED, SAME_OPTIMUM, IN_ORDER, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, KNOWLEDGE, LIKE_TRAINING)
     others = [name for name in failed if name not in known and not name.startswith(R_HAT)]
     if others:
         lines.append(f"no option mends {', '.join(others)}: the report says what it means")
