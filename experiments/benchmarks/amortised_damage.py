@@ -54,12 +54,10 @@ def case_of(folder: Path, layer: str, graph: str, case: str) -> tuple[Task, Prio
         return task, None
     edges = task.truths["network"].assign(probability=CONFIDENCE)
     known = edges[edges["source"] != edges["target"]]
-    return task, moved(PriorNetwork.from_edges(known, name="prior"), known, task.data, MOVED[case], rng)
+    return task, moved(PriorNetwork.from_edges(known, name="prior"), task.data, MOVED[case], rng)
 
 
-def moved(
-    network: PriorNetwork, true: pd.DataFrame, data: ExpressionData, share: float, rng: np.random.Generator
-) -> PriorNetwork:
+def moved(network: PriorNetwork, data: ExpressionData, share: float, rng: np.random.Generator) -> PriorNetwork:
     """The network with this share of its edges at random places."""
     return network if share == 0 else network.corrupted(share, rng, sources=data.tfs, targets=data.genes)
 
