@@ -24,6 +24,7 @@ WITH = {
     "engine_command": "engine",
     "links": "ladder",
     "trial_parts": "ladder",
+    "trial_runs": "ladder",
     "factorbox_measured": "factorbox_networks",
     "knockdowns_ridge": "knockdowns",
     "programs_poster": "programs",
@@ -31,6 +32,7 @@ WITH = {
     "program_data": "programs",
     "program_intervals": "programs",
     "amortised_parts": "amortised",
+    "amortised_damage": "amortised",
 }  # a module that has its page with another
 
 

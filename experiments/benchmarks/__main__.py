@@ -10,6 +10,7 @@ import torch
 from . import (
     ablations,
     amortised,
+    amortised_damage,
     amortised_paper,
     amortised_parts,
     calibration,
@@ -51,6 +52,7 @@ from . import (
     stability,
     trajectory,
     trial_parts,
+    trial_runs,
     yeast,
 )
 from .edges import run_baselines, run_linear
@@ -86,6 +88,7 @@ SECTIONS: dict[str, Section] = {
     "amortised_beeline": amortised_paper.run_beeline,
     "amortised_losses": amortised_paper.run_losses,
     "amortised_speed": amortised.run_speed,
+    "amortised_damage": amortised_damage.run,
     "amortised_parts": amortised_parts.run_parts,
     "amortised_svi": amortised_parts.run_svi,
     "cellbox": cellbox.run,
@@ -103,6 +106,7 @@ SECTIONS: dict[str, Section] = {
     "knockout_coverage": knockout_coverage.run,
     "trajectory": trajectory.run,
     "trial_parts": trial_parts.run,
+    "trial_runs": trial_runs.run,
     "phoenix": phoenix.run,
     "phoenix_table": phoenix_table.run,
     "phoenix_speed": phoenix_speed.run,
