@@ -59,14 +59,11 @@ def train_command(
 
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
-    if family not in FAMILIES:
-        raise ValueError(f"unknown --family {family!r}: choose one of {', '.join(FAMILIES)}")
+    for option, word, known in (("family", family, FAMILIES), ("loss", loss, LOSSES), ("reads", reads, READS)):
+        if word not in known:
+            raise ValueError(f"unknown --{option} {word!r}: choose one of {', '.join(known)}")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
-    if loss not in LOSSES:
-        raise ValueError(f"unknown --loss {loss!r}: choose one of {', '.join(LOSSES)}")
-    if reads not in READS:
-        raise ValueError(f"unknown --reads {reads!r}: choose one of {', '.join(READS)}")
     of_grnular: dict[str, float | None] = {
         "--inner": inner,
         "--layers": layers,
