@@ -64,13 +64,8 @@ def train_command(
             raise ValueError(f"unknown --{option} {word!r}: choose one of {', '.join(known)}")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
-    of_grnular: dict[str, float | None] = {
-        "--inner": inner,
-        "--layers": layers,
-        "--epochs": epochs,
-        "--max-cells": max_cells,
-    }
-    of_grnular |= {"--init-penalty": init_penalty}
+    of_grnular: dict[str, float | None] = {"--inner": inner, "--layers": layers, "--epochs": epochs}
+    of_grnular |= {"--max-cells": max_cells, "--init-penalty": init_penalty}
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
