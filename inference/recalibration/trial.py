@@ -1,6 +1,7 @@
 """Made targets on the user's regulators: what a fit says of their edges, and what is true."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -203,16 +204,17 @@ def short_fit(
     *,
     seed: int,
     client: "Client | None" = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells; with ``client`` by its
-    workers. Where its background has taken up all that there is to explain (`says_nothing`) it is the same for all
+    workers, else by ``threads``, default as many as torch may use. Where its background has taken up all that there is to explain (`says_nothing`) it is the same for all
     edges, that of the prior."""
     from ..sparse.moments import SparseCollector  # here: numba takes half a second
 
     coarse = coarsened(model, cells)
-    with one_thread_each() as threads:
+    with one_thread_each() as number:
         engine = SparseGibbs(num_chains=1, sweeps=options.sweeps)
-        kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads)
+        kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads or number)
         collector = SparseCollector(kernel.model, 1, options.samples)
         kernel.start(options.warmup)
         for block in range(options.warmup + options.samples):
@@ -240,20 +242,25 @@ def stated(
     *,
     witnesses: Witnesses | None = None,
     seed: int,
+    threads: int = 1,
 ) -> Stated:
     """What fits of all worlds say of the edges that may exist: with a likelihood of each number of ``cells``, after the
-    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says."""
-    probability, true, world = [], [], []
-    for i, bench in enumerate(benches):
+    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says. ``threads``
+    benches are fitted at once, by a thread each."""
+
+    def of(i: int, bench: Bench) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
-        found = [short_fit(model, number, options, seed=seed + i)[tf, target] for number in cells]
+        fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[tf, target]
+        found = [fitted(model, number) for number in cells]
         if witnesses is not None:
             heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
-            found.insert(1, short_fit(heard, options.heard, options, seed=seed + i)[tf, target])
-        probability.append(np.stack(found))
-        true.append(bench.present[tf, target])
-        world.append(bench.world[target])
+            found.insert(1, fitted(heard, options.heard))
+        return np.stack(found), bench.present[tf, target], bench.world[target]
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(of, range(len(benches)), benches))
+    probability, true, world = zip(*parts, strict=True)
     return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))
 
 

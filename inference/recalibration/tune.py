@@ -22,7 +22,6 @@ FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
 KINDS = 3  # of worlds; see `benches_like`
 
 
-@one_thread_each()
 def tune(
     data: ExpressionData,
     networks: Mapping[str, PriorNetwork] | None = None,
@@ -82,6 +81,19 @@ def tune(
     options = options or TrialOptions()
     if data.num_contexts > 1:
         raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
+    with one_thread_each() as threads:
+        return _tuned(data, networks or {}, make or linear_network, options, seed=seed, threads=threads)
+
+
+def _tuned(
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    make: MakeModel,
+    options: TrialOptions,
+    *,
+    seed: int,
+    threads: int,
+) -> Tuning:
     held = held_cells(data, seed=seed)
     wide = held is not data or data.num_cells * data.num_genes > MOST_NUMBERS  # too much to hold every gene of
     data = held
@@ -106,10 +118,10 @@ def tune(
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
-    benches = benches_like(data, donors, networks or {}, options, seed=seed)
+    benches = benches_like(data, donors, networks, options, seed=seed)
     fits = (None, *coarse)
-    found = stated(benches, make or linear_network, fits, options, witnesses=witnesses, seed=seed)
-    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings)
+    found = stated(benches, make, fits, options, witnesses=witnesses, seed=seed, threads=threads)
+    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)
 
 
 def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:

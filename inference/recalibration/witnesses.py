@@ -37,6 +37,10 @@ class Witnesses:
     half: dict[str, int]
     levels: tuple[np.ndarray, np.ndarray]
 
+    def fits(self, data: ExpressionData) -> bool:
+        """Whether they can be of these cells."""
+        return self.tfs == data.tfs and len(self.levels[0]) == data.num_cells
+
     def averaged(self, data: ExpressionData, half: int) -> ExpressionData:
         """The cells, each regulator averaged with what the genes of this half say of it; as measured in cells where it
         is clamped."""

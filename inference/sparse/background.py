@@ -16,11 +16,13 @@ own level: with x its level, :math:`(M - h x x^\top)^{-1} = M^{-1} + \kappa M^{-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from .compiled import compiled
+from .decomposed import decomposed
 from .tables import Gram
 from .window import Window
 
@@ -143,9 +145,10 @@ class Spectrum:
     nodes: tuple[Window, np.ndarray] | None = None  # G̃ at the nodes of a window, (node, tf, tf) float32
 
     @classmethod
-    def of(cls, gram: np.ndarray) -> "Spectrum":
-        values, vectors = np.linalg.eigh(gram.astype(np.float64))
-        return cls(values.clip(0, None), np.ascontiguousarray(vectors.astype(np.float32)))
+    def of(cls, gram: np.ndarray, share: float = 1.0) -> "Spectrum":
+        """Of G times ``share``."""
+        values, vectors = decomposed(gram)
+        return cls(values * share, vectors)
 
     def shrunk(self, h: float) -> np.ndarray:
         """``(tf, tf)`` float32 G̃."""
@@ -211,10 +214,11 @@ class Background:
     @classmethod
     def of(
         cls, gram: np.ndarray, anchor: np.ndarray, residual: np.ndarray, sse: np.ndarray, targets: np.ndarray,
-        own: np.ndarray,
+        own: np.ndarray, spectrum: Spectrum | None = None,
     ) -> "Background":  # fmt: skip
-        """From G (tf, tf) and, of the targets, anchor ŵ and residual b − G ŵ (tf, target), and sse (target,) at ŵ."""
-        spectrum = Spectrum.of(gram)
+        """From G (tf, tf), whose ``spectrum`` may be known, and, of the targets, anchor ŵ and residual b − G ŵ (tf,
+        target), and sse (target,) at ŵ."""
+        spectrum = Spectrum.of(gram) if spectrum is None else spectrum
         gram, vectors = gram.astype(np.float64), spectrum.vectors.astype(np.float64)
         score = np.empty((len(targets), len(gram)), np.float32)
         square = np.empty(len(targets))
@@ -334,32 +338,40 @@ class BackgroundLikelihood:
             found.append(cls(some[0].values, count, total, several("vectors"), several("z"), several("noise")))
         return found
 
-    def __call__(self, h: float) -> float:
-        """Up to what does not depend on h."""
-        shrink = 1 / (1 + h * self.values)
-        left, level = weighed_squares(self.vectors, shrink), weighed_products(self.vectors, self.z, shrink)
+    def __call__(self, h: np.ndarray) -> np.ndarray:
+        """``(value,)`` at h (value,), up to what does not depend on h."""
+        shrink = 1 / (1 + h[:, None] * self.values)
+        left, level = (shrink @ part.T for part in self._parts)
         return self._sum(h, shrink, left, level)
 
-    def _sum(self, h: float, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> float:
-        found = 0.5 * (self.count * np.log(shrink).sum() + h * float((self.total * shrink).sum()))
-        if len(self.noise):
-            found -= 0.5 * (np.log(left) + h / left * level**2 / self.noise).sum()
-        return float(found) if math.isfinite(found) else -math.inf
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(row, tf)`` float64: of what the regulators' own levels are sums, weighed by how much each is shrunk."""
+        vectors = self.vectors.astype(np.float64)
+        return vectors**2, vectors * self.z
 
-    def around(self, h: float) -> Callable[[float], float]:
+    def _sum(self, h: np.ndarray, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> np.ndarray:
+        found = 0.5 * (self.count * np.log(shrink).sum(1) + h * (shrink @ self.total))
+        if len(self.noise):
+            found -= 0.5 * (np.log(left) + h[:, None] / left * level**2 / self.noise).sum(1)
+        return np.where(np.isfinite(found), found, -math.inf)
+
+    def around(self, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """The same, quicker within a factor e of ``h``: targets that are regulators are interpolated there, so that a
         value costs their number and not that times the number of regulators."""
         if len(self.noise) == 0:
             return self
         window = Window(math.log(h) - 1, math.log(h) + 1, 0.0, CLOSE)
         shrinks = 1 / (1 + window.nodes[:, None] * self.values)  # (node, tf)
-        left = np.stack([weighed_squares(self.vectors, shrink) for shrink in shrinks])
-        level = np.stack([weighed_products(self.vectors, self.z, shrink) for shrink in shrinks])
+        left, level = (shrinks @ part.T for part in self._parts)  # (node, row)
 
-        def found(value: float) -> float:
-            if not window.covers(np.array([value])):
-                return self(value)
-            part = window.coefficients(value)[:, None]
-            return self._sum(value, 1 / (1 + value * self.values), (part * left).sum(0), (part * level).sum(0))
+        def found(values: np.ndarray) -> np.ndarray:
+            near = window.holds(values)
+            result = np.empty(len(values))
+            some, part = values[near], window.coefficients(values[near])
+            result[near] = self._sum(some, 1 / (1 + some[:, None] * self.values), part @ left, part @ level)
+            if not near.all():
+                result[~near] = self(values[~near])
+            return result
 
         return found
