@@ -1,9 +1,8 @@
 """The joint density of sparse networks in closed form is that of a trace of the model."""
 
 import numpy as np
-import pytest
 import pyro.distributions as dist
-
+import pytest
 from pyrogrn import LinearNetwork, SpikeSlab
 from pyrogrn.inference import SparseGibbs, fit
 from pyrogrn.inference.datatree import prior_draws
@@ -29,7 +28,7 @@ def test_joint_density_is_that_of_a_trace(monkeypatch, perturbed, hubs, signed):
     closed = D.log_joint_of(model, posterior.draws)
     monkeypatch.setattr(D, "refusal", lambda model: "none of it")
     traced = D.log_joint_of(model, posterior.draws)
-    assert closed == pytest.approx(traced, rel=1e-9)
+    assert closed == pytest.approx(traced, rel=1e-6)
     assert np.ptp(traced) > 0.1
 
 
@@ -40,7 +39,7 @@ def test_fixed_scales(monkeypatch):
     posterior = fit(model, guide=SparseGibbs(num_chains=1, num_warmup=5, num_samples=4), seed=1)
     closed = D.log_joint_of(model, posterior.draws)
     monkeypatch.setattr(D, "refusal", lambda model: "none of it")
-    assert closed == pytest.approx(D.log_joint_of(model, posterior.draws), rel=1e-9)
+    assert closed == pytest.approx(D.log_joint_of(model, posterior.draws), rel=1e-6)
 
 
 @pytest.mark.parametrize("unit", ["noise", "sd"])

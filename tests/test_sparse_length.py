@@ -75,8 +75,12 @@ def test_what_is_not_reached_is_said_and_more_is_drawn(monkeypatch):
     assert odd.draws["edge_logit"].shape[1] == 15
 
 
-@pytest.mark.parametrize(("also", "draws"), [([], 12), (["R-hat of slab_scale 1.30"], 24)])
-def test_more_draws_end_where_only_the_likelihood_is_apart(also, draws, monkeypatch):
+UNSETTLED = f"7% {settling.OF_TARGETS}"
+ENDS = [([], 12), ([UNSETTLED], 12), (["R-hat of slab_scale 1.30"], 24), (["31 effective draws of slab_scale"], 24)]
+
+
+@pytest.mark.parametrize(("also", "draws"), ENDS)
+def test_more_draws_end_where_only_targets_are_apart(also, draws, monkeypatch):
     """Half as many again, and no more: chains that stay apart in a few targets do not meet in three times as many."""
     left = [f"{settling.OF_LIKELIHOOD} 1.12", *also]
     monkeypatch.setattr(engine, "not_reached", lambda *_: left)

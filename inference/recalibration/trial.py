@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -140,7 +140,8 @@ def benches_like(
                 continue
             number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
             kind = WorldKind(hidden=share, noise="residual")
-            world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
+            made: dict[str, Any] = {"num_targets": options.targets, "seed": own, "division": seed + 7}
+            world = matched_world(data, donors, kind, **made, levels=levels)
             world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
             sources = {
                 name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
@@ -207,8 +208,8 @@ def short_fit(
     threads: int | None = None,
 ) -> np.ndarray:
     """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells; with ``client`` by its
-    workers, else by ``threads``, default as many as torch may use. Where its background has taken up all that there is to explain (`says_nothing`) it is the same for all
-    edges, that of the prior."""
+    workers, else by ``threads``, default as many as torch may use. Where its background has taken up all that there is
+    to explain (`says_nothing`) it is the same for all edges, that of the prior."""
     from ..sparse.moments import SparseCollector  # here: numba takes half a second
 
     coarse = coarsened(model, cells)

@@ -21,8 +21,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ...models.data.decomposed import decomposed
 from .compiled import compiled
-from .decomposed import decomposed
 from .tables import Gram
 from .window import Window
 
@@ -32,6 +32,7 @@ Place = tuple[float, Window | None]
 DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
 CLOSE = 10  # nodes of the likelihood of h within a factor e: wrong by 1e-8 in proportion
 MOST_LEFTS = 64
+CACHE_LINE = 64  # bytes; torch aligns what it allocates to it, numpy does not
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
 
@@ -48,11 +49,18 @@ def multiply(weight: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
                     row[k] += value * matrix[j, k]
 
 
+def aligned(array: np.ndarray) -> torch.Tensor:
+    """The array, or a copy of it, that begins on a cache line. MKL adds up small products in an order that depends on
+    where they lie: a run that is resumed, elsewhere in memory, would differ in the last digit, and then in all."""
+    found = torch.from_numpy(array)
+    return found if array.ctypes.data % CACHE_LINE == 0 else found.clone()
+
+
 def product(weight: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """``(index, tf)`` float32 w A, of weights that are dense or sparse."""
     out = np.empty_like(weight)
     if np.count_nonzero(weight) > DENSE * weight.size:
-        torch.mm(torch.from_numpy(weight), torch.from_numpy(matrix), out=torch.from_numpy(out))
+        out[:] = torch.mm(aligned(weight), aligned(matrix)).numpy()
     else:
         multiply(weight, matrix, out)
     return out
@@ -148,11 +156,11 @@ class Spectrum:
     def of(cls, gram: np.ndarray, share: float = 1.0) -> "Spectrum":
         """Of G times ``share``."""
         values, vectors = decomposed(gram)
-        return cls(values * share, vectors)
+        return cls(values * share, np.ascontiguousarray(vectors.astype(np.float32)))
 
     def shrunk(self, h: float) -> np.ndarray:
         """``(tf, tf)`` float32 G̃."""
-        vectors = torch.from_numpy(self.vectors)
+        vectors = aligned(self.vectors)
         shrunk = torch.from_numpy((self.values / (1 + h * self.values)).astype(np.float32))
         return ((vectors * shrunk) @ vectors.T).numpy()
 
@@ -256,7 +264,7 @@ class Background:
     def base(self, h: float) -> tuple[np.ndarray, np.ndarray]:
         """b̃ ``(index, tf)`` float32 and yᵀ M⁻¹ y ``(index,)`` float64."""
         shrink = 1 / (1 + h * self.values)
-        turned = torch.from_numpy(self.score * shrink.astype(np.float32)) @ torch.from_numpy(self.vectors).T
+        turned = aligned(self.score * shrink.astype(np.float32)) @ aligned(self.vectors).T
         return turned.numpy(), self.square - h * weighed_squares(self.score, shrink)
 
     def stored(self, window: Window) -> Stored:
@@ -298,14 +306,14 @@ class Background:
     def draw(self, residual: np.ndarray, noise: np.ndarray, h: float, generator: torch.Generator) -> np.ndarray:
         """``(index, tf)`` float32: u given the weights, of which ``residual`` is r and ``noise`` (index,) σ²."""
         gaussian = torch.randn(residual.shape, generator=generator)
-        vectors = torch.from_numpy(self.vectors)
+        vectors = aligned(self.vectors)
         shrink = 1 / (1 + h * self.values)
         gaussian *= torch.from_numpy((h * shrink).astype(np.float32)).sqrt()
         drawn = (gaussian @ vectors.T).numpy() * np.sqrt(noise)[:, None].astype(np.float32)
         mine = np.flatnonzero(self.own >= 0)
         if len(mine):  # given that the background of the target itself is zero
             at = self.own[mine]
-            column = (torch.from_numpy(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
+            column = (aligned(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
             left = weighed_squares(self.vectors[at], shrink).astype(np.float32)  # `Spectrum.left` of these
             drawn[mine] -= (drawn[mine, at] / left)[:, None] * column
         drawn += np.float32(h) * residual

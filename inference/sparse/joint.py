@@ -14,14 +14,12 @@ times as long.
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...models import RegressionNetwork
-from ...models.observation.designs import SharedDesign
 from ...models.observation.gram_normal import rows_of
 from .classes import SparseUpdates
 from .compiled import compiled
@@ -34,9 +32,9 @@ def edge_sums(
     weight: np.ndarray, present: np.ndarray, allowed: np.ndarray, member: np.ndarray, inverse: np.ndarray,
     number: np.ndarray, linear: np.ndarray, square: np.ndarray,
 ) -> float:  # fmt: skip
-    """Of the edges that are ``present`` (tf, target), number, sum and sum of squares of ``weight`` (tf, target) in units
-    of the noise sd, of which ``inverse`` (target,) is the reciprocal, added to the three ``(class,)`` arrays; returns
-    the sum of squares of the others that are ``allowed`` (tf, target). ``member`` as in `Terms`."""
+    """Of the edges that are ``present`` (tf, target), number, sum and sum of squares of ``weight`` (tf, target) in
+    units of the noise sd, of which ``inverse`` (target,) is the reciprocal, added to the three ``(class,)`` arrays;
+    returns the sum of squares of the others that are ``allowed`` (tf, target). ``member`` as in `Terms`."""
     by_class, others = member.size > 1, 0.0
     for tf in range(weight.shape[0]):
         for target in range(weight.shape[1]):
@@ -108,25 +106,34 @@ def _state(prior: Any, flat: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor
     return state | ({"hub": torch.from_numpy(flat["hub"])[..., None]} if "hub" in flat else {})
 
 
-def in_double(design: SharedDesign) -> SharedDesign:
-    """The design in float64, on the CPU: sums over a million cells lose digits otherwise."""
-    tables = {one.name: getattr(design, one.name) for one in fields(design)}
-    wide = {name: part.double().cpu() for name, part in tables.items() if torch.is_tensor(part) and name != "own"}
-    return replace(design, **wide, own=design.own.cpu())
+@compiled
+def add_errors(
+    step: np.ndarray, product: np.ndarray, residual: np.ndarray, error: np.ndarray
+) -> None:  # fmt: skip
+    """``error`` (target,) float64 grows by Σ_t d (G d − 2 r), of ``step`` d, ``product`` G d and ``residual`` r, (tf,
+    target)."""
+    for tf in range(step.shape[0]):
+        for target in range(step.shape[1]):
+            gap = np.float64(product[tf, target]) - 2.0 * np.float64(residual[tf, target])
+            error[target] += np.float64(step[tf, target]) * gap
 
 
 def _log_likelihood(model: RegressionNetwork, weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """``(draw,)`` log p(X | W, σ²), of ``weight`` (draw, tf, target) and ``noise`` (draw, target), intercepts
-    integrated out."""
+    integrated out.
+
+    The product with the Gram matrix is of the model's precision: what it is of, the distance from the anchor, is as
+    small as the posterior is narrow, and so is its rounding. Sums are of float64.
+    """
     with torch.no_grad():
-        design, rows = in_double(model.design()), rows_of(model.observed()).double().cpu()
-        num_tfs = design.num_tfs
-        residual, sse = rows[:num_tfs], rows[num_tfs : num_tfs + 1]
-        allowed = model.edge_prior.allowed.cpu()
+        design, rows = model.design(), rows_of(model.observed())
+        residual = np.ascontiguousarray(rows[: design.num_tfs].numpy(force=True))
+        sse = rows[design.num_tfs].double().numpy(force=True)
         error = np.empty((len(weight), design.num_targets))
         for i in range(len(weight)):
-            step = torch.from_numpy(weight[i]).double().mul_(allowed).sub_(design.anchor)
-            error[i] = design.squared_error(step, residual, sse)[0].numpy()
-    dof = design.dof[0].numpy()
-    found = -0.5 * (dof * np.log(2 * math.pi * noise) + error / noise).sum(1)
-    return found if design.log_count is None else found - 0.5 * float(design.log_count.sum())
+            step = torch.from_numpy(weight[i]).to(design.anchor) * model.edge_prior.allowed - design.anchor
+            error[i] = sse
+            add_errors(step.numpy(force=True), design.product(step).numpy(force=True), residual, error[i])
+        dof = design.dof[0].double().numpy(force=True)
+        found = -0.5 * (dof * np.log(2 * math.pi * noise) + error / noise).sum(1)
+        return found if design.log_count is None else found - 0.5 * float(design.log_count.double().sum())

@@ -148,10 +148,10 @@ class SparseKernel(SweptTargets):
         return found
 
     def _sums(self) -> ClassSums:
-        total = np.zeros((3, self.num_chains, self.num_classes))
+        total = torch.zeros(3, self.num_chains, self.num_classes, dtype=torch.float64)  # begins on a cache line
         for group in range(len(self.groups)):  # in this order wherever they are summed up
-            total += self.class_tables(group)
-        return ClassSums(*torch.from_numpy(total))
+            total += torch.from_numpy(self.class_tables(group))
+        return ClassSums(*total)
 
     @property
     def background_due(self) -> bool:
