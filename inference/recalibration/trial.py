@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,7 @@ def benches_like(
     options: TrialOptions,
     *,
     seed: int,
+    threads: int = 1,
 ) -> list[Bench]:
     """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
     other genes say that they are (`seen_through`); and that with some of the regulators hidden.
@@ -127,27 +128,36 @@ def benches_like(
     values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
     worlds of the first kind. ``donors`` are of `donors_of` the same
     ``data``, some of them explained. Of targets that stand for genes of which nothing is explained, some have
-    regulators that nothing shows of (`with_unseen`).
+    regulators that nothing shows of (`with_unseen`). ``threads`` worlds are made at once.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     kinds = ((0.0, None), (0.0, through), (hidden, through))
     zeros = float((data.select_genes(data.tfs).X == 0).double().mean())
+    made: list[tuple[int, int, float, np.ndarray | None]] = [
+        (turn, place, share, levels)
+        for turn in range(options.worlds)
+        for place, (share, levels) in enumerate(kinds)
+        if levels is not None or zeros <= MANY_ZEROS
+    ]
+
+    def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
+        turn, place, share, levels = which
+        number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
+        kind = WorldKind(hidden=share, noise="residual")
+        seeds = {"seed": own, "division": seed + 7}
+        world = matched_world(data, donors, kind, num_targets=options.targets, levels=levels, **seeds)
+        world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
+        sources = {
+            name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
+            for i, (name, network) in enumerate(networks.items())
+        }
+        return number, world, sources
+
     groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
-    for turn in range(options.worlds):
-        for place, (share, levels) in enumerate(kinds):
-            if levels is None and zeros > MANY_ZEROS:
-                continue
-            number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
-            kind = WorldKind(hidden=share, noise="residual")
-            made: dict[str, Any] = {"num_targets": options.targets, "seed": own, "division": seed + 7}
-            world = matched_world(data, donors, kind, **made, levels=levels)
-            world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
-            sources = {
-                name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
-                for i, (name, network) in enumerate(networks.items())
-            }
-            groups.setdefault((place, world.data.tfs), []).append((number, world, sources))
+    with ThreadPoolExecutor(threads) as pool:
+        for (_, place, _, _), found in zip(made, pool.map(of, made), strict=True):
+            groups.setdefault((place, found[1].data.tfs), []).append(found)
     return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
 
 

@@ -97,7 +97,7 @@ def _tuned(
     held = held_cells(data, seed=seed)
     wide = held is not data or data.num_cells * data.num_genes > MOST_NUMBERS  # too much to hold every gene of
     data = held
-    witnesses = None if wide or options.heard is None else witnesses_of(data, seed=seed)
+    witnesses = None if wide or options.heard is None else witnesses_of(data, seed=seed, threads=threads)
     as_measured = (options.heard,) if witnesses is None and options.heard is not None else ()
     coarse = tuple(number for number in (*as_measured, *options.cells) if number < FEWER * data.num_cells)
     data = with_plain_genes(data, seed=seed)
@@ -118,7 +118,7 @@ def _tuned(
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
-    benches = benches_like(data, donors, networks, options, seed=seed)
+    benches = benches_like(data, donors, networks, options, seed=seed, threads=threads)
     fits = (None, *coarse)
     found = stated(benches, make, fits, options, witnesses=witnesses, seed=seed, threads=threads)
     return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)
