@@ -14,13 +14,16 @@ times as long.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ...models import RegressionNetwork
+from ...models.observation.designs import Design
 from ...models.observation.gram_normal import rows_of
+from ..runs.threads import one_torch_thread
 from .classes import SparseUpdates
 from .compiled import compiled
 
@@ -72,10 +75,16 @@ def log_edges_and_data(model: RegressionNetwork, draws: Mapping[str, np.ndarray]
     slab, ratio = state["slab_scale"].double().numpy(), state["spike_ratio"].double().numpy()
     noise = flat["noise_variance"].astype(np.float64)  # (draw, target)
     number, linear, square = np.zeros((3, count, len(classes.tf)))
-    others = np.empty(count)
-    for i in range(count):
+    others, data = np.empty(count), _Likelihood.of(model)
+    likelihood = np.empty(count)
+
+    def of(i: int) -> None:
         sums = number[i], linear[i], square[i]
         others[i] = edge_sums(flat["W"][i], flat["inclusion"][i], may, classes.member, noise[i] ** -0.5, *sums)
+        likelihood[i] = data(flat["W"][i], noise[i])
+
+    with one_torch_thread() as threads, ThreadPoolExecutor(threads) as pool:
+        list(pool.map(of, range(count)))
     m, ell, size = loc.numpy(), logit.numpy(), classes.size.double().numpy()
     s = slab[:, None]
     found = (number * ell - size * np.logaddexp(0.0, ell)).sum(1)
@@ -86,7 +95,7 @@ def log_edges_and_data(model: RegressionNetwork, draws: Mapping[str, np.ndarray]
         spread = state["hub_scale"].double().numpy()[:, None]
         hub = flat["hub"].astype(np.float64)
         found -= (0.5 * (hub / spread) ** 2 + np.log(spread) + LOG_ROOT).sum(1)
-    return (found + _log_likelihood(model, flat["W"], noise)).reshape(shape)
+    return (found + likelihood).reshape(shape)
 
 
 def _state(prior: Any, flat: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -118,22 +127,34 @@ def add_errors(
             error[target] += np.float64(step[tf, target]) * gap
 
 
-def _log_likelihood(model: RegressionNetwork, weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """``(draw,)`` log p(X | W, σ²), of ``weight`` (draw, tf, target) and ``noise`` (draw, target), intercepts
-    integrated out.
+class _Likelihood(NamedTuple):
+    """log p(X | W, σ²), intercepts integrated out, of one draw after the other.
 
     The product with the Gram matrix is of the model's precision: what it is of, the distance from the anchor, is as
     small as the posterior is narrow, and so is its rounding. Sums are of float64.
     """
-    with torch.no_grad():
+
+    design: Design
+    allowed: torch.Tensor
+    residual: np.ndarray
+    sse: np.ndarray
+    dof: np.ndarray
+    constant: float
+
+    @classmethod
+    def of(cls, model: RegressionNetwork) -> "_Likelihood":
         design, rows = model.design(), rows_of(model.observed())
         residual = np.ascontiguousarray(rows[: design.num_tfs].numpy(force=True))
         sse = rows[design.num_tfs].double().numpy(force=True)
-        error = np.empty((len(weight), design.num_targets))
-        for i in range(len(weight)):
-            step = torch.from_numpy(weight[i]).to(design.anchor) * model.edge_prior.allowed - design.anchor
-            error[i] = sse
-            add_errors(step.numpy(force=True), design.product(step).numpy(force=True), residual, error[i])
+        constant = 0.0 if design.log_count is None else -0.5 * float(design.log_count.double().sum())
         dof = design.dof[0].double().numpy(force=True)
-        found = -0.5 * (dof * np.log(2 * math.pi * noise) + error / noise).sum(1)
-        return found if design.log_count is None else found - 0.5 * float(design.log_count.double().sum())
+        return cls(design, model.edge_prior.allowed, residual, sse, dof, constant)
+
+    def __call__(self, weight: np.ndarray, noise: np.ndarray) -> float:
+        """Of ``weight`` (tf, target) and ``noise`` (target,)."""
+        with torch.no_grad():
+            step = torch.from_numpy(weight).to(self.design.anchor) * self.allowed - self.design.anchor
+            product = self.design.product(step)
+        error = self.sse.copy()
+        add_errors(step.numpy(force=True), product.numpy(force=True), self.residual, error)
+        return self.constant - 0.5 * float((self.dof * np.log(2 * math.pi * noise) + error / noise).sum())

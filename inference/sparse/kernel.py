@@ -24,7 +24,7 @@ from .tables import Sums
 from .window import FEW_TFS, Window
 
 BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
-FEW_ROUNDS, MANY_ROUNDS = 1, 4  # of a new h at each (`lattice`), the more the rarer: the products are paid for
+FEW_ROUNDS, MANY_ROUNDS = 3, 4  # of a new h at each (`lattice`), the more the rarer: the products are paid for
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
