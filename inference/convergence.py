@@ -103,6 +103,14 @@ class Agreement(NamedTuple):
     largest: float
 
 
+def first(probability: np.ndarray, weight: np.ndarray, k: int) -> np.ndarray:
+    """Places of the ``k`` most probable ``(edge,)``, weights deciding between equals and then the place, in this order;
+    only those that may be among them are sorted."""
+    least = np.partition(probability, len(probability) - k)[len(probability) - k]
+    some = np.flatnonzero(probability >= least)
+    return some[np.lexsort((-weight[some], -probability[some]))[:k]]
+
+
 def agreement(inclusion: np.ndarray, weight: np.ndarray, *, at_least: int = 20, at_most: int = 500) -> Agreement:
     """Compare chains by their edges.
 
@@ -115,7 +123,7 @@ def agreement(inclusion: np.ndarray, weight: np.ndarray, *, at_least: int = 20, 
     """
     above = int((inclusion.mean(0) > 0.5).sum())
     k = min(max(above, at_least), at_most, inclusion.shape[1])
-    tops = [set(np.lexsort((-w, -p))[:k].tolist()) for p, w in zip(inclusion, weight, strict=True)]
+    tops = [set(first(p, w, k).tolist()) for p, w in zip(inclusion, weight, strict=True)]
     pairs = list(itertools.combinations(range(len(inclusion)), 2))
     jaccard = float(np.mean([len(tops[a] & tops[b]) / len(tops[a] | tops[b]) for a, b in pairs]))
     if (np.ptp(inclusion, axis=1) == 0).any():  # a chain in which all edges are alike correlates with nothing

@@ -112,6 +112,11 @@ class Model(nn.Module, ABC):
         """Sample the sites without parents, and what else it takes; without the data where those cost anything."""
         return self(batch)
 
+    @property
+    def hyper_without_edges(self) -> bool:
+        """Whether `hyper` leaves out the sites that have a value for every edge."""
+        return False
+
     def inclusion(self, values: Mapping[str, Tensor], *, threshold: float) -> Tensor:
         """``(*batch, tf, target)`` probability that each edge exists, given a draw of the other sites and the data; see
         `EdgePrior.inclusion`."""

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pyro
 import pyro.distributions as dist
@@ -89,6 +89,8 @@ class RegressionNetwork(Model):
     scale: Tensor
     tf_index: Tensor
     target_index: Tensor
+    counted: tuple[Tensor, float] | None = None
+    """Of a likelihood that counts for fewer cells, the Gram matrix of all and the share; `inference.recalibration`."""
     if TYPE_CHECKING:  # what only those have that regress cells: not every class that derives from this one
         log_count: Tensor
         mean: Tensor
@@ -153,9 +155,7 @@ class RegressionNetwork(Model):
         target = pyro.plate("target", len(self.targets), dim=-1)
         context = pyro.plate("context", len(self.contexts), dim=-3) if self.has_contexts else None
         in_unit = self.edge_prior.family.measured_in == "noise"
-        numbers = (FREE_SHAPE, FREE_RATE) if in_unit else (NOISE_SHAPE, NOISE_RATE)
-        shape, rate = map(self.constant.new_tensor, numbers)
-        noise_prior = InverseGamma(shape, rate)
+        noise_prior = self._noise_prior()
         noise: Tensor | None = None
         with context or nullcontext(), target:
             if in_unit or self.has_own_edges:
@@ -176,6 +176,33 @@ class RegressionNetwork(Model):
                 W = W * self.edge_prior.allowed
         assert noise is not None
         self._observe_all(W, noise, batch, target, context)
+
+    @property
+    def hyper_without_edges(self) -> bool:
+        """Whether `hyper` leaves the edges out."""
+        prior = self.edge_prior
+        return self.plain_regression and not self.has_contexts and not prior.masks and prior.independent_gates
+
+    def hyper(self, batch: ExpressionData | None = None) -> Any:
+        """Of independent edges with gates and one context the sites that are no edges alone: a network of any size
+        costs little."""
+        if not self.hyper_without_edges:
+            return super().hyper(batch)
+        in_unit = self.edge_prior.family.measured_in == "noise"
+        if in_unit:
+            self._sample_noise()
+        cast(SpikeSlab, self.edge_prior.family).hyperparameters(pyro.plate("tf", len(self.tfs), dim=-2))
+        return None if in_unit else self._sample_noise()
+
+    def _sample_noise(self) -> Tensor:
+        """``(target,)``, without contexts."""
+        with pyro.plate("target", len(self.targets), dim=-1):
+            return pyro.sample("noise_variance", self._noise_prior())
+
+    def _noise_prior(self) -> InverseGamma:
+        in_unit = self.edge_prior.family.measured_in == "noise"
+        numbers = (FREE_SHAPE, FREE_RATE) if in_unit else (NOISE_SHAPE, NOISE_RATE)
+        return InverseGamma(*map(self.constant.new_tensor, numbers))
 
     def _own_or_shared(
         self, tf: pyro.plate, target: pyro.plate, context: pyro.plate | None, unit: Sequence[Tensor]

@@ -116,6 +116,14 @@ class SpikeSlab(EdgePrior):
 
     def components(self, tf: Any, noise_sd: Tensor | float = 1.0) -> EdgeComponents:
         """Sample the hyperparameters: what edges are drawn from; ``noise_sd`` of targets where that is the unit."""
+        trust, sign_trust, logit, slab, ratio = self.hyperparameters(tf)
+        logit, wide = self._place(logit, slab, trust)
+        wide, spike = wide * noise_sd, ratio * slab * noise_sd
+        return EdgeComponents(logit, wide * self.location(sign_trust), wide, spike)
+
+    def hyperparameters(self, tf: Any) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
+        """Sample what no edge is a parent of: trust in sources and in their signs, log-odds of an edge of which no
+        source says anything ``(tf, 1)``, slab scale and spike ratio."""
         trust, sign_trust = self.sample_trust()
         logit = self.edge_logit("edge_logit")
         slab, ratio = self.slab_scale("slab_scale"), self.spike_ratio("spike_ratio")
@@ -123,9 +131,7 @@ class SpikeSlab(EdgePrior):
             hub_scale = self.hub_scale("hub_scale")
             with tf:
                 logit = logit + pyro.sample("hub", dist.Normal(0 * hub_scale, hub_scale))  # (tf, 1)
-        logit, wide = self._place(logit, slab, trust)
-        wide, spike = wide * noise_sd, ratio * slab * noise_sd
-        return EdgeComponents(logit, wide * self.location(sign_trust), wide, spike)
+        return trust, sign_trust, logit, slab, ratio
 
     def edges(self, edge: EdgeComponents, tf: Any, target: Any) -> Tensor:
         """Sample the inclusion variables and W ``(tf, target)``."""

@@ -505,3 +505,22 @@ def test_a_trial_of_cells_with_few_regulators_is_not_lengthened(monkeypatch):
     found = tune(data, options=SHORT)
     assert found.settings["causes"] == [[1, 4]] * 3
     assert len(calls) == 1
+
+
+def test_numbers_of_the_trial_do_not_depend_on_threads():
+    """Halves of the genes, worlds and fits are shared out; each has its own random numbers."""
+    data = simulate_linear(num_genes=40, num_tfs=8, num_cells=120, seed=0).data
+    options = TrialOptions(targets=8, worlds=2, warmup=3, samples=3)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(tune(data, options=options))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].to_dict() == found[1].to_dict()
+    again = replace(found[0], witnesses=None)
+    posterior = fit(LinearNetwork.from_data(data), guide=SparseGibbs(num_warmup=3, num_samples=4))
+    one, other = (tuning.apply(posterior, data).moments["W"].inclusion for tuning in (found[0], again))
+    np.testing.assert_array_equal(one, other)  # what the trial knows of the witnesses is what is found again

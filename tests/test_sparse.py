@@ -148,10 +148,14 @@ def test_the_background_integrated_out_equals_whole_covariances(own):
         return M, e, log
 
     M, e, log = exact(h)
-    np.testing.assert_allclose(likelihood(h) - likelihood(0.01), log - exact(0.01)[2], rtol=1e-4)
+    np.testing.assert_allclose(
+        (likelihood(np.array([h])) - likelihood(np.array([0.01])))[0], log - exact(0.01)[2], rtol=1e-4
+    )
     np.testing.assert_allclose(group.log_determinant(h), -0.5 * np.linalg.slogdet(M)[1], rtol=1e-5)
-    np.testing.assert_allclose(likelihood.around(0.2)(h), likelihood(h), rtol=1e-7)
-    np.testing.assert_allclose(likelihood.around(0.02)(h), likelihood(h), rtol=1e-12)  # not near: not interpolated
+    np.testing.assert_allclose(likelihood.around(0.2)(np.array([h])), likelihood(np.array([h])), rtol=1e-7)
+    np.testing.assert_allclose(
+        likelihood.around(0.02)(np.array([h])), likelihood(np.array([h])), rtol=1e-12
+    )  # not near: not interpolated
     made = group.spectrum.gram(h)
     found = group.residual(weight, made, z)
     np.testing.assert_allclose(found[0], e @ np.linalg.solve(M, e), rtol=1e-4)
@@ -330,7 +334,8 @@ def test_the_check_sees_a_slab_that_forgets_its_determinant(monkeypatch):
     right = classes.SparseUpdates.slab_density
 
     def wrong(self, state, sums, slab, background):
-        return right(self, state, sums, slab, background) + 0.5 * sums.number.sum(1) * (slab**2 - background).log()
+        number = sums.number.sum(1).reshape(-1, *[1] * (background.dim() - 1))
+        return right(self, state, sums, slab, background) + 0.5 * number * (slab**2 - background).log()
 
     monkeypatch.setattr(classes.SparseUpdates, "slab_density", wrong)
     assert min(after_blocks(noise_slab(edge_probability=0.5)).values()) < LIMIT

@@ -34,6 +34,7 @@ BASE = Case(2000, 1500, 200, 0.05, False)
 GROWN = {"genes": BASE._replace(genes=3000), "regulators": BASE._replace(tfs=400, edge=0.025)}
 """Twice as many of one thing, as many edges to a gene."""
 THREADS = 2
+EVERY = 0.1  # seconds between two looks at its memory
 METHOD = f"infer --method linear --threads {THREADS}"
 
 
@@ -130,9 +131,23 @@ def infer(place: Path) -> Spent:
         process = subprocess.Popen(
             [sys.executable, "-m", "pyrogrn", *words], cwd=place, env=environment, stdout=said, stderr=said
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        memory, ended = 0.0, 0
+        while not ended:
+            memory = max(memory, peak_of(process.pid))
+            time.sleep(EVERY)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
     if process.returncode != 0:
         raise RuntimeError(f"infer ended with {process.returncode}: {(place / 'said.txt').read_text()[-500:]}")
-    return Spent(wall, usage.ru_utime + usage.ru_stime, 1024.0 * usage.ru_maxrss)
+    return Spent(wall, usage.ru_utime + usage.ru_stime, memory)
+
+
+def peak_of(pid: int) -> float:
+    """Most bytes that a running process has held, as the kernel has them of itself: ``ru_maxrss`` has those of its
+    parent, when it was forked, in it. 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return 1024.0 * sum(float(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -18,7 +18,7 @@ from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
-from ..sparse.settling import OF_LIKELIHOOD, Traces, effort_of, not_reached
+from ..sparse.settling import Traces, effort_of, is_of_targets, not_reached
 from ..sparse.window import FEW_TFS, MOST_NODES
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class SparseGibbs(Sampler):
     longest
         Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of
         the log-likelihood or of a hyperparameter is above 1.05, a hyperparameter has fewer than 40 effective draws, or
-        one target in fifty has R-hat above 1.1; no more than once where only the log-likelihood is left. Default 3.
+        one target in fifty has R-hat above 1.1; no more than once where hyperparameters are known and targets alone are
+        left, whose chains stay apart however long they are. Default 3.
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
@@ -252,7 +253,7 @@ class _Sampling:
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         # chains that stay apart in a few targets do not meet by sweeping three times as long
-        hopeless = drawn > wanted and all(text.startswith(OF_LIKELIHOOD) for text in left)
+        hopeless = drawn > wanted and all(is_of_targets(text) for text in left)
         if left and not hopeless and drawn < self.engine.longest * wanted:
             self.total += min(max(1, wanted // 2), self.engine.longest * wanted - drawn)
             return ""

@@ -38,20 +38,21 @@ def stated_alike(
     *,
     witnesses: Witnesses | None = None,
     seed: int,
+    threads: int = 1,
 ) -> tuple[Stated, Causes]:
     """What fits of all worlds say (`stated`), of targets with one to four regulators, or as many more as makes the fits
     state as many edges of them as they do of the real genes that they stand for (`causes_like`); and how many that
-    are."""
-    benches = benches_like(data, donors, networks, options, seed=seed)
-    found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed)
+    are. ``threads`` as of `stated`."""
+    benches = benches_like(data, donors, networks, options, seed=seed, threads=threads)
+    found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
     real = real_edges(data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed)
     causes = causes_like(real, made, options.raised)
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
-        benches = benches_like(data, donors, networks, options, seed=seed, causes=more)
-        new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed)
+        benches = benches_like(data, donors, networks, options, seed=seed, causes=more, threads=threads)
+        new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
         found = Stated(
             np.concatenate([found.probability[:, kept], new.probability], axis=1),
             np.concatenate([found.true[kept], new.true]),

@@ -52,4 +52,5 @@ def coarsened(model: RegressionNetwork, cells: float | None) -> RegressionNetwor
     with torch.no_grad():
         for name in SUMS:
             getattr(found, name).mul_(share)
+    found.counted = (model.gram, share)  # the same eigenvectors
     return found

@@ -1,6 +1,7 @@
 """Made targets on the user's regulators: what a fit says of their edges, and what is true."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -127,6 +128,7 @@ def benches_like(
     *,
     seed: int,
     causes: Mapping[int, tuple[int, int]] | None = None,
+    threads: int = 1,
 ) -> list[Bench]:
     """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
     other genes say that they are (`seen_through`); and that with some of the regulators hidden.
@@ -138,27 +140,38 @@ def benches_like(
     Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
     (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
     which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
+    ``threads`` worlds are made at once.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     kinds = ((0.0, None), (0.0, through), (hidden, through))
     zeros = float((data.select_genes(data.tfs).X == 0).double().mean())
+    made: list[tuple[int, int, float, np.ndarray | None]] = [
+        (turn, place, share, levels)
+        for turn in range(options.worlds)
+        for place, (share, levels) in enumerate(kinds)
+        if (levels is not None or zeros <= MANY_ZEROS) and (causes is None or place in causes)
+    ]
+
+    def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
+        turn, place, share, levels = which
+        number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
+        fewest, most = FEWEST_MOST if causes is None else causes[place]
+        weight = WEIGHT if causes is None else MANY_WEIGHT
+        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
+        seeds = {"seed": own, "division": seed + 7}
+        world = matched_world(data, donors, kind, num_targets=options.targets, levels=levels, **seeds)
+        world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
+        sources = {
+            name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
+            for i, (name, network) in enumerate(networks.items())
+        }
+        return number, world, sources
+
     groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
-    for turn in range(options.worlds):
-        for place, (share, levels) in enumerate(kinds):
-            if (levels is None and zeros > MANY_ZEROS) or (causes is not None and place not in causes):
-                continue
-            number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
-            fewest, most = FEWEST_MOST if causes is None else causes[place]
-            weight = WEIGHT if causes is None else MANY_WEIGHT
-            kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
-            world = matched_world(data, donors, kind, num_targets=options.targets, seed=own, levels=levels)
-            world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
-            sources = {
-                name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
-                for i, (name, network) in enumerate(networks.items())
-            }
-            groups.setdefault((place, world.data.tfs), []).append((number, world, sources))
+    with ThreadPoolExecutor(threads) as pool:
+        for (_, place, _, _), found in zip(made, pool.map(of, made), strict=True):
+            groups.setdefault((place, found[1].data.tfs), []).append(found)
     return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
 
 
@@ -216,16 +229,17 @@ def short_fit(
     *,
     seed: int,
     client: "Client | None" = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """``(tf, target)`` inclusion of a short fit whose likelihood counts for ``cells`` cells; with ``client`` by its
-    workers. Where its background has taken up all that there is to explain (`says_nothing`) it is the same for all
-    edges, that of the prior."""
+    workers, else by ``threads``, default as many as torch may use. Where its background has taken up all that there is
+    to explain (`says_nothing`) it is the same for all edges, that of the prior."""
     from ..sparse.moments import SparseCollector  # here: numba takes half a second
 
     coarse = coarsened(model, cells)
-    with one_thread_each() as threads:
+    with one_thread_each() as number:
         engine = SparseGibbs(num_chains=1, sweeps=options.sweeps)
-        kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads)
+        kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads or number)
         collector = SparseCollector(kernel.model, 1, options.samples)
         kernel.start(options.warmup)
         for block in range(options.warmup + options.samples):
@@ -253,20 +267,25 @@ def stated(
     *,
     witnesses: Witnesses | None = None,
     seed: int,
+    threads: int = 1,
 ) -> Stated:
     """What fits of all worlds say of the edges that may exist: with a likelihood of each number of ``cells``, after the
-    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says."""
-    probability, true, world = [], [], []
-    for i, bench in enumerate(benches):
+    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says. ``threads``
+    benches are fitted at once, by a thread each."""
+
+    def of(i: int, bench: Bench) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
-        found = [short_fit(model, number, options, seed=seed + i)[tf, target] for number in cells]
+        fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[tf, target]
+        found = [fitted(model, number) for number in cells]
         if witnesses is not None:
             heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
-            found.insert(1, short_fit(heard, options.heard, options, seed=seed + i)[tf, target])
-        probability.append(np.stack(found))
-        true.append(bench.present[tf, target])
-        world.append(bench.world[target])
+            found.insert(1, fitted(heard, options.heard))
+        return np.stack(found), bench.present[tf, target], bench.world[target]
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(of, range(len(benches)), benches))
+    probability, true, world = zip(*parts, strict=True)
     return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))
 
 

@@ -22,7 +22,6 @@ RATE = 0.1  # at which lists are scored
 FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
 
 
-@one_thread_each()
 def tune(
     data: ExpressionData,
     networks: Mapping[str, PriorNetwork] | None = None,
@@ -82,10 +81,23 @@ def tune(
     options = options or TrialOptions()
     if data.num_contexts > 1:
         raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
+    with one_thread_each() as threads:
+        return _tuned(data, networks or {}, make or linear_network, options, seed=seed, threads=threads)
+
+
+def _tuned(
+    data: ExpressionData,
+    networks: Mapping[str, PriorNetwork],
+    make: MakeModel,
+    options: TrialOptions,
+    *,
+    seed: int,
+    threads: int,
+) -> Tuning:
     held = held_cells(data, seed=seed)
     wide = held is not data or data.num_cells * data.num_genes > MOST_NUMBERS  # too much to hold every gene of
     data = held
-    witnesses = None if wide or options.heard is None else witnesses_of(data, seed=seed)
+    witnesses = None if wide or options.heard is None else witnesses_of(data, seed=seed, threads=threads)
     as_measured = (options.heard,) if witnesses is None and options.heard is not None else ()
     coarse = tuple(number for number in (*as_measured, *options.cells) if number < FEWER * data.num_cells)
     data = with_plain_genes(data, seed=seed)
@@ -106,11 +118,12 @@ def tune(
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
-    made_by = make or linear_network
-    cells = (None, *coarse)
-    found, causes = stated_alike(data, donors, networks or {}, made_by, cells, options, witnesses=witnesses, seed=seed)
+    fits = (None, *coarse)
+    found, causes = stated_alike(
+        data, donors, networks, make, fits, options, witnesses=witnesses, seed=seed, threads=threads
+    )
     settings["causes"] = [list(span) for _, span in sorted(causes.items())]
-    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings)
+    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)
 
 
 def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:

@@ -1,7 +1,7 @@
 """What a trial on made targets has found, and how it is applied to a fit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..draws.edge_table import RAW, RECORD
 from ..draws.moments import EdgeMoments
 from .edge_map import EdgeMap
 from .trial import MakeModel, TrialOptions, heard_fit, short_fit
-from .witnesses import witnesses_of
+from .witnesses import Witnesses, witnesses_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,12 +36,15 @@ class Tuning:
     settings
         Seed, number of targets and worlds, and so on; ``explained``: of real genes the share of which the regulators
         explain something in cells that were not fitted.
+    witnesses
+        Those of the trial, where it was made in this process; they are found again where it was not.
     """
 
     cells: tuple[float, ...]
     map: EdgeMap
     scores: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    witnesses: Witnesses | None = field(default=None, repr=False, compare=False)
 
     def apply(
         self,
@@ -80,7 +83,8 @@ class Tuning:
         stated = [raw.inclusion] * len(self.map.slopes)  # of a slope of 0 it does not matter which
         counts = [slope > 0 for slope in self.map.slopes]
         if self.settings.get("heard") is not None and counts[1]:
-            witnesses = witnesses_of(data, seed=seed)
+            known = self.witnesses
+            witnesses = known if known is not None and known.fits(data) else witnesses_of(data, seed=seed)
             if witnesses is None:
                 raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
             options = replace(options, heard=float(self.settings["heard"]))

@@ -16,6 +16,7 @@ each half is explained by what the other says. Made targets answer to what all o
 second half does.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,10 @@ class Witnesses:
     half: dict[str, int]
     levels: tuple[np.ndarray, np.ndarray]
 
+    def fits(self, data: ExpressionData) -> bool:
+        """Whether they can be of these cells."""
+        return self.tfs == data.tfs and len(self.levels[0]) == data.num_cells
+
     def averaged(self, data: ExpressionData, half: int) -> ExpressionData:
         """The cells, each regulator averaged with what the genes of this half say of it; as measured in cells where it
         is clamped."""
@@ -51,13 +56,19 @@ class Witnesses:
         return replace(data, matrix=X, transform=None, column=None)
 
 
-def witnesses_of(data: ExpressionData, *, seed: int = 0) -> Witnesses | None:
-    """The two halves, drawn at random, and what they say; None with fewer than ten genes that are no regulators."""
+def witnesses_of(data: ExpressionData, *, seed: int = 0, threads: int = 1) -> Witnesses | None:
+    """The two halves, drawn at random, and what they say, by a thread each if there are ``threads``; None with fewer
+    than ten genes that are no regulators."""
     tfs = set(data.tfs)
     plain = [name for name in data.genes if name not in tfs]
     if len(plain) < FEWEST:
         return None
     order = np.random.default_rng([seed, 10]).permutation(len(plain)) % 2
     half = dict(zip(plain, order.tolist(), strict=True))
-    told = [seen_through(data, witnesses=[name for name in plain if half[name] == k], seed=seed) for k in (0, 1)]
-    return Witnesses(data.tfs, half, (told[0], told[1]))
+
+    def told(k: int) -> np.ndarray:
+        return seen_through(data, witnesses=[name for name in plain if half[name] == k], seed=seed)
+
+    with ThreadPoolExecutor(threads) as pool:
+        first, second = pool.map(told, (0, 1))
+    return Witnesses(data.tfs, half, (first, second))

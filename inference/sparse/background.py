@@ -16,10 +16,12 @@ own level: with x its level, :math:`(M - h x x^\top)^{-1} = M^{-1} + \kappa M^{-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from ...models.data.decomposed import decomposed
 from .compiled import compiled
 from .tables import Gram
 from .window import Window
@@ -30,6 +32,7 @@ Place = tuple[float, Window | None]
 DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
 CLOSE = 10  # nodes of the likelihood of h within a factor e: wrong by 1e-8 in proportion
 MOST_LEFTS = 64
+CACHE_LINE = 64  # bytes; torch aligns what it allocates to it, numpy does not
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
 
@@ -46,11 +49,18 @@ def multiply(weight: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
                     row[k] += value * matrix[j, k]
 
 
+def aligned(array: np.ndarray) -> torch.Tensor:
+    """The array, or a copy of it, that begins on a cache line. MKL adds up small products in an order that depends on
+    where they lie: a run that is resumed, elsewhere in memory, would differ in the last digit, and then in all."""
+    found = torch.from_numpy(array)
+    return found if array.ctypes.data % CACHE_LINE == 0 else found.clone()
+
+
 def product(weight: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """``(index, tf)`` float32 w A, of weights that are dense or sparse."""
     out = np.empty_like(weight)
     if np.count_nonzero(weight) > DENSE * weight.size:
-        torch.mm(torch.from_numpy(weight), torch.from_numpy(matrix), out=torch.from_numpy(out))
+        out[:] = torch.mm(aligned(weight), aligned(matrix)).numpy()
     else:
         multiply(weight, matrix, out)
     return out
@@ -143,13 +153,14 @@ class Spectrum:
     nodes: tuple[Window, np.ndarray] | None = None  # G̃ at the nodes of a window, (node, tf, tf) float32
 
     @classmethod
-    def of(cls, gram: np.ndarray) -> "Spectrum":
-        values, vectors = np.linalg.eigh(gram.astype(np.float64))
-        return cls(values.clip(0, None), np.ascontiguousarray(vectors.astype(np.float32)))
+    def of(cls, gram: np.ndarray, share: float = 1.0) -> "Spectrum":
+        """Of G times ``share``."""
+        values, vectors = decomposed(gram)
+        return cls(values * share, np.ascontiguousarray(vectors.astype(np.float32)))
 
     def shrunk(self, h: float) -> np.ndarray:
         """``(tf, tf)`` float32 G̃."""
-        vectors = torch.from_numpy(self.vectors)
+        vectors = aligned(self.vectors)
         shrunk = torch.from_numpy((self.values / (1 + h * self.values)).astype(np.float32))
         return ((vectors * shrunk) @ vectors.T).numpy()
 
@@ -211,10 +222,11 @@ class Background:
     @classmethod
     def of(
         cls, gram: np.ndarray, anchor: np.ndarray, residual: np.ndarray, sse: np.ndarray, targets: np.ndarray,
-        own: np.ndarray,
+        own: np.ndarray, spectrum: Spectrum | None = None,
     ) -> "Background":  # fmt: skip
-        """From G (tf, tf) and, of the targets, anchor ŵ and residual b − G ŵ (tf, target), and sse (target,) at ŵ."""
-        spectrum = Spectrum.of(gram)
+        """From G (tf, tf), whose ``spectrum`` may be known, and, of the targets, anchor ŵ and residual b − G ŵ (tf,
+        target), and sse (target,) at ŵ."""
+        spectrum = Spectrum.of(gram) if spectrum is None else spectrum
         gram, vectors = gram.astype(np.float64), spectrum.vectors.astype(np.float64)
         score = np.empty((len(targets), len(gram)), np.float32)
         square = np.empty(len(targets))
@@ -252,7 +264,7 @@ class Background:
     def base(self, h: float) -> tuple[np.ndarray, np.ndarray]:
         """b̃ ``(index, tf)`` float32 and yᵀ M⁻¹ y ``(index,)`` float64."""
         shrink = 1 / (1 + h * self.values)
-        turned = torch.from_numpy(self.score * shrink.astype(np.float32)) @ torch.from_numpy(self.vectors).T
+        turned = aligned(self.score * shrink.astype(np.float32)) @ aligned(self.vectors).T
         return turned.numpy(), self.square - h * weighed_squares(self.score, shrink)
 
     def stored(self, window: Window) -> Stored:
@@ -294,14 +306,14 @@ class Background:
     def draw(self, residual: np.ndarray, noise: np.ndarray, h: float, generator: torch.Generator) -> np.ndarray:
         """``(index, tf)`` float32: u given the weights, of which ``residual`` is r and ``noise`` (index,) σ²."""
         gaussian = torch.randn(residual.shape, generator=generator)
-        vectors = torch.from_numpy(self.vectors)
+        vectors = aligned(self.vectors)
         shrink = 1 / (1 + h * self.values)
         gaussian *= torch.from_numpy((h * shrink).astype(np.float32)).sqrt()
         drawn = (gaussian @ vectors.T).numpy() * np.sqrt(noise)[:, None].astype(np.float32)
         mine = np.flatnonzero(self.own >= 0)
         if len(mine):  # given that the background of the target itself is zero
             at = self.own[mine]
-            column = (torch.from_numpy(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
+            column = (aligned(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
             left = weighed_squares(self.vectors[at], shrink).astype(np.float32)  # `Spectrum.left` of these
             drawn[mine] -= (drawn[mine, at] / left)[:, None] * column
         drawn += np.float32(h) * residual
@@ -334,32 +346,40 @@ class BackgroundLikelihood:
             found.append(cls(some[0].values, count, total, several("vectors"), several("z"), several("noise")))
         return found
 
-    def __call__(self, h: float) -> float:
-        """Up to what does not depend on h."""
-        shrink = 1 / (1 + h * self.values)
-        left, level = weighed_squares(self.vectors, shrink), weighed_products(self.vectors, self.z, shrink)
+    def __call__(self, h: np.ndarray) -> np.ndarray:
+        """``(value,)`` at h (value,), up to what does not depend on h."""
+        shrink = 1 / (1 + h[:, None] * self.values)
+        left, level = (shrink @ part.T for part in self._parts)
         return self._sum(h, shrink, left, level)
 
-    def _sum(self, h: float, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> float:
-        found = 0.5 * (self.count * np.log(shrink).sum() + h * float((self.total * shrink).sum()))
-        if len(self.noise):
-            found -= 0.5 * (np.log(left) + h / left * level**2 / self.noise).sum()
-        return float(found) if math.isfinite(found) else -math.inf
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(row, tf)`` float64: of what the regulators' own levels are sums, weighed by how much each is shrunk."""
+        vectors = self.vectors.astype(np.float64)
+        return vectors**2, vectors * self.z
 
-    def around(self, h: float) -> Callable[[float], float]:
+    def _sum(self, h: np.ndarray, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> np.ndarray:
+        found = 0.5 * (self.count * np.log(shrink).sum(1) + h * (shrink @ self.total))
+        if len(self.noise):
+            found -= 0.5 * (np.log(left) + h[:, None] / left * level**2 / self.noise).sum(1)
+        return np.where(np.isfinite(found), found, -math.inf)
+
+    def around(self, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """The same, quicker within a factor e of ``h``: targets that are regulators are interpolated there, so that a
         value costs their number and not that times the number of regulators."""
         if len(self.noise) == 0:
             return self
         window = Window(math.log(h) - 1, math.log(h) + 1, 0.0, CLOSE)
         shrinks = 1 / (1 + window.nodes[:, None] * self.values)  # (node, tf)
-        left = np.stack([weighed_squares(self.vectors, shrink) for shrink in shrinks])
-        level = np.stack([weighed_products(self.vectors, self.z, shrink) for shrink in shrinks])
+        left, level = (shrinks @ part.T for part in self._parts)  # (node, row)
 
-        def found(value: float) -> float:
-            if not window.covers(np.array([value])):
-                return self(value)
-            part = window.coefficients(value)[:, None]
-            return self._sum(value, 1 / (1 + value * self.values), (part * left).sum(0), (part * level).sum(0))
+        def found(values: np.ndarray) -> np.ndarray:
+            near = window.holds(values)
+            result = np.empty(len(values))
+            some, part = values[near], window.coefficients(values[near])
+            result[near] = self._sum(some, 1 / (1 + some[:, None] * self.values), part @ left, part @ level)
+            if not near.all():
+                result[~near] = self(values[~near])
+            return result
 
         return found

@@ -126,12 +126,14 @@ class SparseUpdates(HyperUpdates):
         state["edge_logit"] = torch.from_numpy(value).to(at)
 
     def slab_density(self, state: State, sums: ClassSums, slab: Tensor, background: Tensor) -> Tensor:
-        """``(chain,)`` log density of the present weights at slab scale s and background h, τ² = s² − h."""
-        width, square = slab**2 - background, sums.square.sum(1)
+        """``(chain, *point)`` log density of the present weights at slab scale s and background h ``(chain, *point)``,
+        τ² = s² − h."""
+        of = lambda value: value.sum(1).reshape(-1, *[1] * (background.dim() - 1))
+        width, square = slab**2 - background, of(sums.square)
         if "sign_trust" in state:
             loc = self.location(state)
-            square = square - 2 * slab * (sums.linear * loc).sum(1) + slab**2 * (sums.number * loc**2).sum(1)
-        return -0.5 * (sums.number.sum(1) * width.log() + square / width)
+            square = square - 2 * slab * of(sums.linear * loc) + slab**2 * of(sums.number * loc**2)
+        return -0.5 * (of(sums.number) * width.log() + square / width)
 
     def update_slab(self, state: State, sums: ClassSums, background: Tensor) -> None:
         """s with the background h as it is, so that ρ = √h/s goes against it; in place."""

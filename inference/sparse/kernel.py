@@ -13,8 +13,9 @@ from ...models import RegressionNetwork
 from ...priors import Hyper, SpikeSlab
 from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
-from .background import Background, BackgroundLikelihood
+from .background import Background, BackgroundLikelihood, Spectrum
 from .classes import ClassSums, SparseUpdates
+from .lattice import lattice_draws
 from .partners import partners_of
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
@@ -23,7 +24,7 @@ from .tables import Sums
 from .window import FEW_TFS, Window
 
 BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
-FEW_TRIES, MANY_TRIES = 6, 60  # of a new h at each, the more the rarer: the products are paid for
+FEW_ROUNDS, MANY_ROUNDS = 3, 4  # of a new h at each (`lattice`), the more the rarer: the products are paid for
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
@@ -80,11 +81,12 @@ class SparseKernel(SweptTargets):
         shared = np.setdiff1d(np.arange(len(model.targets)), special)
         gram, anchor, residual, sse = (host(v)[0] for v in (model.gram, model.anchor, model.residual, model.sse))
 
-        def of(matrix: np.ndarray, at: np.ndarray) -> Background:
+        def of(matrix: np.ndarray, at: np.ndarray, spectrum: Spectrum | None = None) -> Background:
             columns = slice(None) if len(at) == anchor.shape[1] else at  # all of them are not copied
-            return Background.of(matrix, anchor[:, columns], residual[:, columns], sse[columns], at, own[at])
+            return Background.of(matrix, anchor[:, columns], residual[:, columns], sse[columns], at, own[at], spectrum)
 
-        groups = of(gram, shared).parts(PART) if len(shared) else []
+        whole, share = (gram, 1.0) if model.counted is None else (host(model.counted[0])[0], model.counted[1])
+        groups = of(gram, shared, Spectrum.of(whole, share)).parts(PART) if len(shared) else []
         groups += [of(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
         dof = model.dof[0].cpu().numpy().astype(np.float64)
         partners = partners_of(gram.astype(np.float64))
@@ -146,10 +148,10 @@ class SparseKernel(SweptTargets):
         return found
 
     def _sums(self) -> ClassSums:
-        total = np.zeros((3, self.num_chains, self.num_classes))
+        total = torch.zeros(3, self.num_chains, self.num_classes, dtype=torch.float64)  # begins on a cache line
         for group in range(len(self.groups)):  # in this order wherever they are summed up
-            total += self.class_tables(group)
-        return ClassSums(*torch.from_numpy(total))
+            total += torch.from_numpy(self.class_tables(group))
+        return ClassSums(*total)
 
     @property
     def background_due(self) -> bool:
@@ -174,26 +176,18 @@ class SparseKernel(SweptTargets):
                 for parts, h in zip(self.likelihoods(), background_of(self.state).tolist(), strict=True)
             ]
 
-            def density(state: State) -> Tensor:
+            def density(logarithm: Tensor) -> Tensor:
+                value = logarithm.exp()  # (chain, point)
+                state = {key: self.state[key][:, None] for key in ("slab_scale", "spike_ratio")} | {name: value}
                 h = background_of(state)
-                parts = zip(likelihoods, h.tolist(), strict=True)
-                fit = torch.tensor([sum(one(value) for one in several) for several, value in parts])
-                slab = self.hyper.slab_density(state, sums, state["slab_scale"], h)
-                return fit.double() + slab + self.hyper.log_hyperprior(name, state[name])
+                parts = zip(likelihoods, h.numpy(), strict=True)
+                fit = torch.from_numpy(np.stack([sum(one(values) for one in several) for several, values in parts]))
+                slab = self.hyper.slab_density(self.state, sums, state["slab_scale"], h)
+                found = fit + slab + self.hyper.log_hyperprior(name, value)
+                return torch.where(state["spike_ratio"] < 1, found, -math.inf)
 
-            current = density(self.state)
-            for _ in range(FEW_TRIES if self.every == 1 else MANY_TRIES):
-                value = self.state[name]
-                # heavy tails: at the start h is wrong by orders of magnitude, where it ends it is known to percents
-                size = self.hyper.step("background", value) * self.hyper.normal(value).exp()
-                new = value * (size * self.hyper.normal(value)).exp()
-                inside = new < 1 if name == "spike_ratio" else new > 0
-                new = torch.where(inside, new, value)
-                found = density({**self.state, name: new})
-                change = torch.where(inside, found - current, -math.inf)
-                accepted = self.hyper.accept("background", change, 0.44)
-                self.state[name] = torch.where(accepted, new, value)
-                current = torch.where(accepted, found, current)
+            rounds = FEW_ROUNDS if self.every == 1 else MANY_ROUNDS
+            self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, rounds).exp()
         h = background_of(self.state)
         self.refresh(h, self._window_for(h.numpy()))
 

@@ -77,7 +77,7 @@ class SparseCollector(Collector):
         self.count += 1
 
     def kept_edges(self) -> KeptEdges | None:
-        """By regulator, then target, as the model has them."""
+        """By regulator, then target, as the model has them; once, at the end."""
         if not self.edge_draws:
             return None
         num_targets, num_tfs = self.allowed.shape
@@ -85,8 +85,8 @@ class SparseCollector(Collector):
         place = tf * num_targets + target
         order = np.argsort(place, kind="stable")
         draws = np.empty((self.num_chains, len(self.edge_draws), len(place)), np.float32)
-        for i, part in enumerate(self.edge_draws):
-            draws[:, i] = part[:, order]
+        for i in range(draws.shape[1]):  # each is let go of: they are not there twice
+            draws[:, i] = self.edge_draws.pop(0)[:, order]
         return KeptEdges(place[order], draws)
 
     def stacked(self) -> dict[str, np.ndarray]:
@@ -120,7 +120,9 @@ class SparseCollector(Collector):
         return {"W": found}
 
     def extras(self) -> dict[str, Any]:
-        inclusion = np.ascontiguousarray(self.table.transpose(0, 2, 1) / np.float32(max(self.count, 1)))
+        inclusion = np.empty((self.num_chains, *self.table.shape[:0:-1]), np.float32)
+        for chain, part in enumerate(self.table):
+            np.divide(part.T, np.float32(max(self.count, 1)), out=inclusion[chain])
         every = self.kept_edges()
         kept = {} if every is None else every.extras()
         return {**super().extras(), "chain_inclusion": inclusion, **kept}

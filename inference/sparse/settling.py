@@ -23,7 +23,7 @@ SHARE = 0.02  # of the targets that need not have
 WHOLE_RHAT = 1.05  # of the log-likelihood and the hyperparameters
 LEAST_ESS = 40.0  # effective draws of each hyperparameter
 FEWEST = 50  # draws of a chain from which any of this can be told
-OF_LIKELIHOOD = "R-hat of log-likelihood"
+OF_LIKELIHOOD, OF_TARGETS = "R-hat of log-likelihood", "of the targets have not settled"
 
 
 @dataclass(eq=False)
@@ -101,6 +101,11 @@ def unsettled(rhat: np.ndarray) -> float:
     return float((rhat > RHAT).mean()) if len(rhat) else 0.0
 
 
+def is_of_targets(text: str) -> bool:
+    """Whether what `not_reached` says is of single targets, and not of what all share."""
+    return text.startswith(OF_LIKELIHOOD) or text.endswith(OF_TARGETS)
+
+
 def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Traces) -> list[str]:
     """What keeps a run from being done, in words; nothing where it is, or where too few draws are there to tell.
 
@@ -126,5 +131,5 @@ def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces
         found.append(f"{size[1:].min():.0f} effective draws of {names[int(size[1:].argmin())]}")
     share = unsettled(traces.rhat())
     if share > SHARE:
-        found.append(f"{share:.0%} of the targets have not settled")
+        found.append(f"{share:.0%} {OF_TARGETS}")
     return found

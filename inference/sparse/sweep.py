@@ -1,4 +1,9 @@
-"""The compiled Gibbs sweep over the edges and the noise of targets, hyperparameters given."""
+"""The compiled Gibbs sweep over the edges and the noise of targets, hyperparameters given.
+
+Every edge is looked at in every sweep: to look at those that are absent is a fifth of its time (0.3 of 1.6 µs a target
+at 100 regulators, 0.4 of 2.1 at 400, 1.1 of 5.1 at 1,500, with 10 to 15 edges each), and nothing else would be saved by
+passing them over in most sweeps.
+"""
 
 import math
 

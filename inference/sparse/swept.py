@@ -77,6 +77,7 @@ class SweptTargets:
         self.grams: list[list[Gram]] = []  # by chain, then group
         self.window: Window | None = None  # of h in which statistics are interpolated
         self.stored: list[Stored | None] = [None] * len(self.groups)
+        self._pool: ThreadPoolExecutor | None = None
 
     def _hold(self, data: TargetStatistics) -> None:
         self.groups, self.part, self.partners = data.groups, data.part, data.partners
@@ -193,9 +194,10 @@ class SweptTargets:
             for task in tasks:
                 work(*task)
             return
-        with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
-            for done in [pool.submit(work, *task) for task in tasks]:
-                done.result()
+        if self._pool is None:  # one for all blocks: threads are not started anew for each
+            self._pool = ThreadPoolExecutor(self.threads)
+        for done in [self._pool.submit(work, *task) for task in tasks]:
+            done.result()
 
     def _targets(self, chain: int) -> Targets:
         return Targets(
@@ -254,7 +256,8 @@ class SweptTargets:
     # -- to another process ----
     def __getstate__(self) -> dict:
         """Gram matrices, and what is stored to interpolate, are made again where they are needed."""
-        return {**self.__dict__, "grams": [], "stored": [None] * len(self.groups), "window": None, "was": self.window}
+        made = {"grams": [], "stored": [None] * len(self.groups), "window": None, "_pool": None}
+        return {**self.__dict__, **made, "was": self.window}
 
     def __setstate__(self, state: dict) -> None:
         window = state.pop("was")

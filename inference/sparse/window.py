@@ -40,10 +40,14 @@ class Window:
         number = max(4, math.ceil(-math.log(ERROR) / math.log(rate)))
         return None if number > MOST_NODES else cls(middle - half, middle + half, offset, number)
 
+    def holds(self, h: np.ndarray) -> np.ndarray:
+        """Which of ``h`` (any,) are inside."""
+        x = np.log(h + self.offset)
+        return (x >= self.low) & (x <= self.high)
+
     def covers(self, h: np.ndarray) -> bool:
         """Whether all of ``h`` (any,) are inside."""
-        x = np.log(h + self.offset)
-        return bool((x >= self.low).all() and (x <= self.high).all())
+        return bool(self.holds(h).all())
 
     @property
     def _unit(self) -> np.ndarray:
@@ -55,15 +59,12 @@ class Window:
         x = 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * self._unit
         return np.exp(x) - self.offset
 
-    def coefficients(self, h: float) -> np.ndarray:
-        """``(node,)`` what the values at the nodes are multiplied by (barycentric, Berrut & Trefethen 2004)."""
-        x = np.log(self.nodes + self.offset)
-        step = math.log(h + self.offset) - x
-        if (step == 0).any():
-            return (step == 0).astype(np.float64)
+    def coefficients(self, h: "float | np.ndarray") -> np.ndarray:
+        """``(*h, node)`` what the values at the nodes are multiplied by (barycentric, Berrut & Trefethen 2004)."""
+        step = np.log(np.asarray(h) + self.offset)[..., None] - np.log(self.nodes + self.offset)
         turn = np.pi * (np.arange(self.number) + 0.5) / self.number
-        weight = (-1.0) ** np.arange(self.number) * np.sin(turn) / step
-        return weight / weight.sum()
+        weight = (-1.0) ** np.arange(self.number) * np.sin(turn) / np.where(step == 0, 1e-200, step)
+        return weight / weight.sum(-1, keepdims=True)
 
     # -- checkpoints ----
     def snapshot(self) -> dict[str, float | int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .checks import some
 from .expression import ExpressionData
-from .ridge import correlations, ridge_weights
+from .ridge import Sums, ridge_weights
 
 FOLDS = 5
 
@@ -86,11 +86,12 @@ def out_of_fold(data: ExpressionData, genes: tuple[str, ...], *, folds: int = FO
     wanted = np.array([place[name] for name in genes])
     fold = np.random.default_rng([seed, 1]).permutation(data.num_cells) % min(folds, data.num_cells // 3)
     residual = np.empty((data.num_cells, len(genes)))
-    for part in range(fold.max() + 1):
-        out, kept = fold == part, Z[fold != part]
-        centre, spread = kept.mean(0), kept.std(0)
-        weight = ridge_weights(correlations(kept, tf), tf, len(kept), wanted=wanted)
-        spread = np.where(spread > 0, spread, 1.0)
+    parts = [Sums.of(Z[fold == part], tf) for part in range(fold.max() + 1)]
+    whole = Sums(*(sum(tables) for tables in zip(*parts, strict=True)))
+    for part, own in enumerate(parts):
+        out, rest = fold == part, whole.without(own)
+        R, centre, spread = rest.correlations(tf, whole)
+        weight = ridge_weights(R, tf, rest.count, wanted=wanted)
         fitted = ((Z[out][:, tf] - centre[tf]) / spread[tf]) @ weight[:, wanted] * spread[wanted]
         residual[out] = Z[out][:, wanted] - centre[wanted] - fitted
     r2 = 1 - np.square(residual).mean(0) / np.square(Z[:, wanted]).mean(0)

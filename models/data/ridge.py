@@ -1,8 +1,13 @@
 """Ridge regression of every gene on its candidate regulators from moments alone, one eigendecomposition for all."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from .decomposed import decomposed
+
 CHUNK = 8192  # cells converted to float64 at a time
+CONSTANT = 1e-9  # share of a column's squares, below which what a part of the cells has is rounding
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 2, 25))  # four a decade, from almost none to almost all shrunk away
 
 
@@ -23,6 +28,37 @@ def correlations(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
     inverse = np.zeros_like(square)
     inverse[varies] = 1 / np.sqrt(square[varies])
     return moment * inverse[rows, None] * inverse
+
+
+class Sums(NamedTuple):
+    """Of some cells: their number, and of the columns of X the sums (gene,), the sums of squares (gene,), and the
+    products with `rows` of them (row, gene). Of parts they add up, and can be taken away."""
+
+    count: int
+    total: np.ndarray
+    square: np.ndarray
+    product: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, rows: np.ndarray) -> "Sums":
+        """Of X (cell, gene), columns of mean zero or near it: nothing is subtracted."""
+        return cls(len(X), X.sum(0), np.square(X).sum(0), X[:, rows].T @ X)
+
+    def without(self, part: "Sums") -> "Sums":
+        """Of the cells that are not in ``part``."""
+        count, *tables = (one - other for one, other in zip(self, part, strict=True))
+        return Sums(count, *tables)
+
+    def correlations(self, rows: np.ndarray, whole: "Sums") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As of the function; with the means and the standard deviations (gene,), 1 of a column that is constant here:
+        one whose squares are rounding beside those of the ``whole`` cells."""
+        mean = self.total / self.count
+        square = self.square - self.count * mean**2
+        varies = square > CONSTANT * whole.square
+        inverse = np.divide(1.0, np.sqrt(square.clip(0)), out=np.zeros_like(square), where=varies)
+        moment = self.product - self.count * mean[rows, None] * mean
+        spread = np.sqrt(np.where(varies, square, self.count) / self.count)
+        return moment * inverse[rows, None] * inverse, mean, spread
 
 
 def ridge_weights(
@@ -57,8 +93,7 @@ def ridge_weights(
         Columns of the genes whose weights are asked for; those of others stay 0. Default all. Where no regulator is
         among them, the (tf, tf) inverses for every penalty are not made.
     """
-    eigenvalues, V = np.linalg.eigh(R[:, tf])
-    eigenvalues = eigenvalues.clip(min=0.0)
+    eigenvalues, V = decomposed(R[:, tf])
     plain = np.setdiff1d(np.arange(R.shape[1]) if wanted is None else wanted, tf)
     projected = V.T @ R[:, plain]  # (eigen, plain gene)
     W = np.zeros_like(R)

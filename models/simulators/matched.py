@@ -56,14 +56,17 @@ def matched_world(
     num_targets: int,
     seed: int,
     levels: np.ndarray | None = None,
+    division: int | None = None,
 ) -> World:
     """As `semi_synthetic`, each target with the R² that makes the regulators offered explain as much of it as the real
     regulators do of the real gene; ``r2`` of the world is the true one.
 
     Targets of which even the largest R² leaves less explained than of the gene, by more than 0.1, are left out (all but
     the closest, if there are no others): where the regulators explain nearly all of the genes, the cells themselves say
-    that not much is hidden.
+    that not much is hidden. ``division`` is the seed of the cells in which it is compared and of their folds, default
+    ``seed``: worlds of the same share a decomposition of their regulators.
     """
+    division = seed if division is None else division
     steps = np.linspace(0, 1, STEPS)
     explained = donors.r2 >= LEAST_R2
     # from the R² of the gene to the most, even steps of the square root: signals grow in proportion
@@ -75,12 +78,12 @@ def matched_world(
     number = data.num_cells
     cells = np.arange(number)
     if number > MOST_CELLS:  # R² is known well enough from these
-        cells = np.sort(np.random.default_rng([seed, 9]).permutation(number)[:MOST_CELLS])
+        cells = np.sort(np.random.default_rng([division, 9]).permutation(number)[:MOST_CELLS])
     some = data.subset(cells)
     tfs, targets = tuple(data.tfs[i] for i in signals.offered), new_names(num_targets, data.genes)
     names = tuple(f"{name}@{step}" for step in range(STEPS) for name in targets)
     every = with_targets(some, tfs, names, np.concatenate(list(made[:, cells]), axis=1))
-    found = out_of_fold(every, names, folds=FOLDS, seed=seed).r2.reshape(STEPS, num_targets)
+    found = out_of_fold(every, names, folds=FOLDS, seed=division).r2.reshape(STEPS, num_targets)
     wanted = donors.r2[signals.donor]
     gap = np.abs(found - wanted)
     best, least = gap.argmin(0), gap.min(0)

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 FORMULA = re.compile(r"^'*[=+\-@#\t\r\n]")
@@ -51,11 +52,20 @@ def protect_table(table: pd.DataFrame) -> pd.DataFrame:
     for place, kind in enumerate(table.dtypes):
         if kind.kind not in "fiubc":
             column = table.iloc[:, place]
-            safe.isetitem(place, column.map(_text).to_numpy(dtype=object))
+            safe.isetitem(place, _texts(column))
     safe.columns = pd.Index([_text(name) for name in table.columns], name=table.columns.name)
     if table.index.dtype.kind not in "fiubc" and table.index.nlevels == 1:
         safe.index = pd.Index([_text(name) for name in table.index], name=table.index.name)
     return safe
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """Each different name is looked at once: there are as many as genes, not as edges."""
+    values = column.to_numpy(dtype=object)
+    safe = {name: protected(name) for name in set(v for v in values if isinstance(v, str))}
+    found = np.empty(len(values), dtype=object)
+    found[:] = [safe[v] if isinstance(v, str) else v for v in values]
+    return found
 
 
 def restore_names(table: pd.DataFrame, columns: tuple[str, ...] = ("source", "target")) -> pd.DataFrame:
