@@ -78,7 +78,8 @@ class Pruned(Sampler):
         few.
     prior_loss
         Share of the training loss that PHOENIX's own loss on prior knowledge gets (`PriorLoss`, C.1), with the signs
-        of the sources where they have any. Default 0: none; the benchmarks that have one give it 0.05.
+        of the sources where they have any. Default 0: none. 0.05 ends the pruning too early, 0.01 does not
+        (docs/results/phoenix.md).
     initial_scores, prior_scale
         Of DASH and bio, see `DASH`.
     learning_rate, plateau
