@@ -207,7 +207,7 @@ def align(
     candidates = pd.Index(
         pd.unique(listed["source"] if tfs is None else pd.Series(list(tfs), dtype=object).astype(str))
     )
-    sources = pd.unique(listed["source"])  # pandas 3 looks at every value that it is given, one by one
+    sources = pd.Index(pd.unique(listed["source"]))  # pandas 3 looks at every value that it is given, one by one
     if not candidates.isin(sources).any():
         raise ValueError(f"None of the {len(candidates)} `tfs` is a source in the edge table; check their names.")
     regulators = candidates[candidates.isin(pd.unique(known["source"]))] if restrict_to_truth_regulators else candidates

@@ -8,6 +8,7 @@ import numpy as np
 from ..inference.amortised import KINDS
 from ..models import ExpressionData
 from ..models.data.scale import COUNTS, LEVELS, Scale, scale_before, scale_findings
+from .files.column_words import PERTURBATION, TIME, says
 from .files.scale_notes import expects_of
 
 AUTO = "auto"
@@ -16,8 +17,6 @@ Named: TypeAlias = Callable[[str], str]
 MANY_GENES = 3000  # of a file that is not yet restricted: most vary little, and time and memory grow with all
 ROWS_A_GENE = 6  # perturbed in as many rows or fewer, a gene is knocked down in a condition, not in single cells
 MANY_ZEROS = 0.5
-TIME_WORDS = ("time", "day", "hour", "hours", "timepoint", "time_point", "pseudotime", "dpt_pseudotime", "age_days")
-PERTURBATION_WORDS = ("perturbation", "perturbed", "guide", "grna", "sgrna", "target_gene", "knockout", "knockdown")
 
 
 class Suggestion(NamedTuple):
@@ -162,14 +161,13 @@ def _unused_columns(data: ExpressionData, used: Collection[str | None], name: Na
         return []
     lines = []
     for column in map(str, data.labels.table.columns):
-        plain = column.lower().replace(" ", "_")
         if column in used or data.labels.table[column].nunique() < 2:
             continue
-        if plain in PERTURBATION_WORDS and data.perturbed is None:
+        if says(column, PERTURBATION) and data.perturbed is None:
             lines.append(
                 f"column {column!r} looks like what was perturbed: {name('perturbation-key')}{column} reads it"
             )
-        elif plain in TIME_WORDS and data.time is None:
+        elif says(column, TIME) and data.time is None:
             lines.append(
                 f"column {column!r} looks like a time: {name('time-key')}{column} reads it, of method trajectory"
             )

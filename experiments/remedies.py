@@ -11,6 +11,7 @@ from ..inference.density_check import NAME as EDGE_NUMBER
 from ..inference.diagnostics import INTERVALS, RESIDUALS
 from ..inference.draws.edge_table import RECORD
 from ..inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
+from ..inference.training_worlds import KNOWLEDGE
 from ..inference.training_worlds import NAME as LIKE_TRAINING
 from ..models import ExpressionData
 from ..models.data.scale import COUNTS, LEVELS, scale_before
@@ -83,13 +84,15 @@ def remedies(
         lines.append(f"no option mends {', '.join(noise)}: {told}")
     if LISTS in failed:
         lines.append(f"no option mends {LISTS}: take the most probable edges, {say.top}, and no list at a rate")
+    if KNOWLEDGE in failed:
+        lines.append(f"{MENDED}{say.no_prior}, or give others ({KNOWLEDGE})")
     if LIKE_TRAINING in failed:
         method = posterior.guide if posterior.guide in TRIED else "grnular"
         lines.append(
             f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then {say.weights})"
         )
-    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, LIKE_TRAINING]
+    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, KNOWLEDGE, LIKE_TRAINING]
     known += [] if length is None else short
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]
@@ -133,6 +136,7 @@ class _Typed:
 
     logarithms = "add --normalize auto"
     top = "--top"
+    no_prior = "leave out --prior"
     linear = "--method linear"
     weights = "--set guide.weights=FILE"
     calibrate = "`pyrogrn calibrate` with the same options"
@@ -149,6 +153,7 @@ class _InPython(_Typed):
 
     logarithms = 'pass normalize="auto"'
     top = "top="
+    no_prior = "leave out priors="
     linear = 'method="linear"'
     weights = "guide=pyrogrn.Amortised(weights=FILE)"
     calibrate = "`pyrogrn.calibrate(adata, ...)`"

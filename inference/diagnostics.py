@@ -38,6 +38,7 @@ from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
 from .regulator_checks import has_twin, regulator_rows
 from .training_worlds import LEAST_P as LEAST_P  # named among the limits
+from .training_worlds import LEAST_WEIGHT as LEAST_WEIGHT
 from .training_worlds import training_world_rows
 from .variational.densities import log_joint_of
 
@@ -97,9 +98,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
         Of graphs that importance corrects, target by target: fails where more than 0.1 (``MAX_SHARE_ROUGH``) of the
         targets are above 0.7 (``KHAT``).
-    cells like those of the training (amortised guides)
-        Share of training worlds at least as far from the others as these cells (`amortised.novelty.distance`); 0.05
-        (``LEAST_P``).
+    cells like those of the training, prior networks tell something (amortised guides)
+        See `training_worlds`; 0.05 (``LEAST_P``), 0.5 (``LEAST_WEIGHT``).
     predictive intervals (with ``data``)
         Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``); 0.85 to 0.95
         (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).

@@ -1,5 +1,6 @@
 """What is said before a fit, which method fits the data, and genes that are left out of it."""
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,7 +93,6 @@ def test_another_method_and_columns_that_nobody_named_are_said(panel, tmp_path):
     lines = preflight(panel, "linear", suggestion=suggested(panel, perturbed=True))
     assert any(line.startswith("for such data there is --method factorbox: ") for line in lines)
     frame = pd.DataFrame(RNG.normal(size=(8, 3)), columns=["A", "B", "C"], index=[f"c{i}" for i in range(8)])
-    import anndata
 
     obs = pd.DataFrame({"guide": ["A", "B"] * 4, "day": [0, 1] * 4, "phase": "G1"}, index=frame.index)
     data = read_expression(anndata.AnnData(frame.to_numpy("float32"), obs, frame.T[[]]), tfs=None)
@@ -171,6 +171,49 @@ def test_auto_reads_the_data_where_labels_leave_two_methods(tmp_path):
     code, _, err = call("plan", file, "--perturbation-key", "perturbation", "--method", "auto")
     assert code == 0, err
     assert "method factorbox: most rows are one knock-down" in err
+
+
+def test_auto_takes_columns_by_their_names(tmp_path):
+    code, _, err = call("simulate", "panel", "--genes", 10, "--out", tmp_path / "panel")
+    assert code == 0, err
+    panel = anndata.read_h5ad(tmp_path / "panel" / "expression.h5ad")
+    code, _, err = call("plan", tmp_path / "panel" / "expression.h5ad", "--method", "auto")
+    assert code == 0, err
+    assert "columns are taken as what they are called: --perturbation-key perturbation" in err
+    assert "method factorbox: most rows are one knock-down" in err
+    levels = pd.DataFrame(np.asarray(panel.X), columns=panel.var_names)
+    named = levels.assign(knockdown=panel.obs["perturbation"].astype(str).to_numpy()).set_index("knockdown")
+    named[~named.index.duplicated()].to_csv(tmp_path / "named.csv")  # rows that are called after what was perturbed
+    code, _, err = call("plan", tmp_path / "named.csv", "--method", "auto")
+    assert code == 0, err
+    assert "--perturbation-key knockdown" in err
+    code, _, err = call("plan", tmp_path / "named.csv")
+    assert "column 'knockdown' looks like what was perturbed: --perturbation-key knockdown reads it" in err
+
+
+def test_auto_takes_times_of_courses_and_not_of_cells(tmp_path):
+    rng = np.random.default_rng(0)
+    levels = pd.DataFrame(rng.normal(size=(40, 5)), columns=list("ABCDE"))
+    levels.insert(0, "time", np.tile([0, 10, 20, 30], 10))
+    courses = levels.copy()
+    courses.insert(0, "series", np.repeat(range(10), 4))
+    courses.to_csv(tmp_path / "courses.csv", index=False)
+    courses.rename(columns={"series": "replicate"}).replace({"replicate": {i: f"r{i}" for i in range(10)}}).to_csv(
+        tmp_path / "named.csv", index=False
+    )
+    code, _, err = call("plan", tmp_path / "named.csv", "--method", "auto")  # a first column that repeats its entries
+    assert code == 0, err
+    assert "--time-key time --trajectory-key replicate" in err
+    levels.insert(0, "cell", [f"c{i}" for i in range(40)])
+    levels.to_csv(tmp_path / "cells.csv", index=False)
+    code, _, err = call("plan", tmp_path / "courses.csv", "--method", "auto")
+    assert code == 0, err
+    assert "--time-key time --trajectory-key series" in err
+    assert "method trajectory: cells have times" in err
+    code, _, err = call("plan", tmp_path / "cells.csv", "--method", "auto")
+    assert code == 0, err
+    assert "method linear: cells without times" in err
+    assert "column 'time' looks like a time: --time-key time reads it" in err
 
 
 def test_mistakes_are_one_line(folder, tmp_path):

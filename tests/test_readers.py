@@ -435,7 +435,7 @@ def test_damaged_text(frame, tmp_path):
             r"columns that are not numbers: \['condition'\] \(row 1 has 'heat'",
         ),
         ("cell,time,dose,SOX2\nc1,late,high,1\n", r"columns that are not numbers: \['time', 'dose'\]"),
-        ("condition,SOX2,G\nheat,1,2\nheat,3,4\n", "its first column, 'condition', repeats 'heat'"),
+        ("treated,SOX2,G\nheat,1,2\nheat,3,4\n", "its first column, 'treated', repeats 'heat'"),
         ("SOX2\n1\n2\n", "has a single column"),
         ("cell,Sox2,G\nc1,1,2\n", r"They match when case is ignored \('SOX2', 'Sox2'\)"),
         ("cell,A,B\nc1,1,2\n", r"none of the 2 TFs \(.*\) is among its 2 columns \(.*\) or 1 rows"),

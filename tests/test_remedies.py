@@ -103,6 +103,8 @@ def test_what_no_option_mends_is_said(model):
     assert "corrected for it" in told(model, "shared residuals", corrected=True)[0]
     (line,) = told(model, "cells like those of the training", guide="glad-tf")
     assert "`pyrogrn train glad-tf`, then --set guide.weights=FILE" in line
+    (line,) = told(model, "prior networks tell something", guide="grnular")
+    assert line == "to mend it leave out --prior, or give others (prior networks tell something)"
     assert told(model, "regulators without edges", "gene sets hold: sets") == [
         "no option mends regulators without edges, gene sets hold: sets: the report says what it means"
     ]

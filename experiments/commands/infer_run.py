@@ -22,6 +22,7 @@ from ...models import ExpressionData, LinearNetwork, Model
 from ...models.data.twins import twin_notes
 from ..files.annotated import check_annotate, write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
+from ..files.likely_keys import likely_keys
 from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import in_memory, read_expression
@@ -321,15 +322,31 @@ def check_threshold(threshold: Any, *, learned: bool, dims: Collection[str]) -> 
 
 # -- data ----
 def with_method(options: InferOptions) -> InferOptions:
-    """The options with a method in place of ``auto``, which is said; the cells are read for it where labels of
-    perturbations leave two."""
+    """The options with a method in place of ``auto``, which is said; the cells are read for it where nothing or labels
+    of perturbations alone say what they are, and columns that say it by their names are taken."""
     if options.method != AUTO:
         return options
     found = suggestion_of(options, None)
-    if options.perturbation_key is not None and found.method == "linear":
-        found = suggestion_of(options, read_cells(replace(options, method=found.method, normalize="none")))
+    if found.method == "linear":
+        data = read_cells(replace(options, method=found.method, normalize="none"))
+        options = _with_keys(options, data)
+        if options.perturbation_key is not None and data.perturbed is None:
+            data = read_cells(replace(options, method=found.method, normalize="none"))
+        found = suggestion_of(options, data)
     say(f"method {found}")
     return replace(options, method=found.method)
+
+
+def _with_keys(options: InferOptions, data: ExpressionData) -> InferOptions:
+    """With the options of the columns that nobody had to name; said, in the words that another method takes."""
+    if len(options.expression) > 1 or options.perturbation_key is not None or options.context_key is not None:
+        return options
+    keys = likely_keys(data)
+    taken = {f"{name}_key": column for name, column in keys._asdict().items() if column is not None}
+    if taken:
+        words = " ".join(f"--{name.replace('_', '-')} {column}" for name, column in taken.items())
+        say(f"columns are taken as what they are called: {words}")
+    return replace(options, **taken)
 
 
 def suggestion_of(options: InferOptions, data: ExpressionData | None) -> Suggestion:

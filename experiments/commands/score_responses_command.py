@@ -28,7 +28,7 @@ def score_responses_command(
     out: Annotated[Path | None, typer.Option(help="csv to write, with intervals and differences")] = None,
     seed: Annotated[int, typer.Option(help="Of folds, random networks and the bootstrap")] = 0,
 ) -> None:
-    """Which network describes perturbed cells best: geneRNIB's scores, without a known network.
+    """Which network describes perturbed cells best: scores of geneRNIB and GRETA, without a known network.
 
     Larger is better. With several networks the differences from the first are shown where their interval excludes zero;
     networks are comparable within one call only.

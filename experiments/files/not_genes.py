@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...models.data.checks import some
+from .column_words import is_annotation
 from .stored import Stored
 
 # what counters write below the genes: htseq, STAR, featureCounts
@@ -14,20 +15,6 @@ COUNTERS = re.compile(
     r"__\w+|N_(?:unmapped|multimapping|noFeature|ambiguous)|Unassigned_\w+|no_feature|too_low_aQual|not_aligned|"
     r"alignment_not_unique"
 )
-# names in use for annotations of cells, in lower case with underscores between their parts
-ANNOTATIONS = re.compile(
-    r"totals?|sum|batch|n_?counts?|n_?genes|n_?umis?|umis?|ncount_\w+|nfeature_\w+|(?:log1p_|log_|log10_)?total_counts?\w*|"
-    r"(?:log1p_|log_)?n_genes_by_counts|pct_\w+|percent(?:age)?(?:_\w+)?|mito_?(?:frac|fraction|ratio|percent|pct)|"
-    r"labels?|clusters?|leiden\w*|louvain\w*|seurat_clusters|cell_?types?|conditions?|samples?(?:_?id)?|groups?|"
-    r"replicates?|donors?|patients?|times?|time_?points?|pseudotimes?|dpt_pseudotime|days?|stages?|phase|s_score|"
-    r"g2m?_score|(?:doublet|scrublet)_scores?|size_?factors?|lib(?:rary)?_?size|depth|(?:x_)?(?:umap|tsne)_?[12]|pc_\d+|"
-    r"age|sex|series|experiment(?:_?id)?|lane|plate|well"
-)
-
-
-def is_annotation(name: str) -> bool:
-    """Whether a name is one of those that tables of cells give to what is no gene."""
-    return ANNOTATIONS.fullmatch(re.sub(r"[ .-]+", "_", name.strip().lower())) is not None
 
 
 def without_annotations(cells: Stored, named: Collection[str]) -> tuple[Stored, list[str]]:
@@ -53,12 +40,14 @@ def without_annotations(cells: Stored, named: Collection[str]) -> tuple[Stored, 
         return cells, [f"{number} of its genes look like none: {some(odd)}; write the file without them"]
     keep = np.flatnonzero(~np.isin(np.array(cells.columns, dtype=object), odd))
     kind = cells.kind.split(": its first column")[0] if cells.columns[0] in odd else cells.kind
+    out = {name: np.asarray(cells.matrix[:, cells.columns.index(name)]) for name in odd}
     left = replace(
         cells,
         kind=kind,
         matrix=cells.matrix[:, keep],
         columns=tuple(cells.columns[i] for i in keep),
         column_table=cells.column_table.iloc[keep],
+        row_table=cells.row_table.assign(**out),
     )
     return left, [
         f"{number} {verb} no gene{'s' * (len(odd) > 1)} by name and left out: {some(odd)}; a gene of that name stays "

@@ -27,6 +27,7 @@ from ...models.data.orientation import Axis
 from ...priors.formats.files import MAGIC_GZIP, MAGIC_HDF5, is_number, reason
 from ...priors.formats.text_heaps import check_text
 from ...priors.shortened import shortened
+from .column_words import PERTURBATION, is_annotation, says
 from .csc_rows import CscRows
 from .sound import check_claim, check_indices, check_pointers, element_at
 from .table_header import INDEX_HEADERS, genes_by_header, read_header
@@ -378,16 +379,24 @@ def _read_table(path: Path, text: Collection[str], missing: bool) -> Stored:
         columns = [header[0], *columns]
         kind = f"table without a column of names: its first column, {header[0]!r}, is taken as a gene"
         labels = [str(i) for i in range(len(labels))]
+    elif (
+        not is_index and len(set(labels)) < len(labels) and (is_annotation(header[0]) or says(header[0], PERTURBATION))
+    ):
+        annotations[header[0]], labels = labels, [str(i) for i in range(len(labels))]
     elif not is_index and len(set(labels)) < len(labels):
         example = next(label for label in labels if labels.count(label) > 1)
         raise ValueError(
             f"its first column, {header[0]!r}, repeats {example!r} and so names neither cells nor genes: drop it, or "
             "name it as context or perturbation key"
         )
+    if says(header[0], PERTURBATION):  # names of the rows that say what they are
+        annotations.setdefault(header[0], labels)
     row_table = pd.DataFrame(annotations, index=range(len(labels)))
     of_cells = len(columns) > len(header) - 1 or bool(set(annotations).difference(head.annotations))
     axis, why = ("columns", "") if of_cells else genes_by_header(head, labels, columns)
     notes = [f"columns of featureCounts not used: {', '.join(head.annotations)}"] if head.annotations else []
+    if header[0] in annotations and header[0] not in text:
+        notes.append(f"its first column, {header[0]!r}, is an annotation of cells")
     if not head.given:
         notes.append(f"has no header: its first row, {labels[0]!r}, is data and the columns are numbered")
     column_table = pd.DataFrame(index=range(len(columns)))
