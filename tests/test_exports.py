@@ -1,6 +1,7 @@
 """Lists of a fit in the formats of other programs and back, regulons and activities, and what a run says of a gene."""
 
 import json
+import re
 
 import networkx
 import numpy as np
@@ -430,6 +431,6 @@ def test_the_page_of_a_gene_of_activities(posterior, truth):
     assert page.knockout is None
     assert "sd of activity" in "".join(page.lines())
     assert "does not predict interventions" in page.notes[-1]
-    commands = "".join(next_steps(fitted, "G0000"))
+    commands = re.sub(r"</?span>", "", "".join(next_steps(fitted, "G0000")))
     assert "pyrogrn show RUN G0000" in commands
     assert "predict" not in commands

@@ -41,10 +41,6 @@ RUNS: dict[str, tuple[str, str]] = {
     "glad": ("mouse blood cells", "DATA/beeline_mhsc_gm/expression.h5ad --top-genes 100"),
     "trajectory": ("yeast cell cycle", "COURSE --time-key time_min --trajectory-key replicate"),
     "phoenix": ("yeast cell cycle", "COURSE --time-key time_min --trajectory-key replicate --set model.hidden=20"),
-    "factorbox": (
-        "knock-downs in A375 (LINCS)",
-        "DATA/lincs_rnai/A375.h5ad --perturbation-key perturbation --top-genes 100",
-    ),
     "cellbox": (
         "drugs on melanoma cells (Korkut 2015)",
         "DATA/cellbox_melanoma/expression.csv --inputs DATA/cellbox_melanoma/perturbation.csv "
@@ -54,6 +50,10 @@ RUNS: dict[str, tuple[str, str]] = {
     "muvi": (
         "mouse blood cells, hallmark sets",
         "DATA/beeline_mhsc_gm/expression.h5ad --gene-sets hallmark=DATA/priors/msigdb_hallmark_v7.5.1.gmt.gz",
+    ),
+    "factorbox": (
+        "knock-downs in A375 (LINCS)",
+        "DATA/lincs_rnai/A375.h5ad --perturbation-key perturbation --top-genes 100",
     ),
     "pmf-grn": ("mouse blood cells, CollecTRI", f"{CELLS} --prior collectri={COLLECTRI} --top-genes 100"),
 }
