@@ -171,10 +171,11 @@ def _of_observed_edges(model: Symphony) -> Engine:
 
 
 def _programs_unearned(terms: Terms) -> str | None:
-    """Of programs, `Blocked` needs complete data, all cells and refreshed draws, else it is a product of factors."""
-    if isinstance(terms.engine, Blocked) and not (
-        terms.complete and terms.batch_size is None and terms.engine.refresh > 0
-    ):
+    """Of programs, draws of `Blocked` are refreshed on complete data with all cells, else it is a product of factors;
+    even so its ranks are not uniform (docs/results/programs.md)."""
+    if isinstance(terms.engine, Blocked):
+        if terms.complete and terms.batch_size is None and terms.engine.refresh > 0:
+            return "NOT calibrated: intervals of loadings nearly, too narrow in how much programs explain of a gene"
         return "NOT calibrated: a product of factors, without complete Gaussian data, all cells and refreshed draws"
     if isinstance(terms.engine, Gibbs) and not terms.complete:
         return "NOT calibrated: cell by cell exact in the long run, and untested at these lengths"
@@ -288,7 +289,8 @@ ENGINES: list[EngineRow] = [
     EngineRow(
         Blocked,
         "exact for the weights given scales and noise: calibrated",
-        programs="loadings and covariate effects of a gene jointly, in closed form given scales and factors",
+        programs="NOT calibrated: loadings and covariate effects of a gene jointly in closed form, sizes of programs as "
+        "if they were known",
     ),
     EngineRow(
         MeanField,
