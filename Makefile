@@ -15,7 +15,7 @@ QUICK   := $(patsubst %,tests/test_%.py,data readers file_formats files_from_out
   sweep)
 
 .PHONY: install demo test test-all test-gpu test-oldest test-newest test-anndata fuzz kills baselines freeze lint types bench \
-  bench-phoenix pages docs clean
+  bench-quick bench-phoenix provenance pages notebooks docs clean
 
 install: $(STAMP)
 
@@ -96,13 +96,27 @@ types:
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks --data $(DATA) --out experiments/results
 
-# the DASH paper's tables: about a night on one core; interrupted, it goes on where it was
+# a part of it that is made from nothing within twenty minutes on one core, into build/quick
+bench-quick: $(STAMP)
+	rm -rf build/quick
+	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks --quick --data $(DATA) --out build/quick
+
+# the DASH paper's tables: some hours on one core; interrupted, they go on where they were
 bench-phoenix: $(STAMP)
-	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks phoenix --data $(DATA) --out experiments/results
+	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks phoenix phoenix_table --data $(DATA) --out experiments/results
+
+# which commit made each results file, and what it measures that has changed since (needs the history of git)
+provenance: $(STAMP)
+	$(BIN)/python -m pyrogrn.experiments.benchmarks --provenance --out experiments/results
 
 # docs/results and the results of README.md, from experiments/results/*.csv
 pages: $(STAMP)
 	$(BIN)/python -m pyrogrn.experiments.pages
+
+# notebooks/*.ipynb with outputs, from their sources *.py whose code has changed since; NAMES="time_courses" runs those
+notebooks: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pyrogrn.experiments.site.executed $(NAMES)
 
 # the site of the documentation, into build/site; a warning or a link that leads nowhere is an error
 docs: $(STAMP)

@@ -21,6 +21,7 @@ from ..priors import HardMask, Laplace, Normal, PriorNetwork
 ESTIMATORS = ("bagging", "bayesian", "lasso")
 RIDGE = 10.0  # CellOracle's penalty on standardised genes
 LASSO_SCALE = 0.05  # of the Laplace density: as `Laplace` expects of a typical edge
+NUM_BAGS = 100
 STEPS = 3  # of propagation, as CellOracle
 MIN_CELLS = 20  # of a cell type
 
@@ -33,7 +34,7 @@ def celloracle(
     estimator: str = "bagging",
     ridge: float = RIDGE,
     lasso_scale: float = LASSO_SCALE,
-    num_bags: int = 100,
+    num_bags: int = NUM_BAGS,
     num_steps: int = 1500,
     cell_types: Sequence[str] | None = None,
     seed: int = 0,
@@ -137,6 +138,16 @@ def _listed_targets(data: ExpressionData, networks: Mapping[str, PriorNetwork]) 
     return [gene for gene in data.genes if gene in listed]
 
 
+def _listed_regulators(data: ExpressionData, networks: Mapping[str, PriorNetwork]) -> tuple[str, ...]:
+    """Candidate regulators to which the base GRN gives a gene other than themselves. The others, of which there are
+    many where no list is given, would count as regulators in every picture and sentence, and have no edge."""
+    genes, listed = set(data.genes), set()
+    for network in networks.values():
+        table = network.to_frame()
+        listed |= set(table.loc[table["target"].isin(genes) & (table["source"] != table["target"]), "source"])
+    return tuple(tf for tf in data.tfs if tf in listed)
+
+
 def cells_of(data: ExpressionData, cell_type: str) -> ExpressionData:
     """The cells of one type, as data of one context."""
     number = data.context_names.index(cell_type)
@@ -161,6 +172,11 @@ def _one(
     varying = data.without_constant_genes()
     notes = [f"{name}: {note}" for note in varying.notes[len(data.notes) :]]
     targets = _listed_targets(varying, networks)
+    listed = _listed_regulators(varying, networks)
+    if len(listed) < len(varying.tfs):
+        left = len(varying.tfs) - len(listed)
+        notes.append(f"{name}: {left} candidate regulators without an edge of the base GRN among these genes left out")
+        varying = replace(varying, tfs=listed)
     base, guide, options = engine_for(estimator, ridge, lasso_scale, num_bags, num_steps)
     model = LinearNetwork.from_data(varying, edge_prior=HardMask(base), networks=networks, targets=targets)
     explained = model.edge_prior.allowed.any(0).tolist()

@@ -207,9 +207,10 @@ def align(
     candidates = pd.Index(
         pd.unique(listed["source"] if tfs is None else pd.Series(list(tfs), dtype=object).astype(str))
     )
-    if not candidates.isin(listed["source"]).any():
+    sources = pd.Index(pd.unique(listed["source"]))  # pandas 3 looks at every value that it is given, one by one
+    if not candidates.isin(sources).any():
         raise ValueError(f"None of the {len(candidates)} `tfs` is a source in the edge table; check their names.")
-    regulators = candidates[candidates.isin(known["source"])] if restrict_to_truth_regulators else candidates
+    regulators = candidates[candidates.isin(pd.unique(known["source"]))] if restrict_to_truth_regulators else candidates
 
     def place(pairs: pd.DataFrame, tfs: pd.Index) -> np.ndarray:
         """Position in the flattened TF × target grid, −1 outside."""
@@ -274,7 +275,7 @@ def align(
             truth_outside=int((~found).sum()),
             edges_self=int(self_pair.sum()),
             edges_outside=int(((listed_at < 0) & ~self_pair).sum()),
-            tfs_absent=int((~regulators.isin(listed["source"])).sum()),
+            tfs_absent=int((~regulators.isin(sources)).sum()),
         ),
     )
 

@@ -29,7 +29,9 @@ def density_check(inclusion: np.ndarray, runs: str) -> Check:
     mean, error = float(number.mean()), float(number.std(ddof=1)) / math.sqrt(len(number))
     value = error / mean if mean > 0 else 0.0
     good = value <= MAX_ERROR or error <= FEW
-    meaning = f"{mean:,.0f} edges are expected, known to {error:,.1f} by {len(number)} {runs}."
+    meaning = (
+        f"The model's own probabilities add up to {mean:,.0f} edges, known to {error:,.1f} by {len(number)} {runs}."
+    )
     if not good:
         meaning = (
             f"The {len(number)} {runs} expect {number.min():,.0f} to {number.max():,.0f} edges: probabilities are too "

@@ -38,6 +38,7 @@ from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
 from .regulator_checks import has_twin, regulator_rows
 from .training_worlds import LEAST_P as LEAST_P  # named among the limits
+from .training_worlds import LEAST_WEIGHT as LEAST_WEIGHT
 from .training_worlds import training_world_rows
 from .variational.densities import log_joint_of
 
@@ -97,9 +98,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         Pareto k-hat of p/q over all sites, median over restarts; informs only: in many dimensions it is always large.
         Of graphs that importance corrects, target by target: fails where more than 0.1 (``MAX_SHARE_ROUGH``) of the
         targets are above 0.7 (``KHAT``).
-    cells like those of the training (amortised guides)
-        Share of training worlds at least as far from the others as these cells (`amortised.novelty.distance`); 0.05
-        (``LEAST_P``).
+    cells like those of the training, prior networks tell something (amortised guides)
+        See `training_worlds`; 0.05 (``LEAST_P``), 0.5 (``LEAST_WEIGHT``).
     predictive intervals (with ``data``)
         Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``); 0.85 to 0.95
         (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).
@@ -234,9 +234,10 @@ def _settled(posterior: PosteriorLike[Model]) -> Check:
         share = np.abs(np.diff(last, axis=1)) / np.abs(last[:, -1:])
         moved = float(share.max()) if share.size else math.nan
         meaning = "The objective had stopped falling."
-        if not good:
-            meaning = "The objective was still falling when the rounds ran out: raise `max_iterations=`."
+        meaning = meaning if good else "The objective was still falling when rounds ran out: raise `max_iterations=`."
         return Check("ELBO settled", moved, "stopped by tol", good, meaning)
+    if not history.elbo.size:
+        return Check("ELBO settled", math.nan, "not rising", None, "This engine keeps no record of its course.")
     size, longer = answers_of(posterior.model).num_learned(posterior)
     moved = elbo_drift(history.elbo, history.rate, size)
     limit = JITTER * float(history.rate.max(initial=0.0))
@@ -331,9 +332,9 @@ def _rhat_row(
     posterior: PosteriorLike[Model], check: str, value: float | None, what: str, *, limit: float | None = None
 ) -> Check:
     sampler = engine_of(posterior.guide).draws_chains
-    runs = "chains" if sampler else "restarts"
     limit = limit if limit is not None else RHAT_SAMPLER if sampler else RHAT_GUIDE
-    number = posterior.draws["W"].shape[0]
+    number, ended = posterior.draws["W"].shape[0], len(posterior.attributes.get("restarts_kept", ()))
+    runs = "chains" if sampler else f"places where {ended} restarts ended" if ended > number else "restarts"
     because = None
     if is_point(posterior):
         because = "A point estimate has no spread to compare: see whether the top edges agree."

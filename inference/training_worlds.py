@@ -1,4 +1,8 @@
-"""Row of `diagnostics.diagnose` on cells that an engine has not seen the like of in its training."""
+"""Rows of `diagnostics.diagnose` on what an engine has not seen the like of in its training: cells, and prior networks
+that are wrong.
+
+Of the cells the share of training worlds at least as far from the others as they are (`amortised.novelty.distance`); of
+prior networks the weight of what the guide says with them, against without (`amortised.reading.read`)."""
 
 import math
 from collections.abc import Iterator
@@ -12,12 +16,17 @@ from .choice import engine_of
 from .draws.fitted import PosteriorLike
 
 NAME = "cells like those of the training"
+KNOWLEDGE = "prior networks tell something"
+LEAST_WEIGHT = 0.5  # of the prior networks, below which the cells contradict them
 
 
 def training_world_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
-    """One row for engines that learned on simulations, else none."""
+    """For engines that learned on simulations; none for others."""
     if not engine_of(posterior.guide).learns_on_simulations:
         return
+    weight = posterior.attributes.get("knowledge_weight")
+    if weight is not None:
+        yield _of_knowledge(float(np.asarray(weight)))
     found = posterior.attributes.get("training_worlds_p")
     if found is None:
         meaning = "These weights kept nothing of what they were trained on, so it cannot be asked: train them again."
@@ -35,3 +44,15 @@ def training_world_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
             "these cells."
         )
     yield Check(NAME, p, LEAST_P, good, meaning)
+
+
+def _of_knowledge(weight: float) -> Check:
+    """The weight of the prior networks (`amortised.reading.read`)."""
+    good = weight >= LEAST_WEIGHT
+    meaning = f"Edges of the prior networks are right as far as the cells show it: they have the weight {weight:.2g}."
+    if not good:
+        meaning = (
+            "The cells show no more of the edges of the prior networks than of others: what the guide says without "
+            f"them has the weight {1 - weight:.2g}."
+        )
+    return Check(KNOWLEDGE, weight, LEAST_WEIGHT, good, meaning)

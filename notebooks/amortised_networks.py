@@ -100,6 +100,7 @@ def before_and_after(network: int = 0) -> Figure:
         axes[2].hist(np.log1p(values).ravel(), bins=40, alpha=0.6, label=name)
     axes[2].set(xlabel="log(1 + expression)", ylabel="values", yscale="log", title="all genes")
     axes[2].legend()
+    plt.close(figure)
     return figure
 
 
@@ -269,6 +270,7 @@ def beside_gibbs(worlds: dict[str, tuple[dict[str, pd.DataFrame | Posterior], pd
             ax.set_title(f"{world}\n{name}", fontsize=9)
             ax.set_xlabel("P(edge), linear model, Gibbs")
     axes[0].set_ylabel("P(edge), guide")
+    plt.close(figure)
     return figure
 
 

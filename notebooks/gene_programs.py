@@ -106,6 +106,7 @@ def against_truth(found: dict[str, np.ndarray]) -> Figure:
         ax.set_title(f"{name}\nvariance / truth {x.var(0).sum() / true.var(0).sum():.3g}", fontsize=9)
         ax.set_xlabel("true factor")
     panels[0].set_ylabel("estimate")
+    plt.close(figure)
     return figure
 
 
@@ -143,6 +144,7 @@ def clusters(cells: dict[str, np.ndarray]) -> Figure:
         ax.scatter(*values.T, c=np.where(label, "C1", "C0"), s=10, alpha=0.7)
         ax.set(title=name, xlabel=toy.data.genes[0])
     panels[0].set_ylabel(toy.data.genes[1])
+    plt.close(figure)
     return figure
 
 
@@ -189,6 +191,7 @@ def intervals(fits: dict[str, pyrogrn.Posterior]) -> Figure:
         ax.set_title(f"{name}\n{inside.mean():.0%} of the 90% intervals hold the truth", fontsize=9)
         ax.set_xlabel("true β")
     panels[0].set_ylabel("90% interval")
+    plt.close(figure)
     return figure
 
 
@@ -216,6 +219,7 @@ def over_correlations(path: Path) -> Figure:
     panels[0].set_ylim(0, 1)
     if len(table):
         panels[1].legend(fontsize=8)
+    plt.close(figure)
     return figure
 
 

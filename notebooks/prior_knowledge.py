@@ -29,6 +29,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pyrogrn
 from matplotlib.figure import Figure
 from pyrogrn import (
     ExpressionData,
@@ -52,8 +53,7 @@ from pyrogrn.experiments.files.stored import read_stored
 from pyrogrn.experiments.scores import average_precision
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests
-HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()  # of this notebook
-RESULTS = HERE.parent / "experiments" / "results"
+RESULTS = Path(pyrogrn.__file__).parent / "experiments" / "results"  # of a checkout
 gibbs = (
     Gibbs(num_chains=2, num_warmup=15, num_samples=15) if FAST else Gibbs(num_chains=4, num_warmup=60, num_samples=60)
 )

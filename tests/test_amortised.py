@@ -18,16 +18,19 @@ from pyrogrn.inference.amortised import (
     Schedule,
     graphs,
     load_weights,
+    reading,
     save_weights,
     shipped,
     train,
     weights,
 )
 from pyrogrn.inference.amortised.graphs import GivenGraph, sample_graphs
-from pyrogrn.inference.amortised.knowledge import PRIOR_CHANNELS, knowledge_channels
+from pyrogrn.inference.amortised.knowledge import PRIOR_CHANNELS, knowledge_channels, log_odds_of_list
 from pyrogrn.inference.amortised.network import KINDS, READS, AmortisedNetwork
+from pyrogrn.inference.amortised.reading import read
 from pyrogrn.inference.convergence import target_khat
 from pyrogrn.inference.runs.run import Run
+from pyrogrn.inference.training_worlds import KNOWLEDGE
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import HardMask, Normal, PriorNetwork, SpikeSlab
@@ -706,3 +709,63 @@ def test_the_same_numbers_serve_any_number_of_genes(kind, of_kinds):
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match="kind is 'glasso', expected one of"):
         AmortisedNetwork("glasso")
+
+
+# -- prior networks that are wrong ----
+def test_a_list_that_tells_nothing_is_told_from_one_that_does():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(20, 100, generator=generator) < 0.1
+    probability = torch.where(truth, 0.7, 0.03) * torch.rand(truth.shape, generator=generator)
+    every, random = torch.ones_like(truth), torch.rand(truth.shape, generator=generator) < 0.1
+    half = torch.where(torch.rand(truth.shape, generator=generator) < 0.5, truth, random)
+    of = lambda p, listed: log_odds_of_list(p, listed, every)
+    assert of(probability, truth) > 50
+    assert of(probability, half) > 10
+    assert of(probability, random) < -1
+    assert abs(of(torch.full_like(probability, 0.1), random)) < 1e-3  # cells that say nothing
+    assert of(probability, every) == of(probability, ~every) == 0.0
+
+
+def test_log_odds_of_a_list_by_hand():
+    p, listed = torch.tensor([[0.8, 0.1, 0.3]]), torch.tensor([[True, False, False]])
+    share, values = 0.4, []
+    for k in range(1, 21):
+        c = share + (1 - share) * k / 20
+        r, f = min(c / 3 / share, 0.999), (1 - c) / 3 / (1 - share)
+        q = [x * r + (1 - x) * f for x in (0.8, 0.1, 0.3)]
+        values.append(q[0] * (1 - q[1]) * (1 - q[2]))
+    expected = np.log(np.mean(values) / (1 / 3 * (2 / 3) ** 2))
+    assert log_odds_of_list(p, listed, torch.ones_like(listed)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_prior_networks_that_the_cells_contradict_are_left_alone(trained, cells, monkeypatch):
+    names = np.array(cells.genes)
+    model = LinearNetwork.from_data(cells, networks=knowledge_of(names))
+    none = LinearNetwork.from_data(cells)
+    asked = read(trained[0], model, cells, seed=0)
+    assert 0 < asked.weight < 1
+    alone = read(trained[0], none, cells, seed=0)
+    assert alone.weight is None
+    mix = asked.weight * torch.sigmoid(asked_with(trained[0], model, cells)) + (1 - asked.weight) * torch.sigmoid(
+        alone.logit
+    )
+    torch.testing.assert_close(torch.sigmoid(asked.logit), mix, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(reading, "log_odds_of_list", lambda *_: -50.0)
+    torch.testing.assert_close(read(trained[0], model, cells, seed=0).logit, alone.logit)
+
+
+def asked_with(network, model, cells):
+    """Log-odds with the prior networks as they are."""
+    with torch.no_grad():
+        inputs = network.inputs(cells.X.to(model.constant), model.tf_index, reading.knowledge_of(model), seed=0)
+        return reading.logit_of(network, inputs, model)
+
+
+def test_a_check_says_that_the_cells_contradict_the_prior_networks(plain, cells):
+    rows = {}
+    for weight in (0.9, 0.1):
+        told = replace(plain, attributes={**plain.attributes, "knowledge_weight": np.array(weight)})
+        rows[weight] = told.diagnose().set_index("check").loc[KNOWLEDGE]
+    assert rows[0.9]["passed"]
+    assert not rows[0.1]["passed"]
+    assert KNOWLEDGE not in set(plain.diagnose()["check"])

@@ -113,6 +113,8 @@ def test_an_interrupted_training_keeps_its_state_and_resumes_to_the_same_weights
         (["glad", "--max-cells", 2], "--max-cells does not go with glad"),
         (["glad", "--base"], "--base does not go with glad"),
         (["glad", "--mask-theta"], "--mask-theta does not go with glad"),
+        (["glad", "--init-penalty", "0"], "--init-penalty does not go with glad"),
+        (["grnular", "--init-penalty", "-1"], "--init-penalty -1.0: expected a number of at least 0"),
         (["grnular", "--layers", 4], "--layers 4: expected 2 or 3"),
         (["grnular", "--epochs", 0], "--epochs 0: expected at least 1"),
         (["grnular", "--max-cells", 0], "--max-cells 0: expected at least 1"),

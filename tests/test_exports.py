@@ -334,6 +334,9 @@ def test_regulons_and_activities_are_written(run, tmp_path):
     assert regulons(listed) == sets
     assert pd.read_csv(out / "net.csv").columns.tolist()[:3] == ["source", "target", "weight"]
     assert pd.read_csv(out / "adjacencies.tsv", sep="\t").columns.tolist() == ["TF", "target", "importance"]
+    back = PriorNetwork.read(out / "pyscenic.csv").to_frame()
+    signs = {(s, t): np.sign(w) for s, t, w in listed[["source", "target", "weight"]].itertuples(index=False)}
+    assert {(s, t): sign for s, t, sign in back[["source", "target", "sign"]].itertuples(index=False)} == signs
     table = pd.read_csv(out / "activities.csv.gz")
     assert table.columns.tolist() == ["cell", "regulator", "mean", "sd"]
     assert table["cell"].iloc[0] == "c0"

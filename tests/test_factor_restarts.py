@@ -73,6 +73,10 @@ def test_alike_restarts_are_one_chain_with_the_posterior_of_a_single_start():
     assert many.history.elbo.shape[0] == 4  # every restart has its record
     assert many.attributes["restarts_kept"].tolist() == [0, 1, 2, 3]
     assert (many.attributes["restart_agreement"] > 0.999).all()
+    checks = many.diagnose().set_index("check")
+    said = [str(meaning) for check, meaning in checks["meaning"].items() if str(check).startswith("R-hat")]
+    assert said
+    assert set(said) == {"Needs at least two places where 4 restarts ended, and there was one."}
     np.testing.assert_allclose(many.history.elbo[:, -1].max(), one.history.elbo[:, -1].max(), rtol=1e-5)
     size = lambda posterior: np.einsum("cdkg,cdkg->cdg", *2 * (posterior.draws["W"],)).mean((0, 1))  # no rotation
     np.testing.assert_allclose(size(many), size(one), rtol=0.15, atol=0.02)

@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import inspect
 import math
+import re
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyrogrn.priors.formats import FORMATS
+from pyrogrn.priors.formats import FORMATS, scenic
 from pyrogrn.priors.formats import registry as formats
 from pyrogrn.priors.gene_sets import gene_sets_to_network, read_gmt, write_gmt
 from pyrogrn.priors.network import PriorNetwork
@@ -39,6 +40,7 @@ FILE_NAMES = {
     "cytoscape": ["net.cyjs", "net.cyjs.gz"],
     "genernib": ["prediction.h5ad"],
     "arboreto": ["adj.tsv"],
+    "pyscenic": ["regulons.csv", "regulons.csv.gz"],
     "decoupler": ["collectri.csv.gz"],
     "beeline-truth": ["GroundTruthNetwork.csv", "refNetwork.csv"],
     "beeline-ranked": ["rankedEdges.csv"],
@@ -72,6 +74,8 @@ def carried(network, format_name, file_name):
         table["probability"] = 0.9
     if format_name in ONLY_EDGES | {"arboreto"}:
         table["sign"] = 0
+    if format_name == "pyscenic":
+        table["sign"] = np.where(table["sign"] < 0, -1, 1)
     if format_name in WEIGHTS:
         table["sign"] = np.where(table["sign"] < 0, -1, 1) if (table["sign"] < 0).any() else 0
     if format_name not in ("edges", "decoupler", "graphml", "gexf", "cytoscape"):
@@ -167,6 +171,15 @@ def test_parquet_needs_pyarrow(tmp_path):
 # -- other programs' own files ----
 
 SAMPLES = {
+    "pyscenic": (
+        "regulons.csv",
+        ",,Enrichment,Enrichment,Enrichment,Enrichment,Enrichment,Enrichment,Enrichment,Enrichment\n"
+        ",,AUC,NES,MotifSimilarityQvalue,OrthologousIdentity,Annotation,Context,TargetGenes,RankAtMax\n"
+        "TF,MotifID,,,,,,,,\n"
+        "A,m1,0.1,3.2,0,1,direct,\"frozenset({'activating', 'hg38', 'top50'})\",\"[('X', 1.5), ('Y', 0.5)]\",900\n"
+        "A,m2,0.1,3.1,,,direct,\"frozenset({'repressing', 'hg38'})\",\"[('Y', np.float64(2.5))]\",800\n"
+        "B,m1,0.1,4.0,0,1,direct,\"frozenset({'activating', 'hg38'})\",\"[('X', 1.5)]\",10\n",
+    ),
     "sif": ("net.sif", "A\tactivates\tX\nA\tinhibits\tY\nB\tactivates\tX\n"),
     "arboreto": ("adjacencies.tsv", "TF\ttarget\timportance\nA\tX\t12.5\nA\tY\t2.5\nB\tX\t1.25\n"),
     "decoupler": (
@@ -232,6 +245,7 @@ def test_every_readable_format_has_a_sample_or_a_round_trip():
     ("name", "probability", "sign"),
     [
         ("arboreto", [10 / 12, 0.5, 1 / 3], [0, 0, 0]),  # importances over their median
+        ("pyscenic", [0.5, 2.5 / 4, 0.5], [1, -1, 1]),  # importances over their median, 1.5
         ("decoupler", [0.9, 0.9, 0.9], [1, -1, 1]),
         ("sif", [0.9, 0.9, 0.9], [1, -1, 1]),
         ("beeline-truth", [0.9, 0.9, 0.9], [1, -1, 1]),
@@ -302,6 +316,34 @@ def test_phoenix_in_its_three_layouts(tmp_path):
     NETWORK.write(tmp_path / "e.csv")
     with pytest.raises(ValueError, match="genes= is of no use for format 'edges'"):
         PriorNetwork.read(tmp_path / "e.csv", genes=["A"])
+
+
+def test_regulons_of_pyscenic_are_read_as_pyscenic_reads_them(tmp_path):
+    """Its table has two levels of columns and of rows; the set and the list are Python's."""
+    path = tmp_path / "regulons.csv"
+    NETWORK.write(path, format="pyscenic")
+    table = pd.read_csv(path, index_col=[0, 1], header=[0, 1], skipinitialspace=True)["Enrichment"]
+    assert table.index.names == ["TF", "MotifID"]
+    assert list(table.columns) == list(scenic.COLUMNS)
+    found = {
+        (tf, target): (-1 if "repressing" in eval(row.Context) else 1, weight)
+        for (tf, _), row in table.iterrows()
+        for target, weight in eval(row.TargetGenes)
+    }
+    assert found == {(s, t): (sign, p) for s, t, p, sign, _ in EDGES.itertuples(index=False)}
+    assert np.isfinite(table[["AUC", "NES"]]).all(axis=None)
+
+    for text, words in (
+        ("TF,MotifID,Context,TargetGenes\nA,m,frozenset(),[]\n", "line 2: TargetGenes holds no pair"),
+        ("TF,MotifID,Context,TargetGenes\nA,m\n", "line 2 has 2 cells under 4 headings"),
+        ("TF,MotifID,Context,TargetGenes\nA,m,{},\"[('B', x)]\"\n", "importance 'x' of 'B' is no number"),
+        ("TF,MotifID,Context,TargetGenes\n", "has headings but no rows"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(words)):
+            PriorNetwork.read(path)
+    path.write_text("TF,MotifID,Context,TargetGenes\nA,m,{},\"[('B', 2.0)]\"\n")  # of older files, one line of headings
+    assert PriorNetwork.read(path).sign.tolist() == [1]
 
 
 def test_genernib_holds_several_cell_types_and_repeats(tmp_path):

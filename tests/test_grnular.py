@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference.amortised.grnular import GRNULar, _adam, _product, not_self
+from pyrogrn.inference.amortised.grnular import GRNULar, _adam, dependency, not_self
 from pyrogrn.inference.amortised.losses import balanced_loss, f_beta_loss, log_loss
 from scipy.stats import spearmanr
 from sklearn.metrics import fbeta_score, roc_auc_score
@@ -127,8 +127,8 @@ def test_product_of_absolute_weights_by_hand():
     a, b = torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[1.0, 0.0, -1.0], [2.0, -0.5, 0.0]])
     c, bias = torch.tensor([[1.0], [-1.0], [2.0]]), torch.full((1, 1), 100.0)  # biases do not enter
     two = torch.tensor([[5.0, 1.0, 1.0], [6.0, 1.5, 0.0]])
-    torch.testing.assert_close(_product([a, bias, b, bias]), two)
-    torch.testing.assert_close(_product([a, bias, b, bias, c, bias]), torch.tensor([[8.0], [7.5]]))
+    torch.testing.assert_close(dependency([a, bias, b, bias]), two)
+    torch.testing.assert_close(dependency([a, bias, b, bias, c, bias]), torch.tensor([[8.0], [7.5]]))
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -143,7 +143,7 @@ def test_objective_against_a_network_of_torch(layers, seeded):
     y = ((X - X.mean(0)) / X.std(0, correction=0)).detach()
     z, penalty = noise(3, 12, seed=5), torch.tensor(0.3, dtype=torch.float64)
     residual = nn.Sequential(*modules[:-1])(y[:, tf_index]) - y
-    expected = residual.square().sum(1).mean() + 0.15 * (_product(weights) - z).square().sum()
+    expected = residual.square().sum(1).mean() + 0.15 * (dependency(weights) - z).square().sum()
     found = model._loss(weights, *model._inputs(X, tf_index), z, penalty)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.0)  # 1e-6 in the standard deviation
 
@@ -159,7 +159,7 @@ def test_goodinit_lowers_the_objective_and_finds_planted_edges(layers):
         for model in (make(num_layers=layers, init_epochs=e) for e in (1, 50, 200))
     ]
     assert losses[0] > losses[1] > losses[2]
-    theta = _product(make(num_layers=layers, init_epochs=200).initialise(X, tf_index))
+    theta = dependency(make(num_layers=layers, init_epochs=200).initialise(X, tf_index))
     assert roc_auc_score(edges[:, 3:].flatten(), theta[:, 3:].flatten()) > 0.9
 
 
@@ -246,7 +246,7 @@ def test_unrolling_is_adam_on_the_objective_with_z_and_penalty_held():
     covariance = x.mT @ y / len(x)
     parameters = [nn.Parameter(w.clone()) for w in weights]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
-    theta = _product(weights) * mask
+    theta = dependency(weights) * mask
     z, penalty = torch.zeros_like(theta), torch.tensor(1.0, dtype=torch.float64)
     for _ in range(2):
         with torch.no_grad():
@@ -256,7 +256,7 @@ def test_unrolling_is_adam_on_the_objective_with_z_and_penalty_held():
             model._loss(parameters, x, y, z, penalty).backward()
             optimizer.step()
         with torch.no_grad():
-            theta = _product(parameters) * mask
+            theta = dependency(parameters) * mask
             rho = model.threshold(theta, covariance, z)
             z = (theta - rho).clamp_min(0) * mask
     found = model.unroll(X, tf_index, weights)

@@ -267,7 +267,7 @@ def model_network(model):
 def test_pruning_needs_knowledge_only_where_it_says_so(courses, network):
     plain = Phoenix.from_data(courses.data, hidden=3)
     assert isinstance(default_guide(plain), Pruned)
-    for name in ("imp", "none", "l0", "c-node", "pathreg"):
+    for name in ("imp", "none", "l0", "c-node", "pathreg", "post-hoc"):
         guide = Pruned(sparsifier=name, epochs=4, num_chains=1, num_samples=3, svi_steps=3, batch_size=6)
         assert fit(plain, guide=guide).draws["W"].shape == (1, 3, 8, 8)
     for name in ("dash", "bio"):

@@ -13,7 +13,8 @@ from pyrogrn.experiments.benchmarks.links import CORRECTED, MODEL, linked
 from pyrogrn.experiments.scores import average_precision
 from pyrogrn.inference import Posterior, SparseGibbs, fit
 from pyrogrn.inference.calibration import expected_list, log_score
-from pyrogrn.inference.recalibration import TrialOptions, Tuning, coarsened, trial, tune
+from pyrogrn.inference.recalibration import TrialOptions, Tuning, causes, coarsened, trial, tune
+from pyrogrn.inference.recalibration.causes import causes_like
 from pyrogrn.inference.recalibration.edge_map import EdgeMap
 from pyrogrn.inference.recalibration.trial import heard_fit, short_fit, with_unseen
 from pyrogrn.inference.recalibration.tuning import linear_network
@@ -467,6 +468,43 @@ def test_infer_refuses(cells, tmp_path, more, words):
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+# -- how many regulators made targets have ----
+def test_more_regulators_where_all_posteriors_state_more():
+    made = {0: [2.0, 1.0, 2.0], 1: [4.0, 1.5, 3.0], 2: [9.0, 9.0, 9.0]}
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[0] == (3, 12)  # three times
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[1] == (2, 7)  # as 6.1 / 4, 3 / 1.5 and 6 / 3 are
+    assert causes_like([6.0, 6.2, 3.0, 6.0], made, 1.25)[2] == (2, 7)  # hidden causes: as the second kind
+    few = dict.fromkeys(made, (1, 4))
+    assert causes_like([6.0, 9.0, 3.0, 6.0], made, 1.25) == few  # two chains do not agree
+    assert causes_like([6.0, 6.2, 1.0, 6.0], made, 1.25) == few  # what one posterior does not see
+    assert causes_like([1.0, 1.0, 0.5, 1.0], made, 1.25) == few  # never fewer
+    assert causes_like([2.0, 2.0], made, 1.25) == few
+
+
+def test_targets_of_many_regulators_keep_their_list():
+    simulation = simulate_linear(num_genes=80, num_tfs=20, num_cells=500, edge_probability=0.4, seed=5)
+    data = simulation.data
+    posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
+    found = tune(data, options=SHORT)
+    assert min(most for _, most in found.settings["causes"]) > 6
+    mapped = found.apply(posterior, data)
+    few = tune(data, options=replace(SHORT, raised=np.inf)).apply(posterior, data)
+    true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
+    listed = {name: one.edges(fdr=0.1) for name, one in (("many", mapped), ("few", few))}
+    assert len(listed["many"]) > 1.1 * len(listed["few"])
+    plain = listed["many"][~listed["many"]["target"].isin(data.tfs)]
+    assert np.mean([edge not in true for edge in zip(plain["source"], plain["target"], strict=True)]) < 0.1
+
+
+def test_a_trial_of_cells_with_few_regulators_is_not_lengthened(monkeypatch):
+    data = simulate_linear(num_genes=60, num_tfs=8, num_cells=300, edge_probability=0.15, seed=2).data
+    calls = []
+    monkeypatch.setattr(causes, "benches_like", lambda *a, **k: calls.append(k) or trial.benches_like(*a, **k))
+    found = tune(data, options=SHORT)
+    assert found.settings["causes"] == [[1, 4]] * 3
+    assert len(calls) == 1
 
 
 def test_numbers_of_the_trial_do_not_depend_on_threads():

@@ -1,15 +1,18 @@
 """Where checks fail, the command ends with the options to add, numbers included; and a run with them passes."""
 
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anndata
 import pandas as pd
+import pyrogrn
 import pytest
 import torch
 from command_line import call
-from pyrogrn.experiments.commands.remedies import OF_LENGTH, OF_THE_MODEL, remedies
-from pyrogrn.inference import Gibbs, MeanField, SparseGibbs
+from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
+from pyrogrn.inference import Bagging, Gibbs, MeanField, SparseGibbs
 from pyrogrn.inference.draws.edge_table import RECORD
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -41,7 +44,49 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --steps 6000 (ELBO settled)"]
     line = told(model, "restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
+    assert told(model, "fit ended in order") == ["no option mends fit ended in order: the report says what it means"]
+    bags = told(model, "inclusion agrees", guide="bagging", engine=Bagging(), steps=100, length="model.num_bags")
+    assert bags == ["to mend it add --set model.num_bags=200 (inclusion agrees)"]
+    assert told(model, "non-linearity", length=None)[0].endswith("read the list as a ranking")
+    assert told(model, "inclusion agrees", length=None) == [
+        "no option mends inclusion agrees: the report says what it means"
+    ]
     assert told(model, "fit ended in order", budget=1.5) == ["to mend it add --budget 3 (fit ended in order)"]
+
+
+def test_in_python_they_are_arguments(model):
+    def said(*failed, **options):
+        return told(model, *failed, in_python=True, **options)
+
+    def as_typed(line):
+        return eval(line.removeprefix("to mend it pass guide=").rpartition(" (")[0], {"pyrogrn": pyrogrn})
+
+    (line,) = said("effective draws")
+    assert as_typed(line) == Gibbs(num_samples=800, num_warmup=600)
+    (line,) = said("R-hat of the edges", guide="sparse", engine=SparseGibbs(num_samples=50, sweeps=2), steps=50)
+    assert as_typed(line) == SparseGibbs(num_samples=100, num_warmup=80, sweeps=2)
+    (line,) = said("fit ended in order", guide="sparse", engine=SparseGibbs(budget=1.5), budget=1.5)
+    assert as_typed(line) == SparseGibbs(budget=3.0)
+    line = said("ELBO settled", guide="mean-field", engine=MeanField())
+    assert line == ["to mend it pass steps=6000 (ELBO settled)"]
+    line = said("restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
+    assert line == ["to mend it pass restarts=6 (restarts find the same optimum)"]
+    lines = said("shared residuals", "lists on made targets", "cells like those of the training")
+    assert "`pyrogrn.calibrate(adata, ...)` counts what they cost" in lines[0]
+    assert not [line for line in lines if "--" in line]
+
+
+def test_a_short_fit_of_an_anndata_says_what_to_pass(caplog, tmp_path):
+    data = simulate_linear(num_genes=10, num_tfs=3, num_cells=60, seed=1).data
+    adata = anndata.AnnData(data.X.numpy().copy(), var=pd.DataFrame(index=list(data.genes)))
+    short = Gibbs(num_samples=6, num_warmup=2, num_chains=2)
+    fitted = pyrogrn.tl.network(adata, tfs=list(data.tfs), calibrate=False, guide=short)
+    (line,) = [line for line in adata.uns["pyrogrn"]["remedies"] if line.startswith("to mend it pass guide=")]
+    assert "pyrogrn.inference.Gibbs(num_chains=2, num_warmup=4, num_samples=12)" in line
+    assert line in caplog.text
+    pyrogrn.report(fitted, tmp_path / "report.html", adata)
+    page = (tmp_path / "report.html").read_text()
+    assert escape(line.removeprefix("to mend it ")) in page
 
 
 def test_what_no_option_mends_is_said(model):
@@ -58,6 +103,8 @@ def test_what_no_option_mends_is_said(model):
     assert "corrected for it" in told(model, "shared residuals", corrected=True)[0]
     (line,) = told(model, "cells like those of the training", guide="glad-tf")
     assert "`pyrogrn train glad-tf`, then --set guide.weights=FILE" in line
+    (line,) = told(model, "prior networks tell something", guide="grnular")
+    assert line == "to mend it leave out --prior, or give others (prior networks tell something)"
     assert told(model, "regulators without edges", "gene sets hold: sets") == [
         "no option mends regulators without edges, gene sets hold: sets: the report says what it means"
     ]
@@ -85,3 +132,4 @@ def test_a_short_run_ends_with_what_to_add(tmp_path):
     assert code == 0
     (line,) = [line for line in said.splitlines() if line.startswith("to mend it add --steps")]
     assert "--steps 12 --set guide.num_warmup=4" in line
+    assert "--steps 12 --set guide.num_warmup=4" in (tmp_path / "run" / "report.html").read_text()

@@ -9,7 +9,8 @@ from command_line import call
 from pyrogrn.experiments.response_scores import SCORES, PerturbedCells, response_scores
 from pyrogrn.experiments.response_scores.activity import activity
 from pyrogrn.experiments.response_scores.distances import moved, wasserstein
-from pyrogrn.experiments.response_scores.score import paired_t
+from pyrogrn.experiments.response_scores.found import correlation_p, discoveries
+from pyrogrn.experiments.response_scores.score import f_tenth, paired_t
 from pyrogrn.experiments.response_scores.structural import _ridge
 from pyrogrn.experiments.response_scores.weights import network_weights
 from pyrogrn.models import ExpressionData
@@ -65,6 +66,39 @@ def test_the_network_that_made_the_cells_is_above_a_wrong_one_in_every_score(cel
     difference = found.differences("true").set_index("score")
     clear = ["regression", "distance, few", "structural", "virtual cell", "recovery, all"]
     assert (difference.loc[clear, "upper"] < 0).all()
+
+
+def test_what_is_found_is_what_the_network_is_right_about(cells):
+    found = response_scores({"true": network(), "moved": moved_network()}, cells)
+    true, moved_ = (found.scores[name] for name in ("true", "moved"))
+    predicted = true["genes predicted"].values
+    assert np.isnan(predicted[:5]).all(), "a gene without regulators is not asked"
+    assert (predicted[5:] == 1).all()
+    assert true["genes predicted"].value == pytest.approx(1.01 * 25 / 30 / (0.01 + 25 / 30))
+    for score in ("perturbed found", "responses forecast"):
+        assert (true[score].values == 1).all()
+        assert not (moved_[score].values == 1).any()
+        assert moved_[score].value == 0.0
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg():
+    p = np.array([0.001, np.nan, 0.02, 0.04, 0.3, 0.013])
+    adjusted = scipy.stats.false_discovery_control(p[~np.isnan(p)])
+    result = discoveries(p, 0.05)
+    assert np.isnan(result[1])
+    assert result[~np.isnan(p)].tolist() == (adjusted <= 0.05).astype(float).tolist()
+    assert np.isnan(discoveries(np.full(3, np.nan), 0.05)).all()
+    r, one_sided = correlation_p(np.arange(6.0), np.array([0.0, 2.0, 1.0, 3.0, 5.0, 4.0]))
+    by_scipy = scipy.stats.pearsonr(np.arange(6.0), [0, 2, 1, 3, 5, 4], alternative="greater")
+    assert (r, one_sided) == pytest.approx((by_scipy.statistic, by_scipy.pvalue))
+    assert correlation_p(np.ones(5), np.arange(5.0)) == (0.0, 1.0)
+
+
+def test_f_score_counts_found_asked_and_all():
+    values = np.array([1.0, 1.0, 0.0, np.nan, np.nan])
+    precision, recall = 2 / 3, 2 / 5
+    assert f_tenth(values) == pytest.approx(1.01 * precision * recall / (0.01 * precision + recall))
+    assert f_tenth(np.array([[np.nan, np.nan], [0.0, np.nan]])).tolist() == [0.0, 0.0]
 
 
 def test_equal_networks_have_equal_scores_and_no_difference(cells):
@@ -239,3 +273,21 @@ def test_the_command_reads_tables(made, tmp_path):
     )
     assert code == 2
     assert "--replicate-key is a column of .obs" in err
+
+
+def test_controls_may_have_a_label_of_their_own(made, tmp_path):
+    frame, labels, _ = made
+    named = [{"control": "untouched"}.get(label, label) for label in labels]
+    frame.assign(gene=named).to_csv(tmp_path / "c.csv", index_label="cell")
+    network().to_csv(tmp_path / "true.csv", index=False)
+    given = (tmp_path / "c.csv", tmp_path / "true.csv", "--perturbation-key", "gene", "--normalize", "none")
+    code, _, err = call("score-responses", *given, "--control", "Untouched")
+    assert code == 0, err
+    assert "5 perturbed genes (5 measured), 80 controls" in err
+    code, _, err = call("score-responses", *given)
+    assert code == 2
+    assert "0 control cells" in err
+    assert "--control LABEL" in err
+    code, _, err = call("score-responses", *given, "--control", "mock")
+    assert code == 2
+    assert "--control mock: no cell has that label" in err

@@ -1,5 +1,6 @@
 """The site of the documentation: what it is made from needs no extra; the strict build is skipped without it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_links_lead_to_pages_of_the_site(pages):
             continue
         outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
         for link in re.findall(r"(?<!!)\]\(([^)\s#]+)[^)]*\)", outside):
-            if not link.startswith("http"):
+            if not link.startswith(("http", "data:image")):
                 parts = [*name.split("/")[:-1], *link.split("/")]
                 while ".." in parts:
                     at = parts.index("..")
@@ -67,8 +68,33 @@ def test_files_folders_and_notebooks_are_shown():
     assert "- `linear_network.py`" in file_page(ROOT, "models/simulators") or "`grn.py`" in file_page(
         ROOT, "models/simulators"
     )
-    page = notebook_page("# ---\n# x\n# ---\n# %% [markdown]\n# # Title\n# words\n\n# %%\nx = 1\n")
-    assert page == "# Title\nwords\n\n```python\nx = 1\n```\n"
+
+
+def test_notebooks_are_shown_with_their_outputs(tmp_path):
+    source = tmp_path / "one.py"
+    source.write_text("# ---\n# x\n# ---\n# %% [markdown]\n# # Title\n# words\n\n# %%\nx = 1\nx\n")
+    plain = "# Title\nwords\n\n```python\nx = 1\nx\n```"
+    assert notebook_page(source) == f"{plain}\n"
+    outputs = [
+        {"data": {"text/plain": ["1"]}},
+        {"name": "stdout", "text": "said\n"},
+        {"data": {"image/png": "AAAA\n", "text/plain": "<Figure>"}},
+        {"data": {"text/html": '<style scoped>\n x\n</style>\n\n<table border="1" class="dataframe">\n</table>'}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "words"]},
+        {"cell_type": "code", "source": "x = 1\nx", "outputs": outputs},
+    ]
+    (tmp_path / "one.ipynb").write_text(json.dumps({"cells": cells}))
+    shown = (
+        "````text\n1\n````",
+        "````text\nsaid\n````",
+        "![](data:image/png;base64,AAAA)",
+        '<div class="table-wrapper">\n<table class="docutils">\n</table>\n</div>',
+    )
+    assert notebook_page(source) == "\n\n".join((plain, *shown)) + "\n"
+    source.write_text(source.read_text().replace("x = 1", "x = 2"))  # outputs of other code are not shown
+    assert "````" not in notebook_page(source)
 
 
 def test_every_public_name_is_in_the_reference():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "guide" / "files.md"
-OWN_FORMATS = ("sergio_regulators.csv", "sergio_targets.csv")  # of other programs, without a header
+OWN_FORMATS = ("sergio_regulators.csv", "sergio_targets.csv", "pyscenic.csv")  # of other programs, no plain header
 OPEN = ("expression.csv.gz", "scores.csv")  # a column a gene or program, by its name
 
 

@@ -10,6 +10,8 @@ import torch
 from . import (
     ablations,
     amortised,
+    amortised_damage,
+    amortised_paper,
     amortised_parts,
     calibration,
     cellbox,
@@ -17,12 +19,14 @@ from . import (
     cellbox_ridge,
     collaborative,
     contexts,
+    defaults,
     engine,
     engine_calibration,
     engine_command,
     evidence,
     factorbox_measured,
     factorbox_networks,
+    factorbox_orthogonal,
     factorbox_speed,
     knockdowns,
     knockdowns_ridge,
@@ -35,6 +39,7 @@ from . import (
     phoenix_posterior,
     phoenix_real,
     phoenix_speed,
+    phoenix_table,
     program_data,
     program_intervals,
     programs,
@@ -47,9 +52,11 @@ from . import (
     stability,
     trajectory,
     trial_parts,
+    trial_runs,
     yeast,
 )
 from .edges import run_baselines, run_linear
+from .provenance import write as write_provenance
 from .results import Results
 
 Section = Callable[[Path, Results], None]
@@ -77,7 +84,11 @@ SECTIONS: dict[str, Section] = {
     "amortised_calibration": amortised.run_calibration,
     "amortised_logscore": amortised.run_log_score,
     "amortised_real": amortised.run_real,
+    "amortised_replicates": amortised_paper.run_replicates,
+    "amortised_beeline": amortised_paper.run_beeline,
+    "amortised_losses": amortised_paper.run_losses,
     "amortised_speed": amortised.run_speed,
+    "amortised_damage": amortised_damage.run,
     "amortised_parts": amortised_parts.run_parts,
     "amortised_svi": amortised_parts.run_svi,
     "cellbox": cellbox.run,
@@ -87,6 +98,7 @@ SECTIONS: dict[str, Section] = {
     "factorbox_recovery": factorbox_networks.run_recovery,
     "factorbox_dream4": factorbox_networks.run_dream4,
     "factorbox_measured": factorbox_measured.run,
+    "factorbox_orthogonal": factorbox_orthogonal.run,
     "knockdowns_unseen": knockdowns.run_unseen,
     "knockdowns_context": knockdowns.run_context,
     "responses": responses.run,
@@ -94,7 +106,9 @@ SECTIONS: dict[str, Section] = {
     "knockout_coverage": knockout_coverage.run,
     "trajectory": trajectory.run,
     "trial_parts": trial_parts.run,
+    "trial_runs": trial_runs.run,
     "phoenix": phoenix.run,
+    "phoenix_table": phoenix_table.run,
     "phoenix_speed": phoenix_speed.run,
     "phoenix_posterior": phoenix_posterior.run,
     "phoenix_real": phoenix_real.run,
@@ -112,17 +126,44 @@ SECTIONS: dict[str, Section] = {
     "programs_large": program_data.run_large,
     "programs_size": programs_size.run,
     "program_intervals": program_intervals.run,
+    "defaults": defaults.run,
 }
+
+
+# from nothing within twenty minutes on one core, none of them longer than about three
+QUICK = (
+    "engine_calibration",
+    "knowledge",
+    "stability",
+    "collaborative",
+    "amortised_clean",
+    "amortised_speed",
+    "factorbox_speed",
+    "programs_toy",
+    "programs_closed",
+)
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how some begin; default all")
-    parser.add_argument("--data", type=Path, required=True, help="folder of benchmark data")
+    parser.add_argument("--data", type=Path, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
+    parser.add_argument("--quick", action="store_true", help=f"the sections {', '.join(QUICK)}: twenty minutes")
+    parser.add_argument(
+        "--missing", action="store_true", help="only those without a file in --out: to go on with a run of all"
+    )
+    parser.add_argument(
+        "--provenance", action="store_true", help="run nothing; write which commit made each file of --out"
+    )
     arguments = parser.parse_args()
-    wanted = arguments.sections or list(SECTIONS)
+    if arguments.provenance:
+        print(write_provenance(SECTIONS, arguments.out))
+        return
+    if arguments.data is None:
+        parser.error("the following arguments are required: --data")
+    wanted = list(QUICK) if arguments.quick else arguments.sections or list(SECTIONS)
     unknown = [name for name in wanted if not any(section.startswith(name) for section in SECTIONS)]
     if unknown:
         parser.error(f"unknown sections {sorted(unknown)}: choose from {', '.join(SECTIONS)}")
@@ -130,10 +171,13 @@ def main() -> None:
         parser.error(f"no folder {arguments.data}: the benchmarks need the data; nothing was run")
     torch.set_num_threads(1)
     for name in (section for section in SECTIONS if any(section.startswith(start) for start in wanted)):
-        started = time.perf_counter()
+        file = arguments.out / f"{name}.csv"
+        if (arguments.quick and name not in QUICK) or (arguments.missing and file.exists()):
+            continue
+        started, processor = time.perf_counter(), time.process_time()
         print(f"== {name}")
-        SECTIONS[name](arguments.data, Results(arguments.out / f"{name}.csv"))
-        print(f"== {name}: {time.perf_counter() - started:.0f} s")
+        SECTIONS[name](arguments.data, Results(file))
+        print(f"== {name}: {time.perf_counter() - started:.0f} s, {time.process_time() - processor:.0f} s of processor")
 
 
 if __name__ == "__main__":

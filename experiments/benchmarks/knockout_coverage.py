@@ -21,10 +21,14 @@ METHODS = {"predict": None, "predict with steps, as CellOracle does": 3}
 
 
 def run(folder: Path, results: Results) -> None:
-    """All networks; ``folder`` is not read."""
+    """All networks; ``folder`` is not read, and finished kinds of networks are kept."""
+    results.resume()
     for feedback in (False, True):
         for name, number in PERTURBED.items():
             task = f"{'feedback' if feedback else 'no feedback'}, perturbed: {name}"
+            if results.value(task, "predict", SPAN, "seconds") is not None:
+                continue
+            results.rows = [row for row in results.rows if row["task"] != task]  # of a run that was cut short
             found: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
             started = time.process_time()
             for seed in range(NETWORKS):

@@ -1,17 +1,20 @@
 """``pyrogrn infer --method celloracle``: a folder of results for each cell type, in one output folder."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ...inference.choice import engine_of
 from ...inference.diagnostics import verdict
 from ...models import ExpressionData
 from ...priors import PriorNetwork
-from ..celloracle import celloracle, cells_of, links, unfit
+from ..celloracle import NUM_BAGS, celloracle, cells_of, links, unfit
 from ..files.file_names import file_names
 from ..files.result_tables import write_csv
+from ..remedies import REMEDIES, remedies
 from ..report.run import REPORTS
 from .run import write_reports, write_results
 from .run_folder import RunFolder
@@ -29,7 +32,7 @@ def run_celloracle(
     truth: pd.DataFrame | None,
     seed: int,
     say: Callable[[str], None],
-) -> list[tuple[str, Path, str]]:
+) -> list[tuple[str, Path, str, list[str]]]:
     """Fit every cell type (`celloracle`) and write what `infer` writes into a folder of its name, with CellOracle's own
     table of links beside edges.csv; where there is a single type to fit, straight into the output folder. Types that
     cannot be fitted (`unfit`) are left out with a note.
@@ -52,7 +55,7 @@ def run_celloracle(
     Returns
     -------
     list
-        Name, folder and verdict of each cell type.
+        Name, folder and verdict of each cell type, and what to type where a check failed (`remedies`).
 
     Raises
     ------
@@ -86,9 +89,19 @@ def run_celloracle(
             own = cells_of(data, name).select_genes(posterior.model.genes)
             tables = REPORTS[posterior.model.infers].tables(posterior, own, level=level)
             write_results(folder, posterior, tables, top=top, config=config)
-            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth)
+            bags = options.get("num_bags", NUM_BAGS) if options.get("estimator", "bagging") == "bagging" else None
+            told = partial(
+                remedies,
+                posterior=posterior,
+                engine=engine_of(posterior.guide),
+                steps=bags,
+                restarts=None,
+                as_measured=own if config.get("normalize") == "none" else None,
+                length=None if bags is None else "model.num_bags",
+            )
+            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth, told=told)
             write_csv(links(posterior), folder / "links.csv")
-            written.append((name, run.out if alone else run.out / folder.name, verdict(checks)))
+            written.append((name, run.out if alone else run.out / folder.name, verdict(checks), checks.attrs[REMEDIES]))
         run.publish()
         run.close()
     except BaseException:

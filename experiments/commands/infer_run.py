@@ -30,6 +30,7 @@ from ..files.scale_notes import expects_of, scale_notes
 from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
+from ..remedies import REMEDIES, remedies
 from ..report.kind import Tables
 from ..report.run import REPORTS
 from ..wording import for_command_line, in_options
@@ -43,7 +44,6 @@ from .options import check_kind, make_guide, parse_columns, parse_settings, pick
 from .partners import OF_INFER, check_partners, options_of
 from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
-from .remedies import remedies
 from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
 from .scheduler import check_scheduler, say_workers, workers_of
@@ -136,7 +136,23 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
                     say(written)
                 run.publish(missing=REPORT_FILES)
                 check_interrupt()
-        checks = write_reports(run.place, posterior, data, tables, config=config, truth=known)
+        checks = write_reports(
+            run.place,
+            posterior,
+            data,
+            tables,
+            config=config,
+            truth=known,
+            told=lambda checks: remedies(
+                checks,
+                posterior,
+                engine,
+                steps=options.steps,
+                restarts=options.restarts,
+                budget=options.budget,
+                as_measured=data if options.normalize == "none" else None,
+            ),
+        )
         if options.annotate is not None:
             write_annotated(posterior, data, options.expression[0], options.annotate)
         run.close()
@@ -148,15 +164,7 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
         run.discard()
         raise
     say(verdict(checks))
-    for line in remedies(
-        checks,
-        posterior,
-        engine,
-        steps=options.steps,
-        restarts=options.restarts,
-        budget=options.budget,
-        as_measured=data if options.normalize == "none" else None,
-    ):
+    for line in checks.attrs[REMEDIES]:
         say(line)
     if posterior.history.reason.startswith(OUT_OF_TIME):
         say(f"note: {posterior.history.reason}")
@@ -226,8 +234,9 @@ def infer_by_bags(
         seed=options.seed,
         say=say,
     )
-    for name, folder, checked in written:
-        say(f"{name}: {checked}")
+    for name, folder, checked, told in written:
+        for line in (checked, *told):
+            say(f"{name}: {line}")
         say(f"{folder}/report.html")
 
 

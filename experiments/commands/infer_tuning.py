@@ -59,7 +59,7 @@ def trial_options(settings: Mapping[str, Any]) -> TrialOptions:
     """
     chosen: dict[str, Any] = dict(settings)
     for name, value in chosen.items():
-        whole = name not in ("cells", "heard", "hidden")
+        whole = name not in ("cells", "heard", "hidden", "raised")
         if type(value) is not int and (whole or type(value) is not float):
             raise ValueError(f"--set calibrate.{name}={value}: expected a {'whole ' if whole else ''}number")
     if "cells" in chosen:

@@ -31,9 +31,10 @@ def regulons_command(
     """Regulons of a run at a stated list, in the formats of decoupler, pySCENIC and GMT, and activities of regulators
     per cell with uncertainty.
 
-    Writes OUT/regulons.csv (the list), regulons.gmt (SPI1(+), SPI1(-)), net.csv (decoupler), adjacencies.tsv
-    (pySCENIC); with --expression activities.csv.gz, with --by activities_by_group.csv and activities.png, with
-    --decoupler decoupler.csv.gz, decoupler_by_group.csv and decoupler.png.
+    Writes OUT/regulons.csv (the list), regulons.gmt (SPI1(+), SPI1(-)), net.csv (decoupler), adjacencies.tsv and
+    pyscenic.csv (what pySCENIC's ctx reads and writes); with --expression activities.csv.gz, with --by
+    activities_by_group.csv and activities.png, with --decoupler decoupler.csv.gz, decoupler_by_group.csv and
+    decoupler.png.
 
     \b
     Examples:

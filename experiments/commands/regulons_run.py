@@ -55,6 +55,7 @@ def write_regulons(
         write_gmt_text(sets, place / "regulons.gmt", sizes)
         export(edges, place / "net.csv", "decoupler")
         export(edges, place / "adjacencies.tsv", "arboreto")
+        export(edges, place / "pyscenic.csv", "pyscenic")
         if cells is not None:
             groups = None if by is None else _groups(cells, by)
             found = activities(posterior, cells, edges, groups=groups, min_targets=min_targets, num_draws=draws)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...models import ExpressionData
 from ..files.netcdf import write_netcdf
 from ..files.stored_config import read_config
 from ..files.whole import refused, whole_file
+from ..remedies import REMEDIES
 from ..report.kind import Tables
 from ..report.parts import checked_cells
 from ..report.run import REPORTS
@@ -43,13 +44,16 @@ def write_reports(
     *,
     config: Mapping[str, Any],
     truth: pd.DataFrame | None = None,
+    told: Callable[[pd.DataFrame], list[str]] | None = None,
 ) -> pd.DataFrame:
-    """DataTree, diagnostics and report, `REPORT_FILES`; returns the diagnostics table. ``truth`` is a known network."""
+    """DataTree, diagnostics and report, `REPORT_FILES`; returns the diagnostics table. ``truth`` is a known network,
+    ``told`` makes of the table what to type where a check failed: in the page, and in ``attrs[REMEDIES]``."""
     tree = posterior.to_datatree(data)
     with whole_file(folder / "posterior.nc") as path:
         write_netcdf(tree, path)
     checks = posterior.diagnose(data)
     checks = checks.assign(meaning=checks["meaning"].map(for_command_line))  # whoever reads them has typed a command
+    checks.attrs[REMEDIES] = [] if told is None else told(checks)
     report = {
         "verdict": verdict(checks),
         "checks": to_records(checks),

@@ -1,14 +1,11 @@
 """``pyrogrn score-responses``: networks by perturbed cells, without a known network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .terminal import read_edges, result, say, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ANNOTATED = (".h5ad", ".zarr")  # formats with several columns of annotations; the others have the one column named
 
@@ -19,6 +16,10 @@ def score_responses_command(
         list[Path], typer.Argument(help="Edge tables to compare, in any format, FILE?format=NAME or folders of `infer`")
     ],
     perturbation_key: Annotated[str, typer.Option(help="Column with the perturbed gene of each cell")],
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="Label of control cells, beside the usual ones (non-targeting, NTC, ctrl, ...); repeatable"),
+    ] = None,
     replicate_key: Annotated[str | None, typer.Option(help="Column with the replicate of each cell")] = None,
     tfs: Annotated[Path | None, typer.Option(help="Regulators whose edges count [default: all]")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer to read instead of X")] = None,
@@ -27,15 +28,20 @@ def score_responses_command(
     out: Annotated[Path | None, typer.Option(help="csv to write, with intervals and differences")] = None,
     seed: Annotated[int, typer.Option(help="Of folds, random networks and the bootstrap")] = 0,
 ) -> None:
-    """Which network describes perturbed cells best: geneRNIB's scores, without a known network.
+    """Which network describes perturbed cells best: scores of geneRNIB and GRETA, without a known network.
 
     Larger is better. With several networks the differences from the first are shown where their interval excludes zero;
     networks are comparable within one call only.
 
     \b
-    Example:
+    Examples:
       pyrogrn score-responses held_out.h5ad run/edges.csv ridge.csv --perturbation-key perturbation --top 1000
+      pyrogrn score-responses held_out.h5ad run --perturbation-key guide --control unperturbed
     """
+    import pandas as pd
+
+    from ...priors.perturbation_words import CONTROLS
+    from ..files.perturbation_column import check_controls
     from ..files.readers import read_expression, read_names
     from ..response_scores import NEEDS, SCORES, PerturbedCells, response_scores
 
@@ -60,7 +66,8 @@ def score_responses_command(
     for path in edges:
         place = path / "edges.csv" if path.is_dir() else path
         networks[_name(path, networks)] = read_edges(place)
-    cells = PerturbedCells.of(data, labels, groups=groups)
+    check_controls(control or (), [pd.Series(labels, dtype=object)])
+    cells = PerturbedCells.of(data, labels, groups=groups, controls=(*CONTROLS, *(control or ())))
     measured = int((cells.own >= 0).sum())
     say(
         f"{len(cells.levels)} cells, {len(cells.conditions)} perturbed genes ({measured} measured), "

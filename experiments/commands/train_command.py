@@ -18,7 +18,10 @@ def train_command(
     graphs: Annotated[int, typer.Option(help="Networks in a batch")] = 8,
     steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 4500,
     loss: Annotated[
-        str, typer.Option(help="Of the thresholds and penalties: posterior (-log q) or paper (F-beta + r MSE)")
+        str,
+        typer.Option(
+            help="Of the thresholds and penalties: posterior (-log q), paper (F-beta + r MSE, on Z) or paper-theta"
+        ),
     ] = "posterior",
     reads: Annotated[
         str, typer.Option(help="What probabilities are read off: both, unrolled (Z alone) or evidence (no Z)")
@@ -29,6 +32,10 @@ def train_command(
     epochs: Annotated[int | None, typer.Option(help="E1, first steps of grnular's network [default: 120]")] = None,
     max_cells: Annotated[
         int | None, typer.Option(help="Cells that grnular's network is fitted to [default: 300]")
+    ] = None,
+    init_penalty: Annotated[
+        float | None,
+        typer.Option(help="λ of grnular's first fit: 1 as in Algorithm 1, 0 as in Algorithm 2 [default: 1]"),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="GRNULar-base: a new network in every cell")] = False,
     mask_theta: Annotated[
@@ -52,15 +59,13 @@ def train_command(
 
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
-    if family not in FAMILIES:
-        raise ValueError(f"unknown --family {family!r}: choose one of {', '.join(FAMILIES)}")
+    for option, word, known in (("family", family, FAMILIES), ("loss", loss, LOSSES), ("reads", reads, READS)):
+        if word not in known:
+            raise ValueError(f"unknown --{option} {word!r}: choose one of {', '.join(known)}")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
-    if loss not in LOSSES:
-        raise ValueError(f"unknown --loss {loss!r}: choose one of {', '.join(LOSSES)}")
-    if reads not in READS:
-        raise ValueError(f"unknown --reads {reads!r}: choose one of {', '.join(READS)}")
-    of_grnular = {"--inner": inner, "--layers": layers, "--epochs": epochs, "--max-cells": max_cells}
+    of_grnular: dict[str, float | None] = {"--inner": inner, "--layers": layers, "--epochs": epochs}
+    of_grnular |= {"--max-cells": max_cells, "--init-penalty": init_penalty}
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
@@ -71,13 +76,15 @@ def train_command(
     for option, number in sizes.items():
         if number is not None and number < 1:
             raise ValueError(f"{option} {number}: expected at least 1")
+    if init_penalty is not None and not 0 <= init_penalty < float("inf"):
+        raise ValueError(f"--init-penalty {init_penalty}: expected a number of at least 0")
     if layers not in (None, 2, 3):
         raise ValueError(f"--layers {layers}: expected 2 or 3")
     options: dict[str, Any] = {"num_iterations": iterations}
     if mask_theta:
         options["masks_theta"] = True
     if kind == "grnular":
-        named = {"num_inner": inner, "num_layers": layers}
+        named = {"num_inner": inner, "num_layers": layers, "init_penalty": init_penalty}
         options |= {name: value for name, value in named.items() if value is not None}
         options |= {"init_epochs": epochs or 120, "max_cells": max_cells or 300, "base": base}
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])

@@ -1,5 +1,6 @@
 """The cells of an AnnData as they were read for a fit that is written in it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...models import ExpressionData
@@ -24,6 +25,23 @@ def cells_of_fit(adata: Any, *, key: str = KEY) -> ExpressionData:
     ValueError
         There is no such fit, or it was made with inputs, which are not kept.
     """
+    settings = written_fit(adata, key=key)["settings"]
+    if settings["method"] == "cellbox":
+        raise ValueError("the inputs of CellBox are not kept: pass pyrogrn.read_expression(adata, inputs=...)")
+    reading = {name: _plain(value) for name, value in settings["reading"].items()}
+    if not is_mudata(adata):
+        reading.pop("modality", None)  # this is the modality
+    return read_expression(adata, **{"tfs": None, "drop_constant": None, **reading})
+
+
+def written_fit(adata: Any, *, key: str = KEY) -> Mapping[str, Any]:
+    """``uns[key]`` where a function of `tl` has written it, of a MuData perhaps in one of its modalities.
+
+    Raises
+    ------
+    ValueError
+        There is no such fit.
+    """
     found = [adata, *(adata.mod.values() if is_mudata(adata) else ())]
     place = next((part for part in found if "settings" in part.uns.get(key, {})), None)
     if place is None:
@@ -31,13 +49,7 @@ def cells_of_fit(adata: Any, *, key: str = KEY) -> ExpressionData:
             f"no fit in .uns[{key!r}]: run a function of pyrogrn.tl on it first, or read it, "
             "pyrogrn.read_expression(adata, ...), with the options of the fit"
         )
-    settings = place.uns[key]["settings"]
-    if settings["method"] == "cellbox":
-        raise ValueError("the inputs of CellBox are not kept: pass pyrogrn.read_expression(adata, inputs=...)")
-    reading = {name: _plain(value) for name, value in settings["reading"].items()}
-    if not is_mudata(adata):
-        reading.pop("modality", None)  # this is the modality
-    return read_expression(adata, **{"tfs": None, "drop_constant": None, **reading})
+    return place.uns[key]
 
 
 def _plain(value: Any) -> Any:

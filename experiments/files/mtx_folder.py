@@ -1,6 +1,7 @@
 """Matrix Market files with names of genes and cells beside them (Cell Ranger, STARsolo, kallisto), read with scipy."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,10 +51,9 @@ def read_mtx(file: Path) -> Stored:
             "feature_type": [row[2].strip() if width > 2 else "" for row in rows],
         }
     )
-    counts = guarded("a Matrix Market file", lambda: scipy.io.mmread(file))
-    if not sp.issparse(counts):
-        counts = sp.coo_matrix(counts)
-    counts = counts.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the class that SciPy will give: any is taken
+        counts = sp.coo_matrix(guarded("a Matrix Market file", lambda: scipy.io.mmread(file)), dtype=np.float32)
     if counts.shape == (len(features), len(barcodes)):
         counts = counts.T  # as 10x writes it; square matrices too
     elif counts.shape != (len(barcodes), len(features)):

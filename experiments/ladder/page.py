@@ -98,8 +98,8 @@ def _lists(summary: pd.DataFrame) -> list[str]:
         for world, own in _worlds(summary)
     ]
     caption = (
-        "Left: a list that keeps its promise lies on the dashed line, above it more edges are wrong than expected. "
-        "Right: what lists find. Bars: two standard errors over worlds."
+        "First: a list that keeps its promise lies on the dashed line, above it more edges are wrong than expected. "
+        "Second: what lists find. Bars: two standard errors over worlds."
     )
     return [
         panels(figures.false_discoveries(summary), caption),

@@ -231,6 +231,7 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         text += f"; {count(len(results.links), 'link')} between regulators, without direction, at 10%"
     label = f"{strict:,} edges at 5% expected FDR"
     if results.why_none is not None:
+        advice = advice.replace("; but ", "; and ", 1)  # two cautions are no contrast
         label = "edges by pruning" if made_by.prunes else "a ranking of edges"
     found = badge(label, True if strict and failed == [] else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
@@ -348,12 +349,13 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
         background = (
             f"Nothing in this model takes up what {wrong}: on real {model.rows} the probabilities can be too certain."
         )
+    more = f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not"
+    more += f"; for {sure:,} of them existence and sign together are 95% certain." if called.any() else "."
     facts = [
-        *([] if results.why_none is None else [results.why_none[0].upper() + in_options(results.why_none[1:])]),
+        *([] if results.why_none is None else [results.why_none[0].upper() + in_options(results.why_none[1:]) + "."]),
         *trial_facts(posterior),
         *(f"{note[0].upper()}{note[1:]}." for note in map(in_options, posterior.prediction_notes())),
-        f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not"
-        + (f"; for {sure:,} of them existence and sign together are 95% certain." if called.any() else "."),
+        *([more] if results.promised.any() else []),
         background,
     ]
     if not results.promised.any():
@@ -364,7 +366,7 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
     ends = "; vertical lines mark where lists of 5% and 10% expected false discovery rate end"
     prunes = engine_of(posterior.guide).prunes  # shares of draws, of which no list promises anything
     ends *= any(results.found.values()) and not prunes
-    caption = f"Left: how many edges have which probability{ends}. Right: probability against strength."
+    caption = f"First: how many edges have which probability{ends}. Second: probability against strength."
     overview = figures.inclusion_overview(
         results.inclusion[results.promised],
         results.weight[results.promised],

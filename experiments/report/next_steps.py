@@ -73,8 +73,13 @@ def _answers(steps: list[tuple[str, str]]) -> str:
     rows = [
         [
             Cell(escape(question), "wide"),
-            Cell(f"<code>{escape(answer)}</code>" if "pyrogrn" in answer else escape(answer)),
+            Cell(_command(answer) if "pyrogrn" in answer else escape(answer)),
         ]
         for question, answer in steps
     ]
     return table(("question", "command, where RUN is the folder of this report"), rows)
+
+
+def _command(text: str) -> str:
+    """A command, which lines of a narrow screen break between its words alone: not after the hyphens of an option."""
+    return f"<code>{' '.join(f'<span>{escape(word)}</span>' for word in text.split())}</code>"

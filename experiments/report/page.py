@@ -29,6 +29,7 @@ p { margin: 0 0 10px; max-width: 78ch; }
 ul { margin: 0 0 10px; padding-left: 20px; max-width: 78ch; }
 a { color: var(--blue); }
 code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+code span { white-space: nowrap; }
 pre { background: var(--page); border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; margin: 0 0 10px;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .soft { color: var(--soft); }
@@ -93,7 +94,7 @@ dt { font-weight: 600; } dd { margin: 0; max-width: 74ch; }
   td.gene { white-space: normal; overflow-wrap: anywhere; min-width: 4.4em; max-width: 9em; }
   td.wide { min-width: 150px; }
   .detail { display: none; } .narrow { display: block; font-size: 13px; }
-  figure img { max-width: none; width: max(min(var(--w), 100%), calc(0.62 * var(--w))); padding: 4px; }
+  figure img { max-width: none; width: max(min(var(--w), 100%), calc(0.5 * var(--w))); padding: 4px; }
   svg.network { max-width: none; width: max(100%, calc(0.8 * var(--w))); padding: 4px; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --page: #fff; --card: #fff;
   --blue: #0072b2; --red: #b34e00; --green: #00734f; --good: #e3f5ee; --bad: #fdeadf; --none: #eee; --bar: #bcdcef; }

@@ -16,10 +16,12 @@ from scipy.special import ndtri
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
+from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.points import is_point
 from ...models import ExpressionData
 from .. import figures
-from .page import Cell, badge, glossary, paragraph, table
+from ..remedies import REMEDIES
+from .page import Cell, badge, glossary, listing, paragraph, table
 from .pictures import panels
 
 LEAST_RECORDS = 4  # of the course of a fit, of which the second half is drawn apart
@@ -108,11 +110,15 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
         kind = "minus the cost"
     reason, _, missed = history.reason.partition("; ")
     ended = {"budget": "ran all its steps", "converged": "converged"}.get(reason, reason)
-    if missed and reason == "budget":  # of time
-        ended = f"stopped when its time was up, at {missed};"
+    if reason.startswith(OUT_OF_TIME):
+        drawn = reason.removeprefix(OUT_OF_TIME).removeprefix(": ")
+        ended = f"stopped when its time was up, at {'; '.join(filter(None, (drawn, missed)))};"
+    elif missed and reason == "budget":
+        ended = f"ran all its steps, and has {missed};"
     took = "less than 0.1" if history.seconds < 0.1 else f"{history.seconds:,.1f}"
-    how = "it took" if missed else "in"
-    content = [paragraph(f"The fit {ended} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed}).")]
+    how = "it took" if ended.endswith(";") else "in"
+    fit = f"The fit {in_words(ended)} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed})."
+    content = [paragraph(fit)]
     if diagnostics is None:
         content.append(paragraph("Diagnostics were not run: posterior.diagnose(data) runs them."))
     else:
@@ -126,11 +132,12 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
                     _number(row.value),
                     _number(row.threshold),
                     Cell(label),
-                    Cell(escape(str(row.meaning)), "wide"),
+                    Cell(escape(in_words(str(row.meaning))), "wide"),
                 ]
             )
         values = ("value", "threshold")
         content.append(table(("check", *values, "", "what it means"), rows, numeric=values, detail=values))
+        content.append(listing(f"{line[0].upper()}{line[1:]}." for line in diagnostics.attrs.get(REMEDIES, ())))
     text = (
         "The chains should lie on top of each other and show no trend in the second half."
         if sampler
@@ -145,6 +152,18 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
     return content
 
 
+HYPERPARAMETERS = {
+    "edge_logit": "the base rate of edges",
+    "slab_scale": "the size of effects",
+    "spike_ratio": "the width of small effects",
+}
+
+
+def in_words(text: str) -> str:
+    """A sentence about hyperparameters with what each is beside its name."""
+    return re.sub(r"\b(" + "|".join(HYPERPARAMETERS) + r")\b", lambda m: f"{HYPERPARAMETERS[m[0]]}, {m[0]}", text)
+
+
 def _number(value: Any) -> str:
     if isinstance(value, str) or value is None:
         return (value or "–").partition(";")[0]  # how the fit ended is said in full above
@@ -155,8 +174,8 @@ def _number(value: Any) -> str:
 def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
     """The posterior predictive check."""
     caption = (
-        "Left: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
-        "right, above it too wide, below it too narrow. Right: flat means that the model describes the spread of the "
+        "First: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
+        "right, above it too wide, below it too narrow. Second: flat means that the model describes the spread of the "
         "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
     )
     return [panels(figures.predictive_check(observed, predictive), caption)]

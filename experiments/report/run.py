@@ -8,7 +8,8 @@ import pandas as pd
 from ...inference import Posterior
 from ...inference.draws.intervals import LEVEL
 from ...models.data.containers import is_anndata, is_mudata
-from ..files.fitted_cells import cells_of_fit
+from ..files.fitted_cells import cells_of_fit, written_fit
+from ..remedies import REMEDIES
 from .kind import ReportKind
 from .networks import NetworkReport
 from .parts import checked_cells
@@ -34,16 +35,20 @@ def report(
     --------
     >>> report(posterior, "report.html", data)  # doctest: +SKIP
     """
+    told: list[str] = []
     if is_anndata(data) or is_mudata(data):
+        told = [str(line) for line in written_fit(data).get(REMEDIES, ())]
         data = cells_of_fit(data)
     kind = REPORTS[posterior.model.infers]
     kind.check(truth)
+    checks = posterior.diagnose(data)
+    checks.attrs[REMEDIES] = told
     predictive = None if data is None else checked_cells(posterior.to_datatree(data))
     kind.page(
         posterior,
         path,
         data=data,
-        diagnostics=posterior.diagnose(data),
+        diagnostics=checks,
         alignment=posterior.model.knowledge.reports,
         command=command,
         truth=truth,

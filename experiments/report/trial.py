@@ -6,6 +6,7 @@ from typing import Any
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
+from ...inference.recalibration.trial import FEWEST_MOST
 
 OF_INCLUSION = {
     "inclusion": "Probability that the edge exists: of edges of made targets of which the fit says as much, the share "
@@ -16,7 +17,8 @@ OF_INCLUSION = {
 NOTHING = "the candidate regulators explain none of the genes in cells that were not fitted"
 WORLDS = (
     "targets made on these regulators: linear, saturating and step responses, the residuals of real genes as noise, "
-    "regulators as measured and as other genes see them, in a third of them {hidden:.0%} of the causes hidden"
+    "regulators as measured and as other genes see them, in a third of them {hidden:.0%} of the causes hidden, "
+    "{causes} regulators of a target"
 )
 
 
@@ -55,9 +57,13 @@ def trial_facts(posterior: Posterior) -> list[str]:
     raw, mapped = (found["scores"][name] for name in ("raw", "recalibrated"))
     wrong = lambda score: "no list could be made" if score["wrong"] is None else f"{score['wrong']:.0%} were wrong"
     held = "" if mapped["wrong"] is None else f"; that list held {mapped['power']:.0%} of the true edges"
+    settings = found["settings"]
+    spans = sorted({tuple(span) for span in settings.get("causes", [FEWEST_MOST])})
+    causes = " or ".join(f"{fewest} to {most}" for fewest, most in spans)
+    worlds = WORLDS.format(hidden=settings["hidden"], causes=causes)
     return [
-        f"Probabilities were tried on {WORLDS.format(hidden=found['settings']['hidden'])}. In a list that expects 10% "
-        f"of its edges to be wrong, by the probabilities as the model states them {wrong(raw)} (calibration error "
+        f"Probabilities were tried on {worlds}. In a list that expects 10% of its edges "
+        f"to be wrong, by the probabilities as the model states them {wrong(raw)} (calibration error "
         f"{raw['ece']:.2f}), by the corrected ones {wrong(mapped)} ({mapped['ece']:.2f}){held}. All probabilities "
         "here are the corrected ones. What holds on made targets need not hold on real ones: regulators that are not "
         "measured and feedback can make more of a list wrong."

@@ -1,6 +1,6 @@
 """`PerturbedCells`: cells in which one gene was perturbed, or none, as the scores of responses need them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ...models import ExpressionData
 from ...priors.perturbation_labels import read_labels
+from ...priors.perturbation_words import CONTROLS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,18 @@ class PerturbedCells:
 
     @classmethod
     def of(
-        cls, data: ExpressionData, perturbed: Sequence[object], *, groups: Sequence[object] | None = None
+        cls,
+        data: ExpressionData,
+        perturbed: Sequence[object],
+        *,
+        groups: Sequence[object] | None = None,
+        controls: Collection[str] = CONTROLS,
     ) -> "PerturbedCells":
         """From expression, one label a cell of what was perturbed (as everywhere: a gene, a guide of it, a control),
         and the replicate of each cell (default: all are one).
+
+        ``controls`` are labels of cells in which nothing was perturbed, upper and lower case alike. Default: the usual
+        ones (``non-targeting``, ``NTC``, ``ctrl``, …).
 
         Raises
         ------
@@ -53,7 +62,7 @@ class PerturbedCells:
         for name, labels in (("labels of perturbations", perturbed), ("replicates", groups)):
             if labels is not None and len(labels) != data.num_cells:
                 raise ValueError(f"{len(labels)} {name} for {data.num_cells} cells: pass one a cell")
-        read = read_labels(perturbed, data.genes, unmeasured=True)
+        read = read_labels(perturbed, data.genes, controls=controls, unmeasured=True)
         number = np.array([len(genes) for genes in read.genes])
         used = read.known & (number <= 1)
         names = sorted({genes[0] for genes, use in zip(read.genes, used, strict=True) if use and genes})
@@ -62,7 +71,8 @@ class PerturbedCells:
         if not names or not (used & (number == 0)).any():
             raise ValueError(
                 f"{len(names)} perturbed genes and {int((used & (number == 0)).sum())} control cells: scores of "
-                "responses need both: choose the column that names them, with `control` where nothing was perturbed"
+                "responses need both: choose the column that names them, and name the label of cells in which nothing "
+                "was perturbed, `controls=`"
             )
         levels = data.X.numpy(force=True).astype(np.float64)[used]
         condition = condition[used]

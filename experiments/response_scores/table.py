@@ -8,6 +8,7 @@ import pandas as pd
 
 from .activity import consistency_scores, recovery_scores
 from .distances import distance_scores
+from .found import found_scores
 from .perturbed_cells import PerturbedCells
 from .regression import regression_scores
 from .score import Score, picks
@@ -29,6 +30,9 @@ SCORES = {
     "replicates agree": "share of regulators' activities that replicates agree on",
     "recovery, all": "t statistic: activity of the perturbed regulator, above random networks",
     "recovery, found": "the same over regulators with at least three targets in this network",
+    "genes predicted": "F score of genes that correlate with the prediction by their regulators in cells left out",
+    "perturbed found": "F score of perturbed genes whose activity by their targets is lower",
+    "responses forecast": "F score of perturbed genes whose response three steps along the network carry",
 }
 """Each score in words; larger is better in all."""
 
@@ -117,10 +121,11 @@ def response_scores(
     """Score edge tables by perturbed cells, without a known network.
 
     The families of geneRNIB (Nourisa et al. 2025) that need no other service: regression, Wasserstein distance,
-    structural equations, virtual cell, agreement of replicates, recovery of the perturbed regulator; `SCORES` has each
-    in words, the docstrings of the parts its equation and where it departs from theirs. **Compare networks in one
-    call**: how many regulators and targets count depends on all of them. They say which network describes these cells,
-    not which is causal: a correlation network does well in regression, and co-regulated genes move together.
+    structural equations, virtual cell, agreement of replicates, recovery of the perturbed regulator; and of GRETA
+    (Badia-i-Mompel et al. 2024): genes predicted, perturbed genes found, responses forecast. `SCORES` has each in
+    words, the docstrings of the parts its equation and where it departs from theirs. **Compare networks in one call**:
+    how many regulators and targets count depends on all of them. They say which network describes these cells, not
+    which is causal: a correlation network does well in regression, and co-regulated genes move together.
 
     Parameters
     ----------
@@ -156,6 +161,7 @@ def response_scores(
         virtual_cell_scores(weights, cells, seed=seed),
         consistency_scores(weights, cells),
         recovery_scores(weights, cells, seed=seed),
+        found_scores(weights, cells, seed=seed),
     ]
     scores = {name: {key: value for part in parts for key, value in part[name].items()} for name in weights}
     return ResponseScores(scores, {name: int(np.count_nonzero(w)) for name, w in weights.items()}, seed)

@@ -17,6 +17,8 @@ SETTINGS: dict[str, Any] = {
     "html_theme": "furo",
     "html_title": "PyroGRN",
     "smartquotes": False,  # options begin with two hyphens
+    "html_static_path": ["own"],
+    "html_css_files": ["own.css"],
     "html_copy_source": False,
     "html_show_sourcelink": False,
     "templates_path": [],
@@ -32,6 +34,10 @@ SETTINGS: dict[str, Any] = {
     "python_maximum_signature_line_length": 100,
     "suppress_warnings": ["ref.python"],  # a method that two classes have: the link is to the first
 }
+# a word of code breaks where it is wider than the screen, in a table nowhere; not after the hyphens of an option
+STYLE = """code.literal .pre { display: inline-block; max-width: 100%; white-space: normal; overflow-wrap: anywhere; }
+td code.literal .pre { display: inline; white-space: nowrap; }
+"""
 BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 
 
@@ -42,6 +48,8 @@ def stage(folder: Path, *, pictures: bool = True) -> None:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
+    (folder / "own").mkdir()
+    (folder / "own" / "own.css").write_text(STYLE)
     if pictures:
         draw_gallery(folder)
         return

@@ -19,7 +19,8 @@ programs = pyrogrn.fit(pyrogrn.MuVI(cells, num_factors=3), num_steps=60, restart
 scored = anndata.AnnData(cells.X.numpy(), var=pd.DataFrame(index=list(cells.genes)))
 programs.annotate(scored, cells)
 scored.obsm["X_umap"] = scored.obsm["X_muvi"][:, :2]  # or scanpy's
-types = np.where(made.data.X[:, 0].numpy() > 0, "T", "B")
+first = made.data.X[:, 0].numpy()
+types = np.where(first > np.median(first), "T", "B")
 activity = pyrogrn.activities(posterior, made.data, posterior.edges(top=60), groups=types)
 panel = pyrogrn.simulate_panel(num_genes=12, seed=0).data
 box = pyrogrn.fit(pyrogrn.FactorBox.from_data(panel), num_steps=60, restarts=2)

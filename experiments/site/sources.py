@@ -39,7 +39,7 @@ def sources(root: Path = HERE) -> dict[str, str]:
         found[site_page(name)] = text
     notebooks = sorted((root / "notebooks").glob("*.py"))
     for notebook in notebooks:
-        found[f"notebooks/{notebook.stem}.md"] = notebook_page(notebook.read_text())
+        found[f"notebooks/{notebook.stem}.md"] = notebook_page(notebook)
     found["notebooks/index.md"] = "# Notebooks\n\n" + _contents([n.stem for n in notebooks], hidden=False)
     for file in shown:
         found[source_page(file)] = file_page(root, file)

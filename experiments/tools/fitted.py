@@ -15,6 +15,7 @@ from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
 from ..preflight import Suggestion, normalization_for, preflight, suggested
+from ..remedies import MENDED, remedies
 from .trial import maker, tried
 from .written import write_fit
 
@@ -153,12 +154,26 @@ def run(
         "device": str(target),
         "reading": {**reading, "tfs": None if reading.get("tfs") is None else list(data.tfs), "inputs": None},
     }
+    checks = posterior.diagnose(data)
+    mended = remedies(
+        checks,
+        posterior,
+        engine,
+        steps=options.steps,
+        restarts=options.restarts,
+        budget=getattr(engine, "budget", None),
+        as_measured=data if normalize == "none" else None,
+        in_python=True,
+    )
+    for line in mended:
+        logger.log(logging.WARNING if line.startswith(MENDED) else logging.INFO, line)
     write_fit(
         place,
         posterior,
         data,
-        posterior.diagnose(data),
+        checks,
         preflight=lines,
+        mended=mended,
         settings=settings,
         level=options.level,
         key=options.key,

@@ -13,6 +13,7 @@ from ...inference.diagnostics import verdict
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ..files.network_tables import BIG, WORTH_READING, is_big
+from ..remedies import REMEDIES
 from ..report.kind import Tables
 from ..report.run import REPORTS
 
@@ -26,6 +27,7 @@ def write_fit(
     settings: Mapping[str, Any],
     level: float,
     preflight: Sequence[str] = (),
+    mended: Sequence[str] = (),
     key: str = "pyrogrn",
 ) -> None:
     """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics`` and ``notes``, and what the model infers.
@@ -50,6 +52,8 @@ def write_fit(
         Probability of the intervals.
     preflight
         What was said before the fit; kept under ``uns[key]["preflight"]``.
+    mended
+        What to pass where checks failed, `remedies`; kept under ``uns[key]["remedies"]``.
     key
         Of all that is written. Default ``pyrogrn``.
     """
@@ -59,6 +63,7 @@ def write_fit(
         "diagnostics": storable_checks(checks),
         "notes": np.array(list(posterior.notes), dtype=object),
         "preflight": np.array(list(preflight), dtype=object),
+        REMEDIES: np.array(list(mended), dtype=object),
     }
     tables = REPORTS[posterior.model.infers].tables(posterior, data, level=level)
     write = {"network": _write_network, "programs": _write_programs}[posterior.model.infers]

@@ -109,13 +109,13 @@ class GRNULar(nn.Module):
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         current = [w.detach().requires_grad_() for w in weights]
         moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in current]
-        theta = (_product(current) * mask).detach()  # goodINIT's: no gradient of what is learned passes through it
+        theta = (dependency(current) * mask).detach()  # goodINIT's: no gradient of what is learned passes through it
         z, penalty = torch.zeros_like(theta), torch.ones_like(theta[..., 0, 0])
         step = 0
         for _ in range(self.num_iterations):
             penalty = self.penalty((z - theta).square().mean((-2, -1)), penalty)
             if self.base:
-                theta = _product(self._fit(x, y, z.detach(), penalty.detach(), seed)) * mask
+                theta = dependency(self._fit(x, y, z.detach(), penalty.detach(), seed)) * mask
             else:
                 for _ in range(self.num_inner):
                     step += 1
@@ -127,7 +127,7 @@ class GRNULar(nn.Module):
                         current = _adam(current, gradient, moments, step)
                     if not learning:
                         current = [w.detach().requires_grad_() for w in current]
-                theta = _product(current) * mask
+                theta = dependency(current) * mask
             theta = theta if learning else theta.detach()
             z = soft_threshold(theta, self.threshold(theta, covariance, z, extra)) * mask
         state = UnrolledState(theta, z, penalty)
@@ -162,7 +162,7 @@ class GRNULar(nn.Module):
             h = torch.matmul(h, weights[2 * i]) + weights[2 * i + 1]
             if i < self.num_layers - 1:
                 h = torch.relu(h)
-        distance = (_product(weights) - z).square().sum((-2, -1))
+        distance = (dependency(weights) - z).square().sum((-2, -1))
         return (h - y).square().sum() / x.shape[-2] + 0.5 * (penalty * distance).sum()
 
     def _inputs(self, X: Tensor, tf_index: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ def not_self(tf_index: Tensor, genes: int) -> Tensor:
     return 1.0 - torch.nn.functional.one_hot(tf_index, genes).float()
 
 
-def _product(weights: Weights) -> Tensor:
+def dependency(weights: Weights) -> Tensor:
     r""":math:`\Theta = \prod_i |W_i|`, ``(*graph, tf, gene)``."""
     result = weights[0].abs()
     for weight in weights[2::2]:

@@ -124,7 +124,7 @@ class Amortised(Sampler):
         kernel.setup(WARMUP)
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
-        inputs, logit = read(network, model, data, seed=run.seed)
+        inputs, logit, trusted = read(network, model, data, seed=run.seed)
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
         state = settle(kernel, logit, generator)
@@ -154,6 +154,8 @@ class Amortised(Sampler):
                 trace.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
                 steps.tell(step + 1, "graphs")
         collector.notes |= _novelty(network, inputs[0], model, data, run.seed)
+        if trusted is not None:
+            collector.notes["knowledge_weight"] = np.array(trusted)
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
         if elbo:
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)

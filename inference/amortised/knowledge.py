@@ -1,5 +1,7 @@
 r"""Prior networks as input features of amortised guides."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from ...priors import EdgeKnowledge
 PRIOR_CHANNELS = ("log-odds", "listed", "given")
 """Log-odds of the most confident source that lists the pair; whether one does; whether any knowledge was given. All 0:
 none given."""
+PRECISIONS = 20  # at which a list is tried
 HIGHEST = 0.99  # confidences above it say no more: no source is right a hundred times in a row
 
 
@@ -38,3 +41,40 @@ def simulated_knowledge(truth: Tensor, generator: torch.Generator) -> Tensor:
     false_rate = recall * true * (1 / precision - 1) / (truth[0].numel() - true).clamp_min(1)
     listed = (chance < torch.where(truth > 0, recall, false_rate.clamp_max(1.0))).float() * given
     return torch.stack([listed * torch.logit(confidence), listed, given.expand_as(listed)], dim=-1)
+
+
+def log_odds_of_list(probability: Tensor, listed: Tensor, allowed: Tensor) -> float:
+    r"""How much more likely a list of edges is if it tells something of the network than if it was drawn at random, at
+    even odds before: the logarithm.
+
+    Listed pairs are true with a precision c beyond that of a random list, uniform between the share :math:`\pi` of
+    true pairs and 1; then a true pair is listed with probability :math:`r = c n / \pi N`, another with
+    :math:`f = (1 - c) n / (1 - \pi) N`, and
+
+    .. math:: p(\text{list} \mid c) = \prod_i q_i^{l_i} (1 - q_i)^{1 - l_i}, \qquad q_i = p_i r + (1 - p_i) f
+
+    with the p that the guide states without the list, against :math:`q_i = n / N`. Where the cells say nothing of the
+    network, p is the same everywhere, and so are the two.
+
+    Parameters
+    ----------
+    probability
+        ``(tf, gene)`` of every edge, without the list.
+    listed, allowed
+        ``(tf, gene)`` bool: the pairs that are listed, and those that may be edges.
+
+    Returns
+    -------
+    float
+        0 where nothing, or everything, is listed.
+    """
+    p, one = probability[allowed].double().clamp(1e-4, 1 - 1e-4), listed[allowed].double()
+    number, share = float(one.sum()), float(p.mean())
+    random = number / max(len(one), 1)
+    if not 0 < random < 1:
+        return 0.0
+    of = lambda q: (one * q.log() + (1 - one) * (1 - q).log()).sum(-1)
+    c = share + (1 - share) * torch.arange(1, PRECISIONS + 1, dtype=p.dtype, device=p.device)[:, None] / PRECISIONS
+    recall, false = (c * random / share).clamp(max=0.999), ((1 - c) * random / (1 - share)).clamp(max=0.999)
+    told = of(p * recall + (1 - p) * false)  # (precision,)
+    return float(told.logsumexp(0) - math.log(PRECISIONS) - of(torch.full_like(p, random)))

@@ -26,7 +26,7 @@ from .losses import balanced_loss, log_loss
 from .network import AmortisedNetwork
 from .worlds import simulate_worlds
 
-LOSSES = ("posterior", "paper")
+LOSSES = ("posterior", "paper", "paper-theta")
 VALIDATION, TEST = 500_000, 900_000  # where the seeds of simulations that are never trained on begin
 SOLVER_HELD_OUT = 3  # examples that choose among the states of the unrolled algorithm
 PAIRS_A_STEP = 60_000  # of a step of the head: batches of larger networks take fewer of them
@@ -104,8 +104,9 @@ def train(
         Lengths; options of the unrolled algorithm.
     loss
         Of ρ_nn and Λ_nn: ``posterior``, −log q with :math:`\operatorname{logit} q = a + b\log(|Z| + \epsilon)`, or
-        ``paper``, Eq. 16 on Z. The paper's asks that |Z| be 0 or 1, which a precision matrix or standardised weights
-        are not; measured on clean cells both order the pairs alike.
+        ``paper``, Eq. 16 on Z, or ``paper-theta``, Eq. 16 on Θ, as the paper writes it. The paper's asks that entries
+        be 0 or 1, which those of a precision matrix or of standardised weights are not; what each loss gives is in
+        section `amortised_losses` of the benchmarks.
     reads
         ``both``; ``unrolled``, Z and two numbers that calibrate it; ``evidence``, the head without Z, where no unrolled
         algorithm is trained or run (`AmortisedNetwork`).
@@ -138,7 +139,7 @@ def train(
         torch.manual_seed(seed)
         network = AmortisedNetwork(kind, unrolled=options, reads=reads)
         if network.unrolled is not None:
-            _train_solver(network, network.unrolled, settings, schedule, loss, seed, cache, say)
+            train_solver(network, network.unrolled, settings, schedule, loss, seed, cache, say)
         make = lambda first, count, label: _batches(
             network, settings, schedule, seed, range(first, first + count), workers, cache, say, label
         )
@@ -154,7 +155,7 @@ def train(
     return network, about
 
 
-def _train_solver(
+def train_solver(
     network: AmortisedNetwork,
     unrolled: GLAD | GRNULar,
     family: Family,
@@ -164,6 +165,7 @@ def _train_solver(
     cache: Path | None,
     say: Say,
 ) -> None:
+    """Train ρ_nn and Λ_nn of ``unrolled``, a part of ``network``, in place; arguments as `train`."""
     path = None if cache is None else cache / "solver.pt"
     if path is not None and path.is_file():
         with fitting(path, solver := read_kept(path)):
@@ -181,9 +183,9 @@ def _train_solver(
     starts = [network.start(e.X, e.sources) for e in examples]
 
     def loss_of(e: Example, start: Any) -> Tensor:
-        _, z = network.solve(e.X, e.sources, e.knowledge, start=start)
-        if kind_of_loss == "paper":
-            return balanced_loss(z, e.truth, e.mask)
+        theta, z = network.solve(e.X, e.sources, e.knowledge, start=start)
+        if kind_of_loss != "posterior":
+            return balanced_loss(z if kind_of_loss == "paper" else theta, e.truth, e.mask)
         slope = torch.nn.functional.softplus(line[1])
         return log_loss(line[0] + slope * log_size(z), e.truth, e.mask)
 

@@ -26,10 +26,11 @@ from ..runs.sampler import Sampler
 from ..runs.saving import restoring
 from ..runs.steps import taking_steps
 from ..variational.elbo import log_joint
+from .fine_tuning import Tuning, fine_tune
 from .surviving import SurvivingWeights, parameters_of, rebuilt, seeded
 from .training import LearningRate, Trained, train
 
-SPARSIFIERS = ("dash", "imp", "bio", "none", "l0", "c-node", "pathreg")
+SPARSIFIERS = ("dash", "imp", "bio", "none", "l0", "c-node", "pathreg", "post-hoc")
 # learning rates of the guide, all falling to zero along a cosine: centres of weights and biases, which start where
 # training ended; centres of scales, noise, trust and υ, which do not; log sds
 RATE, HYPER_RATE, SPREAD_RATE = 1e-3, 0.02, 0.03
@@ -56,8 +57,9 @@ class Pruned(Sampler):
     Parameters
     ----------
     sparsifier
-        Of ``dash, imp, bio, none, l0, c-node, pathreg``. Default DASH where the model has prior knowledge, otherwise
-        iterative magnitude pruning.
+        Of ``dash, imp, bio, none, l0, c-node, pathreg, post-hoc``. Default DASH where the model has prior knowledge,
+        otherwise iterative magnitude pruning. ``post-hoc`` trains densely, prunes by magnitude to each of nine
+        sparsities, trains on, and takes the sparsest as good as the best (`fine_tune`): ten trainings a chain.
     strength
         λ of DASH; ``"auto"`` chooses it by 3-fold cross-validation over trajectories, the largest of 0.1, 0.3, 0.5, 0.8
         within one standard error of the best (12 more trainings). Default 0.3, see `DASH`. P is the largest probability
@@ -157,6 +159,7 @@ class Pruned(Sampler):
     def _sparsifier(self, model: Phoenix, strength: float) -> Sparsifier:
         kind = self.sparsifier or ("dash" if model.knowledge.sources else "imp")
         plain = {"imp": IMP, "none": NoPruning, "l0": HardConcrete, "c-node": CNODE, "pathreg": PathReg}
+        plain["post-hoc"] = NoPruning  # at first: `_train` prunes what was trained
         C = model.coregulation if model.has_coregulation else None
         if kind in plain:
             if C is not None:
@@ -237,7 +240,19 @@ class Pruned(Sampler):
 
     def _train(self, model: Phoenix, strength: float, seed: int, report: "_Report") -> Trained[PhoenixNetwork]:
         training, validation = self._split(model, seed)
-        return self._run(model, training, validation, self._sparsifier(model, strength), seed, report)
+        trained = self._run(model, training, validation, self._sparsifier(model, strength), seed, report)
+        if self.sparsifier != "post-hoc" or trained.history.reason.startswith("diverged"):
+            return trained
+        how = Tuning(
+            self.epochs,
+            self._pairs(model)[1],
+            self.patience,
+            self._learning(),
+            self._prior_loss(model, seed),
+            self.prior_loss or 0.05,
+            seed,
+        )
+        return fine_tune(trained.network, training, validation, how)[1]  # again, where it is interrupted
 
     def _run(
         self,

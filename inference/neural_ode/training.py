@@ -158,7 +158,7 @@ def train(
             f"num_epochs={num_epochs}, batch_size={batch_size}, patience={patience}, slack={slack}, "
             f"extra_share={extra_share}: expected at least 1 each, slack >= 0 and a share between 0 and 1"
         )
-    run = _Training(
+    run = Training(
         copy.deepcopy(network),
         data,
         validation,
@@ -193,8 +193,8 @@ def train(
     return run.result(reason)
 
 
-class _Training:
-    """The state of one training run."""
+class Training:
+    """The state of one training run; `train` steps through it, `train_many` through several at once."""
 
     def __init__(
         self,
@@ -242,8 +242,14 @@ class _Training:
     # -- one epoch ----
     def one_epoch(self) -> None:
         """Prune, learn, validate; on `BlowUp` nothing of it is kept (`last`)."""
-        self.last = self.snapshot(deep=True)
         started = time.monotonic()
+        self.open_epoch()
+        losses = [self._step(batch) for batch in self.data.minibatches(self.batch_size, self.generator)]
+        self.close_epoch(losses, time.monotonic() - started)
+
+    def open_epoch(self) -> None:
+        """Prune and set the learning rate."""
+        self.last = self.snapshot(deep=True)
         if self.sparsifier.before_epoch(self.epoch + 1, self.network):
             self.level += 1
             self.rate, self.plateau, self.lowest = self.learning.start, 0, float("inf")
@@ -251,7 +257,9 @@ class _Training:
                 self.least, self.waited, self.kept = float("inf"), 0, {}
         for group, relative in zip(self.optimizer.param_groups, self.relative, strict=True):
             group["lr"] = self.rate * relative
-        losses = [self._step(batch) for batch in self.data.minibatches(self.batch_size, self.generator)]
+
+    def close_epoch(self, losses: Sequence[float], seconds: float) -> None:
+        """Validate and keep what is best."""
         with torch.no_grad():
             fixed = self.sparsifier.gates(training=False)
             validation = float(self._whole(self.validation, fixed))
@@ -259,7 +267,7 @@ class _Training:
         if not np.isfinite(validation):
             raise BlowUp("the validation error is not finite", 0)
         self.epoch += 1
-        self.rows.append((float(np.mean(losses)), validation, self.rate, zeros, time.monotonic() - started))
+        self.rows.append((float(np.mean(losses)), validation, self.rate, zeros, seconds))
         self._remember(validation, zeros)
         self._slow_down(validation)
 

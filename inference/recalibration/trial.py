@@ -13,7 +13,7 @@ import torch
 from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
-from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING
+from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING, WEIGHT
 from ...priors import PriorNetwork
 from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
@@ -34,6 +34,9 @@ UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
 MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 FEWEST_CELLS = 20
+KINDS = 3  # of worlds; see `benches_like`
+FEWEST_MOST = (1, MOST_ACTING)  # regulators of a target, unless fits of the real genes state more
+MANY_WEIGHT = (0.0, 2.0)  # sizes of weights, then: of many regulators some do next to nothing
 
 
 def no_trial(model: Model, engine: Engine, num_cells: int) -> str | None:
@@ -72,6 +75,9 @@ class TrialOptions:
         Effective numbers of cells of the other posteriors that the map is learned from, besides that of all cells. At
         a hundred what is certain of hundreds of regulators is not yet certain of what is not there: without 400 a list
         of 400 regulators was empty, on data from the model too.
+    raised
+        Times as many edges as of made targets that every posterior must state of real genes, for made targets to have
+        more than one to four regulators (`causes.causes_like`); infinity for one to four whatever is stated.
     """
 
     targets: int = 60
@@ -82,6 +88,7 @@ class TrialOptions:
     hidden: float = 0.5
     heard: float | None = 100.0
     cells: tuple[float, ...] = (400.0,)
+    raised: float = 1.25
 
     def __post_init__(self) -> None:
         if min(self.targets, self.samples, self.sweeps) < 1 or self.worlds < 2 or self.warmup < 0:
@@ -94,6 +101,8 @@ class TrialOptions:
             raise ValueError(f"effective numbers of cells {(*heard, *self.cells)}: expected at least 2")
         if not 0 <= self.hidden < 1:
             raise ValueError(f"`hidden` is {self.hidden}, expected a share of at least 0 and below 1")
+        if not self.raised >= 1:
+            raise ValueError(f"`raised` is {self.raised}, expected at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +127,20 @@ def benches_like(
     options: TrialOptions,
     *,
     seed: int,
+    causes: Mapping[int, tuple[int, int]] | None = None,
     threads: int = 1,
 ) -> list[Bench]:
     """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
     other genes say that they are (`seen_through`); and that with some of the regulators hidden.
 
     Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
-    gene that it stands for (`matched_world`). World number w is of round w // 3. Where more than 0.3 of the regulators'
-    values are zero, much of what was measured of them is dropout and low depth, which targets never saw: there are no
-    worlds of the first kind. ``donors`` are of `donors_of` the same
-    ``data``, some of them explained. Of targets that stand for genes of which nothing is explained, some have
-    regulators that nothing shows of (`with_unseen`). ``threads`` worlds are made at once.
+    gene that it stands for (`matched_world`). World number w is of kind w % 3 and of round w // 3. Where more than 0.3
+    of the regulators' values are zero, much of what was measured of them is dropout and low depth, which targets never
+    saw: there are no worlds of the first kind. ``donors`` are of `donors_of` the same ``data``, some of them explained.
+    Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
+    (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
+    which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
+    ``threads`` worlds are made at once.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
@@ -138,13 +150,15 @@ def benches_like(
         (turn, place, share, levels)
         for turn in range(options.worlds)
         for place, (share, levels) in enumerate(kinds)
-        if levels is not None or zeros <= MANY_ZEROS
+        if (levels is not None or zeros <= MANY_ZEROS) and (causes is None or place in causes)
     ]
 
     def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
         turn, place, share, levels = which
         number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
-        kind = WorldKind(hidden=share, noise="residual")
+        fewest, most = FEWEST_MOST if causes is None else causes[place]
+        weight = WEIGHT if causes is None else MANY_WEIGHT
+        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
         seeds = {"seed": own, "division": seed + 7}
         world = matched_world(data, donors, kind, num_targets=options.targets, levels=levels, **seeds)
         world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
@@ -285,6 +299,7 @@ def heard_fit(
     *,
     seed: int,
     client: "Client | None" = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """``(tf, target)`` inclusion of the edges of a network of these cells on regulators averaged with what other genes
     say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
@@ -296,7 +311,7 @@ def heard_fit(
         names = [model.targets[i] for i in own]
         cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
         part = make(cells, overlapping(networks, data.tfs, names), names)
-        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client)
+        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client, threads=threads)
     return found
 
 

@@ -11,15 +11,15 @@ from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
 from ..runs.threads import one_thread_each
+from .causes import stated_alike
 from .cells import MOST_NUMBERS, held_cells
 from .edge_map import EdgeMap
-from .trial import UNSEEN, MakeModel, Stated, TrialOptions, benches_like, stated
+from .trial import KINDS, UNSEEN, MakeModel, Stated, TrialOptions
 from .tuning import Tuning, linear_network
 from .witnesses import witnesses_of
 
 RATE = 0.1  # at which lists are scored
 FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
-KINDS = 3  # of worlds; see `benches_like`
 
 
 def tune(
@@ -32,7 +32,7 @@ def tune(
 ) -> Tuning:
     r"""Learn on made targets how often what a fit says of an edge is right.
 
-    Targets whose true regulators are known are made on the regulators of these cells (`benches_like`) and fitted as the
+    Targets whose true regulators are known are made on the regulators of these cells (`stated_alike`) and fitted as the
     real genes are, three times: with the likelihood of all cells; with one that counts for four hundred (`coarsened`),
     as what only many cells see is often what the model gets wrong; and with one that counts for a hundred, on
     regulators averaged with what other genes say of them (`witnesses`), as what was measured of a regulator is not
@@ -118,9 +118,10 @@ def _tuned(
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
-    benches = benches_like(data, donors, networks, options, seed=seed, threads=threads)
-    fits = (None, *coarse)
-    found = stated(benches, make, fits, options, witnesses=witnesses, seed=seed, threads=threads)
+    found, causes = stated_alike(
+        data, donors, networks, make, (None, *coarse), options, witnesses=witnesses, seed=seed, threads=threads
+    )
+    settings["causes"] = [list(span) for _, span in sorted(causes.items())]
     return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)
 
 

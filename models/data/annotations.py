@@ -183,7 +183,7 @@ def inputs_of(table: pd.DataFrame, genes: Sequence[str], num_cells: int) -> Tens
             f"({some(genes, 3)}): name each gene once, as in the expression data"
         )
     try:
-        values = torch.as_tensor(table.to_numpy(dtype=np.float64))
+        values = torch.as_tensor(table.to_numpy(dtype=np.float64, copy=True))
     except (TypeError, ValueError) as error:
         raise ValueError(f"inputs are not all numbers ({error}): give 0 where nothing acts") from error
     position = {gene: i for i, gene in enumerate(genes)}

@@ -83,7 +83,8 @@ def matrix_and_genes(adata: "anndata.AnnData", layer: str | None) -> tuple[Any, 
 def matrix_of(adata: "anndata.AnnData", layer: str | None) -> Any:
     """``.X`` or a layer: CSR, a float32 tensor, or what is on disk as it is."""
     if layer is not None and layer not in adata.layers:
-        raise ValueError(f"no layer {layer!r}: the file has {sorted(adata.layers) or 'no layers'}")
+        named = sorted(name for name in adata.layers if name is not None)  # anndata 0.13 counts .X as one
+        raise ValueError(f"no layer {layer!r}: the file has {named or 'no layers'}")
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise ValueError("the AnnData has no .X: pass `layer=`")

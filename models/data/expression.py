@@ -306,7 +306,8 @@ class ExpressionData(Described):
         """
         values, genes, notes = cells_of(frame, tfs)
         named = CellLabels.of_frame(frame.T if notes else frame)  # a note says that it was turned
-        data = cls(torch.as_tensor(values), genes, notes=notes, missing=missing, labels=named)
+        own = values if values.flags.writeable else values.copy()  # a table of pandas 3 lends its values to be read
+        data = cls(torch.as_tensor(own), genes, notes=notes, missing=missing, labels=named)
         return data.observed().annotated(tfs=tfs, context=context, perturbed=perturbed, covariates=covariates)
 
     @classmethod

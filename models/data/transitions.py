@@ -227,13 +227,18 @@ class Transitions:
 
     def minibatches(self, size: int, generator: torch.Generator | None = None) -> Iterator["Transitions"]:
         """One pass in random order, all pairs of ``size`` trajectories at a time (the last may be fewer)."""
+        for rows in self.batches(size, generator):
+            yield self if rows is None else self.rows(rows)
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Tensor | None]:
+        """Positions of the pairs of `minibatches`; ``None`` is all of them."""
         present, place = self.trajectory.unique(return_inverse=True)
         if size >= len(present):
-            yield self
+            yield None
             return
         rank = torch.randperm(len(present), generator=generator).to(place.device)[place] // size
         for batch in range(-(-len(present) // size)):
-            yield self.rows(torch.nonzero(rank == batch)[:, 0])
+            yield torch.nonzero(rank == batch)[:, 0]
 
     def apart(self) -> "Transitions":
         """Each pair as a trajectory of its own, so that minibatches, splits and folds are of pairs."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...priors import PriorNetwork
-from .phoenix_layers import derivative
+from .phoenix_layers import PhoenixParameters, derivative
 from .phoenix_network import PhoenixNetwork
 
 
@@ -47,9 +47,13 @@ class PriorLoss(nn.Module):
     wanted: Tensor
 
     def forward(self, network: PhoenixNetwork, gates: Mapping[str, Tensor] | None = None) -> Tensor:
-        parameters = network.current(gates)
-        unit = parameters._replace(upsilon=torch.ones_like(parameters.upsilon))
-        return (derivative(unit, self.gamma) + self.gamma - self.wanted).square().mean()
+        return mismatch(network.current(gates), self.gamma, self.wanted).mean()
+
+
+def mismatch(parameters: PhoenixParameters, gamma: Tensor, wanted: Tensor) -> Tensor:
+    r"""``(*draw, point, gene)`` squared differences of :math:`U c(\gamma)` from what is wanted at γ."""
+    unit = parameters._replace(upsilon=torch.ones_like(parameters.upsilon))
+    return (derivative(unit, gamma) + gamma - wanted).square()
 
 
 def prior_matrix(network: PriorNetwork, genes: Sequence[str], *, signed: bool = False) -> Tensor:

@@ -36,8 +36,11 @@ class WorldKind:
         cell by cell, so that what genes share beyond the regulators stays shared.
     responses
         Of `RESPONSES`; each target has one of them, in equal numbers.
-    most_acting
-        A target has from one to so many regulators, at most half of all. Default 4.
+    fewest_acting, most_acting
+        A target has from the one to the other number of regulators, at most half of all. Default 1 and 4.
+    weight
+        Sizes of weights, beside those of the other regulators of the target, are drawn between these. Default 0.5 and
+        1.5.
     as_measured
         Give each target the very values of a real gene, in the order of what was made: zeros and skew as measured, for
         methods that look at them. A linear response is then a monotone one.
@@ -46,7 +49,9 @@ class WorldKind:
     hidden: float = 0.0
     noise: Literal["gaussian", "residual"] = "gaussian"
     responses: tuple[str, ...] = tuple(RESPONSES)
+    fewest_acting: int = 1
     most_acting: int = MOST_ACTING
+    weight: tuple[float, float] = WEIGHT
     as_measured: bool = False
 
     def __post_init__(self) -> None:
@@ -56,8 +61,10 @@ class WorldKind:
             raise ValueError(f"`noise` is {self.noise!r}, expected 'gaussian' or 'residual'")
         if unknown := [name for name in self.responses if name not in RESPONSES]:
             raise ValueError(f"unknown response {unknown[0]!r}: choose of {', '.join(RESPONSES)}")
-        if self.most_acting < 1 or not self.responses:
+        if not 1 <= self.fewest_acting <= self.most_acting or not self.responses:
             raise ValueError(f"{self}: expected at least one acting regulator and one response")
+        if not 0 <= self.weight[0] < self.weight[1]:
+            raise ValueError(f"`weight` is {self.weight}, expected two sizes, the larger one last")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +169,9 @@ def semi_synthetic(
     .. math:: y_{cg} = m_{kg} + s_g \Big(\sqrt{R^2_g}\; z\big[\textstyle\sum_{t \in A_g} w_{tg}\, f_{tg}(x_{ct})\big] +
               \sqrt{1 - R^2_g}\; e_{cg}\Big)
 
-    for cell c of context k: A the acting regulators, 1 to 4 at random, hidden ones included; w of random sign with
-    sizes U(0.5, 1.5); f one of `RESPONSES`, standardised; z[·] standardises the sum; R², mean m and standard deviation
+    for cell c of context k: A the acting regulators, 1 to 4 at random unless the kind has other numbers, hidden ones
+    included; w of random sign with sizes U(0.5, 1.5), or those of the kind; f one of `RESPONSES`, standardised; z[·]
+    standardises the sum; R², mean m and standard deviation
     s are those of a real gene, the donor; e is standard normal, or the donor's standardised residuals. A target whose
     donor is not explained at all (R² below 0.01) has no regulators: an edge without an effect is none.
 
@@ -273,14 +281,15 @@ def signals_of(
     answers = _in_turn(len(kind.responses), num_targets, generator)
     explained = true_r2(donors)[donor] > 0
     most = min(kind.most_acting, max(1, len(varied) // 2))
+    fewest = min(kind.fewest_acting, most)
     effect = np.zeros((number, num_targets))
     signal, noise = np.zeros((2, data.num_cells, num_targets))
     for g in range(num_targets):
         left = generator.normal(size=data.num_cells) if kind.noise == "gaussian" else donors.residual[:, donor[g]]
         noise[:, g] = _standard(left)
         if explained[g]:
-            acting = generator.choice(varied, size=generator.integers(1, most + 1), replace=False)
-            weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*WEIGHT, len(acting))
+            acting = generator.choice(varied, size=generator.integers(fewest, most + 1), replace=False)
+            weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*kind.weight, len(acting))
             parts = [response(Z[:, t], kind.responses[answers[g]], generator) for t in acting]
             effect[acting, g] = weight
             signal[:, g] = _standard(np.stack(parts, axis=1) @ weight)

@@ -13,6 +13,7 @@ from . import graphs as graphs
 from . import matrices as matrices
 from . import others as others
 from . import panda as panda
+from . import scenic as scenic
 from .columns import unused_note
 from .files import RawFile, open_raw, shorten
 from .gmt import parse_gmt, write_gmt_text
@@ -100,6 +101,11 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "arboreto", "TF, target, importance; tab",
         edges.is_arboreto, edges.read_arboreto, edges.write_arboreto, "sign, evidence, the order of the edges",
+    ),
+    Format(
+        "pyscenic", "TF, MotifID, ..., Context, TargetGenes: regulons of pyscenic ctx, for pyscenic aucell",
+        scenic.is_scenic, scenic.read_scenic, scenic.write_scenic,
+        "evidence; unknown signs become +; the order of the edges",
     ),
     Format(
         "decoupler", "source, target, weight, resources/references/sign_decision",

@@ -1,0 +1,180 @@
+"""What to type where checks of a fit failed: options of the command line or arguments in Python, with their numbers."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pandas as pd
+
+from ..inference import Posterior
+from ..inference.choice import default_length, engine_of
+from ..inference.density_check import NAME as EDGE_NUMBER
+from ..inference.diagnostics import INTERVALS, RESIDUALS
+from ..inference.draws.edge_table import RECORD
+from ..inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
+from ..inference.training_worlds import KNOWLEDGE
+from ..inference.training_worlds import NAME as LIKE_TRAINING
+from ..models import ExpressionData
+from ..models.data.scale import COUNTS, LEVELS, scale_before
+
+R_HAT = "R-hat of "  # chains, or restarts, that stay apart
+OF_LENGTH = (
+    *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", "effective draws"),
+    *("top edges agree", "inclusion agrees", EDGE_NUMBER),
+)
+SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimum", "fit ended in order"
+OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
+"""Checks that see what a linear network gets wrong: longer fits change nothing."""
+OF_THE_NOISE = (INTERVALS, RESIDUALS)
+REMEDIES = "remedies"  # of a table of checks: `remedies`, in its `attrs`
+MENDED = "to mend it "  # begins lines that name what to type
+TRIED = ("linear", "grnular", "glad-tf", "glad")  # methods that `pyrogrn calibrate` takes
+
+
+def remedies(
+    checks: pd.DataFrame,
+    posterior: Posterior,
+    engine: Any,
+    *,
+    steps: int | None,
+    restarts: int | None,
+    budget: float | None = None,
+    as_measured: ExpressionData | None = None,
+    in_python: bool = False,
+    length: str | None = "steps",
+) -> list[str]:
+    """Lines for the person who made the fit, each with what to add to the same call; none where all checks passed.
+
+    Parameters
+    ----------
+    checks
+        `Posterior.diagnose`.
+    posterior, engine
+        The fit, and what made it.
+    steps, restarts, budget
+        What was asked for, as options of ``infer``; None: the defaults.
+    as_measured
+        The cells, where nothing was normalised: then logarithms may help.
+    in_python
+        Name arguments of the functions of `tl`. Default False: options of ``infer``.
+    length
+        The option that makes a run longer; None where the method has none. Default ``steps``.
+    """
+    failed = [str(name) for name, passed in zip(checks["check"], checks["passed"], strict=True) if passed is False]
+    say = _InPython(engine) if in_python else _Typed()
+    lines = []
+    short = [name for name in failed if name in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
+    if short and length is not None:
+        lines.append(_mend(say, _longer(short, posterior, engine, steps, length), short))
+    if SAME_OPTIMUM in failed:
+        number = 2 * (restarts or default_length(posterior.model).restarts)
+        lines.append(_mend(say, {"restarts": number}, [SAME_OPTIMUM]))
+    if IN_ORDER in failed and budget is not None:
+        lines.append(_mend(say, {"budget": 2 * budget}, [IN_ORDER]))
+    wrong = [name for name in failed if name in OF_THE_MODEL]
+    if NON_LINEAR in wrong and as_measured is not None and scale_before(as_measured).kind in (COUNTS, LEVELS):
+        lines.append(f"{MENDED}{say.logarithms}, or give logarithms ({NON_LINEAR})")
+        wrong.remove(NON_LINEAR)
+    if wrong:
+        lines.append(_of_the_model(wrong, posterior, say, tried=length == "steps"))
+    noise = [name for name in failed if name in OF_THE_NOISE]
+    if noise:
+        told = (
+            "the noise of the model is not that of these cells; intervals of predicted levels are as wrong as it says"
+        )
+        lines.append(f"no option mends {', '.join(noise)}: {told}")
+    if LISTS in failed:
+        lines.append(f"no option mends {LISTS}: take the most probable edges, {say.top}, and no list at a rate")
+    if KNOWLEDGE in failed:
+        lines.append(f"{MENDED}{say.no_prior}, or give others ({KNOWLEDGE})")
+    if LIKE_TRAINING in failed:
+        method = posterior.guide if posterior.guide in TRIED else "grnular"
+        lines.append(
+            f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
+            f"(`pyrogrn train {method}`, then {say.weights})"
+        )
+    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, KNOWLEDGE, LIKE_TRAINING]
+    known += [] if length is None else short
+    known += [] if budget is None else [IN_ORDER]
+    others = [name for name in failed if name not in known]
+    if others:
+        lines.append(f"no option mends {', '.join(others)}: the report says what it means")
+    return lines
+
+
+def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | None, length: str) -> dict[str, float]:
+    """Options of a run twice as long."""
+    if failed == [SETTLED] and posterior.model.name == "phoenix":
+        return {"guide.svi_steps": 2 * engine.svi_steps}
+    sampler = engine_of(posterior.guide).draws_chains
+    own = engine.length_options
+    usual = default_length(posterior.model).num_steps if own is None else getattr(engine, own[1])
+    found: dict[str, float] = {length: 2 * (steps or usual)}
+    if sampler and hasattr(engine, "num_warmup"):
+        found["guide.num_warmup"] = 2 * engine.num_warmup
+    return found
+
+
+def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed", *, tried: bool) -> str:
+    """What these cells have and the model has not: nothing to type, but what is to be known of it. ``tried``: whether
+    `pyrogrn calibrate` takes the method, which of CellOracle it does not."""
+    if RECORD in posterior.attributes:
+        rest = "what they cost was measured on made targets, and the probabilities are corrected for it"
+    elif tried and posterior.model.name in TRIED:
+        rest = f"{say.calibrate} counts what they cost"
+    else:
+        rest = "read the list as a ranking"
+    return f"no option mends {', '.join(failed)}: {rest}"
+
+
+def _mend(say: "_Typed", options: dict[str, float], failed: list[str]) -> str:
+    return f"{MENDED}{say.options(options)} ({', '.join(failed)})"
+
+
+# -- words ----
+class _Typed:
+    """Options of the command line."""
+
+    logarithms = "add --normalize auto"
+    top = "--top"
+    no_prior = "leave out --prior"
+    linear = "--method linear"
+    weights = "--set guide.weights=FILE"
+    calibrate = "`pyrogrn calibrate` with the same options"
+
+    def options(self, options: dict[str, float]) -> str:
+        """As they are added to a command: those of an engine by ``--set``."""
+        return "add " + " ".join(
+            f"--set {name}={value:g}" if "." in name else f"--{name} {value:g}" for name, value in options.items()
+        )
+
+
+class _InPython(_Typed):
+    """Arguments of the functions of `tl`."""
+
+    logarithms = 'pass normalize="auto"'
+    top = "top="
+    no_prior = "leave out priors="
+    linear = 'method="linear"'
+    weights = "guide=pyrogrn.Amortised(weights=FILE)"
+    calibrate = "`pyrogrn.calibrate(adata, ...)`"
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def options(self, options: dict[str, float]) -> str:
+        """As they are added to a call: what an engine has a field for by that engine, whose length it decides."""
+        own = {f.name for f in fields(self.engine) if f.init}
+        called = dict(zip(("restarts", "steps"), self.engine.length_options or (), strict=False))
+        given = {called.get(name, name.removeprefix("guide.")): value for name, value in options.items()}
+        changed = {name: value for name, value in given.items() if name in own}
+        parts = [f"{name}={value:g}" for name, value in given.items() if name not in own]
+        if changed:
+            parts.append("guide=" + _written(replace(self.engine, **changed)))
+        return "pass " + " and ".join(parts)
+
+
+def _written(engine: Any) -> str:
+    """The call that makes an engine, with what is not its default."""
+    values = {f.name: (getattr(engine, f.name), f.default) for f in fields(engine) if f.init}
+    parts = [f"{name}={value!r}" for name, (value, default) in values.items() if value != default]
+    return f"pyrogrn.inference.{type(engine).__name__}({', '.join(parts)})"

@@ -1,0 +1,55 @@
+"""What is handed on: the source distribution has all that is kept, the wheel the package alone."""
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = {".gitignore"}
+
+
+def kept_files() -> list[str]:
+    """What version control has."""
+    try:
+        done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs git")
+    if done.returncode:
+        pytest.skip("no checkout")
+    return [name for name in done.stdout.splitlines() if (ROOT / name).is_file() and name not in LEFT_OUT]
+
+
+def test_the_source_distribution_has_all_files_and_the_wheel_the_package(tmp_path):
+    pytest.importorskip("setuptools", minversion="69", reason="needs setuptools")
+    names = kept_files()
+    copy = tmp_path / "copy"
+    for name in names:
+        place = copy / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(ROOT / name)
+    code = "from setuptools import build_meta; build_meta.build_sdist('out'); build_meta.build_wheel('out')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (source,), (wheel,) = (copy / "out").glob("*.tar.gz"), (copy / "out").glob("*.whl")
+    with tarfile.open(source) as file:
+        inside = {name.partition("/")[2] for name in file.getnames()}
+    assert not set(names) - inside
+    with zipfile.ZipFile(wheel) as file:
+        inside = {name.removeprefix("pyrogrn/") for name in file.namelist() if name.startswith("pyrogrn/")}
+        others = {name.partition("/")[0] for name in file.namelist()} - {"pyrogrn"}
+    code_files = {name for name in names if name.endswith(".py") and not name.startswith(("tests/", "notebooks/"))}
+    assert not code_files - inside
+    assert not [name for name in inside if name.startswith(("tests/", "docs/", "notebooks/", "experiments/results/"))]
+    assert {name for name in names if "/trained/" in name} <= inside
+    assert [name for name in others if not name.endswith(".dist-info")] == []
+
+
+def test_the_command_is_that_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"pyrogrn": "pyrogrn.experiments.entry:main"}
+    assert project["version"] in (ROOT / "CHANGELOG.md").read_text()
