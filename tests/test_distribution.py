@@ -1,5 +1,6 @@
 """What is handed on: the source distribution has all that is kept, the wheel the package alone."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = {".gitignore"}
@@ -53,3 +55,16 @@ def test_the_command_is_that_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"pyrogrn": "pyrogrn.experiments.entry:main"}
     assert project["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_example_of_a_workflow_calls_what_there_is():
+    workflow = yaml.safe_load((ROOT / "docs" / "ci" / "workflow.yml").read_text())
+    targets = re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    known = {name for line in targets for name in line.split()}
+    called = set()
+    for job in workflow["jobs"].values():
+        rows = job.get("strategy", {}).get("matrix", {}).get("include", [{}])
+        runs = [step["run"] for step in job["steps"] if "run" in step]
+        called |= {run.replace("${{ matrix.target }}", row.get("target", "")) for run in runs for row in rows}
+    assert called == {f"make {name}" for name in ("lint", "types", "test", "test-oldest", "test-newest", "docs")}
+    assert {run.removeprefix("make ") for run in called} <= known

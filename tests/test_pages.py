@@ -23,6 +23,7 @@ WITH = {
     "engine_calibration": "engine",
     "engine_command": "engine",
     "links": "ladder",
+    "trial_maps": "ladder",
     "trial_parts": "ladder",
     "trial_runs": "ladder",
     "factorbox_measured": "factorbox_networks",

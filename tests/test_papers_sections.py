@@ -10,6 +10,7 @@ from pyrogrn.experiments.benchmarks import phoenix_table as T
 from pyrogrn.experiments.benchmarks import provenance
 from pyrogrn.experiments.benchmarks.__main__ import QUICK, SECTIONS
 from pyrogrn.experiments.benchmarks.results import Results
+from pyrogrn.experiments.scores import auroc
 from pyrogrn.inference.neural_ode import Trained, TrainingHistory
 from pyrogrn.inference.pruning import CNODE, HardConcrete, NoPruning, PathReg
 from pyrogrn.models import ExpressionData
@@ -109,6 +110,15 @@ def test_replicates_are_summed_up_over_those_there_are(tmp_path):
     assert results.value("DS", "grnular", "mean", "average_precision") == pytest.approx(0.535)
     assert results.value("DS", "ridge", "mean", "average_precision: p of grnular against it") == pytest.approx(2 / 2**7)
     assert sum(row["seed"] == "mean" for row in results.rows) == 3
+
+
+def test_auroc_with_every_gene_as_a_source_is_that_of_the_whole_table():
+    generator = np.random.default_rng(0)
+    score, true = np.zeros((P.GENES, 40)), np.zeros((P.GENES, 40), dtype=bool)
+    score[:20], true[:20] = generator.random((20, 40)) + 0.01, generator.random((20, 40)) < 0.1
+    among = auroc(score[:20].ravel(), true[:20].ravel())
+    whole = auroc(score.ravel(), true.ravel())
+    assert P.with_every_source(among, float(true[:20].mean()), 20) == pytest.approx(whole)
 
 
 def test_the_most_variable_genes_keep_the_regulators_among_them():

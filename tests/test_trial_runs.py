@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.experiments.benchmarks import amortised_damage, program_intervals, trial_runs
+from pyrogrn.experiments.benchmarks import amortised_damage, program_intervals, trial_maps, trial_runs
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.experiments.benchmarks.trial_runs import Size
 from pyrogrn.inference.recalibration import TrialOptions
+from pyrogrn.inference.recalibration.trial import Stated
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import PriorNetwork
 
@@ -57,3 +58,17 @@ def test_intervals_of_standardised_ppca_know_no_unit(monkeypatch):
     assert small == pytest.approx(large, abs=0.1)
     assert program_intervals.inside(np.array([[0.0], [1.0], [2.0]]), np.array([1.0])) == 1.0
     assert program_intervals.inside(np.array([[0.0], [1.0], [2.0]]), np.array([3.0])) == 0.0
+
+
+def test_other_maps_are_what_they_say():
+    rng = np.random.default_rng(0)
+    world = np.arange(3000) % 9
+    true = rng.random(3000) < 0.3
+    stated = np.where(true, 0.8, 0.3) * rng.random((2, 3000))
+    made = Stated(stated, true, world)
+    grid = np.tile(np.linspace(0.01, 0.99, 50), (2, 1))
+    found = {name: learn(made)(grid) for name, learn in trial_maps.MAPS.items()}
+    assert all((np.diff(values) >= -1e-9).all() for values in found.values())  # none takes back what more is stated of
+    assert (found["less its error"] <= found["as it is"]).all()
+    assert (found["least of kinds"] <= found["as it is"] + 0.05).all()
+    assert abs(trial_maps.isotonic(made)(stated).mean() - true.mean()) < 0.01

@@ -51,6 +51,7 @@ from . import (
     speed,
     stability,
     trajectory,
+    trial_maps,
     trial_parts,
     trial_runs,
     yeast,
@@ -105,6 +106,7 @@ SECTIONS: dict[str, Section] = {
     "knockdowns_ridge": knockdowns_ridge.run,
     "knockout_coverage": knockout_coverage.run,
     "trajectory": trajectory.run,
+    "trial_maps": trial_maps.run,
     "trial_parts": trial_parts.run,
     "trial_runs": trial_runs.run,
     "phoenix": phoenix.run,
@@ -130,17 +132,17 @@ SECTIONS: dict[str, Section] = {
 }
 
 
-# from nothing within twenty minutes on one core, none of them longer than about three
+# from nothing within twenty minutes on one core: about eight by the seconds of their rows
 QUICK = (
-    "engine_calibration",
-    "knowledge",
-    "stability",
     "collaborative",
     "amortised_clean",
     "amortised_speed",
-    "factorbox_speed",
+    "cellbox_length",
+    "factorbox_orthogonal",
     "programs_toy",
     "programs_closed",
+    "programs_speed",
+    "programs_heldout",
 )
 
 

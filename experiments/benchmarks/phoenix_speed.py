@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint, odeint_adjoint
 
+from ...inference.neural_ode.stacked import Job, train_many
 from ...inference.neural_ode.training import train
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import derivative
 from ...models.dynamics.phoenix_network import PhoenixNetwork
+from ...models.dynamics.prior_loss import PriorLoss
 from .phoenix import Courses
+from .phoenix_table import POINTS
 from .results import Results
 
 TRAJECTORIES = 130  # in an epoch, of four pairs each: SIM350's
@@ -20,6 +23,7 @@ PLAIN_TRAJECTORIES = 4  # timed, and scaled to an epoch
 # genes: hidden neurons; the paper's, and between them for yeast, of which it has none
 HIDDEN = {350: 40, 690: 50, 3551: 120, 11165: 300}
 TIMED = {350: 130, 690: 130, 3551: 26, 11165: 6}  # trajectories, scaled to an epoch
+STACKS, REPEATS = (4, 12), 3
 TIMES = (0.0, 2.0, 3.0, 7.0, 9.0)  # of SIM350
 
 
@@ -78,6 +82,7 @@ def run(folder: Path, results: Results) -> None:
     torch.set_num_threads(1)
     try:
         run_plain(folder, results)
+        run_stacks(folder, results)
         run_sizes(results)
     finally:
         torch.set_num_threads(threads)
@@ -98,6 +103,33 @@ def run_plain(folder: Path, results: Results) -> None:
         seconds = plain_epoch(network, courses.training, adaptive=adaptive)
         results.add(task, name, 0, "seconds per epoch", seconds)
         results.add(task, name, 0, "times slower than train", seconds / ours)
+
+
+def run_stacks(folder: Path, results: Results) -> None:
+    """CPU seconds of an epoch of each of several runs, in one stack and alone, with a prior loss too; interleaved."""
+    courses = Courses.read(folder / "sim350", "5%")
+    loss = PriorLoss(courses.prior(signed=True))
+    for extra, name in ((None, ""), (loss, ", prior loss")):
+        alone, together = [], []
+        for _ in range(REPEATS):
+            started = time.process_time()
+            network = courses.network(0)
+            train(network, courses.training, validation=courses.validation, num_epochs=1, extra_loss=extra)
+            alone.append(time.process_time() - started)
+            for seeds in STACKS:
+                points = None if extra is None else POINTS
+                jobs = [
+                    Job(courses.network(s), courses.training, courses.validation, extra_loss=extra, extra_points=points)
+                    for s in range(seeds)
+                ]
+                started = time.process_time()
+                train_many(jobs, num_epochs=1)
+                together.append((seeds, (time.process_time() - started) / seeds))
+        task = "epoch of one of several runs"
+        results.add(task, f"alone{name}", 0, "CPU seconds", float(np.median(alone)))
+        for seeds in STACKS:
+            found = float(np.median([seconds for number, seconds in together if number == seeds]))
+            results.add(task, f"in a stack of {seeds}{name}", 0, "CPU seconds", found)
 
 
 def run_sizes(results: Results) -> None:

@@ -18,10 +18,7 @@ def train_command(
     graphs: Annotated[int, typer.Option(help="Networks in a batch")] = 8,
     steps: Annotated[int, typer.Option(help="Steps of the head at most")] = 4500,
     loss: Annotated[
-        str,
-        typer.Option(
-            help="Of the thresholds and penalties: posterior (-log q), paper (F-beta + r MSE, on Z) or paper-theta"
-        ),
+        str, typer.Option(help="Of thresholds and penalties: posterior (-log q), paper (F-beta + r MSE) or paper-theta")
     ] = "posterior",
     reads: Annotated[
         str, typer.Option(help="What probabilities are read off: both, unrolled (Z alone) or evidence (no Z)")
@@ -80,9 +77,7 @@ def train_command(
         raise ValueError(f"--init-penalty {init_penalty}: expected a number of at least 0")
     if layers not in (None, 2, 3):
         raise ValueError(f"--layers {layers}: expected 2 or 3")
-    options: dict[str, Any] = {"num_iterations": iterations}
-    if mask_theta:
-        options["masks_theta"] = True
+    options: dict[str, Any] = {"num_iterations": iterations} | ({"masks_theta": True} if mask_theta else {})
     if kind == "grnular":
         named = {"num_inner": inner, "num_layers": layers, "init_penalty": init_penalty}
         options |= {name: value for name, value in named.items() if value is not None}

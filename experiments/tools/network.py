@@ -51,7 +51,8 @@ def network(
 ) -> Posterior:
     """Infer a network from cells, and write it into ``adata``: ``pyrogrn infer`` for an AnnData.
 
-    ``adata.uns[key]`` holds ``settings``, ``edges``, ``diagnostics``, ``verdict`` and ``notes``;
+    ``adata.uns[key]`` holds ``settings``, ``edges``, ``diagnostics``, ``verdict``,
+    ``remedies`` (what to pass to the same call where a check failed) and ``notes``;
     ``adata.varp[key + "_weight"]`` and ``[key + "_inclusion"]`` the same edges as sparse matrices, regulators in rows.
 
     Parameters

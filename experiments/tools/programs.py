@@ -45,7 +45,8 @@ def programs(
     """Find gene programs in cells, and write them into ``adata``: ``pyrogrn infer --method muvi`` for an AnnData.
 
     ``adata.obsm["X_" + method]`` (and ``_sd``) holds the scores of the cells, ``adata.varm[method + "_loadings"]`` the
-    loadings, ``adata.uns[key]`` the tables, ``settings``, ``diagnostics``, ``verdict`` and ``notes``.
+    loadings, ``adata.uns[key]`` the tables, ``settings``, ``diagnostics``, ``verdict``,
+    ``remedies`` and ``notes``.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def write_fit(
     mended: Sequence[str] = (),
     key: str = "pyrogrn",
 ) -> None:
-    """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics`` and ``notes``, and what the model infers.
+    """Write ``uns[key]``: ``settings``, ``verdict``, ``diagnostics``, ``remedies``, ``notes``, and what is inferred.
 
     Of a network: ``uns[key]["edges"]`` (`Posterior.edges`; of more than a million edges those of a probability of at
     least 0.05), ``uns[key]["links"]`` (`Posterior.links`), and with several contexts ``uns[key]["edges_by_context"]``,

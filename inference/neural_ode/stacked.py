@@ -24,7 +24,7 @@ class Job:
     """One training of a stack; its fields are the arguments of `train`.
 
     ``extra_points`` of the prior loss's points are taken in a step, the next ones in the next; ``None`` takes all.
-    All points in each of 130 steps an epoch cost three times what the data do.
+    All 500 points in each of 130 steps an epoch cost as much as the data do.
     """
 
     network: PhoenixNetwork
@@ -50,8 +50,8 @@ def train_many(
     """`train` of every job, a step of all of them in one solve; a job that ends leaves the stack.
 
     Each run has the weights, order of batches, pruning and learning rate it would have alone, up to rounding. A step of
-    one trajectory is small matrices and the cost of calling on them: sixteen runs together take a third of the time of
-    sixteen runs (docs/results/phoenix_speed.md).
+    one trajectory is small matrices and the cost of calling on them, which a stack pays once for all
+    (docs/results/phoenix_speed.md).
 
     Parameters
     ----------

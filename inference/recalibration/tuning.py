@@ -80,16 +80,19 @@ class Tuning:
         length = lambda name: int(self.settings[name])
         options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
         raw, seed = posterior.moments["W"], length("seed")
-        stated = [raw.inclusion]
-        if self.settings.get("heard") is not None:
+        stated = [raw.inclusion] * len(self.map.slopes)  # of a slope of 0 it does not matter which
+        counts = [slope > 0 for slope in self.map.slopes]
+        if self.settings.get("heard") is not None and counts[1]:
             known = self.witnesses
             witnesses = known if known is not None and known.fits(data) else witnesses_of(data, seed=seed)
             if witnesses is None:
                 raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
             options = replace(options, heard=float(self.settings["heard"]))
             made_by = make or linear_network
-            stated.append(heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client))
-        stated += [short_fit(model, number, options, seed=seed, client=client) for number in self.cells]
+            stated[1] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
+        for i, number in enumerate(self.cells, start=len(stated) - len(self.cells)):
+            if counts[i]:
+                stated[i] = short_fit(model, number, options, seed=seed, client=client)
         inclusion = self.map(stated) * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}

@@ -1,0 +1,126 @@
+"""From what posteriors state to probabilities: the map of the trial beside others, more careful or less stiff, on data
+sets that choices were made on.
+
+`isotonic` the mean of the map and of its isotonic regression on made pairs; `less its error` the map less its standard
+error, by the jackknife over worlds, in log-odds; `least of kinds` the smallest of three maps, each learned on worlds of
+one kind."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import expit, logit
+
+from ...inference.recalibration.causes import stated_alike
+from ...inference.recalibration.edge_map import EdgeMap
+from ...inference.recalibration.trial import KINDS, Stated, TrialOptions, heard_fit, short_fit
+from ...inference.recalibration.tuning import linear_network
+from ...inference.recalibration.witnesses import witnesses_of
+from ...models import ExpressionData
+from ...models.simulators import donors_of
+from ...models.simulators.semi_synthetic import LEAST_R2
+from ..ladder.scoring import Pairs, score
+from ..tasks import truth_matrix
+from . import ladder
+from .results import Results
+from .trial_parts import SCORES
+
+SOME = 400.0
+CHOSEN_ON: Mapping[str, Callable[[Path], ladder.Subject]] = {
+    "simulate linear": ladder.SUBJECTS["simulate linear"],
+    "sergio_ds1:clean": ladder.SUBJECTS["sergio_ds1:clean"],
+    **{f"random_grns train {i}:X": ladder._random("train", i, "X") for i in range(6)},
+}
+Learned = Callable[[np.ndarray], np.ndarray]
+"""From what posteriors state ``(posterior, pair)`` to probabilities."""
+
+
+def run(folder: Path, results: Results) -> None:
+    """All rows; finished data sets are kept."""
+    results.resume()
+    for name, make in CHOSEN_ON.items():
+        place = "random_grns" if name.startswith("random") else name.partition(":")[0]
+        if ":" in name and not (folder / place).is_dir():
+            print(f"{name}: no {folder / place}, left out")
+        elif results.value(name, list(MAPS)[-1], 0, SCORES[-1]) is None:
+            add_rows(results, make(folder))
+
+
+def add_rows(results: Results, subject: ladder.Subject, options: TrialOptions | None = None, seed: int = 0) -> None:
+    """Of one data set: every map, in short fits of the real genes."""
+    options = options or TrialOptions()
+    data, tfs = subject.logged, set(subject.logged.tfs)
+    targets = tuple(name for name in data.genes if name not in tfs)
+    true = truth_matrix(data, subject.truth)[:, [data.genes.index(name) for name in targets]].ravel()
+    made, real = made_and_real(data, targets, options, seed=seed)
+    for name, learn in MAPS.items():
+        values = score(Pairs.stated(learn(made)(real), true, np.full(true.shape, "", dtype=object)))
+        for what in SCORES:
+            results.add(subject.name, name, seed, what, values[what])
+
+
+def made_and_real(
+    data: ExpressionData, targets: tuple[str, ...], options: TrialOptions, *, seed: int
+) -> tuple[Stated, np.ndarray]:
+    """What the posteriors of the trial state of made pairs, and of real ones ``(posterior, pair)``.
+
+    Raises
+    ------
+    ValueError
+        The regulators explain nothing, or hardly any gene is no regulator: there is no such trial.
+    """
+    witnesses, donors = witnesses_of(data, seed=seed), donors_of(data, 2 * options.targets, seed=seed)
+    if witnesses is None or not (donors.r2 >= LEAST_R2).any():
+        raise ValueError("no trial is possible on these cells")
+    cells = (None, SOME)
+    made, _ = stated_alike(data, donors, {}, linear_network, cells, options, witnesses=witnesses, seed=seed)
+    model = linear_network(data, {}, targets)
+    every = short_fit(model, None, options, seed=seed)
+    heard = heard_fit(model, data, {}, linear_network, witnesses, options, seed=seed)
+    some = short_fit(model, SOME, options, seed=seed)
+    return made, np.stack([every.ravel(), heard.ravel(), some.ravel()])
+
+
+def as_it_is(made: Stated) -> Learned:
+    """The map of the trial."""
+    return EdgeMap.fit(made.probability, made.true)
+
+
+def isotonic(made: Stated) -> Learned:
+    """Half of it the isotonic regression of what is true on what it says, between pairs by straight lines."""
+    found = EdgeMap.fit(made.probability, made.true)
+    said = found(made.probability)
+    order = np.argsort(said)
+    steps = isotonic_regression(made.true[order].astype(float)).x
+    return lambda stated: (found(stated) + np.interp(found(stated), said[order], steps)) / 2
+
+
+def less_its_error(made: Stated) -> Learned:
+    """The map less its standard error."""
+    found, worlds = EdgeMap.fit(made.probability, made.true), np.unique(made.world)
+    without = [EdgeMap.fit(made.probability[:, made.world != w], made.true[made.world != w]) for w in worlds]
+    odds = lambda probability: logit(np.clip(probability, 1e-6, 1 - 1e-6))
+
+    def learned(stated: np.ndarray) -> np.ndarray:
+        each = np.stack([odds(one(stated)) for one in without])
+        error = np.sqrt((len(worlds) - 1) * each.var(0))
+        values: np.ndarray = expit(odds(found(stated)) - error)
+        return values
+
+    return learned
+
+
+def least_of_kinds(made: Stated) -> Learned:
+    """The most careful kind of world decides."""
+    kinds = [made.world % KINDS == kind for kind in range(KINDS)]
+    each = [EdgeMap.fit(made.probability[:, of], made.true[of]) for of in kinds if of.any()]
+    return lambda stated: np.min([one(stated) for one in each], axis=0)
+
+
+MAPS: Mapping[str, Callable[[Stated], Learned]] = {
+    "as it is": as_it_is,
+    "isotonic": isotonic,
+    "less its error": less_its_error,
+    "least of kinds": least_of_kinds,
+}
