@@ -202,7 +202,8 @@ class RegressionNetwork(Model):
     def _noise_prior(self) -> InverseGamma:
         in_unit = self.edge_prior.family.measured_in == "noise"
         numbers = (FREE_SHAPE, FREE_RATE) if in_unit else (NOISE_SHAPE, NOISE_RATE)
-        return InverseGamma(*map(self.constant.new_tensor, numbers))
+        shape, rate = map(self.constant.new_tensor, numbers)
+        return InverseGamma(shape, rate)
 
     def _own_or_shared(
         self, tf: pyro.plate, target: pyro.plate, context: pyro.plate | None, unit: Sequence[Tensor]

@@ -46,7 +46,9 @@ def stated_alike(
     benches = benches_like(data, donors, networks, options, seed=seed, threads=threads)
     found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
-    real = real_edges(data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed)
+    real = real_edges(
+        data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed, threads=threads
+    )
     causes = causes_like(real, made, options.raised)
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
@@ -110,18 +112,21 @@ def real_edges(
     *,
     witnesses: Witnesses | None = None,
     seed: int,
+    threads: int = 1,
 ) -> list[float]:
     """Edges a gene that are stated of the genes that lend themselves to targets, as `causes_like` takes them: no more
-    fits are made than it needs."""
+    fits are made than it needs, each by ``threads``."""
     genes = donors.genes
     own = data.select_genes((*data.tfs, *genes))
     known = overlapping(networks, data.tfs, genes)
     model = make(own, known, genes)
     edges = lambda inclusion: float(inclusion.sum()) / len(genes)
-    first = edges(short_fit(model, None, options, seed=seed))
+    first = edges(short_fit(model, None, options, seed=seed, threads=threads))
     if all(first <= options.raised * stated[0] for stated in made.values()):
         return [first, first]
-    found = [first, edges(short_fit(model, None, options, seed=seed + 1))]
+    found = [first, edges(short_fit(model, None, options, seed=seed + 1, threads=threads))]
     if witnesses is not None:
-        found.append(edges(heard_fit(model, own, known, make, witnesses, options, seed=seed)))
-    return found + [edges(short_fit(model, number, options, seed=seed)) for number in cells if number is not None]
+        found.append(edges(heard_fit(model, own, known, make, witnesses, options, seed=seed, threads=threads)))
+    return found + [
+        edges(short_fit(model, number, options, seed=seed, threads=threads)) for number in cells if number is not None
+    ]

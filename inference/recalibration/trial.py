@@ -299,6 +299,7 @@ def heard_fit(
     *,
     seed: int,
     client: "Client | None" = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """``(tf, target)`` inclusion of the edges of a network of these cells on regulators averaged with what other genes
     say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
@@ -310,7 +311,7 @@ def heard_fit(
         names = [model.targets[i] for i in own]
         cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
         part = make(cells, overlapping(networks, data.tfs, names), names)
-        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client)
+        found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client, threads=threads)
     return found
 
 

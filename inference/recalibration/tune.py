@@ -118,9 +118,8 @@ def _tuned(
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
-    fits = (None, *coarse)
     found, causes = stated_alike(
-        data, donors, networks, make, fits, options, witnesses=witnesses, seed=seed, threads=threads
+        data, donors, networks, make, (None, *coarse), options, witnesses=witnesses, seed=seed, threads=threads
     )
     settings["causes"] = [list(span) for _, span in sorted(causes.items())]
     return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)

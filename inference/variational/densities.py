@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyro
@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ...models import Model
+from ...models import Model, RegressionNetwork
 from ...models.observation.observable import densities_not_asked
 from ..draws.layout import is_edge_site, padded
 from ..engines.sparse_gibbs import refusal
@@ -36,7 +36,7 @@ def log_joint_of(model: Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
         from ..sparse.joint import log_edges_and_data  # here: numba takes half a second
 
         prior = [value.reshape(*value.shape[:2], -1).sum(-1) for value in log_prior_of(model, draws).values()]
-        return log_edges_and_data(model, draws) + sum(prior)
+        return log_edges_and_data(cast(RegressionNetwork, model), draws) + sum(prior)
     model, shape = copy.deepcopy(model).double(), draws["W"].shape[:2]
     block = max(1, BLOCK // max(math.prod(value.shape[2:]) for value in draws.values()))
     parts = []

@@ -87,11 +87,11 @@ def out_of_fold(data: ExpressionData, genes: tuple[str, ...], *, folds: int = FO
     fold = np.random.default_rng([seed, 1]).permutation(data.num_cells) % min(folds, data.num_cells // 3)
     residual = np.empty((data.num_cells, len(genes)))
     parts = [Sums.of(Z[fold == part], tf) for part in range(fold.max() + 1)]
-    whole = Sums(*(sum(tables) for tables in zip(*parts, strict=True)))
+    whole = Sums.joined(parts)
     for part, own in enumerate(parts):
         out, rest = fold == part, whole.without(own)
         R, centre, spread = rest.correlations(tf, whole)
-        weight = ridge_weights(R, tf, rest.count, wanted=wanted)
+        weight = ridge_weights(R, tf, rest.number, wanted=wanted)
         fitted = ((Z[out][:, tf] - centre[tf]) / spread[tf]) @ weight[:, wanted] * spread[wanted]
         residual[out] = Z[out][:, wanted] - centre[wanted] - fitted
     r2 = 1 - np.square(residual).mean(0) / np.square(Z[:, wanted]).mean(0)

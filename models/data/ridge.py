@@ -1,5 +1,6 @@
 """Ridge regression of every gene on its candidate regulators from moments alone, one eigendecomposition for all."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,10 +32,10 @@ def correlations(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 class Sums(NamedTuple):
-    """Of some cells: their number, and of the columns of X the sums (gene,), the sums of squares (gene,), and the
-    products with `rows` of them (row, gene). Of parts they add up, and can be taken away."""
+    """Of ``number`` cells: of the columns of X the sums ``total`` (gene,), the sums of squares ``square`` (gene,), and
+    the products with some rows of them ``product`` (row, gene)."""
 
-    count: int
+    number: int
     total: np.ndarray
     square: np.ndarray
     product: np.ndarray
@@ -44,20 +45,29 @@ class Sums(NamedTuple):
         """Of X (cell, gene), columns of mean zero or near it: nothing is subtracted."""
         return cls(len(X), X.sum(0), np.square(X).sum(0), X[:, rows].T @ X)
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Sums]") -> "Sums":
+        """Of the cells of all parts."""
+        found = parts[0]
+        for part in parts[1:]:
+            tables = found.total + part.total, found.square + part.square, found.product + part.product
+            found = cls(found.number + part.number, *tables)
+        return found
+
     def without(self, part: "Sums") -> "Sums":
         """Of the cells that are not in ``part``."""
-        count, *tables = (one - other for one, other in zip(self, part, strict=True))
-        return Sums(count, *tables)
+        total, square, product = self.total - part.total, self.square - part.square, self.product - part.product
+        return Sums(self.number - part.number, total, square, product)
 
     def correlations(self, rows: np.ndarray, whole: "Sums") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As of the function; with the means and the standard deviations (gene,), 1 of a column that is constant here:
         one whose squares are rounding beside those of the ``whole`` cells."""
-        mean = self.total / self.count
-        square = self.square - self.count * mean**2
+        mean = self.total / self.number
+        square = self.square - self.number * mean**2
         varies = square > CONSTANT * whole.square
         inverse = np.divide(1.0, np.sqrt(square.clip(0)), out=np.zeros_like(square), where=varies)
-        moment = self.product - self.count * mean[rows, None] * mean
-        spread = np.sqrt(np.where(varies, square, self.count) / self.count)
+        moment = self.product - self.number * mean[rows, None] * mean
+        spread = np.sqrt(np.where(varies, square, self.number) / self.number)
         return moment * inverse[rows, None] * inverse, mean, spread
 
 
