@@ -289,8 +289,8 @@ ENGINES: list[EngineRow] = [
     EngineRow(
         Blocked,
         "exact for the weights given scales and noise: calibrated",
-        programs="NOT calibrated: loadings and covariate effects of a gene jointly in closed form, sizes of programs as "
-        "if they were known",
+        programs="NOT calibrated: loadings and covariate effects of a gene jointly in closed form, sizes of programs "
+        "as if they were known",
     ),
     EngineRow(
         MeanField,
