@@ -45,21 +45,21 @@ app = typer.Typer(
     "command mirrors a Python function of the same name; `pyrogrn COMMAND --help` has examples.",
 )
 app.add_typer(simulate_app, name="simulate")
-app.command("infer", cls=GroupedCommand)(infer_command)
-app.command("plan", cls=GroupedCommand)(plan_command)
-app.command("calibrate")(calibrate_command)
-app.command("train")(train_command)
-app.command("ablate")(ablate_command)
-app.command("screen")(screen_command)
-app.command("score-cells")(score_cells_command)
-app.command("score-responses")(score_responses_command)
-app.command("course")(course_command)
-app.command("influence")(influence_command)
-app.command("show")(show_command)
-app.command("regulons")(regulons_command)
-app.command("convert")(convert_command)
-app.command("methods")(methods_command)
-app.command("demo")(demo_command)
+app.command("infer", cls=GroupedCommand, short_help="A network, or gene programs, as a posterior")(infer_command)
+app.command("plan", cls=GroupedCommand, short_help="What `infer` would take: time, memory, files")(plan_command)
+app.command("calibrate", short_help="How far a list can be trusted on your cells")(calibrate_command)
+app.command("train", short_help="Train an amortised guide on simulated cells")(train_command)
+app.command("ablate", short_help="What each source of prior knowledge is worth")(ablate_command)
+app.command("screen", short_help="Effects of perturbations as prior knowledge")(screen_command)
+app.command("score-cells", short_help="Programs of a fit in new cells, with sd")(score_cells_command)
+app.command("score-responses", short_help="Networks by perturbed cells, none known")(score_responses_command)
+app.command("course", short_help="A course of a PHOENIX fit from any start")(course_command)
+app.command("influence", short_help="Which genes move the dynamics most")(influence_command)
+app.command("show", short_help="What a run says of one gene")(show_command)
+app.command("regulons", short_help="Regulons of a run, and their activities")(regulons_command)
+app.command("convert", short_help="Networks between the formats of the field")(convert_command)
+app.command("methods", short_help="Methods: data, answers, whether tested")(methods_command)
+app.command("demo", short_help="The main jobs end to end on data that it makes")(demo_command)
 
 
 @app.callback()
@@ -75,7 +75,7 @@ def program(
     """
 
 
-@app.command()
+@app.command(short_help="What a knock-out or another input does")
 def predict(
     folder: Annotated[Path, typer.Argument(help="A folder made by `infer`")],
     out: Annotated[Path, typer.Option(help="csv to write")],
@@ -135,7 +135,7 @@ def predict(
     say(str(out))
 
 
-@app.command()
+@app.command(short_help="Which genes drive the variation of the others")
 def flux(
     folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method factorbox` or `cellbox`")],
     out: Annotated[Path, typer.Option(help="csv to write; the figure goes beside it, .png")],
@@ -160,7 +160,7 @@ def flux(
     say(f"{out}, {picture}")
 
 
-@app.command()
+@app.command(short_help="Edges against a known network")
 def score(
     edges: Annotated[Path, typer.Argument(help="Edge table (source, target, and a score), or FILE?format=NAME")],
     truth: Annotated[Path, typer.Argument(help="Known network in any format, or FILE?format=NAME")],

@@ -246,14 +246,20 @@ EXPORTS: tuple[Export, ...] = (
 
 
 def formats_told() -> list[str]:
-    """A line for each format: its name, what it is, what it loses; of lists of a fit first, then of networks."""
+    """A line for each format: its name, what it is, what it loses; lists of a fit first, then networks, then those
+    that are only read."""
     own = [f"{entry.name:<20}{entry.what}; loses {entry.loses}" for entry in EXPORTS]
     others = [
         f"{entry.name:<20}{entry.layout}; loses {entry.loses or 'nothing'}"
         for entry in FORMATS
         if entry.write and entry.name not in {e.name for e in EXPORTS}
     ]
-    return [*own, *others]
+    read = [
+        f"{entry.name:<20}{entry.layout}; only read (--from)"
+        for entry in FORMATS
+        if not entry.write and entry.name not in {e.name for e in EXPORTS}
+    ]
+    return [*own, *others, *read]
 
 
 def source_of(given: Path, format: str | None = None) -> Posterior | pd.DataFrame | PriorNetwork:

@@ -23,6 +23,7 @@ from ..models import ExpressionData
 from ..models.data.accepts import takes_anndata
 from ..models.data.matrix import rows_at_once
 
+FAR = 3.0  # standard deviations from the means of the fit that half of the genes are, in other units
 MIN_TARGETS = 3  # of a regulator, fewer say little of it
 
 
@@ -115,6 +116,7 @@ def activities(
     scale = model.scale.double().cpu().numpy()[model.target_index.cpu().numpy()]
     centre = model.context_mean.double().cpu().numpy()[:, model.target_index.cpu().numpy()]
     contexts = _contexts(posterior, data)
+    _check_units(data, columns, centre[contexts], scale)
     step = rows_at_once(data.num_columns)
     for start in range(0, data.num_cells, step):
         rows = slice(start, min(start + step, data.num_cells))
@@ -138,11 +140,25 @@ def _listed(posterior: Posterior, edges: pd.DataFrame) -> np.ndarray:
     return listed
 
 
+def _check_units(data: ExpressionData, columns: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> None:
+    """Refuse levels in other units than those of the fit, whose means are ``centre`` (cell, target)."""
+    some = np.arange(data.num_cells)[:: -(-data.num_cells // 500)]
+    levels = data.rows(some).double().cpu().numpy()[:, columns]
+    off = float(np.median(np.abs((levels - centre[some]).mean(0)) / scale))
+    if off > FAR:
+        raise ValueError(
+            f"levels of these cells are {off:.3g} standard deviations from those of the fit, half of the genes by "
+            "more: read them as the fit did (`normalize=`, --normalize)"
+        )
+
+
 def _contexts(posterior: Posterior, data: ExpressionData) -> np.ndarray:
     """``(cell,)`` the fit's context of each cell."""
     names = list(posterior.coords["context"])
-    if len(names) == 1 or data.context is None:
+    if len(names) == 1:
         return np.zeros(data.num_cells, dtype=int)
+    if data.context is None:
+        raise ValueError(f"the fit has contexts {names}, and nothing says which a cell is of: pass `context_key=`")
     unknown = [name for name in data.context_names if name not in names]
     if unknown:
         raise ValueError(f"contexts {unknown} of `data` are not among those of the fit: {names}")

@@ -1,6 +1,6 @@
 """What to type where checks of a fit failed: options of the command line or arguments in Python, with their numbers."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -106,7 +106,7 @@ def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | N
     if failed == [SETTLED] and posterior.model.name == "phoenix":
         return {"guide.svi_steps": 2 * engine.svi_steps}
     sampler = engine_of(posterior.guide).draws_chains
-    own = engine.length_options
+    own = getattr(engine, "length_options", None)  # a guide of Pyro has none
     usual = default_length(posterior.model).num_steps if own is None else getattr(engine, own[1])
     found: dict[str, float] = {length: 2 * (steps or usual)}
     if sampler and hasattr(engine, "num_warmup"):
@@ -135,7 +135,7 @@ class _Typed:
     """Options of the command line."""
 
     logarithms = "add --normalize auto"
-    top = "--top"
+    top = "as `pyrogrn convert --top 100` and `regulons --top 100` do"
     no_prior = "leave out --prior"
     linear = "--method linear"
     weights = "--set guide.weights=FILE"
@@ -144,7 +144,8 @@ class _Typed:
     def options(self, options: dict[str, float]) -> str:
         """As they are added to a command: those of an engine by ``--set``."""
         return "add " + " ".join(
-            f"--set {name}={value:g}" if "." in name else f"--{name} {value:g}" for name, value in options.items()
+            f"--set {name}={_digits(value)}" if "." in name else f"--{name} {_digits(value)}"
+            for name, value in options.items()
         )
 
 
@@ -152,7 +153,7 @@ class _InPython(_Typed):
     """Arguments of the functions of `tl`."""
 
     logarithms = 'pass normalize="auto"'
-    top = "top="
+    top = "`posterior.edges(top=100)`"
     no_prior = "leave out priors="
     linear = 'method="linear"'
     weights = "guide=pyrogrn.Amortised(weights=FILE)"
@@ -163,14 +164,20 @@ class _InPython(_Typed):
 
     def options(self, options: dict[str, float]) -> str:
         """As they are added to a call: what an engine has a field for by that engine, whose length it decides."""
-        own = {f.name for f in fields(self.engine) if f.init}
-        called = dict(zip(("restarts", "steps"), self.engine.length_options or (), strict=False))
+        ours = is_dataclass(self.engine) and not isinstance(self.engine, type)
+        own = {f.name for f in fields(self.engine) if f.init} if ours else set()
+        called = dict(zip(("restarts", "steps"), getattr(self.engine, "length_options", None) or (), strict=False))
         given = {called.get(name, name.removeprefix("guide.")): value for name, value in options.items()}
         changed = {name: value for name, value in given.items() if name in own}
-        parts = [f"{name}={value:g}" for name, value in given.items() if name not in own]
+        parts = [f"{name}={_digits(value)}" for name, value in given.items() if name not in own]
         if changed:
             parts.append("guide=" + _written(replace(self.engine, **changed)))
         return "pass " + " and ".join(parts)
+
+
+def _digits(value: float) -> str:
+    """Whole numbers with all their digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _written(engine: Any) -> str:

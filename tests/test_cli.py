@@ -427,3 +427,12 @@ def test_a_time_course_from_files(tmp_path):
         assert not (tmp_path / "bad").exists()
     code, _, err = call("simulate", "ode", "--out", tmp_path / "bad", "--times", "0,now")
     assert (code, "--times 0,now" in err) == (2, True)
+
+
+def test_the_list_of_commands_fits_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = call("--help")
+    assert code == 0
+    commands = out.partition("Commands:")[2].splitlines()
+    assert len(commands) > 15
+    assert not [line for line in commands if line.rstrip().endswith("...")]

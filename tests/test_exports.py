@@ -238,8 +238,9 @@ def test_a_network_is_exported_with_signs_and_in_order(tmp_path):
 def test_formats_are_listed_with_what_they_lose():
     told = formats_told()
     assert len(told) == len({line.split()[0] for line in told})
-    assert {line.split()[0] for line in told} == {e.name for e in EXPORTS} | {f.name for f in FORMATS if f.write}
-    assert all("loses" in line for line in told)
+    assert {line.split()[0] for line in told} == {e.name for e in EXPORTS} | {f.name for f in FORMATS}
+    only_read = {f.name for f in FORMATS if not f.write} - {e.name for e in EXPORTS}
+    assert all(("only read" if line.split()[0] in only_read else "loses") in line for line in told)
     code, out, _ = call("convert", "--formats")
     assert (code, out.splitlines()) == (0, told)
     code, out, _ = call("convert", "--help")
@@ -322,6 +323,28 @@ def test_activities_follow_the_regulators_that_the_model_has(posterior, truth):
     from pyrogrn import pl
 
     assert pl.activities(found).get_title(loc="left") == "Activity of regulators"
+
+
+def test_cells_of_activities_are_read_as_the_run_did(tmp_path):
+    rng = np.random.default_rng(0)
+    logs, effects = rng.normal(3, 0.5, (80, 2)), rng.choice([-0.8, 0.8], (2, 10))
+    counts = rng.poisson(np.exp(np.hstack([logs, 3 + (logs - 3) @ effects])))
+    names = [f"G{i}" for i in range(12)]
+    pd.DataFrame(counts, [f"c{i}" for i in range(80)], names).to_csv(tmp_path / "counts.csv")
+    (tmp_path / "tfs.csv").write_text("G0\nG1\n")
+    options = ("--normalize", "auto", "--no-calibrate", "--steps", 30, "--restarts", 2, "--set", "guide.num_warmup=10")
+    code, _, err = call(
+        "infer", tmp_path / "counts.csv", "--tfs", tmp_path / "tfs.csv", *options, "--out", tmp_path / "run"
+    )
+    assert code == 0, err
+    again = ("regulons", tmp_path / "run", "--top", 20, "--draws", 5, "--expression", tmp_path / "counts.csv")
+    code, _, err = call(*again, "--out", tmp_path / "regulons")
+    assert code == 0, err
+    assert abs(pd.read_csv(tmp_path / "regulons" / "activities.csv.gz")["mean"].mean()) < 0.2
+    code, _, err = call(*again, "--normalize", "none", "--out", tmp_path / "other")
+    assert code == 2
+    assert "read them as the fit did" in err.splitlines()[-1]
+    assert not (tmp_path / "other").exists()
 
 
 def test_regulons_and_activities_are_written(run, tmp_path):

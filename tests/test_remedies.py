@@ -11,6 +11,7 @@ import pyrogrn
 import pytest
 import torch
 from command_line import call
+from pyro.infer.autoguide import AutoNormal
 from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
 from pyrogrn.inference import Bagging, Gibbs, MeanField, SparseGibbs
 from pyrogrn.inference.draws.edge_table import RECORD
@@ -87,6 +88,14 @@ def test_a_short_fit_of_an_anndata_says_what_to_pass(caplog, tmp_path):
     pyrogrn.report(fitted, tmp_path / "report.html", adata)
     page = (tmp_path / "report.html").read_text()
     assert escape(line.removeprefix("to mend it ")) in page
+
+
+def test_a_guide_of_pyro_keeps_its_fit(tmp_path):
+    data = simulate_linear(num_genes=10, num_tfs=3, num_cells=60, seed=1).data
+    adata = anndata.AnnData(data.X.numpy().copy(), var=pd.DataFrame(index=list(data.genes)))
+    pyrogrn.tl.network(adata, tfs=list(data.tfs), calibrate=False, guide=AutoNormal, steps=20)
+    lines = adata.uns["pyrogrn"]["remedies"]
+    assert any(line.startswith("to mend it pass steps=40 (") for line in lines), lines
 
 
 def test_what_no_option_mends_is_said(model):

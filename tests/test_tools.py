@@ -186,6 +186,28 @@ def test_counts_are_normalised_and_said(adata, caplog):
     assert "normalize='log1p-cpm'" in caplog.text
 
 
+def test_a_fit_reads_its_own_cells_again_as_it_did(adata, tmp_path):
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", layer="counts", **QUICK)
+    plain = read_expression(adata, tfs=None, layer="counts", normalize="log1p-cpm")
+    edges = posterior.edges(top=10)
+    found = pyrogrn.activities(posterior, adata, edges, min_targets=1)
+    pd.testing.assert_frame_equal(found.mean, pyrogrn.activities(posterior, plain, edges, min_targets=1).mean)
+    assert posterior.diagnose(adata)["value"].tolist() == posterior.diagnose(plain)["value"].tolist()
+    posterior.save(tmp_path / "model")
+    again = pyrogrn.Posterior.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(pyrogrn.activities(again, adata, edges, min_targets=1).mean, found.mean)
+    with pytest.raises(ValueError, match="standard deviations from those of the fit"):
+        pyrogrn.activities(posterior, adata, edges, min_targets=1, layer="counts", normalize="none")
+
+
+def test_cells_of_a_fit_with_contexts_say_theirs(adata):
+    posterior = pyrogrn.tl.network(adata, tfs="is_tf", context_key="type", **QUICK)
+    edges = posterior.edges(top=10)
+    assert len(pyrogrn.activities(posterior, adata, edges, min_targets=1).mean) == adata.n_obs
+    with pytest.raises(ValueError, match="pass `context_key=`"):
+        pyrogrn.activities(posterior, read_expression(adata, tfs=None), edges, min_targets=1)
+
+
 def test_probabilities_are_tried_as_on_the_command_line(tmp_path):
     data = simulate_linear(num_genes=30, num_tfs=4, num_cells=120, seed=5).data
     adata = anndata.AnnData(data.X.numpy(), var=pd.DataFrame(index=list(data.genes)))

@@ -15,14 +15,18 @@ def convert_command(
         typer.Argument(metavar="IN", help="A network in any known format, FILE?KEY=VALUE, or a folder made by `infer`"),
     ] = None,
     target: Annotated[Path | None, typer.Argument(metavar="OUT", help="File to write")] = None,
-    read_as: Annotated[str | None, typer.Option("--from", help="Format of IN [default: recognised]")] = None,
+    read_as: Annotated[
+        str | None, typer.Option("--from", help="Format of IN, see --formats [default: recognised]")
+    ] = None,
     write_as: Annotated[str, typer.Option("--to", help="Format of OUT; --formats lists them")] = "edges",
     fdr: Annotated[
         float | None, typer.Option(help="Of a fit: the largest list with this expected share of wrong edges")
     ] = None,
     top: Annotated[int | None, typer.Option(help="The most probable edges, this many")] = None,
     context: Annotated[str | None, typer.Option(help="Of a run with several contexts: one of them")] = None,
-    formats: Annotated[bool, typer.Option("--formats", help="All formats, what each loses")] = False,
+    formats: Annotated[
+        bool, typer.Option("--formats", help="All formats: what each loses, which are only read")
+    ] = False,
 ) -> None:
     """Convert a network, or the list of a fit, between the formats of the field.
 

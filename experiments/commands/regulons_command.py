@@ -18,8 +18,12 @@ def regulons_command(
     expression: Annotated[
         Path | None, typer.Option(help="Cells: adds activities of the regulators, with their sd")
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer of the cells to read instead of X")] = None,
-    normalize: Annotated[str, typer.Option(help="none, log1p-cpm, zscore or auto, as of the run")] = "none",
+    layer: Annotated[
+        str | None, typer.Option(help="Layer of the cells to read instead of X [default: that of the run]")
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="none, log1p-cpm, zscore or auto [default: as in the run]")
+    ] = None,
     context_key: Annotated[str | None, typer.Option(help="Column of .obs with the contexts of the run")] = None,
     by: Annotated[str | None, typer.Option(help="Column of .obs: means by group (cell types), and a picture")] = None,
     draws: Annotated[int, typer.Option(help="Posterior draws to use for activities")] = 100,
@@ -43,6 +47,7 @@ def regulons_command(
       pyrogrn regulons run --expression cells.h5ad --by cell_type --decoupler ulm --out regulons
     """
     from ...inference import Posterior
+    from ..files.stored_config import read_config
     from .regulons_run import write_regulons
 
     if fdr is not None and top is not None:
@@ -54,6 +59,7 @@ def regulons_command(
     for name, number in (("--top", top), ("--min-targets", min_targets), ("--draws", draws)):
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}: expected at least 1")
+    config = read_config(folder) if (folder / "config.json").is_file() else {}
     posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
     for line in write_regulons(
         posterior,
@@ -63,8 +69,8 @@ def regulons_command(
         context=context,
         min_targets=min_targets,
         expression=expression,
-        layer=layer,
-        normalize=normalize,
+        layer=layer if layer is not None else config.get("layer"),
+        normalize=normalize or str(config.get("normalize", "none")),
         context_key=context_key,
         by=by,
         draws=draws,

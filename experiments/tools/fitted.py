@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ...inference import Posterior, Progress, fit
 from ...inference.engines.base import Engine
 from ...models import ExpressionData
+from ...models.data.accepts import AS_READ, READING
 from ...models.data.containers import is_anndata, is_mudata, layer_of
 from ...models.data.views import modality_of
 from ..commands.options import make_guide, pick_device
@@ -14,7 +16,7 @@ from ..files.needed_notes import needed_notes
 from ..files.readers import read_expression
 from ..files.scale_notes import expects_of, scale_notes
 from ..fitting import METHODS, default_engine, refuse_diverged
-from ..preflight import Suggestion, normalization_for, preflight, suggested
+from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
 from ..remedies import MENDED, remedies
 from .trial import maker, tried
 from .written import write_fit
@@ -154,6 +156,7 @@ def run(
         "device": str(target),
         "reading": {**reading, "tfs": None if reading.get("tfs") is None else list(data.tfs), "inputs": None},
     }
+    posterior = replace(posterior, attributes={**posterior.attributes, AS_READ: as_read(adata, reading, data)})
     checks = posterior.diagnose(data)
     mended = remedies(
         checks,
@@ -179,6 +182,18 @@ def run(
         key=options.key,
     )
     return posterior
+
+
+def as_read(adata: Any, reading: Mapping[str, Any], data: ExpressionData) -> dict[str, Any]:
+    """What of the options of `read_expression` its like in the models takes, where it is not the default; ``auto`` as
+    what it was for these cells."""
+    named = {**reading, "covariate_keys": list(reading.get("covariates") or ())}
+    if named["normalize"] == AUTO:
+        named["normalize"] = "none" if data.transform is None else "log1p-cpm"
+    if not is_mudata(adata):
+        named.pop("modality", None)
+    defaults = {p.name: p.default for p in READING if p.name not in ("tfs", "use_raw")}
+    return {name: named[name] for name, usual in defaults.items() if named.get(name) not in (None, [], usual)}
 
 
 def _suggestion(data: ExpressionData, chosen: Mapping[str, Any], reading: Mapping[str, Any]) -> Suggestion:

@@ -66,12 +66,13 @@ def expression_of(
     return ExpressionData.from_anndata(adata, layer=layer, **chosen).normalized(normalize)
 
 
+AS_READ = "reading"  # of a fit's attributes: the options by which its AnnData was read
 READING = tuple(p for p in inspect.signature(expression_of).parameters.values() if p.name != "data")
 
 
 def takes_anndata(function: Callable[..., R]) -> Callable[..., R]:
     """``function``, whose argument ``data`` may also be an AnnData or a MuData, read with the options of
-    `expression_of`.
+    `expression_of`; by default, where the first argument is a fit that knows how its own was read, in that way.
 
     Examples
     --------
@@ -90,6 +91,11 @@ def takes_anndata(function: Callable[..., R]) -> Callable[..., R]:
         if not (is_anndata(data) or is_mudata(data)):
             return function(*args, **options)
         reading = {p.name: options.pop(p.name) for p in READING if p.name in options and p.name not in taken}
+        if not reading and place > 0:
+            fitted = args[0] if args else None
+            reading = {
+                k: v for k, v in dict(getattr(fitted, "attributes", {})).get(AS_READ, {}).items() if k not in taken
+            }
         read = expression_of(data, **reading)
         if len(args) > place:
             return function(*args[:place], read, *args[place + 1 :], **options)
