@@ -6,6 +6,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,18 @@ def test_the_example_of_a_workflow_calls_what_there_is():
         called |= {run.replace("${{ matrix.target }}", row.get("target", "")) for run in runs for row in rows}
     assert called == {f"make {name}" for name in ("lint", "types", "test", "test-oldest", "test-newest", "docs")}
     assert {run.removeprefix("make ") for run in called} <= known
+
+
+def test_the_upper_bound_has_its_reason_still():
+    """`matplotlib<3.11` is for arviz-plots 0.8, which 3.11 breaks: when this fails, try without the bound."""
+    assert version("arviz-plots").startswith("0.8"), (
+        "a newer arviz-plots: try without `matplotlib<3.11` in pyproject.toml"
+    )
+    bounds = [
+        entry
+        for entry in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        if "<" in entry
+    ]
+    assert [entry.split(">")[0] for entry in bounds] == ["matplotlib"], (
+        "an upper bound without a test that says when it can go"
+    )
