@@ -19,8 +19,10 @@ NOTEBOOKS = (
     "amortised_networks.py",
     "perturbation_panels.py",
     "from_file_to_edges.py",
+    "from_your_anndata.py",
     "gene_programs.py",
     "prior_knowledge.py",
+    "pyro_users.py",
     "time_courses.py",
 )
 

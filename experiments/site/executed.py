@@ -8,6 +8,7 @@ kept, so that a notebook which says the same is the same file.
 import argparse
 import base64
 import os
+import re
 import sys
 import tempfile
 from io import BytesIO
@@ -18,6 +19,7 @@ HERE = Path(__file__).resolve().parents[2] / "notebooks"
 KEPT = ("text/plain", "text/html", "image/png", "text/markdown", "text/latex")
 LONGEST = 20_000  # letters of an output that are kept; a table of pandas has less
 COLOURS = 64
+ECHO = re.compile(r"\[?(<Axes|<matplotlib\.|Text\(|<Figure)")
 MOST_SECONDS = 3600  # of a cell
 
 
@@ -62,10 +64,17 @@ def executed(source: Path) -> Any:
     for number, cell in enumerate(made.cells):
         cell["id"] = f"cell-{number}"
         if cell.cell_type == "code":
-            cell["outputs"] = [_kept(output) for output in cell.outputs if output.get("name") != "stderr"]
+            shown = [output for output in cell.outputs if output.get("name") != "stderr" and not is_echo(output)]
+            cell["outputs"] = [_kept(output) for output in shown]
     made.metadata = {"kernelspec": made.metadata["kernelspec"], "language_info": {"name": "python"}}
     made.nbformat_minor = 5
     return made
+
+
+def is_echo(output: Any) -> bool:
+    """Whether it is no more than what a call of matplotlib returns: axes, labels, lines."""
+    data = output.get("data", {})
+    return set(data) == {"text/plain"} and ECHO.match(data["text/plain"]) is not None
 
 
 def _kept(output: Any) -> Any:
