@@ -31,7 +31,7 @@ from pyrogrn.models.simulators import simulate_linear
 
 FAST = os.environ.get("PYROGRN_FAST") == "1"  # a short run for the tests
 STEPS = 30 if FAST else 1500
-simulation = simulate_linear(num_genes=12, num_tfs=4, num_cells=100, seed=1)
+simulation = simulate_linear(num_genes=12, num_tfs=4, num_cells=100, edge_probability=0.5, tf_correlation=0.8, seed=1)
 model = LinearNetwork.from_data(simulation.data, edge_prior=Normal())
 
 # %% [markdown]
@@ -66,8 +66,8 @@ automatic.diagnose()[["check", "value", "threshold", "passed"]].dropna()
 
 # %% [markdown]
 # ## Beside the exact posterior
-# NUTS on the same model: means and standard deviations of all weights. A product of normals has the means and,
-# where regulators are correlated, too small standard deviations.
+# NUTS on the same model: means and standard deviations of all weights. The regulators are correlated: a product of normals
+# states the standard deviations too small, a normal with a full covariance comes near.
 
 # %%
 exact = fit(model, guide=NUTS(num_chains=1, num_samples=10, num_warmup=5) if FAST else NUTS(), seed=0)
