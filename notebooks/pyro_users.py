@@ -66,8 +66,8 @@ automatic.diagnose()[["check", "value", "threshold", "passed"]].dropna()
 
 # %% [markdown]
 # ## Beside the exact posterior
-# NUTS on the same model: means and standard deviations of all weights. The regulators are correlated: a product of normals
-# states the standard deviations too small, a normal with a full covariance comes near.
+# NUTS on the same model: means and standard deviations of all weights. The regulators are correlated: a product of
+# normals states the standard deviations too small, a normal with a full covariance comes near.
 
 # %%
 exact = fit(model, guide=NUTS(num_chains=1, num_samples=10, num_warmup=5) if FAST else NUTS(), seed=0)
