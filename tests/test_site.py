@@ -89,7 +89,7 @@ def test_notebooks_are_shown_with_their_outputs(tmp_path):
     shown = (
         "````text\n1\n````",
         "````text\nsaid\n````",
-        "![](data:image/png;base64,AAAA)",
+        "![what this code draws](data:image/png;base64,AAAA)",
         '<div class="table-wrapper">\n<table class="docutils">\n</table>\n</div>',
     )
     assert notebook_page(source) == "\n\n".join((plain, *shown)) + "\n"

@@ -64,8 +64,7 @@ def _output(output: dict[str, Any]) -> str:
     """Of a cell, as Markdown: a picture, a table, or text."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
-        told = "".join(data.get("text/plain", "a figure")).strip("<>").partition("(")[0].strip()
-        return f"![{told or 'a figure'}](data:image/png;base64,{data['image/png'].strip()})"
+        return f"![what this code draws](data:image/png;base64,{data['image/png'].strip()})"
     if "text/html" in data:
         table = STYLE.sub("", "".join(data["text/html"])).replace(' border="1" class="dataframe"', ' class="docutils"')
         lines = [line for line in table.splitlines() if line.strip()]  # a blank one would end the block
