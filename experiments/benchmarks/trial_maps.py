@@ -21,10 +21,9 @@ from ...models import ExpressionData
 from ...models.simulators import donors_of
 from ...models.simulators.semi_synthetic import LEAST_R2
 from ..ladder.scoring import Pairs, score
-from ..tasks import truth_matrix
 from . import ladder
 from .results import Results
-from .trial_parts import SCORES
+from .trial_parts import SCORES, plain_pairs
 
 SOME = 400.0
 CHOSEN_ON: Mapping[str, Callable[[Path], ladder.Subject]] = {
@@ -50,9 +49,8 @@ def run(folder: Path, results: Results) -> None:
 def add_rows(results: Results, subject: ladder.Subject, options: TrialOptions | None = None, seed: int = 0) -> None:
     """Of one data set: every map, in short fits of the real genes."""
     options = options or TrialOptions()
-    data, tfs = subject.logged, set(subject.logged.tfs)
-    targets = tuple(name for name in data.genes if name not in tfs)
-    true = truth_matrix(data, subject.truth)[:, [data.genes.index(name) for name in targets]].ravel()
+    data = subject.logged
+    targets, true = plain_pairs(subject)
     made, real = made_and_real(data, targets, options, seed=seed)
     for name, learn in MAPS.items():
         values = score(Pairs.stated(learn(made)(real), true, np.full(true.shape, "", dtype=object)))

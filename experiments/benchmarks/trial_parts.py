@@ -70,12 +70,18 @@ def run(folder: Path, results: Results) -> None:
             add_rows(results, make(folder))
 
 
+def plain_pairs(subject: ladder.Subject) -> tuple[tuple[str, ...], np.ndarray]:
+    """The genes that are no regulators, and ``(tf · gene,)`` whether each edge into them exists."""
+    data, tfs = subject.logged, set(subject.logged.tfs)
+    targets = tuple(name for name in data.genes if name not in tfs)
+    return targets, truth_matrix(data, subject.truth)[:, [data.genes.index(name) for name in targets]].ravel()
+
+
 def add_rows(results: Results, subject: ladder.Subject, options: TrialOptions | None = None, seed: int = 0) -> None:
     """Of one data set: every variant, and rankings."""
     options = options or TrialOptions()
-    data, tfs = subject.logged, set(subject.logged.tfs)
-    targets = tuple(name for name in data.genes if name not in tfs)
-    true = truth_matrix(data, subject.truth)[:, [data.genes.index(name) for name in targets]].ravel()
+    data = subject.logged
+    targets, true = plain_pairs(subject)
     witnesses = witnesses_of(data, seed=seed)
     if witnesses is None:
         raise ValueError(f"{subject.name}: hardly any gene is no regulator")
