@@ -256,3 +256,52 @@ def test_rows_that_were_written_are_no_change_of_the_code(tmp_path, monkeypatch)
     assert not M.commit.__wrapped__().endswith("+")
     (here / "results.py").write_text("other code")
     assert M.commit.__wrapped__().endswith("+")
+
+
+# -- other tools, in environments of their own ----
+def small_task():
+    from pyrogrn.experiments.tasks import Task
+    from pyrogrn.models.simulators import simulate_linear
+
+    own = simulate_linear(num_genes=12, num_tfs=3, num_cells=40, edge_probability=0.5, seed=0)
+    return Task("small", own.data, {"network": own.network[["source", "target"]]})
+
+
+def test_a_tool_is_run_by_its_own_python_and_what_it_lacks_is_said(monkeypatch):
+    from pyrogrn.experiments.benchmarks import rivals as R
+
+    task = small_task()
+    targets = R.some_targets(task)
+    monkeypatch.setitem(R.PROGRAMS, "size", ("", "score = np.abs(X).mean() + np.zeros((len(tf), len(targets)))"))
+    monkeypatch.setitem(R.PROGRAMS, "absent", ("import a_tool_that_is_not_there", ""))
+    found = R.elsewhere(sys.executable, "size", task, targets)
+    assert found["score"].shape == (3, 9)
+    assert found["score"][0, 0] == pytest.approx(float(task.data.X.double().abs().mean()))
+    assert "a_tool_that_is_not_there" in R.elsewhere(sys.executable, "absent", task, targets)
+    assert "no such python" in R.elsewhere("no such python", "size", task, targets)
+
+
+def test_tools_are_scored_on_the_same_pairs_and_skipped_without_their_python(tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    import pandas as pd
+    from pyrogrn.experiments.benchmarks import rivals as R
+
+    task = small_task()
+    monkeypatch.delenv(R.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(R, "tasks", lambda _: [task])
+    pairs = [(s, t) for s in task.data.tfs for t in task.data.genes if s != t]
+    true = {tuple(edge) for edge in task.truths["network"].to_numpy()}
+    table = pd.DataFrame(pairs, columns=["source", "target"])
+    table["inclusion"] = [0.99 if pair in true else 0.01 for pair in pairs]
+    monkeypatch.setattr(
+        R, "UserPath", lambda trial=1: SimpleNamespace(model=lambda _: 0, fit=lambda *_, **__: posterior)
+    )
+    posterior = SimpleNamespace(edges=lambda: table)
+    R.run(tmp_path, Results(tmp_path / "rivals.csv"))
+    results = Results(tmp_path / "rivals.csv")
+    results.resume()
+    assert results.value("small", "linear", 0, "average precision") == 1.0
+    assert results.value("small", "linear", 0, "wrong of the listed") == 0.0
+    assert results.value("small", "ridge", 0, "ECE") is None
+    assert "are skipped" in capsys.readouterr().out
