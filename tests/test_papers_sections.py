@@ -302,6 +302,6 @@ def test_tools_are_scored_on_the_same_pairs_and_skipped_without_their_python(tmp
     results = Results(tmp_path / "rivals.csv")
     results.resume()
     assert results.value("small", "linear", 0, "average precision") == 1.0
-    assert results.value("small", "linear", 0, "wrong of the listed") == 0.0
+    assert 0 < results.value("small", "linear", 0, "wrong of the listed") <= R.RATE
     assert results.value("small", "ridge", 0, "ECE") is None
     assert "are skipped" in capsys.readouterr().out
