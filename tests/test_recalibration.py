@@ -273,7 +273,7 @@ def test_wrong_model_is_found_out_and_corrected(wrong_model):
     raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior, data), data)
     wrong = lambda p: 1 - true[expected_list(p, 0.1)].mean()
     assert wrong(raw) > 0.4  # the list is far worse than it says
-    assert found.scores["raw"]["wrong"] > 0.2  # which made targets show
+    assert found.scores["raw"]["wrong"] > 0.15  # which made targets show, of a list that asks for a tenth
     listed = expected_list(mapped, 0.1)
     assert true[listed].sum() > 0.8 * true.sum()
     assert wrong(mapped) < 0.6 * wrong(raw)

@@ -42,7 +42,8 @@ class DividedKernel(SparseKernel):
     def __init__(
         self, model: RegressionNetwork, *, cluster: "Cluster", num_chains: int, seed: int, sweeps: int
     ) -> None:
-        self._stale, self._num_edges = False, np.zeros(0)
+        self._stale = False
+        self._num_edges: np.ndarray = np.zeros((0, 0), np.int64)
         super().__init__(model, num_chains=num_chains, seed=seed, sweeps=sweeps, threads=1)
         self.cluster = cluster
         self.states: list[Any] = []  # of each share, futures

@@ -17,6 +17,7 @@ from .background import Background, BackgroundLikelihood, Spectrum
 from .classes import ClassSums, SparseUpdates
 from .lattice import WIDEST, lattice_draws
 from .partners import partners_of
+from .push import Push
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
 from .swept import EdgePriors, SweptTargets, TargetStatistics
@@ -26,8 +27,10 @@ from .window import FEW_TFS, Window
 ROUNDS = 3  # of a new h after each block (`lattice`)
 FINDING = 12  # first blocks of the warm-up, in which the background is looked for far and wide
 NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS`: where the likelihood is at hand
+PUSHED = 0.6  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
+SLIT = 0.05  # log s² is pushed no nearer than this to log h
 
 
 def background_of(state: State) -> Tensor:
@@ -69,7 +72,7 @@ class SparseKernel(SweptTargets):
         self.hyper = SparseUpdates(self.prior, model.edge_prior.allowed.cpu(), self.generator, model.context_scale)
         threads = torch.get_num_threads() if threads is None else threads
         super().__init__(self._statistics(), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
-        self.count = 0
+        self.count, self.push = 0, Push(0)
         self.few = len(model.tfs) <= FEW_TFS
         self.state: State = {}
 
@@ -106,7 +109,9 @@ class SparseKernel(SweptTargets):
         flat = lambda *shape: uniform(shape, self.generator, like)
         prior, first = self.prior, self._first_value
         ridge = ridge_of(self.groups, self.dof)
-        slab = math.sqrt(ridge.h * (1 + math.exp(-FIRST_LOGIT)))  # the variance of an average edge is that of ridge
+        # the variance of an average edge is that of ridge
+        slab = math.sqrt((1 - SHARE) * ridge.h * (1 + math.exp(-FIRST_LOGIT)))
+        self.push = Push(round(PUSHED * num_warmup))
         self.state = {
             "edge_logit": first(prior.edge_logit, FIRST_LOGIT + 0.5 * gaussian(chains)),
             "slab_scale": first(prior.slab_scale, slab * (0.3 * gaussian(chains)).exp()).double(),
@@ -167,12 +172,41 @@ class SparseKernel(SweptTargets):
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
-        self._update_background(sums)
+        self._draw_background(sums)
+        if self.count < self.push.blocks:
+            self._push_on()
+        h = background_of(self.state)
+        self.refresh(h, self._window_for(h.numpy()))
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
-    def _update_background(self, sums: ClassSums) -> None:
-        """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are made anew, so that rounding does
-        not add up."""
+    def _push_on(self) -> None:
+        """What is free, on the scale on which it is drawn."""
+        prior, state = self.prior, self.state
+        if not prior.edge_logit.is_fixed:
+            state["edge_logit"] = self.push("edge_logit", state["edge_logit"])
+        log_slab, log_h = state["slab_scale"].log(), background_of(state).log()
+        if not prior.slab_scale.is_fixed:
+            log_slab = self.push("slab_scale", log_slab)
+        if prior.spike_ratio.is_fixed:
+            self._place_scales(log_slab.exp(), state["spike_ratio"])
+            return
+        log_h = self.push("background", log_h)
+        if prior.slab_scale.is_fixed:
+            log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
+        else:
+            log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
+        self._place_scales(log_slab.exp(), (0.5 * log_h - log_slab).exp())
+
+    def _place_scales(self, slab: Tensor, ratio: Tensor) -> None:
+        """Where their priors allow it."""
+        of, state = self.hyper.log_hyperprior, self.state
+        inside = torch.isfinite(of("slab_scale", slab) + of("spike_ratio", ratio))
+        state["slab_scale"] = torch.where(inside, slab, state["slab_scale"])
+        state["spike_ratio"] = torch.where(inside, ratio, state["spike_ratio"])
+
+    def _draw_background(self, sums: ClassSums) -> None:
+        """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are to be made anew, also so that
+        rounding does not add up."""
         prior = self.prior
         name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
         if not getattr(prior, name).is_fixed:
@@ -189,8 +223,6 @@ class SparseKernel(SweptTargets):
 
             widest = WIDEST if self.few or self.finding else NEAR
             self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, ROUNDS, widest).exp()
-        h = background_of(self.state)
-        self.refresh(h, self._window_for(h.numpy()))
 
     def _likelihoods_around(self, h: Sequence[float]) -> list[list[Callable[[np.ndarray], np.ndarray]]]:
         """Of h, by chain and Gram matrix."""
@@ -293,6 +325,7 @@ class SparseKernel(SweptTargets):
             "count": self.count,
             "num_warmup": self.num_warmup,
             "effort": torch.from_numpy(self.effort.copy()),
+            "push": self.push.snapshot(),
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),
         }
@@ -305,6 +338,7 @@ class SparseKernel(SweptTargets):
         self.weight.ravel()[snapshot["place"].numpy()] = snapshot["weight"].numpy()
         self.count_edges()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
+        self.push = Push.restored(snapshot["push"])
         self.hyper.log_step = dict(snapshot["steps"])
         self.num_warmup, self.effort[:] = snapshot["num_warmup"], snapshot["effort"].numpy()
         self.hyper.adapting = self.count < self.num_warmup

@@ -146,7 +146,7 @@ def class_sums(
 
 @compiled
 def edge_moments(target: np.ndarray, tf: np.ndarray, gram: Gram, state: Targets) -> tuple[np.ndarray, np.ndarray]:
-    """``(edge,)`` float64 mean and sd of W = w + u given the weights, of the edges from ``tf`` to ``target`` (edge,)."""
+    """``(edge,)`` float64 mean and sd of W = w + u given the weights, of edges from ``tf`` to ``target`` (edge,)."""
     h = gram.background
     mean, sd = np.empty(len(target)), np.empty(len(target))
     for edge in range(len(target)):
