@@ -17,6 +17,7 @@ from .draws.fitted import PosteriorLike
 
 NAME = "cells like those of the training"
 KNOWLEDGE = "prior networks tell something"
+LEAST_OWN = 0.5  # of a list with prior networks, that the guide lists without them too
 LEAST_WEIGHT = 0.5  # of the prior networks, below which the cells contradict them
 
 
@@ -44,6 +45,30 @@ def training_world_rows(posterior: PosteriorLike[Model]) -> Iterator[Check]:
             "these cells."
         )
     yield Check(NAME, p, LEAST_P, good, meaning)
+
+
+def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
+    """Why no list at a rate is made of a fit by an engine that learned on simulations, in a clause; None where its
+    lists were tested: on cells like those of its training, of edges that the cells themselves show.
+
+    On cells unlike them (half of the regulators not measured) more than half of a list was wrong; and where a guide
+    lists little without the prior networks that it was given, a third of it, if half of their edges are wrong
+    (``docs/results/amortised.md``).
+    """
+    if not engine_of(posterior.guide).learns_on_simulations:
+        return None
+    found = posterior.attributes.get("training_worlds_p")
+    if found is not None and float(np.asarray(found)) <= LEAST_P:
+        return "these cells are unlike anything that the guide was trained on, and there its lists were not tested"
+    listed = posterior.attributes.get("knowledge_listed")
+    if listed is not None:
+        given, alone = (int(number) for number in np.asarray(listed))
+        if alone < LEAST_OWN * given:
+            return (
+                f"with the prior networks the guide lists {given:,} edges at 10%, and {alone:,} without: most of "
+                "such a list is their word, which these cells cannot check"
+            )
+    return None
 
 
 def _of_knowledge(weight: float) -> Check:

@@ -1,13 +1,16 @@
 """Of which fits a list at a false discovery rate is made, and what is said of the others."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from pyrogrn.experiments.report import write_report
-from pyrogrn.inference import Blocked, Gibbs, MeanField, SparseGibbs, fit
+from pyrogrn.inference import Amortised, Blocked, Gibbs, MeanField, SparseGibbs, fit
 from pyrogrn.inference.answers.promise import why_no_list
 from pyrogrn.models import FactorBox, LinearNetwork, Symphony, TrajectoryNetwork
-from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_panel
-from pyrogrn.priors import Normal
+from pyrogrn.models.simulators import RandomGRN, simulate_courses, simulate_linear, simulate_panel, simulate_sergio
+from pyrogrn.priors import Normal, PriorNetwork
 
 QUICK = Gibbs(num_chains=2, num_warmup=10, num_samples=10)
 CELLS = simulate_linear(num_genes=10, num_tfs=4, num_cells=60, num_contexts=2, seed=0).data
@@ -67,3 +70,60 @@ def test_other_fits_rank_and_say_why(name, tmp_path):
     assert "no list at a stated share of errors" in page
     assert "expected FDR</" not in page
     assert "--fdr" not in page
+
+
+# -- guides, and fits without a trial ----
+@pytest.fixture(scope="module")
+def guided():
+    data = simulate_sergio(RandomGRN(num_genes=20, num_tfs=4), num_cells=30, seed=0).data(0, "clean")
+    data = data.without_constant_genes()
+    return fit(LinearNetwork.from_data(data), data, guide=Amortised("grnular", num_chains=1, num_samples=2), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        ({"training_worlds_p": 0.5}, None),
+        ({"training_worlds_p": 0.02}, "unlike anything that the guide was trained on"),
+        ({"training_worlds_p": 0.5, "knowledge_listed": [238, 0]}, "238 edges at 10%, and 0 without"),
+        ({"training_worlds_p": 0.5, "knowledge_listed": [660, 627]}, None),
+        ({"training_worlds_p": 0.5, "knowledge_listed": [0, 0]}, None),
+    ],
+)
+def test_guides_list_what_cells_like_those_of_their_training_show(guided, notes, reason):
+    told = replace(guided, attributes={**guided.attributes, **{k: np.array(v) for k, v in notes.items()}})
+    why = why_no_list(told)
+    if reason is None:
+        assert why is None
+        told.edges(fdr=0.2)
+    else:
+        assert reason in why
+        with pytest.raises(ValueError, match="Its probabilities rank edges"):
+            told.edges(fdr=0.2)
+
+
+def test_guides_count_what_they_list_without_prior_networks():
+    made = simulate_sergio(RandomGRN(num_genes=20, num_tfs=4), num_cells=30, seed=0)
+    data = made.data(0, "clean").without_constant_genes()
+    edges = made.network(0)[["source", "target"]].assign(probability=0.8)
+    network = PriorNetwork.from_edges(edges[edges["target"].isin(data.genes)], name="prior")
+    engine = Amortised("grnular", num_chains=1, num_samples=2)
+    asked = fit(LinearNetwork.from_data(data, networks={"prior": network}), data, guide=engine, seed=0)
+    given, alone = asked.attributes["knowledge_listed"].tolist()
+    bare = fit(LinearNetwork.from_data(data), data, guide=engine, seed=0)
+    assert "knowledge_listed" not in bare.attributes
+    kept = lambda one: {name: value for name, value in one.attributes.items() if name != "knowledge_listed"}
+    both = [replace(one, attributes={**kept(one), "training_worlds_p": np.array(0.5)}) for one in (asked, bare)]
+    assert [len(one.edges(fdr=0.1)) for one in both] == [given, alone]
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_lists_by_the_model_alone_say_so(name, tmp_path):
+    posterior = LISTED[name]()
+    checks = pd.DataFrame({"check": ["chains"], "value": [1.0], "threshold": [1.1], "passed": [True], "meaning": ["."]})
+    write_report(posterior, tmp_path / "report.html", diagnostics=checks, alignment={}, command="")
+    page = (tmp_path / "report.html").read_text()
+    assert "calibrated on data from the model alone" in page
+    assert "tested on data from the model alone: no targets made on these cells were tried" in page
+    green = page[page.index('<p class="lead">') :].split("</div>")[0].count("badge good")
+    assert green == 1  # of the checks; none of the list or of the engine

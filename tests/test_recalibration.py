@@ -273,23 +273,28 @@ def test_wrong_model_is_found_out_and_corrected(wrong_model):
     raw, mapped = of_plain(posterior, data), of_plain(found.apply(posterior, data), data)
     wrong = lambda p: 1 - true[expected_list(p, 0.1)].mean()
     assert wrong(raw) > 0.4  # the list is far worse than it says
-    assert found.scores["raw"]["wrong"] > 0.2  # which made targets show
+    assert found.scores["raw"]["wrong"] > 0.15  # which made targets show, of a list that asks for a tenth
     listed = expected_list(mapped, 0.1)
     assert true[listed].sum() > 0.8 * true.sum()
-    assert wrong(mapped) < 0.6 * wrong(raw)
+    assert wrong(mapped) < 0.65 * wrong(raw)
+    assert average_precision(mapped, true) > average_precision(raw, true) + 0.005
     assert log_score(mapped, true) < 0.3 * log_score(raw, true)
 
 
 def test_right_model_keeps_its_list():
-    simulation = simulate_linear(num_genes=70, num_tfs=8, num_cells=500, seed=3)
-    data = simulation.data
-    posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
-    mapped = tune(data, options=SHORT).apply(posterior, data)
-    true = set(zip(simulation.network["source"], simulation.network["target"], strict=True))
-    for one in (posterior, mapped):
-        listed = one.edges(fdr=0.1)
-        assert sum(edge in true for edge in zip(listed["source"], listed["target"], strict=True)) > 0.85 * len(listed)
-    assert len(mapped.edges(fdr=0.1)) > 0.7 * len(posterior.edges(fdr=0.1))
+    listed = {"raw": 0, "mapped": 0}
+    wrong = dict(listed)
+    for seed in range(4):
+        simulation = simulate_linear(num_genes=70, num_tfs=8, num_cells=500, seed=seed)
+        data, true = simulation.data, simulation.present[:, 8:].numpy().ravel()
+        posterior = fit(LinearNetwork.from_data(data), guide=QUICK)
+        mapped = tune(data, options=SHORT).apply(posterior, data)
+        for name, one in (("raw", posterior), ("mapped", mapped)):
+            edges = expected_list(of_plain(one, data), 0.1)
+            listed[name], wrong[name] = listed[name] + len(edges), wrong[name] + int((~true[edges]).sum())
+    assert wrong["raw"] < 0.15 * listed["raw"]
+    assert wrong["mapped"] < 0.15 * listed["mapped"]
+    assert listed["mapped"] > 0.7 * listed["raw"]
 
 
 def test_nothing_is_listed_where_regulators_explain_nothing():

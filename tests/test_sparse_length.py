@@ -132,7 +132,7 @@ def test_the_command_hands_a_budget_on_and_refuses_it_for_others():
 
 def test_of_large_networks_every_draw_of_the_edges_that_matter_is_kept(monkeypatch, tmp_path):
     model = small_network()
-    guide = SparseGibbs(num_chains=4, num_warmup=20, num_samples=60, longest=1)
+    guide = SparseGibbs(num_chains=4, num_warmup=40, num_samples=60, longest=1)
     whole = fit(model, guide=guide)
     assert KeptEdges.of(whole) is None
     monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 4 * 4 * 2 * 6 * 24 * 4)
@@ -144,7 +144,7 @@ def test_of_large_networks_every_draw_of_the_edges_that_matter_is_kept(monkeypat
     inclusion = whole.moments["W"].inclusion
     kept = np.zeros_like(inclusion, dtype=bool)
     kept[tf, target] = True
-    assert kept[inclusion > 0.2].all()  # 40 states of a warm-up, of which two are enough
+    assert kept[inclusion > 0.2].all()  # 80 states of a warm-up, of which four are enough
     # the states of the chains are the same, and only the background was drawn anew: two draws of the same normal
     other = whole.draws["W"][:, :, tf, target]
     background = (whole.draws["slab_scale"] * whole.draws["spike_ratio"])[..., None]

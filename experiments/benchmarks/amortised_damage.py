@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...inference import Amortised, fit
 from ...inference.amortised.novelty import LEAST_P
+from ...inference.answers.promise import why_no_list
 from ...inference.calibration import expected_calibration_error, expected_list, log_score
 from ...models import ExpressionData, LinearNetwork
 from ...priors import PriorNetwork
@@ -64,11 +65,13 @@ def moved(network: PriorNetwork, data: ExpressionData, share: float, rng: np.ran
 
 def add_rows(results: Results, task: str, guide: str, cases: list[tuple[Task, PriorNetwork | None]]) -> None:
     """Means over networks, and the lists together."""
-    each, listed, wrong = [], 0, 0
+    each, listed, wrong, made, made_wrong = [], 0, 0, 0, 0
     for cells, network in cases:
-        probability, true, weight, far = answers(cells.data, cells.truths["network"], network, guide)
+        probability, true, weight, far, refused = answers(cells.data, cells.truths["network"], network, guide)
         chosen = expected_list(probability, RATE)
         listed, wrong = listed + len(chosen), wrong + int((~true[chosen]).sum())
+        if not refused:
+            made, made_wrong = made + len(chosen), made_wrong + int((~true[chosen]).sum())
         each.append(
             {
                 "average precision": average_precision(probability, true),
@@ -76,23 +79,27 @@ def add_rows(results: Results, task: str, guide: str, cases: list[tuple[Task, Pr
                 "bits": log_score(probability, true) / float(np.log(2)),
                 "weight": weight,
                 "unlike the training": far,
+                "no list": float(refused),
             }
         )
     for score in each[0]:
         results.add(task, guide, SPAN, score, *mean_se([one[score] for one in each]))
     results.add(task, guide, SPAN, "listed pooled", listed)
+    results.add(task, guide, SPAN, "listed where lists are made", made)
+    results.add(task, guide, SPAN, "wrong where lists are made", made_wrong / made if made else float("nan"))
     results.add(task, guide, SPAN, "wrong pooled", wrong / listed if listed else float("nan"))
 
 
 def answers(
     data: ExpressionData, truth: pd.DataFrame, network: PriorNetwork | None, guide: str
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Probabilities and truth of all pairs, the weight of the prior network, and whether the check of the cells fails;
-    of genes that vary, as `infer` has it."""
+) -> tuple[np.ndarray, np.ndarray, float, float, bool]:
+    """Probabilities and truth of all pairs, the weight of the prior network, whether the check of the cells fails, and
+    whether no list is made of the fit; of genes that vary, as `infer` has it."""
     data = data.without_constant_genes()
     model: Any = LinearNetwork.from_data(data, networks={} if network is None else {"prior": network})
     posterior = fit(model, data, guide=Amortised(guide, num_chains=1, num_samples=2), seed=0)
     inclusion = posterior.moments["W"].inclusion.astype(float)
     weight = float(np.asarray(posterior.attributes.get("knowledge_weight", np.nan)))
     far = float(float(np.asarray(posterior.attributes["training_worlds_p"])) <= LEAST_P)
-    return (*scored(inclusion, data, truth_matrix(data, truth)), weight, far)
+    refused = why_no_list(posterior) is not None
+    return (*scored(inclusion, data, truth_matrix(data, truth)), weight, far, refused)

@@ -34,7 +34,7 @@ from .parts import count, diagnostics_section, made, predictions_section, probab
 from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
-from .trial import OF_INCLUSION, earned, is_tried, trial_facts
+from .trial import OF_INCLUSION, UNTRIED, earned, is_tested, is_tried, trial_facts
 
 COLUMNS = {
     "source": "The regulator.",
@@ -194,16 +194,19 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
             f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
             f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
         )
-    failed, checked, engine, advice = trust_badges(posterior, diagnostics)
+    tested = is_tested(posterior)
+    failed, checked, engine, advice = trust_badges(posterior, diagnostics, tested=tested)
     if posterior.calibrated and failed == []:
         advice += f", and {earned(posterior)}"
+    if posterior.calibrated and results.why_none is None and not tested:
+        advice += f". {UNTRIED}"
     if len(results.links):
         text += f"; {count(len(results.links), 'link')} between regulators, without direction, at 10%"
     label = f"{strict:,} edges at 5% expected FDR"
     if results.why_none is not None:
         advice = advice.replace("; but ", "; and ", 1)  # two cautions are no contrast
         label = "edges by pruning" if made_by.prunes else "a ranking of edges"
-    found = badge(label, True if strict and failed == [] else None)
+    found = badge(label, True if strict and failed == [] and tested else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
         f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "

@@ -77,9 +77,11 @@ def _passed(value: Any) -> bool | None:
     return None if value is None or pd.isna(value) else bool(value)
 
 
-def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tuple[list[str] | None, str, str, str]:
+def trust_badges(
+    posterior: Posterior, diagnostics: pd.DataFrame | None, *, tested: bool = True
+) -> tuple[list[str] | None, str, str, str]:
     """Names of the failed checks (None: not run), the badges of checks and engine, and what both mean, as the second
-    half of a sentence."""
+    half of a sentence. What was ``tested`` on data from the model alone has no green badge."""
     failed = _failed(diagnostics)
     if failed is None:
         checked = badge("diagnostics not run", None)
@@ -96,8 +98,12 @@ def trust_badges(posterior: Posterior, diagnostics: pd.DataFrame | None) -> tupl
         engine = badge(f"engine {posterior.guide}: not calibrated", False)
         advice += f". The engine ({posterior.guide}) is not calibrated: take the probabilities as a ranking"
     else:
-        where = "on made targets of these cells" if RECORD in posterior.attributes else "on data from the model"
-        engine = badge(f"engine {posterior.guide}: calibrated {where}", None if failed else True)
+        tried = RECORD in posterior.attributes
+        where = "on made targets of these cells" if tried else "on data from the model"
+        if engine_of(posterior.guide).learns_on_simulations:
+            where = "on simulations like those it was trained on"
+        where += "" if tested else " alone"
+        engine = badge(f"engine {posterior.guide}: calibrated {where}", True if tested and not failed else None)
     return failed, checked, engine, advice
 
 

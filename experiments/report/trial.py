@@ -32,6 +32,19 @@ def is_tried(posterior: Posterior) -> bool:
     return trial_of(posterior) is not None
 
 
+UNTRIED = (
+    "Such lists were tested on data from the model alone: no targets made on these cells were tried, and on cells that "
+    "do not follow the model (bent responses, causes that nobody measured, dropout) a third of them and more was wrong"
+)
+"""Of a list by the model's own probabilities."""
+
+
+def is_tested(posterior: Posterior) -> bool:
+    """Whether lists like those of this fit were tested on cells that are not from its model: by a trial on these cells,
+    or as the guides were, on simulations of another kind."""
+    return is_tried(posterior) or engine_of(posterior.guide).learns_on_simulations
+
+
 def earned(posterior: Posterior) -> str:
     """In which world the probabilities mean what they say, as a clause."""
     found = trial_of(posterior)

@@ -22,7 +22,7 @@ from .graphs import WARMUP, GivenGraph, sample_graphs, settle
 from .network import READS, AmortisedNetwork
 from .novelty import FEATURES, NEIGHBOURS, distance, summary
 from .pyro_guide import AmortisedGuide
-from .reading import Inputs, logit_of, read
+from .reading import Inputs, logit_of, number_listed, read
 from .weights import load_weights
 
 SCANS = 2  # between a new graph and its draw
@@ -124,7 +124,8 @@ class Amortised(Sampler):
         kernel.setup(WARMUP)
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
-        inputs, logit, trusted = read(network, model, data, seed=run.seed)
+        inputs, logit, trusted, alone = read(network, model, data, seed=run.seed)
+        listed = None if alone is None else [number_listed(logit, model), number_listed(alone, model)]
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
         state = settle(kernel, logit, generator)
@@ -155,7 +156,7 @@ class Amortised(Sampler):
                 steps.tell(step + 1, "graphs")
         collector.notes |= _novelty(network, inputs[0], model, data, run.seed)
         if trusted is not None:
-            collector.notes["knowledge_weight"] = np.array(trusted)
+            collector.notes |= {"knowledge_weight": np.array(trusted), "knowledge_listed": np.array(listed)}
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
         if elbo:
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)

@@ -94,7 +94,7 @@ class AmortisedGuide(PyroModule):
         if tune != "none":
             (copied.head if tune == "head" else copied).requires_grad_(True)
         self.network = copied
-        inputs, logit, _ = read(copied, model, data, seed=seed)
+        inputs, logit, *_ = read(copied, model, data, seed=seed)
         if not torch.isfinite(logit).all():
             raise ValueError("the weights gave log-odds that are not finite: train them again")
         for name, value in zip(("evidence", "z", "knowledge"), inputs, strict=True):

@@ -2,24 +2,28 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork
+from ..calibration import expected_list
 from .knowledge import knowledge_channels, log_odds_of_list
 from .network import AmortisedNetwork
 
+RATE = 0.1  # of a list with prior networks, beside that without
 Inputs = tuple[Tensor, Tensor, Tensor]
 """Evidence, Z and knowledge, as `AmortisedNetwork.inputs` gives them."""
 
 
 class Reading(NamedTuple):
     """``inputs`` that the head sees; ``logit`` (tf, target) log-odds of the edges; ``weight`` of the prior networks,
-    None without any."""
+    and the log-odds ``without`` them, None without any."""
 
     inputs: Inputs
     logit: Tensor
     weight: float | None
+    without: Tensor | None
 
 
 def read(network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, *, seed: int) -> Reading:
@@ -40,13 +44,20 @@ def read(network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, 
         logit = logit_of(network, given, model)
         listed = knowledge[:, model.target_index, 1] > 0
         if not listed.any():
-            return Reading(given, logit, None)
+            return Reading(given, logit, None, None)
         alone = look(torch.zeros_like(knowledge))
         without = logit_of(network, alone, model)
         odds = log_odds_of_list(torch.sigmoid(without), listed, model.edge_prior.allowed)
         weight = float(torch.sigmoid(torch.tensor(odds, dtype=torch.float64)))
         mixed = weight * torch.sigmoid(logit.double()) + (1 - weight) * torch.sigmoid(without.double())
-        return Reading(given if weight >= 0.5 else alone, torch.logit(mixed).to(logit), weight)
+        return Reading(given if weight >= 0.5 else alone, torch.logit(mixed).to(logit), weight, without)
+
+
+def number_listed(logit: Tensor, model: LinearNetwork) -> int:
+    """Edges into genes that are no regulators in the list of which a tenth is expected to be wrong."""
+    plain = ~np.isin(model.targets, model.tfs)
+    allowed = model.edge_prior.allowed.cpu().numpy() & plain[None]
+    return len(expected_list(torch.sigmoid(logit.double()).cpu().numpy()[allowed], RATE))
 
 
 def knowledge_of(model: LinearNetwork) -> Tensor:

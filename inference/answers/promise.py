@@ -8,6 +8,7 @@ from ..choice import engine_of, row_of, why_uncalibrated
 from ..draws.edge_table import RECORD
 from ..draws.fitted import PosteriorLike
 from ..points import NO_RATE, is_point
+from ..training_worlds import why_no_list as why_unlike
 from .registry import answers_of
 
 LINK_COLUMNS = ("a", "b", "probability", "weight_ab", "weight_ba", "inclusion_ab", "inclusion_ba")
@@ -19,7 +20,8 @@ def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
     A rate is a promise about probabilities that an edge exists. It is made where a trial corrected these
     (`recalibration`), or where they are called calibrated (`choice.unearned`); the others (`trajectory`, `factorbox`,
     `pmf-grn`, `symphony`, priors without an inclusion variable, as `celloracle`'s, and variational fits whose posterior
-    is a product) list far more wrong edges than they say (``docs/results/ladder_others.md``).
+    is a product) list far more wrong edges than they say (``docs/results/ladder_others.md``); so do guides on cells
+    unlike those of their training, and where prior networks say what the cells do not (`training_worlds.why_no_list`).
     """
     if is_point(posterior):
         return NO_RATE
@@ -34,6 +36,8 @@ def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
         )
     elif (unlisted := row_of(type(posterior.model)).unlisted) is not None:
         why = unlisted
+    elif (unlike := why_unlike(posterior)) is not None:
+        why = unlike
     else:
         return None
     return (

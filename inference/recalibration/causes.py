@@ -55,11 +55,7 @@ def stated_alike(
         kept = ~np.isin(found.world % KINDS, list(more))
         benches = benches_like(data, donors, networks, options, seed=seed, causes=more, threads=threads)
         new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
-        found = Stated(
-            np.concatenate([found.probability[:, kept], new.probability], axis=1),
-            np.concatenate([found.true[kept], new.true]),
-            np.concatenate([found.world[kept], new.world]),
-        )
+        found = Stated.together([found.of(kept), new])
     return found, causes
 
 

@@ -19,7 +19,8 @@ from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
 from ..runs.threads import one_thread_each
 from .coarsening import coarsened
-from .witnesses import Witnesses
+from .evidence import evidence_of
+from .witnesses import Witnesses, measured_well
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,7 +33,6 @@ MOVED = 0.5  # of the edges of made prior networks, at random places: no source 
 
 UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has some, measured too badly to be seen
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
-MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 FEWEST_CELLS = 20
 KINDS = 3  # of worlds; see `benches_like`
 FEWEST_MOST = (1, MOST_ACTING)  # regulators of a target, unless fits of the real genes state more
@@ -145,12 +145,12 @@ def benches_like(
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     kinds = ((0.0, None), (0.0, through), (hidden, through))
-    zeros = float((data.select_genes(data.tfs).X == 0).double().mean())
+    well = measured_well(data)
     made: list[tuple[int, int, float, np.ndarray | None]] = [
         (turn, place, share, levels)
         for turn in range(options.worlds)
         for place, (share, levels) in enumerate(kinds)
-        if (levels is not None or zeros <= MANY_ZEROS) and (causes is None or place in causes)
+        if (levels is not None or well) and (causes is None or place in causes)
     ]
 
     def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
@@ -214,12 +214,23 @@ def joined(tfs: tuple[str, ...], worlds: Sequence[tuple[int, World, dict[str, Pr
 
 @dataclass(frozen=True, eq=False)
 class Stated:
-    """Of the pairs of worlds: ``probability`` (posterior, pair) that was stated, whether the edge is ``true`` (pair,),
-    and its ``world`` (pair,)."""
+    """Of the pairs of worlds: ``probability`` (posterior, pair) that was stated, ``evidence`` (number, pair) beside it,
+    whether the edge is ``true`` (pair,), and its ``world`` (pair,)."""
 
     probability: np.ndarray
+    evidence: np.ndarray
     true: np.ndarray
     world: np.ndarray
+
+    def of(self, kept: np.ndarray) -> "Stated":
+        """Some of the pairs, by a mask (pair,)."""
+        return Stated(self.probability[:, kept], self.evidence[:, kept], self.true[kept], self.world[kept])
+
+    @classmethod
+    def together(cls, parts: "Sequence[Stated]") -> "Stated":
+        """The pairs of all parts."""
+        join = lambda name, axis: np.concatenate([getattr(part, name) for part in parts], axis=axis)
+        return cls(join("probability", 1), join("evidence", 1), join("true", 0), join("world", 0))
 
 
 def short_fit(
@@ -270,10 +281,10 @@ def stated(
     threads: int = 1,
 ) -> Stated:
     """What fits of all worlds say of the edges that may exist: with a likelihood of each number of ``cells``, after the
-    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says. ``threads``
-    benches are fitted at once, by a thread each."""
+    first of which comes, if there are ``witnesses``, that on regulators as the second half of them says; and what the
+    cells say beside them (`evidence_of`). ``threads`` benches are fitted at once, by a thread each."""
 
-    def of(i: int, bench: Bench) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(i: int, bench: Bench) -> Stated:
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
         fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[tf, target]
@@ -281,12 +292,13 @@ def stated(
         if witnesses is not None:
             heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
             found.insert(1, fitted(heard, options.heard))
-        return np.stack(found), bench.present[tf, target], bench.world[target]
+        asked = witnesses if witnesses is not None and witnesses.well else None
+        second = np.ones(len(bench.targets), dtype=int)
+        evidence = evidence_of(model, bench.data, asked, second)[:, tf, target]
+        return Stated(np.stack(found), evidence, bench.present[tf, target], bench.world[target])
 
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(of, range(len(benches)), benches))
-    probability, true, world = zip(*parts, strict=True)
-    return Stated(np.concatenate(probability, axis=1), np.concatenate(true), np.concatenate(world))
+        return Stated.together(list(pool.map(of, range(len(benches)), benches)))
 
 
 def heard_fit(

@@ -122,7 +122,9 @@ def _tuned(
         data, donors, networks, make, (None, *coarse), options, witnesses=witnesses, seed=seed, threads=threads
     )
     settings["causes"] = [list(span) for _, span in sorted(causes.items())]
-    return Tuning(coarse, EdgeMap.fit(found.probability, found.true), scores_of(found), settings, witnesses)
+    return Tuning(
+        coarse, EdgeMap.fit(found.probability, found.true, found.evidence), scores_of(found), settings, witnesses
+    )
 
 
 def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:
@@ -132,7 +134,8 @@ def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:
     odd = pairs.world // KINDS % 2 == 1
     mapped = np.empty(len(pairs.true))
     for part in (odd, ~odd):
-        mapped[part] = EdgeMap.fit(pairs.probability[:, ~part], pairs.true[~part])(pairs.probability[:, part])
+        learned = EdgeMap.fit(pairs.probability[:, ~part], pairs.true[~part], pairs.evidence[:, ~part])
+        mapped[part] = learned(pairs.probability[:, part], pairs.evidence[:, part])
     return {"raw": _scores(pairs.probability[0], pairs.true), "recalibrated": _scores(mapped, pairs.true)}
 
 

@@ -11,6 +11,7 @@ from ...priors import PriorNetwork
 from ..draws.edge_table import RAW, RECORD
 from ..draws.moments import EdgeMoments
 from .edge_map import EdgeMap
+from .evidence import evidence_of
 from .trial import MakeModel, TrialOptions, heard_fit, short_fit
 from .witnesses import Witnesses, witnesses_of
 
@@ -82,21 +83,28 @@ class Tuning:
         raw, seed = posterior.moments["W"], length("seed")
         stated = [raw.inclusion] * len(self.map.slopes)  # of a slope of 0 it does not matter which
         counts = [slope > 0 for slope in self.map.slopes]
-        if self.settings.get("heard") is not None and counts[1]:
-            known = self.witnesses
-            witnesses = known if known is not None and known.fits(data) else witnesses_of(data, seed=seed)
-            if witnesses is None:
-                raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
+        own = len(self.map.weights) > 1  # what only the regulators' own measurement says
+        witnesses = self._witnesses(data) if own or (self.settings.get("heard") is not None and counts[1]) else None
+        if witnesses is not None and counts[1]:
             options = replace(options, heard=float(self.settings["heard"]))
             made_by = make or linear_network
             stated[1] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
         for i, number in enumerate(self.cells, start=len(stated) - len(self.cells)):
             if counts[i]:
                 stated[i] = short_fit(model, number, options, seed=seed, client=client)
-        inclusion = self.map(stated) * model.edge_prior.allowed.cpu().numpy()
+        evidence = evidence_of(model, data, witnesses if own else None) if self.map.weights else None
+        inclusion = self.map(stated, evidence) * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}
         return replace(posterior, moments=moments, attributes=attributes)
+
+    def _witnesses(self, data: ExpressionData) -> Witnesses:
+        """Those of the trial, or the same found again."""
+        known = self.witnesses
+        found = known if known is not None and known.fits(data) else witnesses_of(data, seed=int(self.settings["seed"]))
+        if found is None:
+            raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

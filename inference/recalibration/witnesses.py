@@ -27,16 +27,24 @@ from ...models.data.out_of_fold import contexts_of, within_contexts
 from ...models.simulators import seen_through
 
 FEWEST = 10  # genes that are no regulators, below which there are no witnesses
+MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
+
+
+def measured_well(data: ExpressionData) -> bool:
+    """Whether few enough of the regulators' values are zero."""
+    return float((data.select_genes(data.tfs).X == 0).double().mean()) <= MANY_ZEROS
 
 
 @dataclass(frozen=True, eq=False)
 class Witnesses:
     """``half`` 0 or 1 by gene that is no regulator; ``levels`` of the regulators ``tfs`` by half, ``(cell, tf)`` each,
-    as its genes tell them, in standard deviations of what was measured."""
+    as its genes tell them, in standard deviations of what was measured; ``well`` whether the regulators were measured
+    well enough for what only their own measurement says to be more than noise."""
 
     tfs: tuple[str, ...]
     half: dict[str, int]
     levels: tuple[np.ndarray, np.ndarray]
+    well: bool = True
 
     def fits(self, data: ExpressionData) -> bool:
         """Whether they can be of these cells."""
@@ -71,4 +79,4 @@ def witnesses_of(data: ExpressionData, *, seed: int = 0, threads: int = 1) -> Wi
 
     with ThreadPoolExecutor(threads) as pool:
         first, second = pool.map(told, (0, 1))
-    return Witnesses(data.tfs, half, (first, second))
+    return Witnesses(data.tfs, half, (first, second), measured_well(data))

@@ -17,6 +17,7 @@ from .background import Background, BackgroundLikelihood, Spectrum
 from .classes import ClassSums, SparseUpdates
 from .lattice import lattice_draws
 from .partners import partners_of
+from .push import Push
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
 from .swept import EdgePriors, SweptTargets, TargetStatistics
@@ -26,8 +27,10 @@ from .window import FEW_TFS, Window
 BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
 FEW_ROUNDS, MANY_ROUNDS = 3, 4  # of a new h at each (`lattice`), the more the rarer: the products are paid for
 FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
+PUSHED = 0.6  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
+SLIT = 0.05  # log s² is pushed no nearer than this to log h
 
 
 def background_of(state: State) -> Tensor:
@@ -69,7 +72,7 @@ class SparseKernel(SweptTargets):
         self.hyper = SparseUpdates(self.prior, model.edge_prior.allowed.cpu(), self.generator, model.context_scale)
         threads = torch.get_num_threads() if threads is None else threads
         super().__init__(self._statistics(), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
-        self.count = 0
+        self.count, self.push = 0, Push(0)
         self.every = 1 if len(model.tfs) <= FEW_TFS else BACKGROUND_EVERY
         self.state: State = {}
 
@@ -106,7 +109,9 @@ class SparseKernel(SweptTargets):
         flat = lambda *shape: uniform(shape, self.generator, like)
         prior, first = self.prior, self._first_value
         ridge = ridge_of(self.groups, self.dof)
-        slab = math.sqrt(ridge.h * (1 + math.exp(-FIRST_LOGIT)))  # the variance of an average edge is that of ridge
+        # the variance of an average edge is that of ridge
+        slab = math.sqrt((1 - SHARE) * ridge.h * (1 + math.exp(-FIRST_LOGIT)))
+        self.push = Push(round(PUSHED * num_warmup))
         self.state = {
             "edge_logit": first(prior.edge_logit, FIRST_LOGIT + 0.5 * gaussian(chains)),
             "slab_scale": first(prior.slab_scale, slab * (0.3 * gaussian(chains)).exp()).double(),
@@ -162,12 +167,43 @@ class SparseKernel(SweptTargets):
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
         if self.background_due:
-            self._update_background(sums)
+            self._draw_background(sums)
+        if self.count < self.push.blocks:
+            self._push_on()
+        if self.background_due:
+            h = background_of(self.state)
+            self.refresh(h, self._window_for(h.numpy()))
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
-    def _update_background(self, sums: ClassSums) -> None:
-        """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are made anew, so that rounding does
-        not add up."""
+    def _push_on(self) -> None:
+        """What is free, on the scale on which it is drawn; h only where residuals are made anew for it."""
+        prior, state, due = self.prior, self.state, self.background_due
+        if not prior.edge_logit.is_fixed:
+            state["edge_logit"] = self.push("edge_logit", state["edge_logit"])
+        log_slab, log_h = state["slab_scale"].log(), (background_of(state) if due else self.background).log()
+        if not prior.slab_scale.is_fixed and (due or not prior.spike_ratio.is_fixed):
+            log_slab = self.push("slab_scale", log_slab)
+        if prior.spike_ratio.is_fixed:
+            self._place_scales(log_slab.exp(), state["spike_ratio"])
+            return
+        if due:
+            log_h = self.push("background", log_h)
+        if prior.slab_scale.is_fixed:
+            log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
+        else:
+            log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
+        self._place_scales(log_slab.exp(), (0.5 * log_h - log_slab).exp())
+
+    def _place_scales(self, slab: Tensor, ratio: Tensor) -> None:
+        """Where their priors allow it."""
+        of, state = self.hyper.log_hyperprior, self.state
+        inside = torch.isfinite(of("slab_scale", slab) + of("spike_ratio", ratio))
+        state["slab_scale"] = torch.where(inside, slab, state["slab_scale"])
+        state["spike_ratio"] = torch.where(inside, ratio, state["spike_ratio"])
+
+    def _draw_background(self, sums: ClassSums) -> None:
+        """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are to be made anew, also so that
+        rounding does not add up."""
         prior = self.prior
         name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
         if not getattr(prior, name).is_fixed:
@@ -188,8 +224,6 @@ class SparseKernel(SweptTargets):
 
             rounds = FEW_ROUNDS if self.every == 1 else MANY_ROUNDS
             self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, rounds).exp()
-        h = background_of(self.state)
-        self.refresh(h, self._window_for(h.numpy()))
 
     def _window_for(self, h: np.ndarray) -> Window | None:
         """A range of h that holds those of all chains, the same as long as it does; none while they are being found,
@@ -261,6 +295,7 @@ class SparseKernel(SweptTargets):
             "count": self.count,
             "num_warmup": self.num_warmup,
             "effort": torch.from_numpy(self.effort.copy()),
+            "push": self.push.snapshot(),
             "steps": dict(self.hyper.log_step),
             "generator": self.generator.get_state(),
         }
@@ -272,6 +307,7 @@ class SparseKernel(SweptTargets):
         self.weight[:] = 0
         self.weight.ravel()[snapshot["place"].numpy()] = snapshot["weight"].numpy()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
+        self.push = Push.restored(snapshot["push"])
         self.hyper.log_step = dict(snapshot["steps"])
         self.num_warmup, self.effort[:] = snapshot["num_warmup"], snapshot["effort"].numpy()
         self.hyper.adapting = self.count < self.num_warmup
