@@ -261,7 +261,7 @@ class _Sampling:
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         # chains that stay apart in a few targets do not meet by sweeping three times as long
         hopeless = all(is_of_targets(text) for text in left)
-        longest = self.engine.longest or longest_of(self.kernel.hyper.num_edges)
+        longest = self.engine.longest or longest_of(float(self.kernel.hyper.num_edges))
         if not hopeless and drawn < longest * wanted:
             self.total += min(max(1, wanted // 2), longest * wanted - drawn)
             return ""
