@@ -25,7 +25,7 @@ from .tables import Sums
 from .window import FEW_TFS, Window
 
 ROUNDS = 3  # of a new h after each block (`lattice`)
-FINDING = 12  # first blocks of the warm-up, in which the background is looked for far and wide
+FINDING = 4  # first blocks of the warm-up, in which the background is looked for far and wide
 NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS`: where the likelihood is at hand
 PUSHED = 0.5  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
@@ -250,13 +250,14 @@ class SparseKernel(SweptTargets):
         return found
 
     def _window_for(self, h: np.ndarray) -> Window | None:
-        """A range of h that holds those of all chains, the same as long as it does; none while they are being found,
-        and where the products that it saves cost less than a sweep."""
+        """A range of h that holds those of all chains, the same as long as it does, and a rough one as long as chains
+        are pushed on; none in the first blocks, and where the products that it saves cost less than a sweep."""
         if self.few or self.finding:
             return None
-        if self.window is not None and self.window.covers(h):
+        rough = self.count < self.push.blocks
+        if self.window is not None and self.window.rough == rough and self.window.covers(h):
             return self.window
-        return Window.around(h, max(float(group.values[-1]) for group in self.groups))
+        return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=rough)
 
     # -- what is read of it ----
     def sites(self, *, network: bool) -> dict[str, Tensor]:
