@@ -18,6 +18,7 @@ from .draws.intervals import interval
 
 LOG_CLIP = 1e-6  # the log score moves probabilities this far from 0 and 1: one certain mistake costs 13.8 nats
 NUM_BINS = 15  # of the calibration error, equal width, as Guo et al. (2017) and most work since
+LEAST, MARGIN = 0.01, 1e-6  # of a list, below which nothing is sorted where the rate is passed before
 RIDGE = 1e-3  # weight of the identity in the fit of a recalibration: keeps it finite where edges separate perfectly
 
 
@@ -84,7 +85,10 @@ def expected_list(probability: np.ndarray, rate: float) -> np.ndarray:
     rate
         Strictly between 0 and 1.
     """
-    best = np.argsort(-probability, kind="stable")
+    some = np.flatnonzero(probability >= LEAST)  # the others follow these, and matter only where all of these are in
+    if len(some) == 0 or not (1 - probability[some]).mean() > rate + MARGIN:
+        some = np.arange(len(probability))
+    best = some[np.argsort(-probability[some], kind="stable")]
     expected = np.cumsum(1 - probability[best]) / np.arange(1, len(best) + 1)  # never falls, so one cut is enough
     return np.sort(best[: int(np.searchsorted(expected, rate, side="right"))])
 

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import betainc
 
 from ..models import ExpressionData, Model
 from ..models.data.raw_counts import counts_behind
-from .answers.program_cells import scores
+from .answers.program_cells import known_scores, scores
 from .checks import Check
 from .draws.fitted import PosteriorLike
 from .within_groups import between, centred, correlation
@@ -91,8 +92,9 @@ def confounding(posterior: PosteriorLike[Any], data: ExpressionData) -> pd.DataF
     if len(rows) < FEWEST_CELLS:
         return pd.DataFrame(columns=list(COLUMNS))
     values, counted = counts_behind(data, rows)
-    cells = data.subset(rows)
-    mean, sd = scores(posterior, cells)
+    cells = data if len(rows) == data.num_cells else data.subset(rows)
+    made = known_scores(posterior, data)
+    mean, sd = scores(posterior, cells) if made is None else (table.iloc[rows] for table in made)
     score, lost = mean.to_numpy(), 0
     if cells.covariates is not None:  # what they explain is accounted for
         Z = np.column_stack([np.ones(len(rows)), cells.covariates.double().cpu().numpy()])
@@ -128,8 +130,6 @@ def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) ->
     of many genes that go up and down add up to something too. With so few genes that all of them could agree by chance,
     no verdict.
     """
-    from scipy import stats  # here: it takes half a second to import, and networks have no such rows
-
     table = confounding(posterior, data)
     for kind in (DEPTH, MITOCHONDRIAL, BATCH):
         part = table[table["measure"] == kind].dropna(subset=["r"])
@@ -143,7 +143,8 @@ def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) ->
             continue
         part = part.assign(size=part["r"].abs() * np.sqrt(part["known"]))[told]
         part = part.sort_values("size", ascending=False, kind="stable")
-        alike = stats.binom.sf(part["same_sign"] * part["genes"] - 0.5, part["genes"], 0.5)
+        number = (part["same_sign"] * part["genes"]).round()
+        alike = betainc(number.clip(lower=1e-9), part["genes"] - number + 1, 0.5)  # as many heads of a coin, or more
         random = (part["same_sign"] < SAME_SIGN) | (2 * alike >= level)
         close = part[(part["size"] >= CLOSE) & (part["chance"] < level) & ~random]
         shown = part if close.empty else close

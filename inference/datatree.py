@@ -16,6 +16,7 @@ from pyro import poutine
 from ..models import ExpressionData, Model
 from ..models.observation.observable import densities_not_asked
 from .answers.cells import predict_cells
+from .answers.chosen import chosen_edges
 from .answers.registry import answers_of
 from .arviz_limits import MAX_DENSITY, unpredicted, with_limits
 from .choice import engine_of
@@ -217,9 +218,7 @@ def _best(posterior: PosteriorLike[Model]) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(-np.abs(posterior.moments["W"].mean), axis=None, kind="stable")[:NUM_EDGES]
         source, target = np.unravel_index(order, posterior.moments["W"].mean.shape)
         return source, target
-    chosen = posterior.edges(top=NUM_EDGES)
-    rows, columns = ({name: i for i, name in enumerate(model.coords[axis])} for axis in model.axes)
-    return np.array([rows[n] for n in chosen["source"]]), np.array([columns[n] for n in chosen["target"]])
+    return chosen_edges(posterior, top=NUM_EDGES)
 
 
 def _tables(moments: EdgeMoments, point: bool) -> dict[str, np.ndarray]:

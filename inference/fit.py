@@ -68,11 +68,12 @@ def fit(
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
-        Draws by restart from a variational guide. Of factor models (`Blocked`) by place that restarts have found, and
-        no more of a large model than are kept (`Collector`).
+        Draws by restart from a variational guide. Of factor models (`Blocked`) by place that restarts have found; of
+        more than 30,000 loadings half as many in all, and no more than are kept (`factors.blocked.num_drawn`).
     restarts
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
-        Default 4 (CellBox: 1). Of factor models those that come to the same place are one chain.
+        Default 4 (CellBox 1; factor models of more than 30,000 loadings 2). Of factor models those that come to the
+        same place are one chain.
     threshold
         δ: families without an inclusion variable report P(|W| > δ) as inclusion. Default the model's: 0.1 standard
         deviations; for PHOENIX, whose effects on a target sum to one in size, 0.01. Not used by

@@ -14,9 +14,10 @@ from ..models.data.accepts import takes_anndata
 from ..priors.described import Described
 from . import storage
 from .answers.base import Intervention, Request
+from .answers.chosen import chosen_edges
 from .answers.new_cells import LEAST_GENES
-from .answers.promise import directed_edges, why_no_list
 from .answers.promise import links as links_of
+from .answers.promise import why_no_list
 from .answers.registry import answers_of
 from .answers.results import Course
 from .calibration import expected_list
@@ -26,7 +27,6 @@ from .draws.facts import facts_of_fit
 from .draws.intervals import LEVEL, check_draws, check_level, check_rate, thin_of
 from .draws.layout import has_edges
 from .draws.moments import Collector, EdgeMoments
-from .draws.networks import in_context
 from .points import is_point, without_certainty
 from .runs.history import History
 
@@ -149,23 +149,7 @@ class Posterior(Described):
         if fdr is not None:
             check_rate(fdr)
             self._check_listed()
-        point = is_point(self)
-        moments, _ = in_context(self, context)
-        allowed = self.model.edge_prior.allowed.cpu().numpy()
-        if least is not None and not point:
-            allowed = allowed & (moments.inclusion >= least)
-        if fdr is not None:
-            allowed = allowed & directed_edges(self)
-        source, target = np.nonzero(allowed)
-        inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
-        if fdr is not None:
-            best = expected_list(inclusion, fdr)
-            source, target, inclusion, size = source[best], target[best], inclusion[best], size[best]
-        # to two decimals, what a thousand draws resolve: below that, noise would order the edges that are all but
-        # certain
-        order = np.lexsort((-size, -(0 * inclusion if point else inclusion).round(2)))
-        order = order[:top]
-        source, target = source[order], target[order]
+        source, target = chosen_edges(self, fdr=fdr, context=context, top=top, least=least)
         return without_certainty(self, edge_rows(self, source, target, level=level, context=context))
 
     def links(self, *, fdr: float | None = None, top: int | None = None) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 r"""PHOENIX: gene expression as a neural differential equation with additive and multiplicative regulation."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -19,9 +18,10 @@ from .data.accepts import takes_anndata
 from .data.checks import constant_genes
 from .data.expression import ExpressionData
 from .data.transitions import Transitions
-from .dynamics.ode_solvers import FitSolver, RungeKutta, simulate
+from .dynamics.ode_solvers import DOPRI5, Dopri5, FitSolver, RungeKutta, simulate, solver_of
+from .dynamics.phoenix_depth import Depth
 from .dynamics.phoenix_layers import PhoenixParameters, derivative
-from .dynamics.phoenix_network import PATHS, WEIGHTS, effect_matrix, gene_indices
+from .dynamics.phoenix_network import effect_matrix, gene_indices
 from .dynamics.relaxation import undisturbed_pairs
 from .state import State, as_text
 
@@ -63,10 +63,12 @@ class Phoenix(Model):
     networks
         Prior networks by name of the source.
     hidden
-        m, neurons of each of the two hidden layers; see `PhoenixNetwork`.
+        m, neurons of each hidden layer; see `PhoenixNetwork`. Default 40; not with one layer.
+    layers
+        L of `Depth`, which has the equations of other depths. Default the paper's 2.
     coregulation
         Name of a source that says which regulators act together (a protein interaction network), DASH's C. It says
-        nothing of edges then: it is no source of the prior, and has no trust.
+        nothing of edges then: it is no source of the prior, and has no trust. With two layers only, as DASH uses it.
     masks
         ``(out, in)`` by weight: 0 where an entry is pruned and stays zero. Default none.
     solver
@@ -76,7 +78,7 @@ class Phoenix(Model):
     ------
     ValueError
         Masks of unknown weights or wrong shapes, another edge prior, regulators or prior networks without any gene of
-        the data.
+        the data, ``coregulation`` with other than two layers, and as `Depth`.
     """
 
     traceable = False
@@ -98,15 +100,16 @@ class Phoenix(Model):
         tfs: Sequence[str] | None = None,
         edge_prior: EdgePrior | None = None,
         networks: Mapping[str, PriorNetwork] | None = None,
-        hidden: int = 40,
+        hidden: int | None = None,
+        layers: int = 2,
         coregulation: str | None = None,
         masks: Mapping[str, Tensor] | None = None,
         solver: FitSolver | None = None,
     ) -> None:
         super().__init__()
-        if hidden < 1:
-            raise ValueError(f"hidden is {hidden}: expected at least 1 neuron")
-        networks = dict(networks or {})
+        networks, depth = dict(networks or {}), Depth(len(transitions.genes), hidden, layers)
+        if coregulation is not None and layers != 2:
+            raise ValueError(f"coregulation with layers={layers}: DASH uses it with two layers only; leave it out")
         if coregulation is not None and coregulation not in networks:
             raise ValueError(f"coregulation {coregulation!r}: expected a source, one of {sorted(networks)}")
         if edge_prior is not None and not edge_prior.one_scale:
@@ -118,16 +121,16 @@ class Phoenix(Model):
             raise ValueError(
                 "the scale of Normal is not used by PHOENIX, whose weights have scales of their own: leave it out"
             )
-        self.genes, self.hidden = transitions.genes, hidden
+        self.genes = transitions.genes
         regulators = self.genes if tfs is None else tuple(tfs)
         gene_indices(self.genes, dict.fromkeys(regulators, 0.0))
         acting = networks.pop(coregulation) if coregulation is not None else None
         self._describe(
-            EdgeKnowledge.from_networks(networks, regulators, self.genes), edge_prior or Normal(), solver, hidden
+            EdgeKnowledge.from_networks(networks, regulators, self.genes), edge_prior or Normal(), solver, depth
         )
         like = transitions.start
         sources = len(self.knowledge.sources)
-        for name in WEIGHTS:
+        for name in depth.names:
             shape = self.shape_of(name)
             mask = torch.as_tensor((masks or {}).get(name, 1.0)).to(like)
             if mask.ndim and tuple(mask.shape) != shape:
@@ -137,9 +140,9 @@ class Phoenix(Model):
                 mask = mask * torch.isin(torch.arange(len(self.genes)), self.regulators()).to(like)
             self.register_buffer(f"{name}_mask", mask)
             self.register_buffer(f"{name}_confidence", like.new_zeros(sources, *shape))
-        unknown = sorted(set(masks or {}) - set(WEIGHTS))
+        unknown = sorted(set(masks or {}) - set(depth.names))
         if unknown:
-            raise ValueError(f"masks of {unknown}: expected names among {list(WEIGHTS)}")
+            raise ValueError(f"masks of {unknown}: expected names among {list(depth.names)}")
         self._hold(transitions)
         n = len(self.genes)
         C = like.new_zeros(0, 0)
@@ -152,9 +155,9 @@ class Phoenix(Model):
         for label, value in (("low", like.new_zeros(n)), ("size", like.new_ones(n)), ("time_unit", like.new_ones(()))):
             self.register_buffer(label, value)
 
-    def _describe(self, knowledge: EdgeKnowledge, prior: EdgePrior, solver: FitSolver | None, hidden: int) -> None:
+    def _describe(self, knowledge: EdgeKnowledge, prior: EdgePrior, solver: FitSolver | None, depth: Depth) -> None:
         self.knowledge, self.edge_prior = knowledge, prior.bind(knowledge)
-        self.tfs, self.targets, self.hidden = knowledge.tfs, knowledge.targets, hidden
+        self.tfs, self.targets, self.depth = knowledge.tfs, knowledge.targets, depth
         self.solver: FitSolver = solver or RungeKutta()
         self.weight_scale = Hyper(dist.LogNormal, -2.3, 1.0)
 
@@ -166,8 +169,10 @@ class Phoenix(Model):
         *,
         edge_prior: EdgePrior | None = None,
         networks: Mapping[str, PriorNetwork] | None = None,
-        hidden: int = 40,
+        hidden: int | None = None,
+        layers: int = 2,
         step: float | None = None,
+        solver: str | None = None,
         coregulation: str | None = None,
     ) -> "Phoenix":
         """The pairs of a time course (`ExpressionData.with_times`), then as the constructor.
@@ -180,31 +185,36 @@ class Phoenix(Model):
         ----------
         data, edge_prior, networks
             As every network; candidate regulators are those of the data.
-        hidden
-            m.
+        hidden, layers
+            m and L, as the constructor.
         step
             Longest step of the solver, in those halves; see `RungeKutta`. Default 1.
+        solver
+            ``"dopri5"`` for steps that adapt, as the paper's (`Dopri5`). Default `RungeKutta`, which is quicker
+            (docs/results/phoenix_speed.md).
         coregulation
             As the constructor.
 
         Raises
         ------
         ValueError
-            Constant genes, and as `undisturbed_pairs`.
+            Constant genes, another solver, a step of one whose steps adapt, and as `undisturbed_pairs`.
         """
+        if solver not in (None, DOPRI5) or (solver is not None and step is not None):
+            raise ValueError(f"solver={solver!r} and step={step}: expected {DOPRI5!r} without a step, or a step alone")
         pairs = undisturbed_pairs(data)
         low, size = _ranges(data)
         unit = pairs.dt.median() / 2
         pairs = replace(pairs, start=(pairs.start - low) / size, stop=(pairs.stop - low) / size, dt=pairs.dt / unit)
-        solver = RungeKutta(1.0 if step is None else step)
         model = cls(
             pairs,
             tfs=data.tfs,
             edge_prior=edge_prior,
             networks=networks,
             hidden=hidden,
+            layers=layers,
             coregulation=coregulation,
-            solver=solver,
+            solver=Dopri5() if solver else RungeKutta(1.0 if step is None else step),
         )
         known = torch.where(torch.isfinite(data.X), data.X, torch.inf)
         least = (known.amin(0).to(low) - low) / size
@@ -241,10 +251,14 @@ class Phoenix(Model):
         P[:, self.regulators().to(P.device)] = self.knowledge.probability.to(P)
         return P
 
+    @property
+    def hidden(self) -> int:
+        """Neurons of a hidden layer."""
+        return self.depth.neurons
+
     def shape_of(self, name: str) -> tuple[int, int]:
         """``(out, in)`` of a weight."""
-        n = len(self.genes)
-        return (self.hidden, n) if name.startswith("W") else (n, self.hidden)
+        return self.depth.shape(name)
 
     def regulators(self) -> Tensor:
         """``(tf,)`` positions of the regulators among the genes."""
@@ -262,25 +276,25 @@ class Phoenix(Model):
         return kept(self, "transitions", parts, made)
 
     def to_state(self) -> dict[str, list[str]]:
-        step = self.solver.longest_step
-        if math.isnan(step):
-            raise ValueError(f"{self.solver} cannot be saved with a fit: use RungeKutta for fits that are to be kept")
         return {
             "genes": list(self.genes),
             "trajectory": list(self.names),
             "hidden": as_text(self.hidden),
-            "step": as_text(step),
+            "layers": as_text(self.depth.layers),
+            "step": self.solver.text,
         }
 
     def _restore(self, state: State, knowledge: EdgeKnowledge, edge_prior: EdgePrior) -> None:
         self.genes, self.names = state.names("genes"), state.names("trajectory")
-        self._describe(knowledge, edge_prior, RungeKutta(state.number("step")), state.integer("hidden"))
+        layers = state.integer("layers") if "layers" in state.entries else 2  # files of before had two
+        depth = Depth(len(self.genes), None if layers == 1 else state.integer("hidden"), layers)
+        self._describe(knowledge, edge_prior, solver_of(state.names("step")), depth)
 
     def copied(self) -> "Phoenix":
         """A copy with masks and confidences of its own, which shares the data."""
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
-        for name in WEIGHTS:
+        for name in self.depth.names:
             for kind in ("mask", "confidence"):
                 other.register_buffer(f"{name}_{kind}", self.get_buffer(f"{name}_{kind}").clone())
         return other
@@ -291,7 +305,7 @@ class Phoenix(Model):
         return {
             "tf": list(self.tfs),
             "target": list(self.targets),
-            "weight": list(WEIGHTS),
+            "weight": list(self.depth.names),
             "context": ["all"],
             "source": list(self.knowledge.sources),
             "signed_source": list(self.edge_prior.signed_sources),
@@ -306,7 +320,7 @@ class Phoenix(Model):
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the sites that differ between networks of equal effects, which is why they are not in `dims`."""
         biases: dict[str, tuple[int, ...]] = {"b_sigma": (self.hidden,), "b_pi": (self.hidden,)}
-        return {name: self.shape_of(name) for name in WEIGHTS} | biases
+        return {name: self.shape_of(name) for name in self.depth.names} | biases
 
     @property
     def max_plate_nesting(self) -> int:
@@ -329,28 +343,28 @@ class Phoenix(Model):
         return torch.zeros_like(self.data_dt[: len(self.names)]).index_add(0, self.data_trajectory, self.data_dt)
 
     # -- prior knowledge of weights ----
-    def with_reference(self, network: PhoenixParameters, masks: Mapping[str, Tensor]) -> None:
+    def with_reference(self, network: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         r"""Take masks, and from the sizes of a trained network's weights how much each source speaks for each of them.
 
-        As DASH scores them (B.6): with the sizes of the other layer of the path held, those of layer l that would make
-        the product of all the prior P,
+        As DASH scores them (B.6): with the sizes of the other layers of the path held, those of layer l that would make
+        the product of all the prior P; with two layers
 
         .. math:: Q_U = |P^\top (|W|)^+|, \qquad Q_W = |(|U|)^+ P^\top|,
 
         divided by the largest, so that the best supported entry of a layer has Q = 1.
         """
-        P = self.square_knowledge()  # (source, gene, gene)
-        values = {name: getattr(network, name).detach().abs().to(P) * masks[name].to(P) for name in WEIGHTS}
-        for name in WEIGHTS:
+        P = self.square_knowledge().mT.double()  # (source, gene target, gene source)
+        sizes = {name: (network[name].detach().abs().to(P) * masks[name].to(P)) for name in self.depth.names}
+        for name in self.depth.names:
             self.get_buffer(f"{name}_mask").copy_(masks[name])
-        for path in PATHS:
-            first, last = path.layers
-            wanted = {
-                first: torch.linalg.pinv(values[last].double(), rtol=1e-6) @ P.mT.double(),
-                last: P.mT.double() @ torch.linalg.pinv(values[first].double(), rtol=1e-6),
-            }
-            for name, score in wanted.items():
-                score = score.abs() * masks[name].to(score)
+        for path in self.depth.paths:
+            for place, name in enumerate(path.layers):
+                wanted = P
+                if behind := path.layers[place + 1 :]:
+                    wanted = _pseudo_inverse(sizes, behind) @ wanted
+                if before := path.layers[:place]:
+                    wanted = wanted @ _pseudo_inverse(sizes, before)
+                score = wanted.abs() * masks[name].to(wanted)
                 largest = score.amax((-2, -1), keepdim=True) if len(score) else score
                 confidence = torch.where(largest > 0, score / largest.clamp_min(1e-30), 0.0)
                 self.get_buffer(f"{name}_confidence").copy_(confidence)
@@ -358,7 +372,7 @@ class Phoenix(Model):
     # -- the generative story ----
     def hyper(self, batch: ExpressionData | None = None) -> dict[str, Tensor]:
         """Sample what is neither a weight nor data: trust, scales of the weights, rates and noise."""
-        scales = self.weight_scale.distribution().expand([len(WEIGHTS)]).to_event(1)
+        scales = self.weight_scale.distribution().expand([len(self.depth.names)]).to_event(1)
         rates = dist.Normal(self.zero + 1, 1.0).expand([len(self.genes)]).to_event(1)
         values = {}
         if self.knowledge.sources:
@@ -375,7 +389,7 @@ class Phoenix(Model):
         values = self.hyper()
         weights = {"upsilon": _without_plates(values["upsilon"], 1)}
         for place, (name, shape) in enumerate(self.weight_shapes.items()):
-            if name in WEIGHTS:
+            if name in self.depth.names:
                 scale = values["weight_scale"][..., place, None, None] * self._spread(name, values.get("trust"))
                 mask = self.get_buffer(f"{name}_mask")
                 density = dist.Normal(self.zero, scale).expand([*scale.shape[:-2], *shape]).mask(mask > 0).to_event(2)
@@ -383,7 +397,7 @@ class Phoenix(Model):
             else:
                 bias = dist.Normal(self.zero, 1.0).expand(shape).to_event(1)
                 weights[name] = _without_plates(pyro.sample(name, bias), 1)
-        parameters = PhoenixParameters(**weights)
+        parameters = self.depth.compose(weights)
         W = self.edges(parameters)
         # draws lie to the left of the plates that X has
         pyro.deterministic("W", W if W.dim() == 2 else W[..., None, None, :, :], event_dim=2)
@@ -432,6 +446,14 @@ def _for_draws(parameters: PhoenixParameters, start: Tensor) -> Tensor:
     """``start`` with the draw axes of the parameters."""
     draw = parameters.upsilon.shape[:-1]
     return start if start.ndim > 2 else start.expand(*draw, *start.shape)
+
+
+def _pseudo_inverse(weights: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """Moore and Penrose's of the product of some layers in a row, from the last to the first."""
+    product = weights[names[0]]
+    for name in names[1:]:
+        product = weights[name] @ product
+    return torch.linalg.pinv(product, rtol=1e-6)
 
 
 def _same(one: Hyper, other: Hyper) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.experiments.enrichment import ENRICHMENT_COLUMNS, enrich, rank_test
+from pyrogrn.experiments.enrichment import ENRICHMENT_COLUMNS, adjusted, enrich, mean_ranks, rank_test
 from scipy import stats
 
 
@@ -88,3 +88,10 @@ def test_no_unlabelled_program_is_an_empty_table():
     table = enrich(pd.DataFrame(columns=["program", "gene", "loading"]), {"a": {"x": ["g1"]}})
     assert table.empty
     assert tuple(table.columns) == ENRICHMENT_COLUMNS
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+def test_ranks_and_rates_are_those_of_scipy(digits):
+    values = np.random.default_rng(0).random((3, 40)).round(digits)  # rounded: many are equal
+    assert np.array_equal(mean_ranks(values), stats.rankdata(values, axis=1))
+    assert np.allclose(adjusted(values[0]), stats.false_discovery_control(values[0]), rtol=1e-12)

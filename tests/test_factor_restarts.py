@@ -2,14 +2,17 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference import Blocked, fit
+from pyrogrn.inference import Blocked, choice, fit
+from pyrogrn.inference.choice import default_length
 from pyrogrn.inference.datatree import prior_draws
 from pyrogrn.inference.draws import moments
 from pyrogrn.inference.draws.moments import Collector
+from pyrogrn.inference.factors import blocked
 from pyrogrn.inference.factors.blocked import LEAST, num_drawn
 from pyrogrn.inference.factors.restarts import Restarts, same_place, select
 from pyrogrn.inference.factors.start import start
@@ -143,6 +146,22 @@ def test_no_more_is_drawn_than_is_kept(monkeypatch, asked, chains, thin, drawn):
     planned = Collector(model, chains, asked, has_inclusion=False)
     assert num_drawn(planned) == min(planned.kept, drawn if thin == 1 else max(LEAST, -(-asked // chains)))
     assert abs(num_drawn(planned) - drawn) <= 2
+
+
+@pytest.mark.parametrize(("asked", "chains", "drawn"), [(500, 1, 250), (500, 2, 125), (500, 4, 100), (60, 2, 60)])
+def test_of_many_loadings_half_as_many_draws_are_made(monkeypatch, asked, chains, drawn):
+    model = MuVI(simulated().data, num_factors=2)
+    monkeypatch.setattr(blocked, "MANY", model.edge_prior.allowed.numel() - 1)
+    assert num_drawn(Collector(model, chains, asked, has_inclusion=False)) == drawn
+
+
+def test_two_restarts_are_made_of_many_loadings(monkeypatch):
+    model = MuVI(simulated().data, num_factors=2)
+    assert default_length(model).restarts == 4
+    number = model.edge_prior.allowed.numel()
+    rows = [replace(row, large=row.large and (number - 1, row.large[1])) for row in choice.CHOICES]
+    monkeypatch.setattr(choice, "CHOICES", rows)
+    assert default_length(model).restarts == 2
 
 
 @pytest.mark.parametrize("refresh", [0, 1])

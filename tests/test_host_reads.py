@@ -68,7 +68,7 @@ def test_a_step_reads_nothing(name):
 
 def test_a_step_of_the_posterior_of_phoenix_reads_nothing_more():
     model, _ = made("phoenix")
-    guide = SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).current(), 0.01)
+    guide = SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).masked(), 0.01)
     with pyro.validation_enabled(False):
         for _ in range(2):
             with host_reads() as found:

@@ -53,7 +53,7 @@ def test_noise_of_training_is_drawn_where_the_weights_are(monkeypatch):
     """On ``meta``, which stands for a device other than the CPU; the streams of stored draws are the CPU's."""
     data = simulate_courses(num_genes=4, num_trajectories=3, seed=3).data
     model = Phoenix.from_data(data, hidden=2)
-    guide = SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).current(), 0.01)
+    guide = SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).masked(), 0.01)
     asked = Asked()
     monkeypatch.setattr(torch, "randn", asked)
     with torch.no_grad(), pyro.validation_enabled(False):

@@ -163,3 +163,145 @@ def test_quick_sections_exist_and_missing_ones_alone_are_run(tmp_path, monkeypat
     with pytest.raises(SystemExit) as refused:
         command.main()
     assert refused.value.code == 2
+
+
+# -- sections that keep what they have ----
+def refused(*_, **__):
+    raise AssertionError("made again")
+
+
+def test_a_calibration_that_is_there_is_not_made_again(tmp_path, monkeypatch):
+    from pyrogrn.experiments.benchmarks import calibration as C
+    from pyrogrn.inference import Gibbs
+    from pyrogrn.inference.sbc import LinearDesign
+    from pyrogrn.priors import SpikeSlab
+
+    design = LinearDesign(num_tfs=3, num_targets=4, num_cells=40, correlation=0.0)
+    monkeypatch.setattr(C, "REPLICATES", 2)
+    arguments = ("model", "any", design, SpikeSlab(), Gibbs(num_chains=2, num_warmup=5, num_samples=10))
+    results = Results(tmp_path / "calibration.csv")
+    C.run_model(results, *arguments)
+    assert {row["score"] for row in results.rows} == {"coverage90", "ece", "average_precision", "seconds"}
+    before = list(results.rows)
+    monkeypatch.setattr(C, "fit", refused)
+    C.run_model(results, *arguments)
+    assert results.rows == before
+
+
+def test_cases_of_responses_are_kept_one_by_one(tmp_path, monkeypatch):
+    from pyrogrn.experiments.benchmarks import responses as R
+
+    made = []
+    monkeypatch.setattr(R, "cases", lambda _: {name: (lambda n=name: made.append(n) or 1 / 0) for name in ("a", "b")})
+    results = Results(tmp_path / "responses.csv")
+    results.add("a", "linear", 0, "regression", 0.5)
+    results.add("b", "linear", 0, "regression", 0.5)
+    results.add(R.WHOLE, "a", 0, "CPU s", 1.0)
+    with pytest.raises(ZeroDivisionError):
+        R.run(tmp_path, Results(tmp_path / "responses.csv"))
+    assert made == ["b"]
+
+
+def test_knock_downs_of_a_line_are_kept_case_by_case(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from pyrogrn.experiments.benchmarks import knockdowns as K
+
+    lines = SimpleNamespace(data=SimpleNamespace(num_genes=5, context_names=("A", "B")), logs=(1, 2))
+    split = SimpleNamespace(variance=np.ones(60))
+    monkeypatch.setattr(K.Split, "of", classmethod(lambda cls, *_: split))
+    scored = {("response", "residual"): np.array([0.1, 0.3])}
+    monkeypatch.setattr(K, "CASES", {"one": lambda *_: scored, "two": refused})
+    results = Results(tmp_path / "knockdowns.csv")
+    results.add("A of 2 lines, 5 genes, two", "response", 0, "residual", 0.5)
+    K.run_line(results, lines, 0)
+    assert results.value("A of 2 lines, 5 genes, one", "response", "0-4", "residual") == pytest.approx(0.2)
+    monkeypatch.setattr(K, "CASES", {"one": refused, "two": refused})
+    K.run_line(results, lines, 0)
+
+
+def test_baselines_that_are_there_are_not_grown_again(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from pyrogrn.experiments.benchmarks import edges as E
+
+    monkeypatch.setattr(E, "tasks", lambda _: [SimpleNamespace(name="task", data=None, truths={})])
+    grown = []
+    method = lambda name: type("Method", (), {"name": name, "__call__": lambda self, data, seed: grown.append(name)})()
+    monkeypatch.setattr(E, "BASELINES", (method("ridge"), method("genie3")))
+    results = Results(tmp_path / "baselines.csv")
+    results.add("task", "ridge", 0, "seconds", 1.0)
+    E.run_baselines(tmp_path, results)
+    assert grown == ["genie3"]
+    assert results.value("task", "genie3", 0, "seconds") is not None
+
+
+def test_rows_that_were_written_are_no_change_of_the_code(tmp_path, monkeypatch):
+    import subprocess
+
+    from pyrogrn.experiments.benchmarks import results as M
+
+    here = tmp_path / "experiments" / "benchmarks"
+    for folder in (here, tmp_path / "experiments" / "results"):
+        folder.mkdir(parents=True)
+    (here / "results.py").write_text("code")
+    row = tmp_path / "experiments" / "results" / "speed.csv"
+    row.write_text("1")
+    git = lambda *words: subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    git("init")
+    git("add", "-A")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "one")
+    monkeypatch.setattr(M, "__file__", str(here / "results.py"))
+    row.write_text("2")
+    assert not M.commit.__wrapped__().endswith("+")
+    (here / "results.py").write_text("other code")
+    assert M.commit.__wrapped__().endswith("+")
+
+
+# -- other tools, in environments of their own ----
+def small_task():
+    from pyrogrn.experiments.tasks import Task
+    from pyrogrn.models.simulators import simulate_linear
+
+    own = simulate_linear(num_genes=12, num_tfs=3, num_cells=40, edge_probability=0.5, seed=0)
+    return Task("small", own.data, {"network": own.network[["source", "target"]]})
+
+
+def test_a_tool_is_run_by_its_own_python_and_what_it_lacks_is_said(monkeypatch):
+    from pyrogrn.experiments.benchmarks import rivals as R
+
+    task = small_task()
+    targets = R.some_targets(task)
+    monkeypatch.setitem(R.PROGRAMS, "size", ("", "score = np.abs(X).mean() + np.zeros((len(tf), len(targets)))"))
+    monkeypatch.setitem(R.PROGRAMS, "absent", ("import a_tool_that_is_not_there", ""))
+    found = R.elsewhere(sys.executable, "size", task, targets)
+    assert found["score"].shape == (3, 9)
+    assert found["score"][0, 0] == pytest.approx(float(task.data.X.double().abs().mean()))
+    assert "a_tool_that_is_not_there" in R.elsewhere(sys.executable, "absent", task, targets)
+    assert "no such python" in R.elsewhere("no such python", "size", task, targets)
+
+
+def test_tools_are_scored_on_the_same_pairs_and_skipped_without_their_python(tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    import pandas as pd
+    from pyrogrn.experiments.benchmarks import rivals as R
+
+    task = small_task()
+    monkeypatch.delenv(R.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(R, "tasks", lambda _: [task])
+    pairs = [(s, t) for s in task.data.tfs for t in task.data.genes if s != t]
+    true = {tuple(edge) for edge in task.truths["network"].to_numpy()}
+    table = pd.DataFrame(pairs, columns=["source", "target"])
+    table["inclusion"] = [0.99 if pair in true else 0.01 for pair in pairs]
+    monkeypatch.setattr(
+        R, "UserPath", lambda trial=1: SimpleNamespace(model=lambda _: 0, fit=lambda *_, **__: posterior)
+    )
+    posterior = SimpleNamespace(edges=lambda: table)
+    R.run(tmp_path, Results(tmp_path / "rivals.csv"))
+    results = Results(tmp_path / "rivals.csv")
+    results.resume()
+    assert results.value("small", "linear", 0, "average precision") == 1.0
+    assert 0 < results.value("small", "linear", 0, "wrong of the listed") <= R.RATE
+    assert results.value("small", "ridge", 0, "ECE") is None
+    assert "are skipped" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.data.transitions import Transitions
-from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta, simulate
+from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta, simulate, solver_of
 from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters, StepPlan, derivative, initial_parameters
 from pyrogrn.models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork, effect_matrix
 from pyrogrn.models.dynamics.prior_loss import PriorLoss, prior_matrix
@@ -214,7 +214,9 @@ WEIGHT_NAMES = ("W_sigma", "W_pi", "U_sigma", "U_pi", "b_sigma", "b_pi", "upsilo
 def test_log_joint_is_the_sum_of_its_densities(pairs, seeded):
     networks = {"motif": PriorNetwork.from_edges(pd.DataFrame({"source": ["A"], "target": ["B"]}), name="motif")}
     model = Phoenix(pairs, hidden=2, networks=networks)
-    model.with_reference(weights(dtype=torch.float32, hidden=2), {n: torch.ones(model.shape_of(n)) for n in WEIGHTS})
+    model.with_reference(
+        weights(dtype=torch.float32, hidden=2)._asdict(), {n: torch.ones(model.shape_of(n)) for n in WEIGHTS}
+    )
     trace = poutine.trace(model).get_trace()
     trace.compute_log_prob()
     values = {name: site["value"] for name, site in trace.nodes.items() if site["type"] == "sample"}
@@ -240,7 +242,7 @@ def test_confidence_of_weights_is_what_makes_the_product_the_prior(pairs):
     edges = pd.DataFrame({"source": ["A", "A", "C"], "target": ["B", "D", "D"]})
     model = Phoenix(pairs, hidden=1, networks={"motif": PriorNetwork.from_edges(edges, name="motif")})
     p = weights(dtype=torch.float32, hidden=1)
-    model.with_reference(p, {n: torch.ones(model.shape_of(n)) for n in WEIGHTS})
+    model.with_reference(p._asdict(), {n: torch.ones(model.shape_of(n)) for n in WEIGHTS})
     P = model.knowledge.probability[0]
     W, U = p.W_sigma.abs(), p.U_sigma.abs()
     for name, wanted in (("U_sigma", P.T @ W.T), ("W_sigma", U.T @ P.T)):
@@ -304,8 +306,13 @@ def test_state_rebuilds(pairs):
     assert again.solver == RungeKutta(0.5)
     assert torch.equal(again.transitions.dt, pairs.dt)
     assert torch.equal(again.W_pi_mask, mask)
-    with pytest.raises(ValueError, match="cannot be saved"):
-        Phoenix(pairs, hidden=2, solver=Dopri5()).to_state()
+
+
+@pytest.mark.parametrize("solver", [RungeKutta(0.25), Dopri5(), Dopri5(1e-4, 1e-7, adjoint=True)])
+def test_solvers_are_read_back(solver):
+    assert solver_of(solver.text) == solver
+    with pytest.raises(ValueError, match="is no solver"):
+        solver_of(["dopri5", "0.1", "0.1", "maybe"])
 
 
 def test_draws_of_trajectories(pairs):

@@ -80,13 +80,22 @@ def test_a_fit_after_its_plan_draws_the_same(data):
 
 
 def test_a_slow_fit_is_timed_by_two_steps(monkeypatch):
-    clock = engine_plans._Clock()
+    clock = engine_plans._Clock(engine_plans.FEWEST)
     seconds = itertools.count(0, 10)
     monkeypatch.setattr(engine_plans.time, "perf_counter", lambda: float(next(seconds)))
     clock(FitState(1, 700, "", dict))
     with pytest.raises(engine_plans._Enough):
         clock(FitState(2, 700, "", dict))
     assert (clock.seconds, clock.total) == (10, 700)
+
+
+def test_a_quick_sampler_is_timed_by_four_steps(data, monkeypatch):
+    seconds = itertools.count(0, 1)  # of steps that take longer than it takes to know
+    monkeypatch.setattr(engine_plans.time, "perf_counter", lambda: float(next(seconds)))
+    told = []
+    monkeypatch.setattr(engine_plans._Clock, "seconds", property(lambda clock: told.append(len(clock.times)) or 1.0))
+    plan(LinearNetwork.from_data(data), guide=GIBBS)
+    assert told == [engine_plans.QUICK]
 
 
 def test_memory_of_the_draws_is_what_they_take(data):

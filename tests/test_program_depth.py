@@ -8,6 +8,7 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import ExpressionData, MuVI, fit
+from pyrogrn.inference.answers import program_cells
 from pyrogrn.inference.confounding import CLOSE, COLUMNS, confounded, confounding, confounding_checks
 from pyrogrn.inference.within_groups import between, centred, correlation
 from pyrogrn.models.data.raw_counts import counts_behind
@@ -297,3 +298,19 @@ def test_the_terminal_says_both(tmp_path):
     code, _, err = call(*counted, "--set", "model.depth=sizes", "--out", tmp_path / "bad")
     assert code == 2
     assert "expected one of totals, none" in err
+
+
+def test_scores_of_the_same_cells_are_made_once_and_are_nobodys_to_change(monkeypatch):
+    frame, _ = counts(cells=60)
+    posterior, data = fitted(frame)
+    mean, sd = posterior.scores(data)
+    expected = mean.copy()
+    mean.iloc[0] = 9.0  # of the table that was given
+    monkeypatch.setattr(program_cells, "cell_factors", lambda *_: pytest.fail("made again"))
+    again, spread = posterior.scores(data)
+    pd.testing.assert_frame_equal(again, expected)
+    pd.testing.assert_frame_equal(spread, sd)
+    assert len(confounding(posterior, data))
+    monkeypatch.undo()
+    other = data.subset(np.arange(30))  # other cells, other scores
+    pd.testing.assert_frame_equal(posterior.scores(other)[0], expected.iloc[:30])

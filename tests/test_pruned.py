@@ -48,8 +48,8 @@ def posterior(courses, network):
 def fixed(model, seed=0):
     """A guide with all weights, around a fresh network."""
     start = PhoenixNetwork(model.genes, hidden=model.hidden, seed=seed)
-    model.with_reference(start.current(), start.masks())
-    return SurvivingWeights(model, start.current(), 0.01)
+    model.with_reference(start.masked(), start.masks())
+    return SurvivingWeights(model, start.masked(), 0.01)
 
 
 def test_density_of_draws_is_that_of_the_pyro_guide(courses, network):

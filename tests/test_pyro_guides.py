@@ -379,7 +379,7 @@ def course_model():
 
 
 def surviving(model):
-    return SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).current(), 0.01)
+    return SurvivingWeights(model, PhoenixNetwork(model.genes, hidden=2, seed=0).masked(), 0.01)
 
 
 @pytest.mark.parametrize(

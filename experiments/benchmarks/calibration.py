@@ -34,7 +34,9 @@ SPARSE, DENSE = (Gibbs(), MeanField()), (Blocked(), MeanField())
 
 
 def run(folder: Path, results: Results) -> None:
-    """On-model calibration by correlation, prior and guide, then misspecification on SERGIO."""
+    """On-model calibration by correlation, prior and guide, then misspecification on SERGIO; rows that the file has are
+    kept."""
+    results.resume()
     for correlation in CORRELATIONS:
         design = LinearDesign(num_tfs=30, num_targets=200, num_cells=500, correlation=correlation)
         for name, prior in PRIORS.items():
@@ -47,6 +49,9 @@ def run(folder: Path, results: Results) -> None:
 
 def run_direction(results: Results) -> None:
     """Networks among regulators too: how many of the edges named at 10% expected FDR are wrong, by kind of target."""
+    span, score = f"0-{REPLICATES - 1}", "false share at FDR 0.1"
+    if results.value("simulate linear", "linear, other targets", span, score) is not None:
+        return
     wrong: dict[str, list[float]] = {"targets that are regulators": [], "other targets": []}
     for seed in range(REPLICATES):
         simulation = simulate_linear(num_genes=80, num_tfs=20, num_cells=1500, seed=seed)
@@ -57,29 +62,29 @@ def run_direction(results: Results) -> None:
         wrong["targets that are regulators"].append(float(table.loc[between, "wrong"].mean()))
         wrong["other targets"].append(float(table.loc[~between, "wrong"].mean()))
     for kind, values in wrong.items():
-        results.add(
-            "simulate linear", f"linear, {kind}", f"0-{REPLICATES - 1}", "false share at FDR 0.1", *mean_se(values)
-        )
+        results.add("simulate linear", f"linear, {kind}", span, score, *mean_se(values))
 
 
 def run_model(results: Results, task: str, method: str, design: LinearDesign, prior: EdgePrior, guide: Any) -> None:
     """Parameters from the prior, data from the model, edges pooled over replicates; standard errors by leaving one
     replicate out."""
+    span = f"0-{REPLICATES - 1}"
+    if results.value(task, method, span, "seconds") is not None:
+        return
     pairs, coverages, seconds = [], [], []
     for seed in range(REPLICATES):
         model, truth = design.simulate(lambda s: LinearNetwork(s, edge_prior=prior, targets=design.targets), seed)
-        started = time.perf_counter()
+        started = time.process_time()
         posterior = fit(model, guide=guide, seed=seed, restarts=1, num_draws=1000)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
         coverages.append(interval_coverage(posterior, truth["W"]))
         if "inclusion" in truth:
             pairs.append((posterior.moments["W"].inclusion.ravel(), truth["inclusion"].ravel() > 0))
-    span = f"0-{REPLICATES - 1}"
     results.add(task, method, span, "coverage90", *mean_se(coverages))
-    results.add(task, method, span, "seconds", *mean_se(seconds))
     for score, function in (("ece", expected_calibration_error), ("average_precision", average_precision)):
         if pairs:
             results.add(task, method, span, score, *pooled(function, pairs))
+    results.add(task, method, span, "seconds", *mean_se(seconds))
 
 
 def pooled(
@@ -111,6 +116,8 @@ def run_misspecified(folder: Path, results: Results) -> None:
     }
     for layer, other in (("clean", "X"), ("X", "counts_dropout")):
         task = sergio_task(folder, "sergio_ds1", layer)
+        if all(results.value(task.name, f"linear, {n}", 0, "average_precision") is not None for n in variants):
+            continue
         present = truth_matrix(task.data, task.truths["network"])
         learned = [
             fit_inclusion(t.data, t.truths["network"], SpikeSlab()) for t in random_grn_tasks(folder, "train", other)

@@ -43,13 +43,18 @@ def add_scores(results: Results, task: Task, method: str, table: pd.DataFrame, *
 
 
 def run_baselines(folder: Path, results: Results) -> None:
-    """Correlation, ridge, TIGRESS, GENIE3- and GRNBoost2-like and the random control on every task."""
+    """Correlation, ridge, TIGRESS, GENIE3- and GRNBoost2-like and the random control on every task; finished ones are
+    kept."""
+    results.resume()
     for task in tasks(folder):
         for method in BASELINES:
-            started = time.perf_counter()
+            if results.value(task.name, method.name, 0, "seconds") is not None:
+                continue
+            started = time.process_time()
             table = method(task.data, seed=0)
-            results.add(task.name, method.name, 0, "seconds", time.perf_counter() - started)
+            seconds = time.process_time() - started
             add_scores(results, task, method.name, table)
+            results.add(task.name, method.name, 0, "seconds", seconds)
 
 
 def run_linear(folder: Path, results: Results) -> None:

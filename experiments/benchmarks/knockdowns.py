@@ -194,10 +194,13 @@ def add_bootstrap(results: Results, task: str, splits: Sequence[Scores], *, draw
 
 
 # -- unseen knock-downs ----
+CASES = {"seen elsewhere": seen_elsewhere, "seen nowhere": seen_nowhere}
 
 
 def run_unseen(folder: Path, results: Results) -> None:
-    """Five lines on the genes that all have, A375 beside the large lines, then what the network adds."""
+    """Five lines on the genes that all have, A375 beside the large lines, then what the network adds; parts that the
+    file has are kept."""
+    results.resume()
     lines = Lines.read(folder, LINES)
     for context in range(len(LINES)):
         run_line(results, lines, context)
@@ -210,20 +213,28 @@ def run_line(results: Results, lines: Lines, context: int) -> None:
     """Both cases of one line, all splits."""
     number = lines.data.num_genes
     task = f"{lines.data.context_names[context]} of {len(lines.logs)} lines, {number} genes"
+    cases = {f"{task}, {name}": case for name, case in CASES.items()}
+    left = {name: case for name, case in cases.items() if not results.has(name)}
+    if not left:
+        return
     splits = [held_out(number, seed) for seed in SEEDS]
     share = Split.of(lines, context, splits[0]).variance
+    results.rows = [row for row in results.rows if row["task"] != task]
     for count in REMOVED[1:]:
         results.add(task, "components", 0, f"variance in {count} components", float(share[:count].sum()))
-    for name, case in (("seen elsewhere", seen_elsewhere), ("seen nowhere", seen_nowhere)):
-        add_bootstrap(results, f"{task}, {name}", [case(lines, context, genes) for genes in splits])
+    for name, case in left.items():
+        add_bootstrap(results, name, [case(lines, context, genes) for genes in splits])
 
 
 def run_network(results: Results, lines: Lines, context: int = 0) -> None:
     """What a fitted network adds to the learned response, first split: the network alone, and departing from it."""
+    task = f"{lines.data.context_names[context]}, network of {lines.data.num_genes} genes, first split"
+    if results.has(task, score="residual"):
+        return
+    results.rows = [row for row in results.rows if row["task"] != task]
     genes = held_out(lines.data.num_genes, 0)
     split = Split.of(lines, context, genes)
     train = lines.without(genes, [context])
-    task = f"{lines.data.context_names[context]}, network of {lines.data.num_genes} genes, first split"
     predicted = predict_knockdowns(Responses.from_data(train), context, torch.as_tensor(genes)).mean
     found: Scores = {("response", k): v for k, v in split.residual_scores(predicted.numpy() - split.mean).items()}
     measured = lines.data.X.double()[_rows(lines, context, genes), torch.as_tensor(genes)]

@@ -45,6 +45,10 @@ class Results:
             table = pd.read_csv(self.path, dtype={"seed": str})
             self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
+    def has(self, task: str, score: str | None = None) -> bool:
+        """Whether there is any row of a task, or of one of its scores."""
+        return any(row["task"] == task and score in (None, row["score"]) for row in self.rows)
+
     def value(self, task: str, method: str, seed: int | str, score: str) -> float | None:
         """Of the last such row; ``None`` if there is none."""
         wanted = (task, method, str(seed), score)
@@ -54,11 +58,13 @@ class Results:
 
 @cache
 def commit() -> str:
-    """The checkout's commit, with ``+`` when it has changes, as it was when this process first asked."""
+    """The checkout's commit, with ``+`` if anything but rows of results has changed since, as it was when this process
+    first asked."""
     here = Path(__file__).parent
     run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=False).stdout.strip()
     name = run("rev-parse", "--short", "HEAD") or "unknown"
-    return name + ("+" if run("status", "--porcelain", "--untracked-files=no", "--", ":!results") else "")
+    changed = run("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)experiments/results")
+    return name + ("+" if changed else "")
 
 
 def machine() -> str:

@@ -1,5 +1,6 @@
 """The commands ``pyrogrn course`` and ``pyrogrn influence``, of networks fitted to time courses by PHOENIX."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,8 +142,10 @@ def influence_command(
         raise ValueError(f"{folder} is a fit of {model.name}: influence is for --method phoenix")
     weights, _ = weight_draws(posterior, draws, seed=seed)
     times = torch.linspace(0, float(model.durations().max()), 6)
+    step = float(model.longest_step)
+    solver = model.solver if math.isnan(step) else Forward(step)
     try:
-        found = gene_influence(weights, times, starts=starts, seed=seed, solver=Forward(float(model.longest_step)))
+        found = gene_influence(weights, times, starts=starts, seed=seed, solver=solver)
     except BlowUp as error:
         raise ValueError(
             f"{error}: the network is unstable far from the data; fit it with smaller steps (--set model.step=0.5)"

@@ -30,7 +30,7 @@ MODEL_OPTIONS: dict[str, dict[str, type]] = {
     "trajectory": {"rate": float},
     "muvi": {"depth": str, **OF_FACTORS},
     "ppca": OF_FACTORS,
-    "phoenix": {"hidden": int, "step": float, "coregulation": str},
+    "phoenix": {"hidden": int, "layers": int, "step": float, "solver": str, "coregulation": str},
 }
 OR_WORDS = {"measurement": ("controls",)}
 """Options that take a word beside their kind."""

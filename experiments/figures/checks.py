@@ -16,6 +16,7 @@ from .style import (
     GREY,
     KNOWN,
     PALE,
+    counted_in_powers,
     new_figure,
     nothing_to_draw,
     shortened,
@@ -184,7 +185,7 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     table = draw_reliability(top, probability, true)
     figure.legend(loc="outside lower center", ncols=3)
     bottom.bar(table["lower"] + 0.05, table["count"], width=0.092, color="#9aa5b1")
-    bottom.set_yscale("log")
+    counted_in_powers(bottom)
     bottom.set(xlim=(-0.02, 1.02), xlabel="P(edge exists), as stated", ylabel="pairs (log)")
     return figure
 

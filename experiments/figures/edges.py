@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from ...inference.calibration import expected_list
 from ...inference.draws.intervals import LEVEL
 from .style import (
     ACTIVATION,
     GREY,
     INK,
     KNOWN,
-    MAX_POINTS,
     PALE,
     REPRESSION,
     WEIGHT_UNIT,
+    counted_in_powers,
     edge_label,
     new_figure,
     nothing_to_draw,
@@ -28,6 +30,7 @@ from .style import (
 )
 
 RATES = (0.05, 0.10)  # of lists whose ends are marked
+MOST_EDGES = 20_000  # of probability against strength
 CERTAIN = 0.99  # of all edges drawn, above which bars of their probabilities would all look alike
 
 
@@ -157,36 +160,34 @@ def draw_probabilities(
     """Distribution of the probabilities of all edges in given axes, and where lists at ``rates`` end."""
     count, bins = np.histogram(inclusion, bins=np.linspace(0, 1, 26))
     ax.bar(bins[:-1], count, width=np.diff(bins) * 0.92, align="edge", color="#9aa5b1")
-    ax.set_yscale("log")
+    counted_in_powers(ax)
     ax.set_ylim(0.7, max(count.max() * 6, 10))
     ax.set(xlabel=_probability_label(threshold), ylabel="edges (log scale)")
     ax.set_title(f"{inclusion.sum():,.0f} of {len(inclusion):,} edges expected to exist")
     for rate, style in zip(rates, ("-", (0, (4, 2))), strict=False):
-        found = discoveries(inclusion, rate)
-        if found:
-            cut = np.sort(inclusion)[-found]
-            ax.axvline(cut, color=INK, lw=1.1, ls=style, label=f"{found:,} edges at {rate:.0%} expected FDR")
+        found = expected_list(inclusion.astype(np.float64), rate)
+        if len(found):
+            label = f"{len(found):,} edges at {rate:.0%} expected FDR"
+            ax.axvline(inclusion[found].min(), color=INK, lw=1.1, ls=style, label=label)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="upper center")
 
 
 def _strengths(ax: Axes, inclusion: np.ndarray, weight: np.ndarray, what: str, unit: str) -> None:
-    if len(weight) > MAX_POINTS:
-        best = np.argpartition(inclusion, -MAX_POINTS)[-MAX_POINTS:]
+    if len(weight) > MOST_EDGES:
+        best = np.argpartition(inclusion, -MOST_EDGES)[-MOST_EDGES:]
         inclusion, weight = inclusion[best], weight[best]
-    colours = np.where(weight >= 0, ACTIVATION, REPRESSION)
+    colours = np.array([to_rgba(REPRESSION), to_rgba(ACTIVATION)])[(weight >= 0).astype(int)]
     few = len(weight) < 2000
     ax.scatter(np.abs(weight), inclusion, c=colours, s=14 if few else 4, alpha=0.6, linewidths=0, rasterized=not few)
     ax.set(xlabel=f"|weight| ({unit})", ylabel=what, ylim=(-0.03, 1.05), xlim=(0, None))
-    ax.set_title(f"The {len(weight):,} most probable edges" if len(weight) == MAX_POINTS else "All edges by strength")
+    ax.set_title(f"The {len(weight):,} most probable edges" if len(weight) == MOST_EDGES else "All edges by strength")
     ax.legend(handles=_sign_handles(), loc="lower right")
 
 
 def discoveries(inclusion: np.ndarray, rate: float) -> int:
     """Size of the largest set of most probable edges whose expected false discovery rate is at most ``rate``."""
-    ordered = np.sort(inclusion.astype(np.float64))[::-1]
-    expected = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
-    return int(np.searchsorted(expected, rate, side="right"))
+    return len(expected_list(inclusion.astype(np.float64), rate))
 
 
 @styled

@@ -9,6 +9,7 @@ STRETCH = 1.25  # labels are wide and low, so a ring of them is best a little fl
 WIDTH, LEAST_SHRINK = 640.0, 0.6  # points: where a part is wider its edges become shorter, down to this share
 GAP = 9.0  # points between two labels
 SWEEPS = 300
+STILL = 1e-3  # points that no node moves any more: nobody sees them
 
 
 def layout(sizes: np.ndarray, source: np.ndarray, target: np.ndarray, *, aspect: float = 1.5) -> np.ndarray:
@@ -63,7 +64,9 @@ def _stress(distance: np.ndarray) -> np.ndarray:
         gap = np.linalg.norm(place[:, None] - place[None], axis=2)
         pull = -weight * np.divide(distance, gap, out=np.zeros_like(gap), where=gap > 1e-9)
         pull[np.diag_indices(count)] = -pull.sum(1)
-        place = inverse @ (pull @ place)
+        before, place = place, inverse @ (pull @ place)
+        if np.abs(place - before).max() < STILL:
+            break
     return place
 
 

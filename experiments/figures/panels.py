@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .style import GREY, INK, MAX_POINTS, new_figure, nothing_to_draw, shortened, styled
 
@@ -87,7 +87,7 @@ def plot_unseen(measured: np.ndarray, predicted: np.ndarray, sd: np.ndarray) -> 
         return figure
     _scatter(left, measured, predicted)
     levels = np.linspace(0.02, 0.98, 49)
-    held = [(np.abs(measured - predicted) <= norm.ppf(0.5 + level / 2) * sd).mean() for level in levels]
+    held = [(np.abs(measured - predicted) <= ndtri(0.5 + level / 2) * sd).mean() for level in levels]
     right.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
     right.plot(levels, held, color=EXPORT, lw=1.6)
     right.set(xlim=(0, 1), ylim=(0, 1), xlabel="stated level of the interval", ylabel="share of measurements inside")

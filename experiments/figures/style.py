@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 ACTIVATION, REPRESSION = "#0072B2", "#D55E00"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
@@ -67,6 +68,14 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
             return draw(*args, **kwargs)
 
     return wrapper
+
+
+def counted_in_powers(ax: Axes) -> None:
+    """A logarithmic y axis of numbers of things, written out: powers of ten are mathematics, whose parser takes longer
+    to make than most of a picture."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def sign_colours(weight: np.ndarray) -> list[str]:

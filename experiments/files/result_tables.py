@@ -1,11 +1,14 @@
 """Tables of results as csv: names safe in spreadsheets, numbers to six digits."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...priors.formats.spreadsheet import protect_table
+
+LEVEL = 3  # of gzip: half the time of its default for a few percent more bytes
 
 
 def write_csv(table: pd.DataFrame, path: Path, *, index: bool = False, float_format: str | None = "%.6g") -> None:
@@ -19,7 +22,9 @@ def write_csv(table: pd.DataFrame, path: Path, *, index: bool = False, float_for
         for i, kind in enumerate(safe.dtypes):
             if kind.kind == "f":
                 safe.isetitem(i, _formatted(safe.iloc[:, i], float_format))
-    safe.to_csv(path, index=index, float_format=float_format, lineterminator="\r\n" if broken else "\n")
+    packed: Any = {"method": "gzip", "compresslevel": LEVEL} if path.name.endswith(".gz") else "infer"
+    ends = "\r\n" if broken else "\n"
+    safe.to_csv(path, index=index, float_format=float_format, lineterminator=ends, compression=packed)
 
 
 def _formatted(numbers: pd.Series, float_format: str) -> np.ndarray:

@@ -48,13 +48,14 @@ def gene_words(name: str, edges: pd.DataFrame, *, regulator: bool, degrees: pd.D
     degrees
         ``source, mean``, expected numbers of targets; None: not said.
     """
-    out, into = edges[edges["source"] == name], edges[edges["target"] == name]
+    ends = [edges[end].to_numpy() == name for end in ("source", "target")]
+    out, into = (edges.iloc[np.flatnonzero(at)].to_dict("records") for at in ends)
     kind = "regulator" if regulator else "target"
     lines = [f"{name}, {kind}: drawn are {_number(len(out), 'target')} and {_number(len(into), 'regulator')}"]
     if degrees is not None and regulator:
         expected = degrees.loc[degrees["source"] == name, "mean"]
         lines[0] += f", {expected.iloc[0]:.1f} targets expected in all" if len(expected) else ""
-    rows = [*out.to_dict("records"), *into.to_dict("records")]
+    rows = [*out, *into]
     for row in rows[:MOST_LINES]:
         sign = "→" if row["weight"] >= 0 else "⊣"
         lines.append(f"{row['source']} {sign} {row['target']} {row['weight']:+.2f}{_sure(row)}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference import Posterior
-from ...inference.answers.promise import directed_edges, why_no_list
+from ...inference.answers.promise import why_no_list
 from ...inference.choice import engine_of
 from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
@@ -25,6 +25,7 @@ from ..scores import score_edges
 from ..wording import in_options
 from .contexts import contexts_section
 from .degrees import out_degrees
+from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .next_steps import next_steps
@@ -35,9 +36,6 @@ from .points import NO_CERTAINTY, known_columns, point_edges, point_network, poi
 from .program_tables import GeneSets
 from .trial import OF_INCLUSION, UNTRIED, earned, is_tested, is_tried, trial_facts
 
-NUM_EDGES, NUM_FOREST, NUM_DRAWN, NUM_LINKS = 50, 30, 60, 20
-RATES = (0.05, 0.10)  # of lists
-MOST_ROWS = 1000  # of a table in a page: more are for edges.csv
 COLUMNS = {
     "source": "The regulator.",
     "target": "The gene it regulates.",
@@ -156,33 +154,6 @@ def write_report(
         part.write_text(page("Gene regulatory network", body), encoding="utf-8")
 
 
-class Results:
-    """Summaries of all edges that may exist, taken once."""
-
-    def __init__(self, posterior: Posterior) -> None:
-        moments = posterior.moments["W"]
-        allowed = posterior.model.edge_prior.allowed.cpu().numpy()
-        self.source, self.target = np.nonzero(allowed)
-        self.tfs, self.genes = posterior.coords["tf"], posterior.coords["target"]
-        self.inclusion = moments.inclusion[allowed].astype(np.float64).clip(0, 1)
-        self.weight = moments.mean[allowed].astype(np.float64)
-        self.right = np.maximum(moments.positive, moments.negative)[allowed]
-        self.point = is_point(posterior)
-        self.why_none = why_no_list(posterior)
-        self.listed = {rate: posterior.edges(fdr=rate) for rate in RATES} if self.why_none is None else {}
-        self.found = {rate: len(table) for rate, table in self.listed.items()}
-        self.promised = directed_edges(posterior)[allowed]
-        self.links = posterior.links(fdr=RATES[-1]) if self.why_none is None else posterior.links(top=0)
-        shown = max(NUM_EDGES, NUM_DRAWN, *self.found.values())
-        self.top = posterior.edges(level=LEVEL, top=min(shown, MOST_ROWS))
-
-    def table(self) -> pd.DataFrame:
-        """All edges: ``source, target, weight``, and ``inclusion`` where there are probabilities."""
-        names = {"source": np.asarray(self.tfs)[self.source], "target": np.asarray(self.genes)[self.target]}
-        probabilities = {} if self.point else {"inclusion": self.inclusion}
-        return pd.DataFrame(names | {"weight": self.weight} | probabilities)
-
-
 def _size(posterior: Posterior) -> str:
     coords = posterior.coords
     text = f"{len(coords['tf']):,} regulators, {len(coords['target']):,} genes"
@@ -212,10 +183,9 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
             "and no list at a stated share of errors: of this method such lists were not found to be true"
         )
     elif strict:
-        wrong = float((1 - results.listed[RATES[0]]["inclusion"]).sum())
         text = (
             f"{count(strict, 'regulatory edge')}{exists} can be named with 5% of them expected to be wrong (about "
-            f"{wrong:,.0f}), {loose:,} with 10%"
+            f"{results.wrong:,.0f}), {loose:,} with 10%"
         )
     elif loose:
         text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
@@ -419,7 +389,10 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
 
 def _listed(results: Results, truth: pd.DataFrame) -> np.ndarray:
     """Which of the pairs compared are in the list at 5%."""
-    named = results.listed[RATES[0]][["source", "target"]].assign(inclusion=1.0)
+    source, target = results.listed[RATES[0]]
+    named = pd.DataFrame(
+        {"source": np.asarray(results.tfs)[source], "target": np.asarray(results.genes)[target], "inclusion": 1.0}
+    )
     edges = results.table().drop(columns="inclusion").merge(named, on=["source", "target"], how="left")
     pairs = align(edges.fillna({"inclusion": 0.0}), truth, restrict_to_truth_regulators=True)
     assert pairs.inclusion is not None, "there are probabilities"

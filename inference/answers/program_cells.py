@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,8 @@ from .results import CellPredictions
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd
 BLOCK = 8192  # cells at a time
 ITERATIONS = 25  # of the factors of a cell with binary or count genes
+LAST: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
+"""Of each posterior the cells whose `scores` were made last, and these: tables and checks both ask for them."""
 SITES = ("W", "beta", "gamma", "noise_variance")  # what predictions of single values read
 
 
@@ -77,24 +81,40 @@ def scores(
     ValueError
         Too few genes, groups that the fit does not know or that are not said, other covariates.
     """
+    as_always = group is None and least_genes == LEAST_GENES
+    made = known_scores(posterior, data) if as_always else None
+    if made is not None:
+        return made
     model = posterior.model
     found = new_cells(model, data, group=group, least_genes=least_genes)
     draws = thinned(posterior, 20)
     mean = np.empty((data.num_cells, len(model.factors)))
     sd = np.empty_like(mean)
     for start, cells in blocks(found.data):
-        cells = found.padded(model, cells)
+        prepared = Prepared.of(model, found.padded(model, cells))
         first = second = spread = torch.zeros((), dtype=torch.float64)
         for draw in draws:
-            x, variance = cell_factors(model, draw, cells)
+            x, variance = cell_factors(model, draw, prepared)
             first, second, spread = first + x, second + x**2, spread + variance
-        rows = slice(start, start + cells.num_cells)
+        rows = slice(start, start + len(prepared.Y))
         first, second, spread = first / len(draws), second / len(draws), spread / len(draws)
         mean[rows] = first.cpu().numpy()
         sd[rows] = (spread + (second - first**2).clamp_min(0)).sqrt().cpu().numpy()
     names = list(model.factors)
     index = None if data.labels is None else pd.Index(data.labels.names, name="cell")
-    return pd.DataFrame(mean, index, names), pd.DataFrame(sd, index, names)
+    tables = pd.DataFrame(mean, index, names), pd.DataFrame(sd, index, names)
+    if as_always:
+        LAST[posterior] = (ref(data), *(table.copy() for table in tables))
+    return tables
+
+
+def known_scores(posterior: PosteriorLike[Any], data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """`scores` of these cells, if they were the last that this posterior was asked for."""
+    cells, *tables = LAST.get(posterior, (lambda: None,))
+    if cells() is not data:
+        return None
+    mean, sd = tables
+    return mean.copy(), sd.copy()
 
 
 def matched(model: FactorModel, data: ExpressionData) -> ExpressionData:
@@ -119,13 +139,31 @@ def blocks(data: ExpressionData) -> Iterator[tuple[int, ExpressionData]]:
         yield start, data.subset(np.arange(start, min(start + BLOCK, data.num_cells)))
 
 
-def cell_factors(model: FactorModel, draw: Mapping[str, Tensor], cells: ExpressionData) -> tuple[Tensor, Tensor]:
+class Prepared(NamedTuple):
+    """Cells as `FactorModel.prepare` gives them, in float64; ``joined`` values and covariates in one table, of complete
+    Gaussian cells alone."""
+
+    Y: Tensor
+    Z: Tensor
+    codes: Tensor
+    offset: Tensor
+    joined: Tensor | None
+
+    @classmethod
+    def of(cls, model: FactorModel, cells: ExpressionData) -> "Prepared":
+        Y, Z, codes, offset = (v.double() if v.is_floating_point() else v for v in model.prepare(cells))
+        plain = model.integrated and not bool(Y.isnan().any())
+        joined = None if not plain else torch.cat([Y, Z], dim=1) if Z.shape[1] else Y
+        return cls(Y, Z, codes, offset, joined)
+
+
+def cell_factors(model: FactorModel, draw: Mapping[str, Tensor], cells: Prepared) -> tuple[Tensor, Tensor]:
     """Mean and variance ``(cell, factor)`` of the factors of cells given one draw of everything else."""
-    Y, Z, codes, offset = (v.double() if v.is_floating_point() else v for v in model.prepare(cells))
+    Y, Z, codes, offset, joined = cells
     W = draw["W"]
-    if model.integrated and not bool(Y.isnan().any()):
+    if joined is not None:
         T, sigma = projection(model, draw)
-        x = torch.cat([Y, Z], dim=1) @ T.T
+        x = joined @ T.T
         return x, torch.diagonal(sigma).expand_as(x)
     m = len(W)
     seen, filled = ~Y.isnan(), torch.nan_to_num(Y)
@@ -208,16 +246,17 @@ def predict_values(
     cell = np.sort(rng.choice(data.num_cells, min(number, data.num_cells), replace=False))
     gene = rng.integers(len(model.genes), size=len(cell))
     Y, Z, codes, _ = (value.cpu().double().numpy() for value in model.prepare(data.subset(cell)))
-    draws = {n: v.astype(np.float64) for n, v in aligned(posterior.draws, thin_of(posterior)).items() if n in SITES}
-    W = draws["W"]
-    noise = draws["noise_variance"]
-    noise = np.broadcast_to(noise[..., None], (*W.shape[:2], len(model.genes))) if noise.ndim == 2 else noise
+    draws = {n: v for n, v in aligned(posterior.draws, thin_of(posterior)).items() if n in SITES}
+    # of the genes asked for alone: all of them in float64 would be a table twice as large as that of the draws
+    W, noise = draws["W"][..., gene].astype(np.float64), draws["noise_variance"].astype(np.float64)
+    noise = noise[..., None] if noise.ndim == 2 else noise[..., gene]
     wider = 1 + 1 / model.count.cpu().double().numpy()[codes.astype(int)]
     mean = np.zeros((*W.shape[:2], len(cell)))
     if model.covariates:
-        effect = draws["beta"] + (draws["gamma"] @ W if model.factor_effects else 0.0)
-        mean = np.einsum("cdvo,ov->cdo", effect[..., gene], Z)
-    sd = np.sqrt(((W[..., gene] ** 2).sum(2) + noise[..., gene]) * wider)
+        effect = draws["beta"][..., gene].astype(np.float64)
+        effect = effect + (draws["gamma"].astype(np.float64) @ W if model.factor_effects else 0.0)
+        mean = np.einsum("cdvo,ov->cdo", effect, Z)
+    sd = np.sqrt(((W**2).sum(2) + noise) * wider)
     scale = model.scale.cpu().double().numpy()[gene]
     level = model.mean.cpu().double().numpy()[codes.astype(int), gene]
     observed = level + scale * Y[np.arange(len(cell)), gene]

@@ -12,6 +12,7 @@ from .base import Engine
 
 CYCLE = 3  # steps within which the moves of a sampler come round: the last so many are averaged
 FEWEST, MOST = 6, 12  # steps to take: the first of a traced objective are not like the others
+QUICK = CYCLE + 1  # that suffice where there is nothing to trace
 ENOUGH, TOO_LONG = 0.3, 5.0  # seconds after which the fewest will do, and after which two will
 
 
@@ -51,7 +52,7 @@ def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run,
     num_bytes = engine.num_bytes(model, run)
     if not timed:
         return EnginePlan(0, math.nan, num_bytes)
-    clock = _Clock()
+    clock = _Clock(QUICK if engine.draws_chains else FEWEST)
     with suppress(_Enough):
         engine.run(model, data, run.replaced(callbacks=(clock,), resume=None))
     return EnginePlan(clock.total, clock.seconds, num_bytes)
@@ -64,7 +65,8 @@ class _Enough(Exception):
 class _Clock:
     """Notes when steps end, and ends the run after some of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, fewest: int) -> None:
+        self.fewest = fewest
         self.times: list[float] = []
         self.total = 0
 
@@ -72,7 +74,7 @@ class _Clock:
         self.times.append(time.perf_counter())
         self.total = state.total
         number, passed = len(self.times), self.times[-1] - self.times[0]
-        if number >= MOST or (number >= FEWEST and passed >= ENOUGH) or (number > 1 and passed >= TOO_LONG):
+        if number >= MOST or (number >= self.fewest and passed >= ENOUGH) or (number > 1 and passed >= TOO_LONG):
             raise _Enough
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from .sweep import FactorState, GramRound, Round, effects_factor
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
 LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
+MANY = 30_000  # loadings, of which half as many draws are made: each takes a hundredth of a second and more
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -188,12 +189,16 @@ def draw(
 
 
 def num_drawn(planned: Collector) -> int:
-    """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
-    `LEAST` of each chain, and none that are not kept. They are independent, and one thrown away costs as much as any.
+    """Draws of each chain: those asked for; of a model of more than `MANY` loadings half as many in all, of one that is
+    large for its chains alone, so that not all could be kept, that many in all; at least `LEAST` of each chain, and
+    none that are not kept. They are independent: one thrown away costs as much as any, and half as many know a mean to
+    a fifteenth of its sd where all would know it to a twentieth.
     """
-    if planned.thin == 1:
+    many = math.prod(planned.shape["W"]) > MANY
+    if planned.thin == 1 and not many:
         return planned.num_draws
-    return min(planned.kept, max(LEAST, math.ceil(planned.num_draws / planned.num_chains)))
+    in_all = planned.num_draws / 2 if many else planned.num_draws
+    return min(planned.kept, planned.num_draws, max(LEAST, math.ceil(in_all / planned.num_chains)))
 
 
 def draw_state(engine: Round, state: FactorState, take: Take, copies: int = 1) -> FactorState:

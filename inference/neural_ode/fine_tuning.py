@@ -41,7 +41,8 @@ def fine_tune(
     """The share pruned and the network, of all shares of the grid pruned by magnitude and trained on (B.9.2): the
     sparsest whose validation error is within one standard error of the lowest.
 
-    The nine trainings go as one stack (`train_many`), or one by one where the solver's steps adapt.
+    The nine trainings go as one stack (`train_many`), or one by one where the solver's steps adapt or there are not two
+    layers.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def fine_tune(
     """
     if not grid:
         raise ValueError("no share to prune: give at least one")
-    if math.isnan(getattr(dense.solver, "longest_step", math.nan)):
+    if dense.depth.layers != 2 or math.isnan(getattr(dense.solver, "longest_step", math.nan)):
         options: dict[str, Any] = dict(vars(how))
         fits = [train(dense, training, validation=validation, sparsifier=Magnitude(p), **options) for p in grid]
     else:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ...models.dynamics.phoenix_network import WEIGHTS
 from ...models.phoenix import Phoenix
 
 
@@ -13,11 +12,11 @@ def expected_shapes(model: Phoenix) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays ``phoenix.KIND.NAME`` of one chain, by name."""
     sources = len(model.knowledge.sources)
     sites: dict[str, tuple[int, ...]] = {**model.weight_shapes, "upsilon": (len(model.genes),)}
-    sites |= {"weight_scale": (len(WEIGHTS),), "noise": ()}
+    sites |= {"weight_scale": (len(model.depth.names),), "noise": ()}
     if sources:
         sites["trust"] = (sources,)
     shapes = {f"phoenix.{kind}.{name}": shape for kind in ("center", "log_spread") for name, shape in sites.items()}
-    for name in WEIGHTS:
+    for name in model.depth.names:
         shapes[f"phoenix.mask.{name}"] = model.weight_shapes[name]
     return shapes
 
@@ -36,7 +35,7 @@ def check_kept_weights(model: Phoenix, attributes: Mapping[str, Any], chains: in
     if not kept:
         return
     expected = expected_shapes(model)
-    for name in WEIGHTS:  # kept where there are sources
+    for name in model.depth.names:  # kept where there are sources
         place = f"phoenix.confidence.{name}"
         if place in kept:
             expected[place] = (len(model.knowledge.sources), *model.weight_shapes[name])

@@ -208,7 +208,8 @@ class Pruned(Sampler):
         return pairs.apart(), max(1, min(PAIRS, pairs.num_pairs // LEAST_STEPS))
 
     def _fresh(self, model: Phoenix, seed: int) -> PhoenixNetwork:
-        network = PhoenixNetwork(model.genes, hidden=model.hidden, solver=model.solver, seed=seed)
+        hidden, layers = model.depth.hidden, model.depth.layers
+        network = PhoenixNetwork(model.genes, hidden=hidden, layers=layers, solver=model.solver, seed=seed)
         for name, mask in network.masks().items():
             mask.copy_(model.get_buffer(f"{name}_mask"))
         return network.to(model.zero)
@@ -287,8 +288,8 @@ class Pruned(Sampler):
         """One chain: the guide's parameters, masks, and how it went; plain tensors."""
         network = trained.network
         model = shared.copied()
-        model.with_reference(network.current(), network.masks())
-        guide = SurvivingWeights(model, network.current(), trained.validation)
+        model.with_reference(network.masked(), network.masks())
+        guide = SurvivingWeights(model, network.masked(), trained.validation)
         slow = [value for name, value in guide.center.items() if name in model.weight_shapes]
         quick = [value for name, value in guide.center.items() if name not in model.weight_shapes]
         groups = zip((slow, quick, list(guide.log_spread.values())), (RATE, HYPER_RATE, SPREAD_RATE), strict=True)

@@ -71,8 +71,8 @@ def train_many(
     Raises
     ------
     ValueError
-        No job, networks of different sizes, solvers whose steps adapt, some jobs with a prior loss and some without,
-        a run that blows up in its first epoch, and as `train`.
+        No job, networks of different sizes or of other than two layers, solvers whose steps adapt, some jobs with a
+        prior loss and some without, a run that blows up in its first epoch, and as `train`.
     """
     _check(jobs)
     stack = _Stack(jobs, batch_size, patience, slack)
@@ -90,7 +90,7 @@ def train_many(
 def _check(jobs: Sequence[Job]) -> None:
     if not jobs:
         raise ValueError("no job to train: give at least one")
-    sizes = {(len(job.network.genes), job.network.hidden) for job in jobs}
+    sizes = {job.network.depth for job in jobs}
     solvers = {repr(job.network.solver) for job in jobs}
     losses = {(job.extra_loss is None, job.extra_points) for job in jobs}
     if len(sizes) > 1 or len(solvers) > 1 or len(losses) > 1:
@@ -101,6 +101,10 @@ def _check(jobs: Sequence[Job]) -> None:
     if math.isnan(getattr(jobs[0].network.solver, "longest_step", math.nan)):
         raise ValueError(
             f"{solvers.pop()} adapts its steps, to all runs at once: use RungeKutta, or `train` each alone"
+        )
+    if jobs[0].network.depth.layers != 2:
+        raise ValueError(
+            f"a stack has two layers on each path, not {jobs[0].network.depth.layers}: use `train`, each alone"
         )
     points = jobs[0].extra_points
     if points is not None and points < 1:

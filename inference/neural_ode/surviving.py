@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import PhoenixParameters
-from ...models.dynamics.phoenix_network import WEIGHTS
 from ...models.phoenix import Phoenix
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
@@ -33,17 +32,18 @@ class SurvivingWeights(nn.Module):
     model
         With masks and reference (`Phoenix.with_reference`).
     start
-        The trained weights.
+        The trained weights, biases and υ by name.
     error
         Their mean squared error: where σ starts.
     """
 
-    def __init__(self, model: Phoenix, start: PhoenixParameters, error: float) -> None:
+    def __init__(self, model: Phoenix, start: Mapping[str, Tensor], error: float) -> None:
         super().__init__()
-        values = {name: getattr(start, name).detach().clone() for name in PhoenixParameters._fields}
-        masks = {name: model.get_buffer(f"{name}_mask") for name in WEIGHTS}
+        self.weights = model.depth.names
+        values = {name: start[name].detach().clone() for name in (*model.weight_shapes, "upsilon")}
+        masks = {name: model.get_buffer(f"{name}_mask") for name in self.weights}
         sizes = []
-        for name in WEIGHTS:
+        for name in self.weights:
             kept = values[name][masks[name] > 0]
             sizes.append(kept.square().mean().sqrt() if len(kept) else model.zero + FIRST_SPREAD)
         values["weight_scale"] = torch.stack(sizes).clamp_min(1e-3).log()
@@ -51,7 +51,7 @@ class SurvivingWeights(nn.Module):
         if sources := len(model.knowledge.sources):
             values["trust"] = model.zero.new_zeros(sources)  # b_k starts at 1
         spread = {name: torch.full_like(value, FIRST_SPREAD).log() for name, value in values.items()}
-        for place, name in enumerate(WEIGHTS):
+        for place, name in enumerate(self.weights):
             spread[name] = spread[name] + values["weight_scale"][place]
         self.center = nn.ParameterDict({name: nn.Parameter(value) for name, value in values.items()})
         self.log_spread = nn.ParameterDict({name: nn.Parameter(value) for name, value in spread.items()})
@@ -68,7 +68,7 @@ class SurvivingWeights(nn.Module):
             noise = torch.randn(center.shape, generator=generator, dtype=center.dtype, device=place).to(center.device)
             z = center + spread * noise
             density = dist.Normal(center, spread).log_prob(z)
-            if name in WEIGHTS:
+            if name in self.weights:
                 mask = self.get_buffer(f"mask_{name}")
                 z, density = z * mask, density * mask
             elif name in POSITIVE:
@@ -84,7 +84,7 @@ class SurvivingWeights(nn.Module):
         for name, center in self.center.items():
             spread = self.log_spread[name].exp()
             family = (dist.LogNormal if name in POSITIVE else dist.Normal)(center, spread)
-            if name in WEIGHTS:
+            if name in self.weights:
                 family = family.mask(self.get_buffer(f"mask_{name}") > 0)
             values[name] = pyro.sample(name, family.to_event(center.dim()))
         return values
@@ -102,12 +102,11 @@ def rebuilt(
     """The model and the guide of one chain from what was kept of it; ``masks`` holds confidences too."""
     guide = {name: value.to(shared.zero) for name, value in guide.items()}
     center = {name.removeprefix("center."): value for name, value in guide.items() if name.startswith("center.")}
-    start = PhoenixParameters(**{name: center[name] for name in PhoenixParameters._fields})
     model = shared.copied()
     for key, value in masks.items():
         kind, name = key.split(".")
         model.get_buffer(f"{name}_{kind}").copy_(value)
-    family = SurvivingWeights(model, start, 1.0)
+    family = SurvivingWeights(model, center, 1.0)
     family.load_state_dict(guide)
     return model, family.to(shared.zero)
 
@@ -115,7 +114,7 @@ def rebuilt(
 def parameters_of(model: Phoenix, values: Mapping[str, Tensor]) -> PhoenixParameters:
     """The weights of one draw of the guide, without leading axes."""
     shapes = {**model.weight_shapes, "upsilon": (len(model.genes),)}
-    return PhoenixParameters(**{name: values[name].reshape(shapes[name]) for name in PhoenixParameters._fields})
+    return model.depth.compose({name: values[name].reshape(shape) for name, shape in shapes.items()})
 
 
 def weight_draws(

@@ -1,7 +1,7 @@
 r"""Solvers of PHOENIX's differential equation, all pairs in one solve, and trajectories."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from .odeint import odeint, odeint_adjoint
 from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, derivative
+
+DOPRI5 = "dopri5"
 
 
 class Solver(Protocol):
@@ -27,6 +29,10 @@ class FitSolver(Solver, Protocol):
     @property
     def longest_step(self) -> float:
         """Longest step where steps are fixed; NaN where they adapt."""
+
+    @property
+    def text(self) -> list[str]:
+        """As files hold it, from which `solver_of` makes it again."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class RungeKutta:
     @property
     def longest_step(self) -> float:
         return self.step
+
+    @property
+    def text(self) -> list[str]:
+        return [str(self.step)]
 
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
         plan = _plan(dt, self.step)
@@ -95,6 +105,10 @@ class Dopri5:
     def longest_step(self) -> float:
         return math.nan
 
+    @property
+    def text(self) -> list[str]:
+        return [DOPRI5, str(self.rtol), str(self.atol), str(self.adjoint)]
+
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
         calls = 0
 
@@ -116,6 +130,21 @@ class Dopri5:
         if not bool(torch.isfinite(result).all()):
             raise BlowUp(f"the solution is not finite after {calls} evaluations of the derivative", calls)
         return result
+
+
+def solver_of(text: Sequence[str]) -> FitSolver:
+    """The solver whose ``text`` this is: the step of `RungeKutta`, or ``dopri5`` and what `Dopri5` takes.
+
+    Raises
+    ------
+    ValueError
+        Text of no solver.
+    """
+    if text[0] != DOPRI5:
+        return RungeKutta(float(text[0]))
+    if len(text) != 4 or text[3] not in ("True", "False"):
+        raise ValueError(f"{' '.join(text)!r} is no solver: expected {DOPRI5}, two tolerances, and True or False")
+    return Dopri5(float(text[1]), float(text[2]), adjoint=text[3] == "True")
 
 
 PLANS: Any = WeakTensorKeyDictionary()

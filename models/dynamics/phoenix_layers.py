@@ -204,16 +204,20 @@ def initial_parameters(
         rank = torch.rand(hidden, genes, generator=generator).argsort(0).argsort(0)
         return weight * (rank >= min(math.ceil(0.95 * hidden), hidden - 1))
 
-    def orthogonal() -> Tensor:
-        q, r = torch.linalg.qr(torch.randn(max(genes, hidden), min(genes, hidden), generator=generator, dtype=dtype))
-        q = q * r.diagonal().sign()
-        return (q if genes >= hidden else q.T).contiguous()
-
     def bias() -> Tensor:
         return (2 * torch.rand(hidden, generator=generator, dtype=dtype) - 1) / math.sqrt(genes)
 
     upsilon = torch.rand(genes, generator=generator, dtype=dtype)
-    return PhoenixParameters(sparse(), sparse(), orthogonal(), orthogonal(), bias(), bias(), upsilon)
+    weights = (sparse(), sparse())
+    second = [orthogonal(genes, hidden, generator=generator, dtype=dtype) for _ in weights]
+    return PhoenixParameters(*weights, second[0], second[1], bias(), bias(), upsilon)
+
+
+def orthogonal(rows: int, columns: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``(rows, columns)`` at random, its columns orthonormal, or its rows where there are fewer of them."""
+    q, r = torch.linalg.qr(torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=dtype))
+    q = q * r.diagonal().sign()
+    return (q if rows >= columns else q.T).contiguous()
 
 
 def sparsity(masked: Mapping[str, Tensor]) -> float:

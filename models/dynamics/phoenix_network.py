@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ..data.transitions import Transitions
 from .ode_solvers import RungeKutta, Solver, simulate
-from .phoenix_layers import ABSOLUTE, EXPONENTIAL, Path, PhoenixParameters, derivative, initial_parameters
+from .phoenix_depth import Depth
+from .phoenix_layers import PhoenixParameters, derivative
 
-WEIGHTS = ("W_sigma", "W_pi", "U_sigma", "U_pi")
-PATHS = (Path(("W_sigma", "U_sigma"), (ABSOLUTE, ABSOLUTE)), Path(("W_pi", "U_pi"), (EXPONENTIAL, ABSOLUTE)))
+WEIGHTS = ("W_sigma", "W_pi", "U_sigma", "U_pi")  # of two layers
 
 
 def effect_matrix(parameters: PhoenixParameters) -> Tensor:
@@ -38,7 +38,10 @@ class PhoenixNetwork(nn.Module):
     genes
         Names of the genes.
     hidden
-        m, neurons of each of the two hidden layers. The paper: 40 for 350 genes, 50 for 690 and 529, 300 for 11,165.
+        m, neurons of each hidden layer. The paper: 40 for 350 genes (default), 50 for 690 and 529, 300 for 11,165. Not
+        with one layer.
+    layers
+        L of `Depth`. Default the paper's 2.
     solver
         Default `RungeKutta`.
     upsilon
@@ -52,16 +55,15 @@ class PhoenixNetwork(nn.Module):
     Raises
     ------
     ValueError
-        ``hidden`` below 1, ``upsilon`` that is not positive.
+        As `Depth`; ``upsilon`` that is not positive.
     """
-
-    paths = PATHS
 
     def __init__(
         self,
         genes: Sequence[str],
         *,
-        hidden: int = 40,
+        hidden: int | None = None,
+        layers: int = 2,
         solver: Solver | None = None,
         upsilon: float | None = None,
         seed: int = 0,
@@ -69,23 +71,23 @@ class PhoenixNetwork(nn.Module):
         super().__init__()
         if upsilon is not None and not upsilon > 0:
             raise ValueError(f"upsilon is {upsilon}: expected a positive start, because ReLU has no gradient below 0")
-        if hidden < 1 or not genes:
-            raise ValueError(f"{len(genes)} genes and hidden={hidden}: expected at least 1 of each")
-        self.genes, self.hidden, self.solver = tuple(genes), hidden, solver or RungeKutta()
-        start = initial_parameters(len(genes), hidden, generator=torch.Generator().manual_seed(seed))
+        self.depth = Depth(len(genes), hidden, layers)
+        self.paths = self.depth.paths
+        self.genes, self.hidden, self.solver = tuple(genes), self.depth.neurons, solver or RungeKutta()
+        start = self.depth.initial(seed)
         if upsilon is not None:
-            start = start._replace(upsilon=torch.full_like(start.upsilon, upsilon))
-        for name, value in start._asdict().items():
+            start["upsilon"] = torch.full_like(start["upsilon"], upsilon)
+        for name, value in start.items():
             self.register_parameter(name, nn.Parameter(value))
-        for name in WEIGHTS:
-            self.register_buffer(f"{name}_mask", torch.ones_like(getattr(start, name)))
+        for name in self.depth.names:
+            self.register_buffer(f"{name}_mask", torch.ones_like(start[name]))
 
     # -- as a layered network ----
     def weights(self) -> dict[str, nn.Parameter]:
-        return {name: getattr(self, name) for name in WEIGHTS}
+        return {name: getattr(self, name) for name in self.depth.names}
 
     def masks(self) -> dict[str, Tensor]:
-        return {name: getattr(self, f"{name}_mask") for name in WEIGHTS}
+        return {name: getattr(self, f"{name}_mask") for name in self.depth.names}
 
     def output_gain(self) -> Tensor:
         """``(gene,)`` ReLU(υ)."""
@@ -97,14 +99,20 @@ class PhoenixNetwork(nn.Module):
         return [{"params": others, "lr": rate}, {"params": [self.get_parameter("upsilon")], "lr": 5 * rate}]
 
     # -- dynamics ----
+    def masked(self, gates: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Weights, biases and υ by name, with masks (and stochastic gates) applied."""
+        values, masks = dict(self.named_parameters()), self.masks()
+        kept: dict[str, Tensor] = {}
+        for name, value in values.items():
+            factor = masks.get(name)
+            if factor is not None and gates is not None:
+                factor = factor * gates[name]
+            kept[name] = value if factor is None else value * factor
+        return kept
+
     def current(self, gates: Mapping[str, Tensor] | None = None) -> PhoenixParameters:
-        """Weights with masks (and stochastic gates) applied."""
-        masks = self.masks()
-        values = {name: getattr(self, name) for name in PhoenixParameters._fields}
-        for name in WEIGHTS:
-            factor = masks[name] if gates is None else masks[name] * gates[name]
-            values[name] = values[name] * factor
-        return PhoenixParameters(**values)
+        """The same as the two layers that the derivative has (`Depth.compose`)."""
+        return self.depth.compose(self.masked(gates))
 
     def predict(self, batch: Transitions, gates: Mapping[str, Tensor] | None = None) -> Tensor:
         """``(pair, gene)`` at the end of each pair."""
