@@ -21,7 +21,7 @@ OFFSET = 0.1  # h₀ λ_max
 
 @dataclass(frozen=True)
 class Window:
-    """The range from ``low`` to ``high`` of x = log(h + ``offset``), with ``number`` nodes; ``rough`` as in `around`."""
+    """From ``low`` to ``high`` of x = log(h + ``offset``), with ``number`` nodes; ``rough`` as in `around`."""
 
     low: float
     high: float
