@@ -88,6 +88,14 @@ class Length(NamedTuple):
 USUAL_LENGTH = Length()
 
 
+class Large(NamedTuple):
+    """The ``length`` of fits by an ``engine`` of more than so many ``weights`` (edges, loadings)."""
+
+    weights: int
+    engine: type[Engine]
+    length: Length
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """What goes with a model, and with its subclasses that have no row of their own.
@@ -113,7 +121,7 @@ class ModelRow:
     length
         Steps, restarts and draws of a variational fit where nobody says how many.
     large
-        From how many weights (edges, loadings) on others are taken, and which.
+        Of what is so large that others are taken, and these.
     unlisted
         Why no list at a false discovery rate is made of it, though its probabilities are right on data from the model.
     """
@@ -127,7 +135,7 @@ class ModelRow:
     knowledge: str | None = None
     unearned: Reason = None
     length: Length = USUAL_LENGTH
-    large: tuple[int, Length] | None = None
+    large: Large | None = None
     unlisted: str | None = None
 
     def forbids(self, engine: type[Engine], prior: type[EdgePrior]) -> bool:
@@ -203,7 +211,8 @@ PROGRAMS = ModelRow(
     (*DENSITY, Gibbs, Blocked),
     prior=NormalLoading,
     unearned=_programs_unearned,
-    large=(30_000, Length(restarts=2)),  # four end at densities of other cells that agree to 0.1 nats of 500
+    # one, two and four restarts of Blocked end at densities of other cells that agree to 0.1 nats of 500
+    large=Large(30_000, Blocked, Length(restarts=2)),
 )
 
 CHOICES: list[ModelRow] = [
@@ -368,12 +377,14 @@ def default_guide(model: Model) -> Engine:
     return engine
 
 
-def default_length(model: Model) -> Length:
-    """Steps, restarts and draws of a variational fit of this model, where they are not given."""
-    row = row_of(type(model))
-    if row.large is not None and math.prod(len(model.coords[axis]) for axis in model.axes) > row.large[0]:
-        return row.large[1]
-    return row.length
+def default_length(model: Model, engine: Engine | None = None) -> Length:
+    """Steps, restarts and draws of a variational fit of this model, where they are not given; ``engine`` default
+    `default_guide`."""
+    row, engine = row_of(type(model)), engine if engine is not None else default_guide(model)
+    if row.large is None or not isinstance(engine, row.large.engine):
+        return row.length
+    weights = math.prod(len(model.coords[axis]) for axis in model.axes)
+    return row.large.length if weights > row.large.weights else row.length
 
 
 def engine_for(guide: Any) -> Engine:

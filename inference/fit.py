@@ -69,11 +69,11 @@ def fit(
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
         Draws by restart from a variational guide; default 500 (CellBox: 200). Of factor models (`Blocked`) by place
-        that restarts have found; of more than 30,000 loadings half as many in all, and no more than are kept
+        that restarts have found, by default of more than 30,000 loadings 250 in all, and no more than are kept
         (`factors.blocked.num_drawn`).
     restarts
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
-        Default 4 (CellBox 1; factor models of more than 30,000 loadings 2). Of factor models those that come to the
+        Default 4 (CellBox 1; `Blocked` of more than 30,000 loadings 2). Of factor models those that come to the
         same place are one chain.
     threshold
         δ: families without an inclusion variable report P(|W| > δ) as inclusion. Default the model's: 0.1 standard
@@ -111,7 +111,8 @@ def fit(
         )
     if batch_size is not None and not model.minibatches:
         raise ValueError(f"{type(model).__name__} conditions on all data at once: leave out `batch_size`")
-    length = default_length(model)
+    engine = engine_for(guide) if guide is not None else default_guide(model)
+    length, draws_given = default_length(model, engine), num_draws is not None
     num_steps = length.num_steps if num_steps is None else num_steps
     restarts = length.restarts if restarts is None else restarts
     num_draws = length.num_draws if num_draws is None else num_draws
@@ -119,7 +120,6 @@ def fit(
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:
         model = copy.deepcopy(model).to(device)  # the caller's model stays where it is
-    engine = engine_for(guide) if guide is not None else default_guide(model)
     check_pair(model, engine)
     check_optimizer(optimizer, engine)
     if batch_size is not None and not engine.minibatches:
@@ -138,6 +138,7 @@ def fit(
         num_steps=num_steps,
         batch_size=batch_size,
         num_draws=num_draws,
+        draws_given=draws_given,
         restarts=restarts,
         jit=jit,
     )

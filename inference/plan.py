@@ -51,12 +51,13 @@ def plan(
     """
     engine = engine_for(guide) if guide is not None else default_guide(model)
     check_pair(model, engine)
-    length = default_length(model)
+    length = default_length(model, engine)
     run = Run(
         seed=seed,
         threshold=model.threshold,
         num_steps=length.num_steps if num_steps is None else num_steps,
         num_draws=length.num_draws if num_draws is None else num_draws,
+        draws_given=num_draws is not None,
         restarts=length.restarts if restarts is None else restarts,
     )
     devices = [model.constant.device] if model.constant.device.type == "cuda" else []

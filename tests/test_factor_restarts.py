@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pyrogrn.inference import Blocked, choice, fit
+from pyrogrn.inference import Blocked, MeanField, choice, fit
 from pyrogrn.inference.choice import default_length
 from pyrogrn.inference.datatree import prior_draws
 from pyrogrn.inference.draws import moments
@@ -144,24 +144,36 @@ def test_no_more_is_drawn_than_is_kept(monkeypatch, asked, chains, thin, drawn):
     large = sum(4 * model.coords["factor"].__len__() * 30 for name in ("W", "local_scale"))
     monkeypatch.setattr(moments, "DRAW_BUDGET", chains * asked * (large + 8) / thin)
     planned = Collector(model, chains, asked, has_inclusion=False)
-    assert num_drawn(planned) == min(planned.kept, drawn if thin == 1 else max(LEAST, -(-asked // chains)))
-    assert abs(num_drawn(planned) - drawn) <= 2
+    number = num_drawn(planned, given=True)
+    assert number == min(planned.kept, drawn if thin == 1 else max(LEAST, -(-asked // chains)))
+    assert abs(number - drawn) <= 2
 
 
-@pytest.mark.parametrize(("asked", "chains", "drawn"), [(500, 1, 250), (500, 2, 125), (500, 4, 100), (60, 2, 60)])
-def test_of_many_loadings_half_as_many_draws_are_made(monkeypatch, asked, chains, drawn):
+@pytest.mark.parametrize(("chains", "drawn"), [(1, 250), (2, 125), (4, 100)])
+def test_of_many_loadings_fewer_draws_are_made_where_nobody_asked(monkeypatch, chains, drawn):
     model = MuVI(simulated().data, num_factors=2)
+    planned = Collector(model, chains, 500, has_inclusion=False)
+    assert num_drawn(planned, given=False) == 500
     monkeypatch.setattr(blocked, "MANY", model.edge_prior.allowed.numel() - 1)
-    assert num_drawn(Collector(model, chains, asked, has_inclusion=False)) == drawn
+    assert num_drawn(planned, given=False) == drawn
+    assert num_drawn(planned, given=True) == 500
 
 
-def test_two_restarts_are_made_of_many_loadings(monkeypatch):
+def test_what_is_asked_for_is_drawn(monkeypatch):
+    monkeypatch.setattr(blocked, "MANY", 1)
+    model = MuVI(simulated().data, num_factors=2)
+    assert fit(model, num_steps=2, restarts=1, num_draws=300).draws["W"].shape[1] == 300
+    assert fit(model, num_steps=2, restarts=1).draws["W"].shape[1] == 250
+
+
+def test_two_restarts_are_made_of_many_loadings_by_blocked_alone(monkeypatch):
     model = MuVI(simulated().data, num_factors=2)
     assert default_length(model).restarts == 4
     number = model.edge_prior.allowed.numel()
-    rows = [replace(row, large=row.large and (number - 1, row.large[1])) for row in choice.CHOICES]
+    rows = [replace(row, large=row.large and row.large._replace(weights=number - 1)) for row in choice.CHOICES]
     monkeypatch.setattr(choice, "CHOICES", rows)
-    assert default_length(model).restarts == 2
+    assert default_length(model).restarts == default_length(model, Blocked()).restarts == 2
+    assert default_length(model, MeanField()).restarts == 4
 
 
 @pytest.mark.parametrize("refresh", [0, 1])

@@ -97,7 +97,7 @@ def test_lengths_of_fits():
     usual = Length()
     large = row_of(MuVI).large
     assert large is not None
-    others = f"cellbox {cellbox.restarts}; large muvi and ppca {large[1].restarts}"
+    others = f"cellbox {cellbox.restarts}; large muvi and ppca {large.length.restarts}"
     assert stated("infer", "--restarts") == f"{usual.restarts}; nuts {NUTS().num_chains}; {others}"
     assert (
         Gibbs().num_chains

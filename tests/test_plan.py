@@ -300,3 +300,15 @@ from pyrogrn.experiments.cli import main
 main()
 print(held(), before)
 """
+
+
+def test_large_fits_are_timed_but_guides_of_programs_which_are_arranged_first(data, monkeypatch):
+    network = LinearNetwork.from_data(data)
+    programs = MuVI.from_data(
+        simulate_muvi(num_genes=12, num_cells=30, num_sets=2, set_size=4, seed=1).data, num_factors=2
+    )
+    assert not plan_lines.is_quick_to_time(network, MeanField())
+    monkeypatch.setattr(plan_lines, "TIMED_FROM", 1)
+    assert plan_lines.is_quick_to_time(network, MeanField())
+    assert not plan_lines.is_quick_to_time(programs, Blocked())
+    assert plan_lines.is_quick_to_time(programs, GIBBS)

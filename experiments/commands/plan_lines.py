@@ -115,7 +115,9 @@ def planned(
 
 def is_quick_to_time(model: Model, engine: Engine) -> bool:
     """Whether the first steps cost nothing beside the run."""
-    return engine.quick_start or math.prod(len(model.coords[axis]) for axis in model.axes) >= TIMED_FROM
+    large = math.prod(len(model.coords[axis]) for axis in model.axes) >= TIMED_FROM
+    # before the first step of a guide of programs these are arranged, which takes half as long as the fit
+    return engine.quick_start or (large and (engine.draws_chains or model.infers != "programs"))
 
 
 def say_plan(run: RunPlan, kind: InferKind, out: Path | None) -> None:

@@ -27,7 +27,7 @@ from .sweep import FactorState, GramRound, Round, effects_factor
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
 LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
-MANY = 30_000  # loadings, of which half as many draws are made: each takes a hundredth of a second and more
+MANY = 30_000  # loadings, of which by default fewer draws are made: each takes a hundredth of a second and more
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -171,7 +171,7 @@ def draw(
     state = select(state, kept)
     state = Restarts(np.arange(len(kept))).looked_at(model, state)
     planned = partial(Collector, model, len(state.loadings), has_inclusion="inclusion" in model.dims, without=("x",))
-    number = num_drawn(planned(run.num_draws))
+    number = num_drawn(planned(run.num_draws), given=run.draws_given)
     collector = planned(number)
     collector.notes = notes
     take, copies = Take(draws=True), max(1, DRAWN // state.loadings.numel())
@@ -188,17 +188,18 @@ def draw(
     return collector
 
 
-def num_drawn(planned: Collector) -> int:
-    """Draws of each chain: those asked for; of a model of more than `MANY` loadings half as many in all, of one that is
-    large for its chains alone, so that not all could be kept, that many in all; at least `LEAST` of each chain, and
-    none that are not kept. They are independent: one thrown away costs as much as any, and half as many know a mean to
-    a fifteenth of its sd where all would know it to a twentieth.
+def num_drawn(planned: Collector, *, given: bool) -> int:
+    """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
+    `LEAST` of each chain, and none that are not kept. They are independent, and one thrown away costs as much as any.
+
+    Where nobody has asked (``given`` is False), of more than `MANY` loadings half as many in all: they know a mean to a
+    fifteenth of its sd where all would know it to a twentieth.
     """
-    many = math.prod(planned.shape["W"]) > MANY
+    many = not given and math.prod(planned.shape["W"]) > MANY
     if planned.thin == 1 and not many:
         return planned.num_draws
     in_all = planned.num_draws / 2 if many else planned.num_draws
-    return min(planned.kept, planned.num_draws, max(LEAST, math.ceil(in_all / planned.num_chains)))
+    return min(planned.kept, max(LEAST, math.ceil(in_all / planned.num_chains)))
 
 
 def draw_state(engine: Round, state: FactorState, take: Take, copies: int = 1) -> FactorState:

@@ -36,6 +36,8 @@ class Run:
         A ``distributed.Client``, of engines that take one (`Engine.takes_client`). Numbers do not depend on it.
     optimizer, stop, num_steps, batch_size, num_draws, restarts, jit
         Of variational fits, as in `fit`, with its defaults; optimisers of Pyro for `PyroGuide` alone.
+    draws_given
+        Whether somebody has said how many draws; where nobody has, a guide may make fewer of a large model.
     """
 
     seed: int
@@ -49,6 +51,7 @@ class Run:
     num_steps: int = 3000
     batch_size: int | None = None
     num_draws: int = 500
+    draws_given: bool = True
     restarts: int = 4
     jit: bool = True
 
