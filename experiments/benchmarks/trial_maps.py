@@ -24,11 +24,12 @@ from ...models.simulators import donors_of
 from ...models.simulators.semi_synthetic import LEAST_R2
 from ..ladder.scoring import Pairs, score
 from . import ladder
-from .results import Results
+from .results import Results, mean_se
 from .trial_parts import SCORES, plain_pairs
 from .trial_subjects import CHOSEN_KINDS, CHOSEN_SEEDS, fresh
 
 SOME = 400.0
+MEAN = "mean: "  # starts the tasks of rows over data sets
 CHOSEN_ON: Mapping[str, Callable[[Path], ladder.Subject]] = {
     "simulate linear": ladder.SUBJECTS["simulate linear"],
     "sergio_ds1:clean": ladder.SUBJECTS["sergio_ds1:clean"],
@@ -48,6 +49,29 @@ def run(folder: Path, results: Results) -> None:
             print(f"{name}: no {folder / place}, left out")
         elif results.value(name, list(MAPS)[-1], 0, SCORES[-1]) is None:
             add_rows(results, make(folder))
+    add_means(results)
+
+
+def group_of(task: str) -> str:
+    """What kind of cells a data set is."""
+    if "hidden" in task:
+        return "some regulators hidden"
+    return "the linear model" if "linear" in task else "SERGIO, clean"
+
+
+def add_means(results: Results) -> None:
+    """Means over data sets, of all and of each kind, with their standard errors; of lists over those that have one."""
+    results.rows = [row for row in results.rows if not row["task"].startswith(MEAN)]
+    rows = list(results.rows)
+    for group in ("all", *dict.fromkeys(group_of(row["task"]) for row in rows)):
+        own = [row for row in rows if group in ("all", group_of(row["task"]))]
+        number = len({row["task"] for row in own})
+        for name in MAPS:
+            for what in SCORES:
+                of = [row["value"] for row in own if row["method"] == name and row["score"] == what]
+                values = [value for value in of if value == value]
+                if values:
+                    results.add(f"{MEAN}{group} ({number})", name, 0, what, *mean_se(values))
 
 
 def add_rows(results: Results, subject: ladder.Subject, options: TrialOptions | None = None, seed: int = 0) -> None:

@@ -27,7 +27,7 @@ from .window import FEW_TFS, Window
 ROUNDS = 3  # of a new h after each block (`lattice`)
 FINDING = 4  # first blocks of the warm-up, in which the background is looked for far and wide
 NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS`: where the likelihood is at hand
-PUSHED = 0.6  # share of the warm-up in which hyperparameters are pushed on (`push`)
+PUSHED = 0.5  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
 SLIT = 0.05  # log s² is pushed no nearer than this to log h
@@ -173,36 +173,34 @@ class SparseKernel(SweptTargets):
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
         self._draw_background(sums)
-        if self.count < self.push.blocks:
+        if self.count < min(self.push.blocks, self.num_warmup):  # a budget may have cut the warm-up short
             self._push_on()
         h = background_of(self.state)
         self.refresh(h, self._window_for(h.numpy()))
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
     def _push_on(self) -> None:
-        """What is free, on the scale on which it is drawn."""
+        """What is free, on the scale on which it is drawn, as far as its prior allows."""
         prior, state = self.prior, self.state
         if not prior.edge_logit.is_fixed:
             state["edge_logit"] = self.push("edge_logit", state["edge_logit"])
         log_slab, log_h = state["slab_scale"].log(), background_of(state).log()
         if not prior.slab_scale.is_fixed:
             log_slab = self.push("slab_scale", log_slab)
-        if prior.spike_ratio.is_fixed:
-            self._place_scales(log_slab.exp(), state["spike_ratio"])
-            return
-        log_h = self.push("background", log_h)
-        if prior.slab_scale.is_fixed:
-            log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
-        else:
-            log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
-        self._place_scales(log_slab.exp(), (0.5 * log_h - log_slab).exp())
+        if not prior.spike_ratio.is_fixed:
+            log_h = self.push("background", log_h)
+            if prior.slab_scale.is_fixed:
+                log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
+            else:
+                log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
+            self._place("spike_ratio", (0.5 * log_h - log_slab).exp())
+        self._place("slab_scale", log_slab.exp())
+        self.push.placed("slab_scale", state["slab_scale"].log())
+        self.push.placed("background", background_of(state).log())
 
-    def _place_scales(self, slab: Tensor, ratio: Tensor) -> None:
-        """Where their priors allow it."""
-        of, state = self.hyper.log_hyperprior, self.state
-        inside = torch.isfinite(of("slab_scale", slab) + of("spike_ratio", ratio))
-        state["slab_scale"] = torch.where(inside, slab, state["slab_scale"])
-        state["spike_ratio"] = torch.where(inside, ratio, state["spike_ratio"])
+    def _place(self, name: str, value: Tensor) -> None:
+        inside = torch.isfinite(self.hyper.log_hyperprior(name, value))
+        self.state[name] = torch.where(inside, value, self.state[name])
 
     def _draw_background(self, sums: ClassSums) -> None:
         """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are to be made anew, also so that
@@ -256,7 +254,7 @@ class SparseKernel(SweptTargets):
         are pushed on; none in the first blocks, and where the products that it saves cost less than a sweep."""
         if self.few or self.finding:
             return None
-        rough = self.count < self.push.blocks
+        rough = self.count < min(self.push.blocks, self.num_warmup)
         if self.window is not None and self.window.rough == rough and self.window.covers(h):
             return self.window
         return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=rough)

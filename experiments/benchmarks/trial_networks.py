@@ -1,0 +1,56 @@
+"""Is a list at 10% a tenth wrong over networks of a kind? One network can be far better or worse than its kind: here
+are ten of each, by the way that users take (`infer`: fit, trial, corrected), simulated with seeds that nothing was
+chosen on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ...inference.recalibration import tune
+from .ladder import RAW, could_be_listed
+from .results import Results, mean_se
+from .trial_parts import plain_pairs
+from .trial_runs import fitted, of_plain, scores
+from .trial_subjects import MAKE
+
+SEEDS = range(1000, 1010)
+SPAN = f"{SEEDS[0]}-{SEEDS[-1]}"
+CORRECTED = "linear"
+LAST = "networks"  # the score that is added last
+
+
+def run(folder: Path, results: Results) -> None:
+    """All rows; ``folder`` is not read. Finished kinds are kept."""
+    results.resume()
+    for kind in MAKE:
+        if results.value(kind, CORRECTED, SPAN, LAST) is None:
+            add_rows(results, kind, [of_network(kind, seed) for seed in SEEDS], SPAN)
+
+
+def of_network(kind: str, seed: int) -> dict[str, dict[str, float]]:
+    """Scores by method of one network."""
+    subject = MAKE[kind](kind, seed)
+    _, true = plain_pairs(subject)
+    posterior = fitted(subject.logged)
+    found = {RAW: posterior, CORRECTED: tune(subject.logged, seed=seed).apply(posterior, subject.logged)}
+    values = {}
+    for method, one in found.items():
+        probability = of_plain(one, subject.logged)
+        values[method] = scores(probability, true) | could_be_listed(probability, true)
+    return values
+
+
+def add_rows(results: Results, kind: str, networks: list[dict[str, dict[str, float]]], span: str) -> None:
+    """Means over networks with their standard errors; of lists that are not empty the share that is wrong, the largest
+    such share, and in how many networks there is a list."""
+    for method in networks[0]:
+        each = [network[method] for network in networks]
+        for score in each[0]:
+            values = [one[score] for one in each if one[score] == one[score]]
+            if values:
+                results.add(kind, method, span, score, *mean_se(values))
+        wrong = np.array([one["wrong"] for one in each])
+        results.add(kind, method, span, "lists", float(np.isfinite(wrong).sum()))
+        if np.isfinite(wrong).any():
+            results.add(kind, method, span, "worst list", float(np.nanmax(wrong)))
+        results.add(kind, method, span, LAST, len(networks))
