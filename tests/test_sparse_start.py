@@ -67,6 +67,13 @@ def test_chains_are_pushed_to_where_a_dense_network_is(monkeypatch):
     assert share > 2 * found()  # 0.44 of the edges and 0.17, where 0.57 are probable
 
 
+def test_no_chain_is_pushed_to_where_slab_and_background_are_one():
+    """There all edges can exist, at no cost, and a chain stays for a hundred blocks (SERGIO's DS1: two of four)."""
+    for blocks in (5, 10, 20):
+        ratio = pushed_to(blocks).state["spike_ratio"]
+        assert bool((ratio**2 <= 0.37).all())  # 0.95 where a factor of 1.05 is left between them
+
+
 def test_nothing_is_pushed_in_blocks_that_are_recorded():
     kernel = pushed_to(10)
     kernel.num_warmup = 10  # a budget has cut the warm-up short

@@ -1,7 +1,8 @@
 """`pyrogrn infer --method linear` with its defaults, the trial on made targets included, as a process of its own: wall
 and CPU seconds, memory at its peak, and what it lists, on data of the sizes that people have. Two threads.
 
-Rows stay where they are made: a size that has its rows is not run again. `PYROGRN_SIZES=0,1` runs the first two alone.
+Rows stay where they are made: a size that has its rows is not run again. `PYROGRN_SIZES=0,1` runs the first two alone;
+those of `LARGE`, of a quarter of an hour each, are run only where they are asked for: `PYROGRN_SIZES=4,5`.
 """
 
 import os
@@ -31,6 +32,10 @@ CASES = (
     Case(10000, 10000, 1500, 0.01, False),
 )
 TINY = Case(200, 40, 8, 0.2, False)
+LARGE = (
+    Case(20000, 20000, 1800, 0.01, False),
+    Case(50000, 10000, 1500, 0.01, False),
+)
 BASE = Case(2000, 1500, 200, 0.05, False)
 GROWN = {"genes": BASE._replace(genes=3000), "regulators": BASE._replace(tfs=400, edge=0.025)}
 """Twice as many of one thing, as many edges to a gene."""
@@ -53,8 +58,8 @@ def run(folder: Path, results: Results, cases: tuple[Case, ...] = CASES, grown: 
     results.resume()
     some = os.environ.get("PYROGRN_SIZES")
     run_tiny(results)
-    for i, case in enumerate(cases):
-        wanted = some is None or str(i) in some.split(",")
+    for i, case in enumerate((*cases, *LARGE)):
+        wanted = i < len(cases) if some is None else str(i) in some.split(",")
         if wanted and results.value(case.task, METHOD, 0, "CPU seconds") is None:
             run_case(results, case)
     if grown and (some is None or "grown" in some):

@@ -19,7 +19,7 @@ from ..runs.sampler import Sampler
 from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
 from ..sparse.settling import Traces, effort_of, is_of_targets, not_reached
-from ..sparse.window import FEW_TFS, MOST_NODES
+from ..sparse.window import FEW_TFS, LEAST_NODES
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,20 +97,20 @@ class SparseGibbs(Sampler):
     def num_bytes(self, model: Model, run: Run) -> float:
         """Beside the model: at the end of sampling weights and residuals of each chain, rotated scores (of many
         regulators those at the nodes of a range of the background too), a Gram matrix a chain (of perturbed targets one
-        each), a draw of the whole network, what was summed up and kept; or after it, with moments and a probability of
-        each edge by chain in place of the state."""
+        each), what was summed up and kept; or after it, with moments, a probability of each edge by chain and a draw
+        that is put together in place of the state."""
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
         edges, chains = float(num_tfs * num_targets), self.num_chains
         draws = 5 * edges * chains * collector.kept  # weights, and whether they exist
-        if collector.thin > 1:  # there twice while they are put together
-            draws += 2 * min(OFTEN * edges * 4 * chains * self.num_samples, EDGE_BUDGET)
+        if collector.thin > 1:
+            draws += min(OFTEN * edges * 4 * chains * self.num_samples, EDGE_BUDGET)
         draws += 8 * chains * num_targets * self.num_samples
-        sums = edges * (2 * 8 + 2 * 4 + 2 + 4 * chains)
+        sums = edges * (2 * 8 + 2 * 4 + 4 * chains)
         grams = 4.0 * chains * (1 + len(getattr(model, "own", ()))) * num_tfs**2
-        nodes = MOST_NODES if num_tfs > FEW_TFS else 0
+        nodes = LEAST_NODES if num_tfs > FEW_TFS else 0  # more of them in the warm-up, when nothing is summed up
         state = 4 * (edges * (2 * chains + 1 + nodes) + nodes * num_tfs**2) + grams
-        return draws + sums + 4 * edges * chains + max(state, 4 * edges * (5 + chains))
+        return draws + sums + max(state, 4 * edges * (5 + 2 * chains))
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector

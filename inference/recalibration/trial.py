@@ -259,7 +259,7 @@ def short_fit(
                 allowed = model.edge_prior.allowed.cpu().numpy()
                 return allowed / (1 + np.exp(-kernel.prior.edge_logit.first))
         kernel.hand_over(collector.streams)
-    return collector.table[0].T.astype(float) / options.samples
+    return collector.table[0].T / np.float32(options.samples)
 
 
 def says_nothing(model: RegressionNetwork, kernel: "SparseKernel") -> bool:
@@ -287,7 +287,9 @@ def stated(
     def of(i: int, bench: Bench) -> Stated:
         model = make(bench.data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
-        fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[tf, target]
+        fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[
+            tf, target
+        ].astype(float)
         found = [fitted(model, number) for number in cells]
         if witnesses is not None:
             heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
@@ -317,7 +319,7 @@ def heard_fit(
     say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
     with as many effective cells: what the same witnesses say of two regulators is alike."""
     halves = np.array([witnesses.half.get(name, -1) for name in model.targets])
-    found = np.zeros((len(model.tfs), len(model.targets)))
+    found = np.zeros((len(model.tfs), len(model.targets)), np.float32)  # of millions of edges
     for half in np.unique(halves).tolist():
         own = np.flatnonzero(halves == half)
         names = [model.targets[i] for i in own]

@@ -26,6 +26,7 @@ from ...models import ExpressionData
 from ...models.data.out_of_fold import contexts_of, within_contexts
 from ...models.simulators import seen_through
 
+AT_ONCE = 256  # regulators of which there are copies in float64 at once
 FEWEST = 10  # genes that are no regulators, below which there are no witnesses
 MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say is noise of measurement
 
@@ -53,14 +54,18 @@ class Witnesses:
     def averaged(self, data: ExpressionData, half: int) -> ExpressionData:
         """The cells, each regulator averaged with what the genes of this half say of it; as measured in cells where it
         is clamped."""
-        column = data.tf_index.numpy(force=True)
-        kept = [self.tfs.index(name) for name in data.tfs]
-        measured = data.X[:, column].numpy(force=True)
-        _, mean, sd = within_contexts(measured, contexts_of(data))
-        told = mean[contexts_of(data)] + sd * self.levels[half][:, kept]
-        clamped = data.clamped[:, column].numpy(force=True)
-        X = data.X.clone()
-        X[:, column] = torch.as_tensor(np.where(clamped, measured, (measured + told) / 2), dtype=X.dtype)
+        # of a selection of genes, values are put together anew: they are not there twice
+        chosen = data.column is not None and isinstance(data.matrix, torch.Tensor)
+        X = data.rows(slice(0, data.num_cells)) if chosen else data.X.clone()
+        place = data.tf_index.numpy(force=True)
+        kept, context = np.array([self.tfs.index(name) for name in data.tfs]), contexts_of(data)
+        for start in range(0, len(place), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            measured = X[:, place[part]].numpy(force=True)
+            _, mean, sd = within_contexts(measured, context)
+            told = mean[context] + sd * self.levels[half][:, kept[part]]
+            clamped = data.clamped[:, place[part]].numpy(force=True)
+            X[:, place[part]] = torch.as_tensor(np.where(clamped, measured, (measured + told) / 2), dtype=X.dtype)
         return replace(data, matrix=X, transform=None, column=None)
 
 

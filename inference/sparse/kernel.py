@@ -30,7 +30,9 @@ NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS
 PUSHED = 0.5  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
-SLIT = 0.05  # log s² is pushed no nearer than this to log h
+SLIT = (
+    1.0  # log s² is pushed no nearer than this to log h: of slabs no wider than the background all edges can be there
+)
 
 
 def background_of(state: State) -> Tensor:
@@ -254,7 +256,7 @@ class SparseKernel(SweptTargets):
         are pushed on; none in the first blocks, and where the products that it saves cost less than a sweep."""
         if self.few or self.finding:
             return None
-        rough = self.count < self.push.blocks
+        rough = self.count < min(self.push.blocks, self.num_warmup)
         if self.window is not None and self.window.rough == rough and self.window.covers(h):
             return self.window
         return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=rough)

@@ -71,8 +71,12 @@ class SparseCollector(Collector):
         edges: np.ndarray | None = None,
     ) -> None:
         """One draw, ``(chain, *dims)``, whose moments are in ``streams`` already; ``edges`` (chain, edge) the weights
-        at ``place``."""
-        self.keep(sites)
+        at ``place``. What ``sites`` have of the size of the network was made for this draw, and is not copied."""
+        large = {name: value for name, value in sites.items() if name in ("W", "inclusion")}
+        if self.wants_network:
+            for name, value in large.items():
+                self.draws.setdefault(name, []).append(value)
+        self.keep({name: value for name, value in sites.items() if name not in large})
         if edges is not None:
             self.edge_draws.append(edges)
         self.count += 1
@@ -96,9 +100,8 @@ class SparseCollector(Collector):
         for name in list(self.draws):
             values = self.draws.pop(name)
             whole = np.empty((self.num_chains, len(values), *self.shape[name]), values[0].numpy().dtype)
-            for i in range(len(values)):
-                whole[:, i] = values[i].numpy()
-                values[i] = values[i][:0]
+            for i in range(whole.shape[1]):
+                whole[:, i] = values.pop(0).numpy()
             found[name] = whole
         return found
 

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 ERROR, ROUGH = 1e-6, 1e-3  # of the interpolated statistics, in proportion; while chains are not yet where they belong
-LEAST_HALF, WIDER = 0.3, 1.4  # of a range, in log h; and how much wider than what it is to hold
-MOST_NODES = 6  # beyond, a range takes more memory and time than it is worth
+LEAST_HALF, WIDER = 0.15, 1.4  # of a range, in log h; and how much wider than what it is to hold
+LEAST_NODES, MOST_NODES = 4, 6  # of the least range; beyond the most, it takes more memory and time than it is worth
 FEW_TFS = 128  # regulators, up to which the products cost less than the sweeps
 OFFSET = 0.1  # h₀ λ_max
 
 
 @dataclass(frozen=True)
 class Window:
-    """From ``low`` to ``high`` of x = log(h + ``offset``), with ``number`` nodes; ``rough`` as in `around`."""
+    """The range from ``low`` to ``high`` of x = log(h + ``offset``), ``number`` nodes; ``rough`` as in `around`."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Window:
             error, best = ROUGH, ROUGH ** (-1 / MOST_NODES)
             half = max(half, 2 * math.pi * best / (best**2 - 1))  # where the rate is the least that will do
         rate = (math.pi + math.hypot(math.pi, half)) / half
-        number = max(4, math.ceil(-math.log(error) / math.log(rate) - 1e-9))
+        number = max(LEAST_NODES, math.ceil(-math.log(error) / math.log(rate) - 1e-9))
         return None if number > MOST_NODES else cls(middle - half, middle + half, offset, number, rough)
 
     def holds(self, h: np.ndarray) -> np.ndarray:
