@@ -92,7 +92,7 @@ types:
 	.venv-types/bin/pip install --quiet --disable-pip-version-check -c constraints.txt . mypy pandas-stubs
 	cd .venv-types && bin/mypy --config-file ../pyproject.toml -p pyrogrn
 
-# every figure quoted in README.md and docs/results; tidy rows in experiments/results/
+# every figure quoted in README.md and docs/results, about a day of one core; tidy rows in experiments/results/
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m pyrogrn.experiments.benchmarks --data $(DATA) --out experiments/results
 

@@ -78,10 +78,11 @@ Reason = str | Callable[[Terms], str | None] | None
 
 
 class Length(NamedTuple):
-    """How long a variational fit is: at most so many steps, from so many random starts."""
+    """How long a variational fit is: at most so many steps, from so many random starts; then draws of each."""
 
     num_steps: int = 3000
     restarts: int = 4
+    num_draws: int = 500
 
 
 USUAL_LENGTH = Length()
@@ -110,7 +111,7 @@ class ModelRow:
     unearned
         Why engines that can be calibrated are not, on this model.
     length
-        Steps and restarts of a variational fit where nobody says how many.
+        Steps, restarts and draws of a variational fit where nobody says how many.
     large
         From how many weights (edges, loadings) on others are taken, and which.
     unlisted
@@ -234,7 +235,7 @@ CHOICES: list[ModelRow] = [
         lambda model: MeanField(spread=0.001, init_scale=0.003),
         DENSITY,  # its steady states are not linear in W
         prior=Laplace,
-        length=Length(CELLBOX_STEPS, 1),
+        length=Length(CELLBOX_STEPS, 1, 200),  # each draw is solved twice; 500 predict no better
     ),
     # activities are not integrated out of these two, and the filter of the second is not Gaussian in W
     ModelRow(PMFGRN, lambda model: MeanField(), DENSITY, prior=LogitNormal, unearned=NOT_FOUND),
@@ -368,7 +369,7 @@ def default_guide(model: Model) -> Engine:
 
 
 def default_length(model: Model) -> Length:
-    """Steps and restarts of a variational fit of this model, where they are not given."""
+    """Steps, restarts and draws of a variational fit of this model, where they are not given."""
     row = row_of(type(model))
     if row.large is not None and math.prod(len(model.coords[axis]) for axis in model.axes) > row.large[0]:
         return row.large[1]

@@ -38,7 +38,7 @@ def fit(
     stop: StoppingRule | None = None,
     num_steps: int | None = None,
     batch_size: int | None = None,
-    num_draws: int = 500,
+    num_draws: int | None = None,
     restarts: int | None = None,
     threshold: float | None = None,
     jit: bool = True,
@@ -68,8 +68,9 @@ def fit(
     batch_size
         Cells in a minibatch. Default: full batch through the sufficient statistics, which is exact and costs less.
     num_draws
-        Draws by restart from a variational guide. Of factor models (`Blocked`) by place that restarts have found; of
-        more than 30,000 loadings half as many in all, and no more than are kept (`factors.blocked.num_drawn`).
+        Draws by restart from a variational guide; default 500 (CellBox: 200). Of factor models (`Blocked`) by place
+        that restarts have found; of more than 30,000 loadings half as many in all, and no more than are kept
+        (`factors.blocked.num_drawn`).
     restarts
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
         Default 4 (CellBox 1; factor models of more than 30,000 loadings 2). Of factor models those that come to the
@@ -113,6 +114,7 @@ def fit(
     length = default_length(model)
     num_steps = length.num_steps if num_steps is None else num_steps
     restarts = length.restarts if restarts is None else restarts
+    num_draws = length.num_draws if num_draws is None else num_draws
     if restarts < 1 or num_draws < 1 or num_steps < 1:
         raise ValueError(f"restarts={restarts}, num_draws={num_draws}, num_steps={num_steps}: expected at least 1 each")
     if device is not None and torch.device(device) != model.constant.device:

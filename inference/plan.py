@@ -19,7 +19,7 @@ def plan(
     *,
     guide: "Engine | Callable[..., Any] | None" = None,
     num_steps: int | None = None,
-    num_draws: int = 500,
+    num_draws: int | None = None,
     restarts: int | None = None,
     seed: int = 0,
     timed: bool = True,
@@ -56,7 +56,7 @@ def plan(
         seed=seed,
         threshold=model.threshold,
         num_steps=length.num_steps if num_steps is None else num_steps,
-        num_draws=num_draws,
+        num_draws=length.num_draws if num_draws is None else num_draws,
         restarts=length.restarts if restarts is None else restarts,
     )
     devices = [model.constant.device] if model.constant.device.type == "cuda" else []

@@ -270,17 +270,13 @@ class CellBox(Model):
         return {"W": (0.5 * START_TRUST * drugs.to(self.noise_center)).exp() * size}
 
     # -- the generative story ----
-    def forward(self, batch: ExpressionData | None = None) -> None:
-        if torch.jit.is_tracing():
-            raise ValueError(
-                "CellBox cannot be traced, its solver stops when it has converged: run it as it is, which `fit` does"
-            )
-        if batch is not None and batch.inputs is None:
-            raise ValueError("the batch has no inputs: give `batch.with_inputs(table)` with one row a condition")
+    def hyper(self, batch: ExpressionData | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, pyro.plate]:
+        """W ``(tf, target)``, log ε, log α and σ ``(gene,)``, and the plate of the genes: all that is sampled but the
+        data, whose steady states take most of the time."""
         tf = pyro.plate("tf", len(self.tfs), dim=-2)
         target = pyro.plate("target", len(self.targets), dim=-1)
-        gene = pyro.plate("gene", len(self.genes), dim=-1)
         W = self.edge_prior(tf, target)  # (tf, target)
+        gene = pyro.plate("gene", len(self.genes), dim=-1)
         with gene:
             # logarithms, so that the mode of a MAP fit is the median of ε and α and not far below
             gain_prior = dist.Normal(self.gain_center.log(), self.gain_spread("gain_spread"))
@@ -289,6 +285,16 @@ class CellBox(Model):
             log_decay = pyro.sample("log_decay", decay_prior)  # (gene,)
             noise_prior = dist.LogNormal(self.noise_center.log(), self.noise_spread("noise_spread"))
             noise = pyro.sample("noise", noise_prior)  # (gene,)
+        return W, log_gain, log_decay, noise, gene
+
+    def forward(self, batch: ExpressionData | None = None) -> None:
+        if torch.jit.is_tracing():
+            raise ValueError(
+                "CellBox cannot be traced, its solver stops when it has converged: run it as it is, which `fit` does"
+            )
+        if batch is not None and batch.inputs is None:
+            raise ValueError("the batch has no inputs: give `batch.with_inputs(table)` with one row a condition")
+        W, log_gain, log_decay, noise, gene = self.hyper(batch)
         dynamics = self.dynamics(W, log_gain, log_decay)
         excess = (perron_root(dynamics) - ROOT_LIMIT).clamp_min(0)  # (*draw,)
         pyro.factor("stable", -ROOT_PENALTY * excess.square()[..., None, None].to(W))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pyrogrn.experiments.benchmarks import cellbox as benchmark
 from pyrogrn.inference import NUTS, Adam, MapEstimate, MeanField, NeverStop, fit
+from pyrogrn.inference.datatree import prior_draws
 from pyrogrn.inference.engines import nuts
 from pyrogrn.inference.variational.elbo import log_joint
 from pyrogrn.models import ExpressionData
@@ -264,3 +265,12 @@ def test_splits_of_the_benchmark_hold_out_what_they_say():
     task, _, train = next(s for s in found if s[0] == benchmark.COMBINE)
     result = benchmark.scores(study, ~train, benchmark.ridge(study, train), None)
     assert result["Pearson"] > 0.92
+
+
+def test_draws_from_the_prior_solve_for_no_steady_state(monkeypatch):
+    model = CellBox.from_data(simulated(), kinds=KINDS)
+    expected = {site for site, dims in model.dims.items() if "tf" not in dims}
+    monkeypatch.setattr(CellBox, "solve", lambda *_, **__: pytest.fail("it was solved"))
+    drawn = prior_draws(model, num_draws=30)
+    assert set(drawn) == expected
+    assert all(value.shape[:2] == (1, 30) and (value[0, 0] != value[0, 1]).any() for value in drawn.values())

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
-from pyrogrn.inference.answers.chosen import best_first
+from pyrogrn.inference import Gibbs, fit
+from pyrogrn.inference.answers import chosen
+from pyrogrn.inference.answers.chosen import best_first, chosen_edges
 from pyrogrn.inference.calibration import expected_list
+from pyrogrn.models import LinearNetwork
+from pyrogrn.models.simulators import simulate_linear
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 60, 199, 200, 300])
@@ -33,3 +37,15 @@ def test_lists_are_those_of_a_sort_of_all(certain, rate):
 
 def test_a_list_of_no_edges_is_empty():
     assert expected_list(np.zeros(0), 0.1).tolist() == []
+
+
+@pytest.mark.parametrize("asked", [{"top": 40}, {"top": 5000}, {"fdr": 0.1}, {"fdr": 0.9}, {"least": 0.3, "top": 10}])
+def test_edges_left_out_beforehand_are_none_of_those_asked_for(asked, monkeypatch):
+    posterior = fit(
+        LinearNetwork.from_data(simulate_linear(num_genes=60, num_tfs=20, num_cells=150, seed=3).data),
+        guide=Gibbs(num_chains=2, num_warmup=20, num_samples=20),
+    )
+    found = chosen_edges(posterior, **asked)
+    monkeypatch.setattr(chosen, "_narrowed", lambda allowed, *_: allowed)
+    for one, other in zip(found, chosen_edges(posterior, **asked), strict=True):
+        assert one.tolist() == other.tolist()

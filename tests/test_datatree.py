@@ -12,6 +12,7 @@ import xarray as xr
 from pyrogrn.inference import NUTS, Blocked, Gibbs, LowRank, MapEstimate, MeanField, fit
 from pyrogrn.inference import datatree as D
 from pyrogrn.inference.answers.cells import predict_cells, squared_residuals
+from pyrogrn.inference.answers.registry import answers_of
 from pyrogrn.inference.draws import moments
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -463,3 +464,17 @@ def test_to_arviz_is_what_the_installed_arviz_plots(posterior, simulation):
     assert isinstance(found, arviz.InferenceData)
     assert {"posterior", "prior", "log_likelihood", "observed_data", "edges", "trace"} <= set(found.groups())
     assert list(arviz.summary(found, var_names=["slab_scale"]).index) == ["slab_scale"]
+
+
+def test_the_same_predictions_are_made_once(posterior, simulation, monkeypatch):
+    model, data = type(answers_of(posterior.model)), simulation.data
+    first = predict_cells(posterior, data, num_observations=50, seed=3)
+    whole = model.cells
+    asked = []
+    monkeypatch.setattr(model, "cells", lambda *given: asked.append(given[3]) or whole(*given))
+    assert predict_cells(posterior, data, num_observations=50, seed=3) is first
+    assert asked == []
+    for number, seed in ((50, 4), (40, 4)):
+        assert len(predict_cells(posterior, data, num_observations=number, seed=seed).observed) == number
+    assert len(predict_cells(posterior, data.subset(np.arange(60)), num_observations=40, seed=4).observed) == 40
+    assert asked == [50, 40, 40]

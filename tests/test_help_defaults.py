@@ -95,7 +95,10 @@ def default_prior(model: type[Model]) -> str:
 def test_lengths_of_fits():
     cellbox = next(row_of(m) for m in MODELS if m.name == "cellbox").length
     usual = Length()
-    assert stated("infer", "--restarts") == f"{usual.restarts}; nuts {NUTS().num_chains}; cellbox {cellbox.restarts}"
+    large = row_of(MuVI).large
+    assert large is not None
+    others = f"cellbox {cellbox.restarts}; large muvi and ppca {large[1].restarts}"
+    assert stated("infer", "--restarts") == f"{usual.restarts}; nuts {NUTS().num_chains}; {others}"
     assert (
         Gibbs().num_chains
         == SparseGibbs().num_chains

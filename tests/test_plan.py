@@ -90,7 +90,7 @@ def test_a_slow_fit_is_timed_by_two_steps(monkeypatch):
 
 
 def test_a_quick_sampler_is_timed_by_four_steps(data, monkeypatch):
-    seconds = itertools.count(0, 1)  # of steps that take longer than it takes to know
+    seconds = itertools.count(0, 0.2)  # of steps that take longer than it takes to know
     monkeypatch.setattr(engine_plans.time, "perf_counter", lambda: float(next(seconds)))
     told = []
     monkeypatch.setattr(engine_plans._Clock, "seconds", property(lambda clock: told.append(len(clock.times)) or 1.0))

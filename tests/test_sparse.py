@@ -458,7 +458,9 @@ def test_rounding_does_not_add_up():
     terms = tables.Terms.of(gram_of_h, np.full(40, -2.0), np.zeros(40), classes.UNNAMED, 25.0)
     weight, z = np.zeros((1, 40), np.float32), np.zeros((1, 40), np.float32)
     sse = group.residual(weight, gram_of_h, z)
-    state = tables.Targets(weight, z, sse, np.ones(1), np.array([4e5]), np.array([-1]), np.array([0]))
+    state = tables.Targets(
+        weight, z, sse, np.ones(1), np.zeros(1, np.int64), np.array([4e5]), np.array([-1]), np.array([0])
+    )
     partners = kernel.partners_of(gram)
     sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, gram_of_h, terms, partners, state, 2.0, 0.5)
     fresh = np.empty_like(z)

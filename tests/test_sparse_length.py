@@ -68,23 +68,27 @@ def test_what_is_not_reached_is_said_and_more_is_drawn(monkeypatch):
     assert posterior.draws["edge_logit"].shape[1] == 12  # half as many again
     assert posterior.history.reason == "budget"
     monkeypatch.setattr(engine, "not_reached", lambda *_: ["R-hat of slab_scale 1.30"])
-    posterior = fit(model, guide=SHORT)
+    posterior = fit(model, guide=replace(SHORT, longest=3))
     assert posterior.draws["edge_logit"].shape[1] == 24
     assert posterior.history.reason == "budget; R-hat of slab_scale 1.30"
-    odd = fit(model, guide=replace(SHORT, num_samples=5))
+    odd = fit(model, guide=replace(SHORT, num_samples=5, longest=3))
     assert odd.draws["edge_logit"].shape[1] == 15
 
 
 UNSETTLED = f"7% {settling.OF_TARGETS}"
-ENDS = [([], 12), ([UNSETTLED], 12), (["R-hat of slab_scale 1.30"], 24), (["31 effective draws of slab_scale"], 24)]
+ENDS = [([], 8), ([UNSETTLED], 8), (["R-hat of slab_scale 1.30"], 24), (["31 effective draws of slab_scale"], 24)]
+
+
+def test_small_networks_may_be_drawn_longer():
+    assert [engine.longest_of(edges) for edges in (600, 2e5, 1e7)] == [8, 5, 3]
 
 
 @pytest.mark.parametrize(("also", "draws"), ENDS)
 def test_more_draws_end_where_only_targets_are_apart(also, draws, monkeypatch):
-    """Half as many again, and no more: chains that stay apart in a few targets do not meet in three times as many."""
+    """Chains that stay apart in a few targets do not meet in three times as many."""
     left = [f"{settling.OF_LIKELIHOOD} 1.12", *also]
     monkeypatch.setattr(engine, "not_reached", lambda *_: left)
-    posterior = fit(with_motif(), guide=SHORT)
+    posterior = fit(with_motif(), guide=replace(SHORT, longest=3))
     assert posterior.draws["edge_logit"].shape[1] == draws
     assert posterior.history.reason == "; ".join(["budget", *left])
 

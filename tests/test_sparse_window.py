@@ -4,22 +4,25 @@ import numpy as np
 import pytest
 from pyrogrn.inference import Checkpoint, SparseGibbs, fit, load_checkpoint
 from pyrogrn.inference.sparse import kernel
-from pyrogrn.inference.sparse.window import ERROR, MOST_NODES, Window
+from pyrogrn.inference.sparse.window import ERROR, MOST_NODES, ROUGH, Window
 from test_resume_exact import StopAt
 from test_sparse import same, small_network, with_motif
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
+@pytest.mark.parametrize("rough", [False, True])
 @pytest.mark.parametrize("h", [(0.0, 1e-7), (1e-3, 1.5e-3), (2.0, 4.0)])
-def test_what_is_interpolated_is_right_to_the_error_stated(h):
+def test_what_is_interpolated_is_right_to_the_error_stated(h, rough):
     values = np.concatenate([np.geomspace(1e-3, 1e5, 200), [0.0]])
-    window = Window.around(np.array(h), values.max())
+    window = Window.around(np.array(h), values.max(), rough=rough)
     assert window.covers(np.array(h))
+    assert window.number <= MOST_NODES
+    assert window.covers(np.array([h[1] / 4, h[1] * 4])) == rough or h[0] == 0
     shrink = lambda at: 1 / (1 + np.asarray(at)[..., None] * values)
     for value in np.linspace(*h, 7):
         found = window.coefficients(value) @ shrink(window.nodes)
-        np.testing.assert_allclose(found, shrink(value), atol=20 * ERROR)
+        np.testing.assert_allclose(found, shrink(value), atol=20 * (ROUGH if rough else ERROR))
     np.testing.assert_allclose(window.coefficients(window.nodes[1]) @ shrink(window.nodes), shrink(window.nodes[1]))
 
 
@@ -43,6 +46,11 @@ def test_a_chain_goes_on_from_residuals_that_are_those_of_its_weights(always):
     for _ in range(7):
         sampler.step()
     assert sampler.window is not None
+    assert sampler.window.rough  # pushed on
+    for _ in range(8):
+        sampler.step()
+    assert sampler.window is not None
+    assert not sampler.window.rough
     assert sampler.stored[0].window == sampler.window
     (group,) = sampler.groups
     for chain, h in enumerate(sampler.background.tolist()):

@@ -52,7 +52,7 @@ def test_other_models_have_none():
     data = ExpressionData(torch.randn(20, 4), ("a", "b", "c", "d"), tfs=("a",))
     model = LinearNetwork.from_data(data)
     assert step_units(model, latent_sites(model, None)) is None
-    assert default_length(model) == (3000, 4)
+    assert default_length(model) == (3000, 4, 500)
 
 
 def test_cellbox_is_fitted_as_long_as_its_row_says():

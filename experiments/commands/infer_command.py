@@ -140,7 +140,10 @@ Guide = Annotated[
     ),
 ]
 Restarts = Annotated[
-    int | None, typer.Option(help="Chains of a sampler, random starts of a variational fit [4; nuts 2; cellbox 1]")
+    int | None,
+    typer.Option(
+        help="Chains of a sampler, random starts of a variational fit [4; nuts 2; cellbox 1; large muvi and ppca 2]"
+    ),
 ]
 Steps = Annotated[
     int | None,

@@ -105,7 +105,7 @@ def planned(
         "guide": engine,
         "num_steps": options.steps,
         "restarts": options.restarts,
-        "num_draws": job.groups["fit"].get("num_draws", 500),
+        "num_draws": job.groups["fit"].get("num_draws"),
         "seed": options.seed,
     }
     run = RunPlan(model, engine, plan(model, cells, timed=False, **arguments), job.kind.rows(model))

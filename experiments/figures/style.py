@@ -15,7 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 ACTIVATION, REPRESSION = "#0072B2", "#D55E00"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
@@ -75,7 +75,7 @@ def counted_in_powers(ax: Axes) -> None:
     to make than most of a picture."""
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def sign_colours(weight: np.ndarray) -> list[str]:

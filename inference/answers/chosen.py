@@ -3,11 +3,13 @@
 import numpy as np
 
 from ...models import Model
-from ..calibration import expected_list
+from ..calibration import LEAST, MARGIN, expected_list
 from ..draws.fitted import PosteriorLike
 from ..draws.networks import in_context
 from ..points import is_point
 from .promise import directed_edges
+
+ENOUGH = 0.055  # an inclusion that two decimals round to more than those a hundredth below it
 
 
 def chosen_edges(
@@ -27,6 +29,8 @@ def chosen_edges(
         allowed = allowed & (moments.inclusion >= least)
     if fdr is not None:
         allowed = allowed & directed_edges(posterior)
+    if not point:
+        allowed = _narrowed(allowed, moments.inclusion, fdr, top)
     source, target = np.nonzero(allowed)
     inclusion, size = moments.inclusion[source, target].astype(np.float64), np.abs(moments.mean[source, target])
     if fdr is not None:
@@ -36,6 +40,19 @@ def chosen_edges(
     first = 0 * size if point else inclusion.round(2)
     order = best_first(first, size, len(size) if top is None else top)
     return source[order], target[order]
+
+
+def _narrowed(allowed: np.ndarray, inclusion: np.ndarray, fdr: float | None, top: int | None) -> np.ndarray:
+    """``allowed`` (tf, target) without edges too improbable to be asked for, of which most networks are made, where
+    this is certain: the rate is passed before them, or enough others round to more."""
+    if fdr is not None:
+        some = allowed & (inclusion >= LEAST)
+        probability = inclusion[some].astype(np.float64)
+        return some if len(probability) and (1 - probability).mean() > fdr + MARGIN else allowed
+    if top is not None:
+        some = allowed & (inclusion >= ENOUGH - 0.01)
+        return some if (inclusion[some] >= ENOUGH).sum() >= top else allowed
+    return allowed
 
 
 def best_first(first: np.ndarray, second: np.ndarray, number: int) -> np.ndarray:

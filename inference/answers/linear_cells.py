@@ -76,11 +76,11 @@ def squared_residuals(
     result = np.empty((len(cells), len(gene)))
     for k in np.unique(codes[cells]):
         rows = codes[cells] == k
-        x, y = X[np.ix_(rows, tf)], X[np.ix_(rows, gene)] - _numbers(model, "target_mean")[k]
-        total = np.zeros_like(y)
+        # the products in 32 bits, as draws are kept: squares of residuals are known to a few percent at best
+        x, y = X[np.ix_(rows, tf)].astype(np.float32), X[np.ix_(rows, gene)] - _numbers(model, "target_mean")[k]
+        centre, total = _numbers(model, "tf_mean")[k], np.zeros_like(y)
         for draw in chosen:
-            weight = W[draw, k].astype(np.float64)
-            total += (y - x @ weight + (_numbers(model, "tf_mean")[k] * weight).sum(0)) ** 2
+            total += (y - x @ W[draw, k] + (centre * W[draw, k]).sum(0)) ** 2
         result[rows] = total / len(chosen) / noise[chosen, k].mean(0, dtype=np.float64)
     if batch.perturbed is not None:
         place = {column: j for j, column in enumerate(columns[gene].tolist())}

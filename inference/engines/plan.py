@@ -13,7 +13,7 @@ from .base import Engine
 CYCLE = 3  # steps within which the moves of a sampler come round: the last so many are averaged
 FEWEST, MOST = 6, 12  # steps to take: the first of a traced objective are not like the others
 QUICK = CYCLE + 1  # that suffice where there is nothing to trace
-ENOUGH, TOO_LONG = 0.3, 5.0  # seconds after which the fewest will do, and after which two will
+ENOUGH, TOO_LONG = 0.3, 2.0  # seconds after which the fewest will do, and after which two will
 
 
 class EnginePlan(NamedTuple):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OWN_BYTES = 2e9  # of the Gram matrices that perturbed targets need for themselves, in every chain
 OFTEN = 0.1  # share of the edges, at the most, of which every draw is kept
+LONGEST, LONG_EDGES = (3, 8), 1e6  # multiples of the draws asked for; times edges, that may be drawn
 OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
 WARMUP_SHARE = 1 / 3  # of a budget
 LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
@@ -57,10 +58,11 @@ class SparseGibbs(Sampler):
         which chains disagree in the warm-up have four or twelve times as many, as long as that costs a quarter more at
         the most (`sparse.settling`).
     longest
-        Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of
-        the log-likelihood or of a hyperparameter is above 1.05, a hyperparameter has fewer than 40 effective draws, or
-        one target in fifty has R-hat above 1.1; no more than once where hyperparameters are known and targets alone are
-        left, whose chains stay apart however long they are. Default 3.
+        Draws by chain at the most, in multiples of ``num_samples``: half as many again are taken as long as R-hat of a
+        hyperparameter is above 1.05, or one has fewer than 40 effective draws. Not where only R-hat of the
+        log-likelihood (above 1.05) or of targets (one in fifty above 1.1) is left, whose chains stay apart however long
+        they are: ``history.reason`` says so. Default 3, up to 8 of networks of fewer than 300,000 edges, whose draws
+        take no time (`longest_of`).
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
@@ -71,7 +73,7 @@ class SparseGibbs(Sampler):
     num_warmup: int = 40
     num_samples: int = 100
     sweeps: int = 3
-    longest: int = 3
+    longest: int | None = None
     budget: float | None = None
     name = "sparse"
     takes_client = True
@@ -79,7 +81,7 @@ class SparseGibbs(Sampler):
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.sweeps) < 1 or self.num_warmup < 0:
             raise ValueError(f"{self}: expected at least one chain, one sample, one sweep and no negative warm-up")
-        if self.longest < 1:
+        if self.longest is not None and self.longest < 1:
             raise ValueError(f"longest={self.longest}: expected at least 1, the samples asked for")
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise ValueError(f"budget={self.budget}: expected minutes, a positive number")
@@ -143,6 +145,11 @@ class SparseGibbs(Sampler):
         return DividedKernel(
             network, cluster=Cluster(client), num_chains=self.num_chains, seed=seed, sweeps=self.sweeps
         )
+
+
+def longest_of(num_edges: float) -> int:
+    """Default of `SparseGibbs.longest` for a network of so many edges."""
+    return int(min(max(LONG_EDGES / max(num_edges, 1), LONGEST[0]), LONGEST[1]))
 
 
 def refusal(model: Any) -> str | None:
@@ -253,9 +260,10 @@ class _Sampling:
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         # chains that stay apart in a few targets do not meet by sweeping three times as long
-        hopeless = drawn > wanted and all(is_of_targets(text) for text in left)
-        if left and not hopeless and drawn < self.engine.longest * wanted:
-            self.total += min(max(1, wanted // 2), self.engine.longest * wanted - drawn)
+        hopeless = all(is_of_targets(text) for text in left)
+        longest = self.engine.longest or longest_of(float(self.kernel.hyper.num_edges))
+        if not hopeless and drawn < longest * wanted:
+            self.total += min(max(1, wanted // 2), longest * wanted - drawn)
             return ""
         return "; ".join(["budget", *left])
 

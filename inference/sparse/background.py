@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ Place = tuple[float, Window | None]
 """h, and the window in which G̃ is interpolated there."""
 
 DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
-CLOSE = 10  # nodes of the likelihood of h within a factor e: wrong by 1e-8 in proportion
-MOST_LEFTS = 64
+CLOSE, HALF = 14, 2.0  # nodes of the likelihood of h, and how far from their middle in log h: wrong by 1e-7
+GRID = 0.5  # of the middles: what does not depend on the weights is then known from the last time
+MOST_LEFTS = 256
+LEFTS = Lock()  # of what is kept of a spectrum
 CACHE_LINE = 64  # bytes; torch aligns what it allocates to it, numpy does not
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
@@ -67,11 +70,16 @@ def product(weight: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def add(part: np.ndarray, share: np.float32, out: np.ndarray) -> None:
-    """``out`` (index, tf) grows by ``share`` of ``part``."""
+def interpolate(parts: np.ndarray, shares: np.ndarray, out: np.ndarray) -> None:
+    """``out`` (index, tf) becomes the sum of ``parts`` (node, index, tf), each times its one of ``shares`` (node,)."""
     for target in range(len(out)):
-        for j in range(out.shape[1]):
-            out[target, j] += share * part[target, j]
+        row, part = out[target], parts[0, target]
+        for j in range(len(row)):
+            row[j] = shares[0] * part[j]
+        for node in range(1, len(parts)):
+            share, part = shares[node], parts[node, target]
+            for j in range(len(row)):
+                row[j] += share * part[j]
 
 
 @compiled
@@ -107,6 +115,20 @@ def settle(
 
 
 @compiled
+def levels_at(vectors: np.ndarray, own: np.ndarray, z: np.ndarray, shrinks: np.ndarray) -> np.ndarray:
+    """``(row, node)`` float64 Σ_k v_tk z_k s_k of each of ``z`` (row, tf), t its one of ``own`` (row,), v the rows of
+    ``vectors``, s of ``shrinks`` (tf, node)."""
+    found = np.zeros((len(z), shrinks.shape[1]))
+    for row in range(len(z)):
+        t = own[row]
+        for k in range(z.shape[1]):
+            value = np.float64(vectors[t, k]) * np.float64(z[row, k])
+            for node in range(shrinks.shape[1]):
+                found[row, node] += value * shrinks[k, node]
+    return found
+
+
+@compiled
 def weighed_squares(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``(index,)`` float64 Σ_k weight_k table_k² of each row; in one order whatever else the machine does."""
     found = np.empty(len(table))
@@ -114,18 +136,6 @@ def weighed_squares(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
         total = 0.0
         for k in range(table.shape[1]):
             total += weight[k] * np.float64(table[row, k]) * np.float64(table[row, k])
-        found[row] = total
-    return found
-
-
-@compiled
-def weighed_products(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``(index,)`` float64 Σ_k weight_k one_k other_k of each row."""
-    found = np.empty(len(one))
-    for row in range(len(one)):
-        total = 0.0
-        for k in range(one.shape[1]):
-            total += weight[k] * np.float64(one[row, k]) * np.float64(other[row, k])
         found[row] = total
     return found
 
@@ -177,17 +187,26 @@ class Spectrum:
     def _matrix(self, h: float, window: Window | None) -> np.ndarray:
         if window is None:
             return self.shrunk(h)
-        if self.nodes is None or self.nodes[0] != window:
+        self.set_nodes(window)
+        assert self.nodes is not None
+        found = np.empty_like(self.vectors)
+        interpolate(self.nodes[1], window.coefficients(h).astype(np.float32), found)
+        return found
+
+    def set_nodes(self, window: Window | None) -> None:
+        """G̃ at the nodes of a window."""
+        if window is not None and (self.nodes is None or self.nodes[0] != window):
             self.nodes = window, np.stack([self.shrunk(node) for node in window.nodes])
-        return np.tensordot(window.coefficients(h).astype(np.float32), self.nodes[1], 1)
 
     def left(self, h: float) -> np.ndarray:
         """``(tf,)`` 1 − h G̃_tt, without cancellation."""
-        if h not in self.lefts:
-            while len(self.lefts) >= MOST_LEFTS:
-                del self.lefts[next(iter(self.lefts))]
-            self.lefts[h] = weighed_squares(self.vectors, 1 / (1 + h * self.values))
-        return self.lefts[h]
+        with LEFTS:
+            found = self.lefts.get(h)
+            if found is None:
+                while len(self.lefts) >= MOST_LEFTS:
+                    del self.lefts[next(iter(self.lefts))]
+                found = self.lefts[h] = weighed_squares(self.vectors, 1 / (1 + h * self.values))
+        return found
 
     def __getstate__(self) -> dict:
         """What G̃ is made of is all that is sent to another process."""
@@ -281,11 +300,9 @@ class Background:
         if stored is None:
             out[:], square = self.base(gram.background)
         else:
-            coefficients, out[:] = stored.window.coefficients(gram.background), 0
-            square = np.zeros(len(out))
-            for share, score, part in zip(coefficients.tolist(), stored.score, stored.square, strict=True):
-                add(score, np.float32(share), out)
-                square += share * part
+            coefficients = stored.window.coefficients(gram.background)
+            interpolate(stored.score, coefficients.astype(np.float32), out)
+            square = coefficients @ stored.square
         settle(weight, product(weight, gram.matrix), gram.matrix, self.own, gram.correction, out, square)
         return square
 
@@ -295,7 +312,7 @@ class Background:
         left_over(self.score, self.values.astype(np.float32), z)
         total = sum_of_squares(z, 1 / noise)
         mine = np.flatnonzero(self.own >= 0)
-        return BackgroundLikelihood(self.values, len(z), total, self.vectors[self.own[mine]], z[mine], noise[mine])
+        return BackgroundLikelihood(self.spectrum, len(z), total, self.own[mine], z[mine], noise[mine])
 
     def log_determinant(self, h: float) -> float:
         """−½ log|M|, of all targets together."""
@@ -323,13 +340,13 @@ class Background:
 
 @dataclass(frozen=True, eq=False)
 class BackgroundLikelihood:
-    """log p(y | w, σ², h) as a function of h: ``values`` λ (tf,); ``count`` targets; ``total`` (tf,) Σ z²/σ²; of
-    targets that are regulators ``vectors`` (row, tf), the rows of V, ``z`` (row, tf), and their ``noise`` (row,)."""
+    """log p(y | w, σ², h) as a function of h: ``spectrum`` of G; ``count`` targets; ``total`` (tf,) Σ z²/σ²; of targets
+    that are regulators ``own`` (row,) which, ``z`` (row, tf), and their ``noise`` (row,)."""
 
-    values: np.ndarray
+    spectrum: Spectrum
     count: int
     total: np.ndarray
-    vectors: np.ndarray
+    own: np.ndarray
     z: np.ndarray
     noise: np.ndarray
 
@@ -338,24 +355,24 @@ class BackgroundLikelihood:
         """One of all parts that have the same eigenvalues; in their order wherever they come from."""
         groups: dict[int, list[BackgroundLikelihood]] = {}
         for part in parts:
-            groups.setdefault(id(part.values), []).append(part)
+            groups.setdefault(id(part.spectrum), []).append(part)
         found = []
         for some in groups.values():
             several = lambda name, some=some: np.concatenate([getattr(part, name) for part in some])
             total, count = np.sum([part.total for part in some], axis=0), sum(part.count for part in some)
-            found.append(cls(some[0].values, count, total, several("vectors"), several("z"), several("noise")))
+            found.append(cls(some[0].spectrum, count, total, several("own"), several("z"), several("noise")))
         return found
 
     def __call__(self, h: np.ndarray) -> np.ndarray:
         """``(value,)`` at h (value,), up to what does not depend on h."""
-        shrink = 1 / (1 + h[:, None] * self.values)
+        shrink = 1 / (1 + h[:, None] * self.spectrum.values)
         left, level = (shrink @ part.T for part in self._parts)
         return self._sum(h, shrink, left, level)
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """``(row, tf)`` float64: of what the regulators' own levels are sums, weighed by how much each is shrunk."""
-        vectors = self.vectors.astype(np.float64)
+        vectors = self.spectrum.vectors[self.own].astype(np.float64)
         return vectors**2, vectors * self.z
 
     def _sum(self, h: np.ndarray, shrink: np.ndarray, left: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -365,21 +382,24 @@ class BackgroundLikelihood:
         return np.where(np.isfinite(found), found, -math.inf)
 
     def around(self, h: float) -> Callable[[np.ndarray], np.ndarray]:
-        """The same, quicker within a factor e of ``h``: targets that are regulators are interpolated there, so that a
-        value costs their number and not that times the number of regulators."""
+        """The same, quicker within a factor of five of ``h``: targets that are regulators are interpolated there, so
+        that a value costs their number and not that times the number of regulators."""
         if len(self.noise) == 0:
             return self
-        window = Window(math.log(h) - 1, math.log(h) + 1, 0.0, CLOSE)
-        shrinks = 1 / (1 + window.nodes[:, None] * self.values)  # (node, tf)
-        left, level = (shrinks @ part.T for part in self._parts)  # (node, row)
+        middle = GRID * round(math.log(h) / GRID)
+        window = Window(middle - HALF, middle + HALF, 0.0, CLOSE)
+        values = self.spectrum.values
+        left = np.stack([self.spectrum.left(node)[self.own] for node in window.nodes.tolist()])  # (node, row)
+        shrinks = np.ascontiguousarray(1 / (1 + values[:, None] * window.nodes))  # (tf, node)
+        level = levels_at(self.spectrum.vectors, self.own, self.z, shrinks).T
 
-        def found(values: np.ndarray) -> np.ndarray:
-            near = window.holds(values)
-            result = np.empty(len(values))
-            some, part = values[near], window.coefficients(values[near])
-            result[near] = self._sum(some, 1 / (1 + some[:, None] * self.values), part @ left, part @ level)
+        def found(at: np.ndarray) -> np.ndarray:
+            near = window.holds(at)
+            result = np.empty(len(at))
+            some, part = at[near], window.coefficients(at[near])
+            result[near] = self._sum(some, 1 / (1 + some[:, None] * values), part @ left, part @ level)
             if not near.all():
-                result[~near] = self(values[~near])
+                result[~near] = self(at[~near])
             return result
 
         return found

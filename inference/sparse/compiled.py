@@ -1,6 +1,9 @@
 """`compiled`: a function that numba compiles, without the interpreter's lock, once for all runs on a machine."""
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -9,10 +12,28 @@ import numba
 RELAXED = {"reassoc", "contract", "arcp", "nsz"}
 
 
+def digest_of(folder: Path) -> str:
+    """SHA-256 of the sources in a folder, in hex."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+STAMP = digest_of(Path(__file__).parent)
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, compiled at its first call; kept on disk where there is a folder that can be written to."""
+    """``function``, compiled at its first call; kept on disk where there is a folder that can be written to.
+
+    What is kept is for these sources. numba looks at the time and size of the file that ``function`` is in, and not at
+    those of the functions it calls: after an update that left the first as it was, the old ones would run.
+    """
     try:
-        return numba.njit(nogil=True, fastmath=RELAXED, cache=True)(function)
+        made: Any = numba.njit(nogil=True, fastmath=RELAXED, cache=True)(function)
+        with suppress(AttributeError):  # there is no public way; tests/test_compiled.py sees whether this one goes on
+            made._cache._cache_file._source_stamp = STAMP
+        return made
     except RuntimeError:  # numba finds no folder for its cache: an installation that is read only, without a home
         return numba.njit(nogil=True, fastmath=RELAXED)(function)
 

@@ -27,8 +27,8 @@ class DividedKernel(SparseKernel):
     A share is a part of the targets (`kernel.PART`, and a few of those that were perturbed): a chain of pure functions
     of its statistics, the seed and the hyperparameters (`shares`), so that Dask makes again, elsewhere, what a worker
     that dies had. Hyperparameters are drawn here. After each block a share sends the noise and residual sum of squares
-    of its targets, how many edges each has, and sums over the present edges of each regulator; where h is to be
-    drawn, also Σ z²/σ² (tf,) and z of the targets that are regulators, and gets h. Weights come only for draws that
+    of its targets, how many edges each has, sums over the present edges of each regulator, Σ z²/σ² (tf,) and z of the
+    targets that are regulators, and gets h. Weights come only for draws that
     are kept and for checkpoints, which fetch the residuals and what was recorded too.
 
     Parameters
@@ -42,7 +42,8 @@ class DividedKernel(SparseKernel):
     def __init__(
         self, model: RegressionNetwork, *, cluster: "Cluster", num_chains: int, seed: int, sweeps: int
     ) -> None:
-        self._stale, self._num_edges = False, np.zeros(0)
+        self._stale = False
+        self._num_edges: np.ndarray = np.zeros((0, 0), np.int64)
         super().__init__(model, num_chains=num_chains, seed=seed, sweeps=sweeps, threads=1)
         self.cluster = cluster
         self.states: list[Any] = []  # of each share, futures
@@ -130,7 +131,7 @@ class DividedKernel(SparseKernel):
         told = shares.Block(list(priors), first, self.effort.copy(), streams is not None)
         block = self.cluster.submit(shares.given, told)
         self.states = [self.cluster.submit(shares.after_block, state, block) for state in self.states]
-        self.found = self._ask(shares.found_of, self.background_due)
+        self.found = self._ask(shares.found_of)
         self._take([(one.noise, one.sse) for one in self.found])
         self._num_edges = np.empty(self.noise.shape, np.int64)
         for groups, one in zip(self.shares, self.found, strict=True):
@@ -154,14 +155,10 @@ class DividedKernel(SparseKernel):
         ]
 
     def _likelihood(self, group: Any, chain: int, share: int, place: int) -> BackgroundLikelihood:
-        squares = self.found[share].squares
-        assert squares is not None, "asked for in this block"
-        total, z = squares[chain][place]
+        total, z = self.found[share].squares[chain][place]
         mine = np.flatnonzero(group.own >= 0)
         noise = self.noise[chain, group.targets[mine]]
-        return BackgroundLikelihood(
-            group.values, len(group.targets), total, group.vectors[group.own[mine]], z, noise
-        )  # fmt: skip
+        return BackgroundLikelihood(group.spectrum, len(group.targets), total, group.own[mine], z, noise)
 
     def refresh(self, background: torch.Tensor, window: Window | None = None) -> None:
         self.background, self.window = background, window
@@ -209,7 +206,7 @@ class DividedKernel(SparseKernel):
     def restore(self, snapshot: dict[str, Any]) -> None:
         self._stale = False
         super().restore(snapshot)
-        self._num_edges = np.stack([np.count_nonzero(weight, axis=1) for weight in self._weight])
+        self._num_edges = self.edges
 
     def take_over(self, streams: Sequence[Sums]) -> None:
         recorded = self.count > self.num_warmup

@@ -2,7 +2,7 @@ r"""The exact posterior of the sparse spike-and-slab network: Gibbs sampling wit
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
 from .background import Background, BackgroundLikelihood, Spectrum
 from .classes import ClassSums, SparseUpdates
-from .lattice import lattice_draws
+from .lattice import WIDEST, lattice_draws
 from .partners import partners_of
 from .push import Push
 from .settling import MOST
@@ -24,10 +24,10 @@ from .swept import EdgePriors, SweptTargets, TargetStatistics
 from .tables import Sums
 from .window import FEW_TFS, Window
 
-BACKGROUND_EVERY = 3  # blocks of sweeps, after which the background's share is drawn; of at most `FEW_TFS` every one
-FEW_ROUNDS, MANY_ROUNDS = 3, 4  # of a new h at each (`lattice`), the more the rarer: the products are paid for
-FINDING = 12  # first blocks of the warm-up, in which it is drawn after every one at any size
-PUSHED = 0.6  # share of the warm-up in which hyperparameters are pushed on (`push`)
+ROUNDS = 3  # of a new h after each block (`lattice`)
+FINDING = 4  # first blocks of the warm-up, in which the background is looked for far and wide
+NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS`: where the likelihood is at hand
+PUSHED = 0.5  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
 SLIT = 0.05  # log s² is pushed no nearer than this to log h
@@ -49,8 +49,8 @@ class SparseKernel(SweptTargets):
 
     A block is ``sweeps`` sweeps of (γ, w) and σ² of every target (`sweep.sweep_targets`), of those that ``effort`` says
     so many times more, then the hyperparameters from
-    sums over the present edges; h, from the likelihood with u integrated out (`background`), in every block or every
-    third. Results depend on the seed alone, not on the number of threads, nor on where targets are swept.
+    sums over the present edges; h, from the likelihood with u integrated out (`background`). Results depend on the
+    seed alone, not on the number of threads, nor on where targets are swept.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class SparseKernel(SweptTargets):
         threads = torch.get_num_threads() if threads is None else threads
         super().__init__(self._statistics(), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
         self.count, self.push = 0, Push(0)
-        self.every = 1 if len(model.tfs) <= FEW_TFS else BACKGROUND_EVERY
+        self.few = len(model.tfs) <= FEW_TFS
         self.state: State = {}
 
     def _statistics(self) -> TargetStatistics:
@@ -153,53 +153,54 @@ class SparseKernel(SweptTargets):
         return found
 
     def _sums(self) -> ClassSums:
+        tables: dict[int, np.ndarray] = {}
+
+        def work(group: int) -> None:
+            tables[group] = self.class_tables(group)
+
+        self._share_out(work, [(i,) for i in range(len(self.groups))])
         total = torch.zeros(3, self.num_chains, self.num_classes, dtype=torch.float64)  # begins on a cache line
         for group in range(len(self.groups)):  # in this order wherever they are summed up
-            total += torch.from_numpy(self.class_tables(group))
+            total += torch.from_numpy(tables[group])
         return ClassSums(*total)
 
     @property
-    def background_due(self) -> bool:
-        """Whether h is drawn after this block."""
-        return self.count % self.every == 0 or self.count < min(FINDING, self.num_warmup)
+    def finding(self) -> bool:
+        """Whether the background is not yet known."""
+        return self.count < min(FINDING, self.num_warmup)
 
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
-        if self.background_due:
-            self._draw_background(sums)
-        if self.count < self.push.blocks:
+        self._draw_background(sums)
+        if self.count < min(self.push.blocks, self.num_warmup):  # a budget may have cut the warm-up short
             self._push_on()
-        if self.background_due:
-            h = background_of(self.state)
-            self.refresh(h, self._window_for(h.numpy()))
+        h = background_of(self.state)
+        self.refresh(h, self._window_for(h.numpy()))
         self.hyper.update_sign_trust(self.state, sums, self.background)
 
     def _push_on(self) -> None:
-        """What is free, on the scale on which it is drawn; h only where residuals are made anew for it."""
-        prior, state, due = self.prior, self.state, self.background_due
+        """What is free, on the scale on which it is drawn, as far as its prior allows."""
+        prior, state = self.prior, self.state
         if not prior.edge_logit.is_fixed:
             state["edge_logit"] = self.push("edge_logit", state["edge_logit"])
-        log_slab, log_h = state["slab_scale"].log(), (background_of(state) if due else self.background).log()
-        if not prior.slab_scale.is_fixed and (due or not prior.spike_ratio.is_fixed):
+        log_slab, log_h = state["slab_scale"].log(), background_of(state).log()
+        if not prior.slab_scale.is_fixed:
             log_slab = self.push("slab_scale", log_slab)
-        if prior.spike_ratio.is_fixed:
-            self._place_scales(log_slab.exp(), state["spike_ratio"])
-            return
-        if due:
+        if not prior.spike_ratio.is_fixed:
             log_h = self.push("background", log_h)
-        if prior.slab_scale.is_fixed:
-            log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
-        else:
-            log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
-        self._place_scales(log_slab.exp(), (0.5 * log_h - log_slab).exp())
+            if prior.slab_scale.is_fixed:
+                log_h = torch.minimum(log_h, 2 * log_slab - SLIT)
+            else:
+                log_slab = torch.maximum(log_slab, 0.5 * (log_h + SLIT))
+            self._place("spike_ratio", (0.5 * log_h - log_slab).exp())
+        self._place("slab_scale", log_slab.exp())
+        self.push.placed("slab_scale", state["slab_scale"].log())
+        self.push.placed("background", background_of(state).log())
 
-    def _place_scales(self, slab: Tensor, ratio: Tensor) -> None:
-        """Where their priors allow it."""
-        of, state = self.hyper.log_hyperprior, self.state
-        inside = torch.isfinite(of("slab_scale", slab) + of("spike_ratio", ratio))
-        state["slab_scale"] = torch.where(inside, slab, state["slab_scale"])
-        state["spike_ratio"] = torch.where(inside, ratio, state["spike_ratio"])
+    def _place(self, name: str, value: Tensor) -> None:
+        inside = torch.isfinite(self.hyper.log_hyperprior(name, value))
+        self.state[name] = torch.where(inside, value, self.state[name])
 
     def _draw_background(self, sums: ClassSums) -> None:
         """h given the weights: ρ with s as it is; s, where ρ is fixed. Residuals are to be made anew, also so that
@@ -207,32 +208,56 @@ class SparseKernel(SweptTargets):
         prior = self.prior
         name = "slab_scale" if prior.spike_ratio.is_fixed else "spike_ratio"
         if not getattr(prior, name).is_fixed:
-            likelihoods = [
-                [one.around(h) for one in BackgroundLikelihood.joined(parts)]
-                for parts, h in zip(self.likelihoods(), background_of(self.state).tolist(), strict=True)
-            ]
+            likelihoods = self._likelihoods_around(background_of(self.state).tolist())
 
             def density(logarithm: Tensor) -> Tensor:
                 value = logarithm.exp()  # (chain, point)
                 state = {key: self.state[key][:, None] for key in ("slab_scale", "spike_ratio")} | {name: value}
                 h = background_of(state)
-                parts = zip(likelihoods, h.numpy(), strict=True)
-                fit = torch.from_numpy(np.stack([sum(one(values) for one in several) for several, values in parts]))
+                fit = torch.from_numpy(self._sum_at(likelihoods, h.numpy()))
                 slab = self.hyper.slab_density(self.state, sums, state["slab_scale"], h)
                 found = fit + slab + self.hyper.log_hyperprior(name, value)
                 return torch.where(state["spike_ratio"] < 1, found, -math.inf)
 
-            rounds = FEW_ROUNDS if self.every == 1 else MANY_ROUNDS
-            self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, rounds).exp()
+            widest = WIDEST if self.few or self.finding else NEAR
+            self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, ROUNDS, widest).exp()
+
+    def _likelihoods_around(self, h: Sequence[float]) -> list[list[Callable[[np.ndarray], np.ndarray]]]:
+        """Of h, by chain and Gram matrix."""
+        parts = self.likelihoods()
+        found: list[list[Callable[[np.ndarray], np.ndarray]]] = [[] for _ in parts]
+
+        def work(chain: int) -> None:
+            found[chain] = [one.around(h[chain]) for one in BackgroundLikelihood.joined(parts[chain])]
+
+        self._share_out(work, [(chain,) for chain in range(self.num_chains)])
+        return found
+
+    def _sum_at(self, likelihoods: Sequence[Sequence[Callable[[np.ndarray], np.ndarray]]], h: np.ndarray) -> np.ndarray:
+        """``(chain, point)`` log likelihood at ``h`` (chain, point)."""
+        found = np.zeros(h.shape)
+
+        def work(chain: int) -> None:
+            for one in likelihoods[chain]:
+                found[chain] += one(h[chain])
+
+        tasks = [(chain,) for chain in range(self.num_chains)]
+        if self.finding:  # points are far apart
+            self._share_out(work, tasks)
+        else:
+            for task in tasks:
+                work(*task)
+        return found
 
     def _window_for(self, h: np.ndarray) -> Window | None:
-        """A range of h that holds those of all chains, the same as long as it does; none while they are being found,
-        and where the products that it saves cost less than a sweep."""
-        if self.every == 1 or self.count < min(FINDING, self.num_warmup):
+        """A range of h that holds those of all chains, the same as long as it does, and a rough one as long as chains
+        are pushed on; none in the first blocks, and where the products that it saves cost less than a sweep."""
+        if self.few or self.finding:
             return None
-        if self.window is not None and self.window.covers(h):
+        rough = self.count < self.push.blocks
+        if self.window is not None and self.window.rough == rough and self.window.covers(h):
             return self.window
-        return Window.around(h, max(float(group.values[-1]) for group in self.groups))
+        return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=rough)
 
     # -- what is read of it ----
     def sites(self, *, network: bool) -> dict[str, Tensor]:
@@ -251,10 +276,14 @@ class SparseKernel(SweptTargets):
         background drawn by itself."""
         mean, sd = self.weights_at(place)
         # of its own: what is kept does not change the chains
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.count, 1]))
-        for chain in range(self.num_chains):
-            mean[chain] += sd[chain] * rng.standard_normal(len(place))
-        return mean.astype(np.float32)
+        found = np.empty(mean.shape, np.float32)
+
+        def work(chain: int) -> None:
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, self.count, 1, chain]))
+            found[chain] = mean[chain] + sd[chain] * rng.standard_normal(len(place))
+
+        self._share_out(work, [(chain,) for chain in range(self.num_chains)])
+        return found
 
     @property
     def fit_of_targets(self) -> np.ndarray:
@@ -306,6 +335,7 @@ class SparseKernel(SweptTargets):
             getattr(self, name)[:] = snapshot[name].numpy()
         self.weight[:] = 0
         self.weight.ravel()[snapshot["place"].numpy()] = snapshot["weight"].numpy()
+        self.count_edges()
         self.state, self.count = dict(snapshot["state"]), snapshot["count"]
         self.push = Push.restored(snapshot["push"])
         self.hyper.log_step = dict(snapshot["steps"])

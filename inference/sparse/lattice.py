@@ -17,14 +17,16 @@ POINTS = 48
 WIDEST, NARROWEST = 0.5, 0.004  # spacing, log-uniform: a parameter found to a hundredth, or wrong by a factor of 100
 
 
-def lattice_draws(x: Tensor, density: Callable[[Tensor], Tensor], generator: Source, rounds: int) -> Tensor:
-    """``(chain,)`` float64 after ``rounds`` lattices; ``density`` takes ``(chain, point)`` and gives the log density
-    there, −∞ outside the support."""
+def lattice_draws(
+    x: Tensor, density: Callable[[Tensor], Tensor], generator: Source, rounds: int, widest: float = WIDEST
+) -> Tensor:
+    """``(chain,)`` float64 after ``rounds`` lattices of spacings up to ``widest``; ``density`` takes ``(chain, point)``
+    and gives the log density there, −∞ outside the support."""
     places = torch.arange(POINTS, dtype=x.dtype)
     rows = torch.arange(len(x))
     for turn in range(rounds):  # each of another part of the widths
         where, width, chosen = uniform((3, len(x)), generator, x).unbind()
-        spacing = WIDEST * (NARROWEST / WIDEST) ** ((turn + width) / rounds)
+        spacing = widest * (NARROWEST / widest) ** ((turn + width) / rounds)
         own = (where * POINTS).floor()
         points = x[:, None] + (places - own[:, None]) * spacing[:, None]
         log = density(points)

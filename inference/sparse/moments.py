@@ -11,6 +11,7 @@ from ...models import RegressionNetwork
 from ...priors.own_edges import ContextEdge
 from ..draws.kept_edges import EDGE_BUDGET, KeptEdges
 from ..draws.moments import Collector, EdgeMoments
+from .record import add_present
 from .tables import Sums
 
 TARGETS_AT_ONCE = 256
@@ -46,7 +47,7 @@ class SparseCollector(Collector):
         """A block of the warm-up: ``weight`` (chain, target, tf)."""
         if self.present is not None:
             for part in weight:
-                self.present += part != 0
+                add_present(part, self.present)
 
     def watch(self, blocks: int) -> None:
         """Every draw is kept of edges that existed in at least `LEAST` of the states of ``blocks`` blocks, and of the

@@ -34,6 +34,11 @@ class Push:
         self.path[name] = now, new
         return new
 
+    def placed(self, name: str, value: Tensor) -> None:
+        """Where it came to lie, if it was pushed: not everywhere that it is pushed to is allowed."""
+        if name in self.path:
+            self.path[name] = self.path[name][0], value
+
     # -- checkpoints ----
     def snapshot(self) -> dict:
         """State for a checkpoint."""

@@ -142,3 +142,26 @@ def class_sums(
                 count[place] += 1.0
                 linear[place] += value
                 square[place] += value * value
+
+
+@compiled
+def edge_moments(target: np.ndarray, tf: np.ndarray, gram: Gram, state: Targets) -> tuple[np.ndarray, np.ndarray]:
+    """``(edge,)`` float64 mean and sd of W = w + u given the weights, of edges from ``tf`` to ``target`` (edge,)."""
+    h = gram.background
+    mean, sd = np.empty(len(target)), np.empty(len(target))
+    for edge in range(len(target)):
+        g, t = target[edge], tf[edge]
+        own, diagonal = state.own[g], np.float64(gram.matrix[t, t])
+        if own >= 0:
+            diagonal += np.float64(gram.correction[own]) * np.float64(gram.matrix[own, t]) ** 2
+        mean[edge] = np.float64(state.weight[g, t]) + h * np.float64(state.residual[g, t])
+        sd[edge] = math.sqrt(max(state.noise[g] * h * (1.0 - h * diagonal), 0.0))
+    return mean, sd
+
+
+@compiled
+def add_present(weight: np.ndarray, count: np.ndarray) -> None:
+    """``count`` (target, tf) uint16 grows by one where ``weight`` (target, tf) is not zero."""
+    for target in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            count[target, j] += np.uint16(weight[target, j] != np.float32(0))

@@ -86,13 +86,13 @@ class Share(NamedTuple):
 class Found(NamedTuple):
     """What is told of a share after a block: ``noise`` and ``sse`` (chain, target), ``edges`` (chain, target) how many
     are present; by group ``classes``, of those with present edges their place and (3, …) sums, by chain; and
-    ``squares``, by chain and group Σ z²/σ² (tf,) and z of the targets that are regulators, where h is to be drawn."""
+    ``squares``, by chain and group Σ z²/σ² (tf,) and z of the targets that are regulators."""
 
     noise: np.ndarray
     sse: np.ndarray
     edges: np.ndarray
     classes: list[list[tuple[np.ndarray, np.ndarray]]]
-    squares: list[list[tuple[np.ndarray, np.ndarray]]] | None
+    squares: list[list[tuple[np.ndarray, np.ndarray]]]
 
 
 def shared_of(spectrum: Spectrum, partners: Partners) -> Shared:
@@ -114,6 +114,7 @@ def begun(shared: Shared, data: ShareData, chains: Chains, start: "Start | Resto
             return Share(swept, None)
         for name in ("weight", "residual", "sse", "noise"):
             getattr(swept, name)[:] = getattr(start, name)
+        swept.count_edges()
         swept.background = start.h
         swept.set_window(start.window)
         swept.set_grams()
@@ -149,7 +150,7 @@ def at_background(share: Share, h: torch.Tensor, window: Window | None) -> Share
         return Share(swept, streams)
 
 
-def found_of(share: Share, squares: bool) -> Found:
+def found_of(share: Share) -> Found:
     """What is told of a share."""
     with one_torch_thread():
         swept = share.swept
@@ -158,9 +159,7 @@ def found_of(share: Share, squares: bool) -> Found:
             tables = swept.class_tables(group)
             places = [np.flatnonzero(part) for part in tables[0]]
             classes.append([(place, tables[:, chain, place]) for chain, place in enumerate(places)])
-        told = None
-        if squares:
-            told = [[(one.total, one.z) for one in parts] for parts in swept.likelihoods()]
+        told = [[(one.total, one.z) for one in parts] for parts in swept.likelihoods()]
         return Found(swept.noise, swept.sse, swept.num_edges, classes, told)
 
 
@@ -206,7 +205,7 @@ def empty_streams(shape: Sequence[int]) -> list[Sums]:
 def _copied(share: Share) -> Share:
     """A share that may be changed: of the same data, with arrays of its own."""
     swept = copy.copy(share.swept)
-    for name in ("weight", "residual", "sse", "noise"):
+    for name in ("weight", "residual", "sse", "noise", "edges"):
         setattr(swept, name, getattr(swept, name).copy())
     if share.streams is None:
         return Share(swept, None)

@@ -4,7 +4,9 @@ From no edges on, sweeps add one edge at a time, and what only several regulator
 children with their other parents) is not found in any number of sweeps. Sweeps that begin with all edges take away what
 is not needed. The hyperparameters begin where edges are few: with as many cells as regulators many edges leave no
 noise, and without noise all edges are needed; chains that begin there take hundreds of sweeps to get out (266 samples
-and 239 regulators: half of all edges after 700 sweeps, where two in a hundred are probable).
+and 239 regulators: half of all edges after 700 sweeps, where two in a hundred are probable). As all chains begin on one
+side of that, R-hat does not see the other: that the posterior is on this one was seen in chains that came out, and of
+the dense sampler, which begins elsewhere and does not stay there.
 """
 
 from typing import NamedTuple

@@ -60,6 +60,7 @@ def sweep_targets(
                 exchange(edges, partners, active, count, sd, stream)
             shape = noise_shape + 0.5 * (state.dof[target] + count)
             state.noise[target] = draw_noise(edges, active, count, shape, noise_rate, sd, stream)
+            state.edges[target] = count
 
 
 @pasted

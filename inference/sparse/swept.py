@@ -9,7 +9,7 @@ import torch
 
 from ...models.regression import FREE_RATE, FREE_SHAPE
 from .background import Background, BackgroundLikelihood, Stored
-from .record import class_sums, record_targets
+from .record import class_sums, edge_moments, record_targets
 from .start import Ridge, draw_ridge
 from .sweep import sweep_targets
 from .tables import Gram, Partners, Sums, Targets, Terms
@@ -57,6 +57,8 @@ class SweptTargets:
         ``(chain, target, tf)`` float32.
     sse, noise
         ``(chain, target)`` float64.
+    edges
+        ``(chain, target)`` int64, how many are present.
     background
         ``(chain,)`` float64 h of the Gram matrices and residuals.
     effort
@@ -72,6 +74,7 @@ class SweptTargets:
         self.weight = np.zeros((num_chains, number, num_tfs), np.float32)
         self.residual = np.zeros((num_chains, number, num_tfs), np.float32)
         self.sse, self.noise = np.zeros((num_chains, number)), np.zeros((num_chains, number))
+        self.edges = np.zeros((num_chains, number), np.int64)
         self.effort = np.ones(number, np.int64)
         self.background = torch.zeros(num_chains, dtype=torch.float64)
         self.grams: list[list[Gram]] = []  # by chain, then group
@@ -155,7 +158,17 @@ class SweptTargets:
     def set_grams(self) -> None:
         """At the h of each chain."""
         pairs = [(group, self._window_of(i)) for i, group in enumerate(self.groups)]
-        self.grams = [[group.spectrum.gram(h, window) for group, window in pairs] for h in self.background.tolist()]
+        levels = self.background.tolist()
+        if self.window is not None:  # what chains have in common, before each goes its own way
+            for group, window in pairs:
+                group.spectrum.set_nodes(window)
+        made: dict[int, list[Gram]] = {}
+
+        def work(chain: int) -> None:
+            made[chain] = [group.spectrum.gram(levels[chain], window) for group, window in pairs]
+
+        self._share_out(work, [(chain,) for chain in range(len(levels))])
+        self.grams = [made[chain] for chain in range(len(levels))]
 
     # -- sweeps ----
     def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
@@ -201,8 +214,8 @@ class SweptTargets:
 
     def _targets(self, chain: int) -> Targets:
         return Targets(
-            self.weight[chain], self.residual[chain], self.sse[chain], self.noise[chain], self.dof, self.own,
-            self.number,
+            self.weight[chain], self.residual[chain], self.sse[chain], self.noise[chain], self.edges[chain], self.dof,
+            self.own, self.number,
         )  # fmt: skip
 
     # -- what is read of it ----
@@ -218,7 +231,12 @@ class SweptTargets:
     @property
     def num_edges(self) -> np.ndarray:
         """``(chain, target)`` edges that are present."""
-        return np.stack([np.count_nonzero(weight, axis=1) for weight in self.weight])
+        return self.edges
+
+    def count_edges(self) -> None:
+        """`edges`, of weights that were not swept."""
+        for chain, weight in enumerate(self.weight):
+            self.edges[chain] = np.count_nonzero(weight, axis=1)
 
     def whole(self, count: int) -> np.ndarray:
         """``(chain, target, tf)`` W = w + u, the background drawn; ``count`` numbers the draw."""
@@ -237,20 +255,24 @@ class SweptTargets:
         """``(chain, edge)`` mean and sd of W = w + u given the weights, of the edges at ``place`` (edge,), target · tfs
         + tf."""
         target, tf = np.divmod(place, self.weight.shape[2])
-        group_of = np.empty(self.weight.shape[1], np.int64)
-        for i, group in enumerate(self.groups):
-            group_of[group.targets] = i
+        several = len({id(gram) for gram in self.grams[0]}) > 1
+        whole: np.ndarray | slice = slice(None)
+        parts = [(0, whole)]
+        if several:
+            group_of = np.empty(self.weight.shape[1], np.int64)
+            for i, group in enumerate(self.groups):
+                group_of[group.targets] = i
+            order = np.argsort(group_of[target], kind="stable")
+            bounds = np.searchsorted(group_of[target][order], np.arange(len(self.groups) + 1))
+            parts = [(i, order[bounds[i] : bounds[i + 1]]) for i in range(len(self.groups))]
         mean, sd = np.empty((2, self.num_chains, len(place)))
-        for chain, h in enumerate(self.background.tolist()):
-            diagonal = np.empty(len(place))
-            for i, gram in enumerate(self.grams[chain]):
-                mine = np.flatnonzero(group_of[target] == i)
-                at, own = tf[mine], self.own[target[mine]]
-                level = np.where(own >= 0, gram.correction[own], 0.0) * gram.matrix[own, at].astype(np.float64) ** 2
-                diagonal[mine] = gram.matrix[at, at] + level
-            noise = self.noise[chain, target]
-            sd[chain] = np.sqrt((noise * h * (1 - h * diagonal)).clip(0))
-            mean[chain] = self.weight[chain, target, tf] + h * self.residual[chain, target, tf]
+
+        def work(chain: int) -> None:
+            for i, mine in parts:
+                found = edge_moments(target[mine], tf[mine], self.grams[chain][i], self._targets(chain))
+                mean[chain, mine], sd[chain, mine] = found
+
+        self._share_out(work, [(chain,) for chain in range(self.num_chains)])
         return mean, sd
 
     # -- to another process ----

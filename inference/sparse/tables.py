@@ -60,14 +60,15 @@ class Partners(NamedTuple):
 
 class Targets(NamedTuple):
     """The state of one chain: ``weight`` and ``residual`` (target, tf) float32, w and r = b̃ − G̃ w; ``sse`` and
-    ``noise`` (target,) float64, the residual sum of squares with the background integrated out and σ²; ``dof``
-    (target,) float64; ``own`` (target,) int64 the regulator that the target is, or −1; ``number`` (target,) int64 its
-    place in the model, which its random numbers belong to."""
+    ``noise`` (target,) float64, the residual sum of squares with the background integrated out and σ²; ``edges``
+    (target,) int64, how many are present; ``dof`` (target,) float64; ``own`` (target,) int64 the regulator that the
+    target is, or −1; ``number`` (target,) int64 its place in the model, which its random numbers belong to."""
 
     weight: np.ndarray
     residual: np.ndarray
     sse: np.ndarray
     noise: np.ndarray
+    edges: np.ndarray
     dof: np.ndarray
     own: np.ndarray
     number: np.ndarray

@@ -8,11 +8,11 @@ With :math:`h_0 = 0.1/\lambda_\max` a range may begin at zero.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-ERROR = 1e-6  # of the interpolated statistics, in proportion
+ERROR, ROUGH = 1e-6, 1e-3  # of the interpolated statistics, in proportion; while chains are not yet where they belong
 LEAST_HALF, WIDER = 0.3, 1.4  # of a range, in log h; and how much wider than what it is to hold
 MOST_NODES = 6  # beyond, a range takes more memory and time than it is worth
 FEW_TFS = 128  # regulators, up to which the products cost less than the sweeps
@@ -21,24 +21,29 @@ OFFSET = 0.1  # h₀ λ_max
 
 @dataclass(frozen=True)
 class Window:
-    """The range from ``low`` to ``high`` of x = log(h + ``offset``), with ``number`` nodes."""
+    """From ``low`` to ``high`` of x = log(h + ``offset``), with ``number`` nodes; ``rough`` as in `around`."""
 
     low: float
     high: float
     offset: float
     number: int
+    rough: bool = False
 
     @classmethod
-    def around(cls, h: np.ndarray, top: float) -> "Window | None":
+    def around(cls, h: np.ndarray, top: float, *, rough: bool = False) -> "Window | None":
         """That holds all of ``h`` (any,) and some more; ``top`` is the largest eigenvalue. None where it would need too
-        many nodes."""
+        many nodes. One that is ``rough`` is wrong by `ROUGH`, and as wide as as many nodes allow."""
         offset = OFFSET / max(top, 1e-30)
         x = np.log(h + offset)
         middle = 0.5 * float(x.max() + x.min())
         half = max(LEAST_HALF, 0.5 * WIDER * float(x.max() - x.min()))
+        error = ERROR
+        if rough:
+            error, best = ROUGH, ROUGH ** (-1 / MOST_NODES)
+            half = max(half, 2 * math.pi * best / (best**2 - 1))  # where the rate is the least that will do
         rate = (math.pi + math.hypot(math.pi, half)) / half
-        number = max(4, math.ceil(-math.log(ERROR) / math.log(rate)))
-        return None if number > MOST_NODES else cls(middle - half, middle + half, offset, number)
+        number = max(4, math.ceil(-math.log(error) / math.log(rate) - 1e-9))
+        return None if number > MOST_NODES else cls(middle - half, middle + half, offset, number, rough)
 
     def holds(self, h: np.ndarray) -> np.ndarray:
         """Which of ``h`` (any,) are inside."""
@@ -69,4 +74,4 @@ class Window:
     # -- checkpoints ----
     def snapshot(self) -> dict[str, float | int]:
         """As plain numbers."""
-        return {"low": self.low, "high": self.high, "offset": self.offset, "number": self.number}
+        return asdict(self)

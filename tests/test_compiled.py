@@ -1,0 +1,37 @@
+"""Compiled functions are kept on disk for the sources they were made of, all of them."""
+
+import importlib.util
+
+import pytest
+from pyrogrn.inference.sparse import compiled as module
+from pyrogrn.inference.sparse.sweep import sweep_targets
+
+pytest.importorskip("numba")
+
+
+def stored(path):
+    """A small function of a file of its own, compiled; and how often it was found on disk, and not."""
+    spec = importlib.util.spec_from_file_location("doubled", path)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    function = module.compiled(made.doubled)
+    assert function(2.0) == 4.0
+    return sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values())
+
+
+def test_what_is_kept_is_for_one_state_of_the_sources(tmp_path, monkeypatch):
+    path = tmp_path / "doubled.py"
+    path.write_text("def doubled(x):\n    return 2.0 * x\n")
+    assert stored(path) == (0, 1)
+    assert stored(path) == (1, 0)
+    monkeypatch.setattr(module, "STAMP", "of other sources")
+    assert stored(path) == (0, 1)
+
+
+def test_the_sampler_is_kept_for_the_sources_of_its_folder(tmp_path):
+    assert sweep_targets._cache._cache_file._source_stamp == module.STAMP
+    (tmp_path / "one.py").write_text("a = 1\n")
+    before = module.digest_of(tmp_path)
+    assert module.digest_of(tmp_path) == before
+    (tmp_path / "one.py").write_text("a = 2\n")  # as long as it was
+    assert module.digest_of(tmp_path) != before
