@@ -9,11 +9,13 @@ import torch
 from pyrogrn.experiments.scores import average_precision
 from pyrogrn.inference import SparseGibbs, fit
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, tune
+from pyrogrn.inference.recalibration import trial as trial_module
 from pyrogrn.inference.recalibration.edge_map import EdgeMap
 from pyrogrn.inference.recalibration.evidence import evidence_of, left_out, own_noise
 from pyrogrn.inference.recalibration.witnesses import measured_well, witnesses_of
 from pyrogrn.models import ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
+from pyrogrn.models.simulators.semi_synthetic import donors_of
 
 QUICK = SparseGibbs(num_chains=2, num_warmup=15, num_samples=20)
 SHORT = TrialOptions(targets=20, worlds=2, warmup=10, samples=10, sweeps=4)
@@ -73,14 +75,61 @@ def test_cells_in_which_the_target_is_clamped_do_not_count():
     whole = explained(X[:, others], y)
     lost = [whole - explained(X[:, [o for o in others if o != t]], y) for t in others]
     kept = [t for t, tf in enumerate(model.tfs) if tf != model.targets[index]]
-    np.testing.assert_allclose(left_out(model)[kept, index], lost, atol=0.05)
+    np.testing.assert_allclose(left_out(model)[kept, index], lost, atol=0.01)
+    assert left_out(model)[:, index].max() > 0.05
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_own_noise_of_a_target_that_is_clamped_is_that_of_its_free_cells(share):
+    data, truth, _ = families(num_cells=1000)
+    place = len(data.tfs) + 1  # of no hidden cause
+    target = data.genes[place]
+    free = np.random.default_rng(1).random(1000) >= share
+    X, clamped = data.X.clone(), torch.zeros_like(data.X, dtype=torch.bool)
+    X[~free, place], clamped[~free, place] = -20.0, True
+    cut = replace(data, matrix=X, perturbed=torch.nonzero(clamped))
+    witnesses = witnesses_of(data)
+    half = witnesses.asked([target])
+    found = own_noise(cut, (target,), witnesses, half)[:, 0]
+    level = witnesses.levels[half[0]]
+    tfs = data.X[:, :8].double().numpy()
+    own = ((tfs - tfs.mean(0)) / tfs.std(0) - level)[free]
+    right = [np.corrcoef(own[:, t], X[:, place].numpy()[free])[0, 1] ** 2 for t in range(8)]
+    np.testing.assert_allclose(found, right, atol=1e-6)
+    assert found.argmax() == truth[:, 1].argmax()
+
+
+def test_noise_of_made_targets_is_not_in_what_the_witnesses_say(monkeypatch):
+    """Of the noise of a gene that is a witness every regulator would be a cause: the other half is asked."""
+    data, _, _ = families(num_cells=400)
+    witnesses, donors = witnesses_of(data), donors_of(data, 60)
+    made = replace(
+        data,
+        matrix=torch.cat([data.X[:, :8], torch.as_tensor(donors.residual).float()], dim=1),
+        genes=(*data.tfs, *donors.genes),
+    )
+    asked = witnesses.asked(donors.genes)
+    right, leaked = (own_noise(made, donors.genes, witnesses, half) for half in (asked, 1 - asked))
+    assert right.mean() < 0.01 < leaked.mean() / 2
+    for half in (0, 1):
+        assert right[:, asked == half].mean() < 0.01
+    seen, real = [], trial_module.matched_world
+
+    def watched(cells, donors, *more, **options):
+        seen.append(witnesses.asked(donors.genes))
+        return real(cells, donors, *more, **options)
+
+    monkeypatch.setattr(trial_module, "matched_world", watched)
+    tune(data, options=SHORT)
+    assert len(seen) > 0
+    assert all((halves == 1).all() for halves in seen)  # which the trial asks
 
 
 def test_own_noise_tells_a_regulator_from_what_follows_its_cause():
     data, truth, of_hidden = families()
     witnesses = witnesses_of(data)
     targets = tuple(data.genes[len(data.tfs) :])
-    half = np.array([1 - witnesses.half[name] for name in targets])
+    half = witnesses.asked(targets)
     found = own_noise(data, targets, witnesses, half)
     right = found[truth]
     siblings = found[:, of_hidden]
@@ -116,6 +165,9 @@ def test_where_much_was_not_detected_its_noise_is_not_asked():
     holes[:, :8] = torch.where(torch.rand(200, 8, generator=torch.Generator().manual_seed(0)) < 0.5, 0.0, holes[:, :8])
     sparse = cells_of(holes.numpy(), 8)
     assert not measured_well(sparse)
+    counts = holes.clamp(min=0)
+    scaled = (counts - counts.mean(0)) / counts.std(0)  # in which no zero is left
+    assert not measured_well(cells_of(scaled.numpy(), 8))
     assert not witnesses_of(sparse).well
     found = tune(sparse, options=SHORT)
     assert len(found.map.weights) == 1

@@ -37,13 +37,13 @@ def evidence_of(
     witnesses
         None where regulators are measured badly (`witnesses.measured_well`), or hardly any gene is no regulator.
     half
-        ``(target,)`` the half of the witnesses, 0 or 1, that is asked for each target. Default the one that it is not
-        in, and the second for targets in none.
+        ``(target,)`` the half of the witnesses that is asked for each target, the second where that is −1. Default
+        `Witnesses.asked` of the targets.
     """
     found = [left_out(model)]
     if witnesses is not None:
-        halves = np.array([1 - witnesses.half.get(name, 0) for name in model.targets]) if half is None else half
-        found.append(own_noise(data, model.targets, witnesses, halves))
+        asked = witnesses.asked(model.targets) if half is None else half
+        found.append(own_noise(data, model.targets, witnesses, np.where(asked < 0, 1, asked)))
     return np.log(np.stack(found) + LEAST)
 
 
@@ -52,28 +52,34 @@ def left_out(model: RegressionNetwork) -> np.ndarray:
     regulator itself, beside the others."""
     pick = lambda name: getattr(model, name)[0].detach().cpu().double().numpy()
     gram, anchor, residual, sse = pick("gram"), pick("anchor"), pick("residual"), pick("sse")
-    moved = gram @ anchor
-    own = model.own.cpu().numpy()
-    if len(own):  # targets of which some cells do not count, or that are regulators
-        moved[:, own] = np.einsum("pst,tp->sp", pick("own_gram"), anchor[:, own])
-    cross = residual + moved
-    square = sse + (anchor * (residual + cross)).sum(0)
-    scale = np.sqrt(gram.diagonal())
-    invert = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    spread = np.sqrt(square.clip(0))
-    R = gram * invert[:, None] * invert + RIDGE * np.eye(len(gram))
-    r = cross * invert[:, None] * np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    inverse = np.linalg.inv(R)
     place = {name: i for i, name in enumerate(model.tfs)}
-    found: np.ndarray = np.square(inverse @ r) / inverse.diagonal()[:, None]
-    for g, name in enumerate(model.targets):
-        t = place.get(name)
-        if t is not None:  # the inverse without its row and column
-            column = inverse[:, t] / inverse[t, t]
-            weight = inverse @ r[:, g] - column * (inverse[t] @ r[:, g])
-            rest = inverse.diagonal() - column * inverse[t]
-            found[:, g] = np.divide(np.square(weight), rest, out=np.zeros_like(weight), where=rest > 0)
-            found[t, g] = 0.0
+    own = {g: i for i, g in enumerate(model.own.cpu().tolist())}  # of some cells alone: these are not those of others
+    found = np.empty(gram.shape[:1] + anchor.shape[1:])
+
+    def of(gram: np.ndarray, at: np.ndarray) -> None:
+        """Of the targets ``at`` (index,), whose cells have this Gram matrix."""
+        w, r = anchor[:, at], residual[:, at]
+        cross = r + gram @ w
+        square = sse[at] + (w * (r + cross)).sum(0)
+        scale = np.sqrt(gram.diagonal())
+        invert = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        spread = np.sqrt(square.clip(0))
+        inverse = np.linalg.inv(gram * invert[:, None] * invert + RIDGE * np.eye(len(gram)))
+        r = cross * invert[:, None] * np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+        weight = inverse @ r
+        found[:, at] = np.square(weight) / inverse.diagonal()[:, None]
+        for column, g in enumerate(at.tolist()):
+            t = place.get(model.targets[g])
+            if t is not None:  # the inverse without its row and column
+                factor = inverse[:, t] / inverse[t, t]
+                rest = inverse.diagonal() - factor * inverse[t]
+                part = np.square(weight[:, column] - factor * weight[t, column])
+                found[:, g] = np.divide(part, rest, out=np.zeros_like(part), where=rest > 1e-12)
+                found[t, g] = 0.0
+
+    of(gram, np.array([g for g in range(anchor.shape[1]) if g not in own], dtype=int))
+    for g, i in own.items():
+        of(model.own_gram[0, i].detach().cpu().double().numpy(), np.array([g]))
     return found.clip(0, 1)
 
 
@@ -83,21 +89,32 @@ def own_noise(data: ExpressionData, targets: tuple[str, ...], witnesses: Witness
     context = contexts_of(data)
     kept = [witnesses.tfs.index(name) for name in data.tfs]
     measured, _, _ = within_contexts(data.select_genes(data.tfs).X.numpy(force=True), context)
-    own = [_standard(measured - level[:, kept]) for level in witnesses.levels]
-    place = {name: i for i, name in enumerate(data.genes)}
+    own = [measured - level[:, kept] for level in witnesses.levels]
+    standard = [_standard(noise) for noise in own]
     found = np.empty((len(data.tfs), len(targets)))
     for start in range(0, len(targets), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        some = data.select_genes(tuple(dict.fromkeys((*data.tfs, *targets[rows]))))
+        names = targets[start : start + AT_ONCE]
+        some = data.select_genes(tuple(dict.fromkeys((*data.tfs, *names))))
         place = {name: i for i, name in enumerate(some.genes)}
-        column = [place[name] for name in targets[rows]]
-        Y, _, _ = within_contexts(some.X[:, column].numpy(force=True), context)
-        Y = _standard(np.where(some.clamped[:, column].numpy(force=True), 0.0, Y))
-        for k, noise in enumerate(own):
-            asked = half[rows] == k
-            found[:, np.arange(start, start + len(column))[asked]] = noise.T @ Y[:, asked] / len(Y)
+        column = [place[name] for name in names]
+        levels, clamped = (value[:, column].numpy(force=True) for value in (some.X, some.clamped))
+        Y, _, _ = within_contexts(levels, context)
+        Y = _standard(Y)
+        asked = half[start : start + len(names)]
+        for k, noise in enumerate(standard):
+            mine = np.flatnonzero(asked == k)
+            found[:, start + mine] = noise.T @ Y[:, mine] / len(Y)
+        for g in np.flatnonzero(clamped.any(0)).tolist():
+            free = ~clamped[:, g]
+            y, _, _ = within_contexts(levels[free, g : g + 1], _codes(context[free]))
+            found[:, start + g] = (_standard(own[asked[g]][free]).T @ _standard(y))[:, 0] / max(len(y), 1)
     squares: np.ndarray = np.square(found).clip(0, 1)
     return squares
+
+
+def _codes(context: np.ndarray) -> np.ndarray:
+    """Codes of the contexts that there are, from 0."""
+    return np.unique(context, return_inverse=True)[1]
 
 
 def _standard(values: np.ndarray) -> np.ndarray:

@@ -318,12 +318,12 @@ def heard_fit(
     """``(tf, target)`` inclusion of the edges of a network of these cells on regulators averaged with what other genes
     say of them: each target by what the half of the genes says that it is not in. Of edges into regulators as measured,
     with as many effective cells: what the same witnesses say of two regulators is alike."""
-    halves = np.array([witnesses.half.get(name, -1) for name in model.targets])
+    halves = witnesses.asked(model.targets)
     found = np.zeros((len(model.tfs), len(model.targets)), np.float32)  # of millions of edges
     for half in np.unique(halves).tolist():
         own = np.flatnonzero(halves == half)
         names = [model.targets[i] for i in own]
-        cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), 1 - half)
+        cells = data if half < 0 else witnesses.averaged(data.select_genes((*data.tfs, *names)), half)
         part = make(cells, overlapping(networks, data.tfs, names), names)
         found[:, own] = short_fit(part, options.heard, options, seed=seed, client=client, threads=threads)
     return found

@@ -101,7 +101,10 @@ def _tuned(
     as_measured = (options.heard,) if witnesses is None and options.heard is not None else ()
     coarse = tuple(number for number in (*as_measured, *options.cells) if number < FEWER * data.num_cells)
     data = with_plain_genes(data, seed=seed)
-    donors = donors_of(data, 2 * options.targets, seed=seed)
+    # made targets are asked of the second half of the witnesses: of a gene that is one of them, the noise is in what
+    # these say of the regulators, and every regulator would have to do with it
+    among = None if witnesses is None else {name for name, half in witnesses.half.items() if half == 0}
+    donors = donors_of(data, 2 * options.targets, seed=seed, among=among)
     settings: dict[str, Any] = {
         "seed": seed,
         "cells": data.num_cells,

@@ -12,10 +12,11 @@ which is regression calibration, the usual correction of errors in variables (Ca
 :math:`\hat z = 0` and all is as measured.
 
 A gene must not be a witness of what explains itself: the genes that are no regulators are divided into two halves, and
-each half is explained by what the other says. Made targets answer to what all of them say, and are fitted by what the
-second half does.
+each half is explained by what the other says. Made targets answer to what all of them say, have the noise of genes of
+the first half, and are explained by what the second says.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -32,8 +33,11 @@ MANY_ZEROS = 0.3  # of the regulators' values, above which much of what they say
 
 
 def measured_well(data: ExpressionData) -> bool:
-    """Whether few enough of the regulators' values are zero."""
-    return float((data.select_genes(data.tfs).X == 0).double().mean()) <= MANY_ZEROS
+    """Whether few enough of the regulators' values are zero, or the least of their regulator, which zeros are of counts
+    on whatever scale."""
+    levels = data.select_genes(data.tfs).X
+    share = lambda value: float((levels == value).double().mean())
+    return max(share(0.0), share(levels.min(0).values)) <= MANY_ZEROS
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,11 @@ class Witnesses:
     half: dict[str, int]
     levels: tuple[np.ndarray, np.ndarray]
     well: bool = True
+
+    def asked(self, genes: Sequence[str]) -> np.ndarray:
+        """``(gene,)`` the half, 0 or 1, that each gene is explained by: the one that it is not in; −1 for genes in
+        none."""
+        return np.array([1 - self.half[name] if name in self.half else -1 for name in genes], dtype=int)
 
     def fits(self, data: ExpressionData) -> bool:
         """Whether they can be of these cells."""

@@ -5,6 +5,7 @@ follow one another and how they are measured, are those of the data, and only th
 al. 2024, Cell Systems, Algorithm 1).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -127,9 +128,10 @@ def with_plain_genes(data: ExpressionData, *, seed: int = 0) -> ExpressionData:
     return chosen.with_missing(data.missing, note)
 
 
-def donors_of(data: ExpressionData, number: int, *, seed: int = 0) -> OutOfFold:
+def donors_of(data: ExpressionData, number: int, *, seed: int = 0, among: Collection[str] | None = None) -> OutOfFold:
     """What the regulators explain of ``number`` real genes drawn at random (all, if there are fewer) of those that are
-    no regulators; genes that were perturbed are taken only if there are no others.
+    no regulators, or of these ``among`` which there is one at least; genes that were perturbed are taken only if there
+    are no others.
 
     Raises
     ------
@@ -142,7 +144,8 @@ def donors_of(data: ExpressionData, number: int, *, seed: int = 0) -> OutOfFold:
     plain = [i for i, name in enumerate(data.genes) if name not in tfs]
     if not plain:
         raise ValueError("every gene is a candidate regulator: list fewer, `tfs=`")
-    pool = [i for i in plain if i not in touched] or plain
+    asked = [i for i in plain if among is None or data.genes[i] in among]
+    pool = [i for i in asked if i not in touched] or asked
     chosen = np.random.default_rng([seed, 2]).choice(pool, size=min(number, len(pool)), replace=False)
     return out_of_fold(data, tuple(data.genes[i] for i in sorted(chosen.tolist())), seed=seed)
 
