@@ -30,9 +30,7 @@ NEAR = 0.03  # widest spacing of the lattices after these, of more than `FEW_TFS
 PUSHED = 0.5  # share of the warm-up in which hyperparameters are pushed on (`push`)
 PART = 512  # targets whose products of matrices are taken together, and that may be on a machine of their own
 LEAST_BACKGROUND = 1e-12  # h below which it is nothing in float32
-SLIT = (
-    1.0  # log s² is pushed no nearer than this to log h: of slabs no wider than the background all edges can be there
-)
+SLIT = 1.0  # log s² is pushed no nearer than this to log h: as narrow as the background, all edges can be there
 
 
 def background_of(state: State) -> Tensor:
