@@ -65,8 +65,8 @@ def why_no_list(posterior: PosteriorLike[Model]) -> str | None:
         given, alone = (int(number) for number in np.asarray(listed))
         if alone < LEAST_OWN * given:
             return (
-                f"with the prior networks the guide lists {given:,} edges at 10%, and {alone:,} without: most of "
-                "such a list is their word, which these cells cannot check"
+                f"of the {given:,} edges that the guide lists at 10% with the prior networks it lists {alone:,} "
+                "without them: most of such a list is their word, which these cells cannot check"
             )
     return None
 

@@ -85,7 +85,10 @@ def guided():
     [
         ({"training_worlds_p": 0.5}, None),
         ({"training_worlds_p": 0.02}, "unlike anything that the guide was trained on"),
-        ({"training_worlds_p": 0.5, "knowledge_listed": [238, 0]}, "238 edges at 10%, and 0 without"),
+        (
+            {"training_worlds_p": 0.5, "knowledge_listed": [238, 0]},
+            "of the 238 edges that the guide lists at 10% with the prior networks it lists 0 without",
+        ),
         ({"training_worlds_p": 0.5, "knowledge_listed": [660, 627]}, None),
         ({"training_worlds_p": 0.5, "knowledge_listed": [0, 0]}, None),
     ],
@@ -109,12 +112,32 @@ def test_guides_count_what_they_list_without_prior_networks():
     network = PriorNetwork.from_edges(edges[edges["target"].isin(data.genes)], name="prior")
     engine = Amortised("grnular", num_chains=1, num_samples=2)
     asked = fit(LinearNetwork.from_data(data, networks={"prior": network}), data, guide=engine, seed=0)
-    given, alone = asked.attributes["knowledge_listed"].tolist()
+    given, both = asked.attributes["knowledge_listed"].tolist()
     bare = fit(LinearNetwork.from_data(data), data, guide=engine, seed=0)
     assert "knowledge_listed" not in bare.attributes
     kept = lambda one: {name: value for name, value in one.attributes.items() if name != "knowledge_listed"}
-    both = [replace(one, attributes={**kept(one), "training_worlds_p": np.array(0.5)}) for one in (asked, bare)]
-    assert [len(one.edges(fdr=0.1)) for one in both] == [given, alone]
+    named = []
+    for one in (asked, bare):
+        edges = replace(one, attributes={**kept(one), "training_worlds_p": np.array(0.5)}).edges(fdr=0.1)
+        named.append(set(zip(edges["source"], edges["target"], strict=True)))
+    assert given == len(named[0]) > 0
+    assert both == len(named[0] & named[1])
+
+
+@pytest.mark.parametrize(
+    "notes", [{"training_worlds_p": 0.02}, {"training_worlds_p": 0.5, "knowledge_listed": [238, 0]}]
+)
+def test_the_report_of_a_guide_without_a_list_says_why_and_has_no_green_badge(guided, notes, tmp_path):
+    told = replace(guided, attributes={**guided.attributes, **{k: np.array(v) for k, v in notes.items()}})
+    checks = pd.DataFrame({"check": ["chains"], "value": [1.0], "threshold": [1.1], "passed": [True], "meaning": ["."]})
+    write_report(told, tmp_path / "report.html", diagnostics=checks, alignment={}, command="")
+    page = (tmp_path / "report.html").read_text()
+    start = page.index('<p class="lead">')
+    lead = page[start : page.index("</p>", start)]
+    assert "no list at a stated share of errors" in lead
+    assert ("unlike anything" if len(notes) == 1 else "it lists 0 without") in lead
+    assert "mean what they say" not in lead
+    assert page[start:].split("</div>")[0].count("badge good") == 1  # of the checks
 
 
 @pytest.mark.parametrize("name", LISTED)

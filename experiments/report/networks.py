@@ -14,6 +14,7 @@ from ...inference.answers.promise import why_no_list
 from ...inference.choice import engine_of
 from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
+from ...inference.training_worlds import why_no_list as why_unlike
 from ...models import ExpressionData
 from ...priors import AlignmentReport
 from ...priors.formats.files import replacing
@@ -174,13 +175,15 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
     strict, loose = (results.found.get(rate, 0) for rate in RATES)
     exists = "" if posterior.threshold is None else f" stronger than {posterior.threshold:g} in size"
     made_by = engine_of(posterior.guide)
+    unlike = why_unlike(posterior)
     if made_by.prunes:  # shares of draws, which promise nothing about false discoveries
         stable = int((results.inclusion > 0.95).sum())
         text = f"{count(stable, 'effect')}{exists} in at least 95% of the draws of all trainings"
     elif results.why_none is not None:
+        why = unlike or "of this method such lists were not found to be true"
         text = (
             f"{count(len(results.inclusion), 'possible edge')} in order of the probability to be{exists or ' there'}, "
-            "and no list at a stated share of errors: of this method such lists were not found to be true"
+            f"and no list at a stated share of errors: {why}"
         )
     elif strict:
         text = (
@@ -194,9 +197,9 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
             f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
             f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
         )
-    tested = is_tested(posterior)
+    tested = is_tested(posterior) and results.why_none is None
     failed, checked, engine, advice = trust_badges(posterior, diagnostics, tested=tested)
-    if posterior.calibrated and failed == []:
+    if posterior.calibrated and failed == [] and unlike is None:
         advice += f", and {earned(posterior)}"
     if posterior.calibrated and results.why_none is None and not tested:
         advice += f". {UNTRIED}"

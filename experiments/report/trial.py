@@ -34,7 +34,8 @@ def is_tried(posterior: Posterior) -> bool:
 
 UNTRIED = (
     "Such lists were tested on data from the model alone: no targets made on these cells were tried, and on cells that "
-    "do not follow the model (bent responses, causes that nobody measured, dropout) a third of them and more was wrong"
+    "do not follow the model (bent responses, causes that nobody measured, dropout) a fifth to four fifths of them "
+    "were wrong"
 )
 """Of a list by the model's own probabilities."""
 

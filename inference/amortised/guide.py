@@ -22,7 +22,7 @@ from .graphs import WARMUP, GivenGraph, sample_graphs, settle
 from .network import READS, AmortisedNetwork
 from .novelty import FEATURES, NEIGHBOURS, distance, summary
 from .pyro_guide import AmortisedGuide
-from .reading import Inputs, logit_of, number_listed, read
+from .reading import Inputs, listed_edges, logit_of, read
 from .weights import load_weights
 
 SCANS = 2  # between a new graph and its draw
@@ -125,7 +125,7 @@ class Amortised(Sampler):
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
         inputs, logit, trusted, alone = read(network, model, data, seed=run.seed)
-        listed = None if alone is None else [number_listed(logit, model), number_listed(alone, model)]
+        listed = [] if alone is None else [listed_edges(one, model) for one in (logit, alone)]
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
         state = settle(kernel, logit, generator)
@@ -156,7 +156,8 @@ class Amortised(Sampler):
                 steps.tell(step + 1, "graphs")
         collector.notes |= _novelty(network, inputs[0], model, data, run.seed)
         if trusted is not None:
-            collector.notes |= {"knowledge_weight": np.array(trusted), "knowledge_listed": np.array(listed)}
+            kept = [int(listed[0].sum()), int((listed[0] & listed[1]).sum())]
+            collector.notes |= {"knowledge_weight": np.array(trusted), "knowledge_listed": np.array(kept)}
         collector.notes["amortised_ece"] = np.array(about["about"]["scores"]["ece"])
         if elbo:
             collector.notes["fine_tune_elbo"] = np.stack(elbo, axis=1)

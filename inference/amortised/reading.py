@@ -53,11 +53,16 @@ def read(network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, 
         return Reading(given if weight >= 0.5 else alone, torch.logit(mixed).to(logit), weight, without)
 
 
-def number_listed(logit: Tensor, model: LinearNetwork) -> int:
-    """Edges into genes that are no regulators in the list of which a tenth is expected to be wrong."""
-    plain = ~np.isin(model.targets, model.tfs)
-    allowed = model.edge_prior.allowed.cpu().numpy() & plain[None]
-    return len(expected_list(torch.sigmoid(logit.double()).cpu().numpy()[allowed], RATE))
+def listed_edges(logit: Tensor, model: LinearNetwork) -> np.ndarray:
+    """``(tf, target)`` whether an edge is in the list of which a tenth is expected to be wrong, of those whose
+    direction is known (`answers.promise.known_directions`)."""
+    from ..answers.promise import known_directions  # here: what chooses engines, this one too, is behind it
+
+    directed = known_directions(model)
+    found = np.zeros(directed.shape, dtype=bool)
+    place = np.flatnonzero(directed)
+    found.flat[place[expected_list(torch.sigmoid(logit.double()).cpu().numpy()[directed], RATE)]] = True
+    return found
 
 
 def knowledge_of(model: LinearNetwork) -> Tensor:
