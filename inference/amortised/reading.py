@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...models import ExpressionData, LinearNetwork
 from ..calibration import expected_list
+from ..cut_directions import cut_directions
 from .knowledge import knowledge_channels, log_odds_of_list
 from .network import AmortisedNetwork
 
@@ -55,10 +56,8 @@ def read(network: AmortisedNetwork, model: LinearNetwork, data: ExpressionData, 
 
 def listed_edges(logit: Tensor, model: LinearNetwork) -> np.ndarray:
     """``(tf, target)`` whether an edge is in the list of which a tenth is expected to be wrong, of those whose
-    direction is known (`answers.promise.known_directions`)."""
-    from ..answers.promise import known_directions  # here: what chooses engines, this one too, is behind it
-
-    directed = known_directions(model)
+    direction is known (`cut_directions`)."""
+    directed = cut_directions(model)
     found = np.zeros(directed.shape, dtype=bool)
     place = np.flatnonzero(directed)
     found.flat[place[expected_list(torch.sigmoid(logit.double()).cpu().numpy()[directed], RATE)]] = True

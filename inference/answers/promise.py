@@ -1,10 +1,13 @@
 """Whether there is a list at a rate, which edges it may hold, and the links that it leaves out."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ...models import Model
 from ..choice import engine_of, row_of, why_uncalibrated
+from ..cut_directions import cut_directions
 from ..draws.edge_table import RECORD
 from ..draws.fitted import PosteriorLike
 from ..points import NO_RATE, is_point
@@ -58,15 +61,11 @@ def directed_edges(posterior: PosteriorLike[Model]) -> np.ndarray:
 
 def known_directions(model: Model) -> np.ndarray:
     """`directed_edges` of any posterior of the model."""
-    allowed: np.ndarray = model.edge_prior.allowed.cpu().numpy()
     if not answers_of(model).links:
+        allowed: np.ndarray = model.edge_prior.allowed.cpu().numpy()
         return allowed
-    tfs, targets = _names(model)
-    inward = np.isin(targets, tfs)  # targets that are regulators
-    own = getattr(model, "own", None)
-    cut = set() if own is None else {targets[int(i)] for i in own.tolist()}
-    told = np.outer(np.isin(tfs, list(cut)), np.isin(targets, list(cut)))
-    return allowed & (~inward[None] | told)
+    regression: Any = model
+    return cut_directions(regression)
 
 
 def links(posterior: PosteriorLike[Model]) -> pd.DataFrame:
