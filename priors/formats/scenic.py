@@ -36,7 +36,7 @@ def is_scenic(raw: RawFile) -> bool:
 def read_scenic(raw: RawFile) -> pd.DataFrame:
     """``source, target, score, sign``: the largest importance of a target in the regulons of one sign; of a target in
     both of a regulator, the sign with the larger one."""
-    rows = list(csv.reader(StringIO(raw.text)))
+    rows = list(csv.reader(StringIO(raw.text, newline=None)))  # a carriage return alone ends a line, too
     at = next((i for i, row in enumerate(rows[:3]) if "TargetGenes" in row), None)
     if at is None:
         raise raw.fail(f"lacks column(s) ['TargetGenes']; found {shorten(raw.header or raw.first, 12)}")
