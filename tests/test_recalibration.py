@@ -14,7 +14,7 @@ from pyrogrn.experiments.scores import average_precision
 from pyrogrn.inference import Posterior, SparseGibbs, fit
 from pyrogrn.inference.calibration import expected_list, log_score
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, causes, coarsened, trial, tune
-from pyrogrn.inference.recalibration.causes import causes_like
+from pyrogrn.inference.recalibration.causes import causes_like, total
 from pyrogrn.inference.recalibration.edge_map import EdgeMap
 from pyrogrn.inference.recalibration.trial import heard_fit, short_fit, with_unseen
 from pyrogrn.inference.recalibration.tuning import linear_network
@@ -486,6 +486,14 @@ def test_more_regulators_where_all_posteriors_state_more():
     assert causes_like([6.0, 6.2, 1.0, 6.0], made, 1.25) == few  # what one posterior does not see
     assert causes_like([1.0, 1.0, 0.5, 1.0], made, 1.25) == few  # never fewer
     assert causes_like([2.0, 2.0], made, 1.25) == few
+
+
+def test_a_posterior_that_says_nothing_is_not_asked_how_many_regulators_there_are():
+    nothing = float("nan")
+    assert causes_like([12.0, 11.0, nothing, 9.0], {0: [3.0, nothing, 3.0]}, 1.25) == {0: (4, 15)}
+    assert causes_like([12.0, 11.0, 3.0, 9.0], {0: [3.0, 3.0, 3.0]}, 1.25) == {0: (1, 4)}
+    assert np.isnan(total(np.full(5, 0.12)))
+    assert total(np.array([0.5, 0.25])) == 0.75
 
 
 def test_targets_of_many_regulators_keep_their_list():

@@ -62,8 +62,12 @@ def stated_alike(
 def edges_stated(found: Stated, benches: Sequence[Bench], kind: int) -> list[float]:
     """A target of worlds of this kind, by posterior."""
     number = sum(int((bench.world % KINDS == kind).sum()) for bench in benches)
-    edges: list[float] = (found.probability[:, found.world % KINDS == kind].sum(1) / number).tolist()
-    return edges
+    return [total(row) / number for row in found.probability[:, found.world % KINDS == kind]]
+
+
+def total(probability: np.ndarray) -> float:
+    """Edges stated; NaN of a posterior that says the same of all, which is what was known before (`says_nothing`)."""
+    return float("nan") if np.ptp(probability) == 0 else float(probability.sum())
 
 
 def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], raised: float) -> Causes:
@@ -73,8 +77,9 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], rais
     is stated of real genes is not believed, but compared with what the same fits state of made targets that stand for
     them, whose regulators are known; their number is raised in proportion (indirect inference, Gourieroux, Monfort &
     Renault 1993, J Appl Econom 8:S85). Only where every posterior states more of the real genes, and two chains agree:
-    what one posterior alone sees is what the model gets wrong, and there two short chains seldom agree. It is not
-    lowered below one to four: of networks whose genes have one regulator or two, lists were then empty or nearly so.
+    what one posterior alone sees is what the model gets wrong, and there two short chains seldom agree. A posterior that
+    says nothing is not asked. It is not lowered below one to four: of networks whose genes have one regulator or two,
+    lists were then empty or nearly so.
 
     Parameters
     ----------
@@ -82,8 +87,9 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], rais
         Edges a gene that are stated of the real genes: by two chains of the likelihood of all cells, then by the other
         posteriors; the last may be missing, if these two show that nothing is to be raised.
     made
-        By kind, edges a gene that each posterior states of made targets with one to four regulators. Of worlds with
-        hidden causes fewer regulators are offered, and less is stated anyhow: they have as many as `SEEN_THROUGH`.
+        By kind, edges a gene that each posterior states of made targets with one to four regulators, NaN where it says
+        nothing. Of worlds with hidden causes fewer regulators are offered, and less is stated anyhow: they have as many
+        as `SEEN_THROUGH`.
     raised
         Of `TrialOptions`.
     """
@@ -91,6 +97,7 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], rais
     for kind in made:
         first = made[SEEN_THROUGH if kind == HIDDEN and SEEN_THROUGH in made else kind]
         times = [has / max(of, 1e-9) for has, of in zip(real, (first[0], *first), strict=False)]
+        times = [each for each in times if not np.isnan(each)]
         more = max(real[:2]) < AGREED * min(real[:2]) and min(times) > raised
         many = float(np.median(times)) if more else 1.0
         found[kind] = (round(many * FEWEST_MOST[0]), round(many * FEWEST_MOST[1]))
@@ -116,7 +123,8 @@ def real_edges(
     own = data.select_genes((*data.tfs, *genes))
     known = overlapping(networks, data.tfs, genes)
     model = make(own, known, genes)
-    edges = lambda inclusion: float(inclusion.sum()) / len(genes)
+    allowed = model.edge_prior.allowed.cpu().numpy()
+    edges = lambda inclusion: total(inclusion[allowed]) / len(genes)
     first = edges(short_fit(model, None, options, seed=seed, threads=threads))
     if all(first <= options.raised * stated[0] for stated in made.values()):
         return [first, first]
