@@ -77,9 +77,9 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], rais
     is stated of real genes is not believed, but compared with what the same fits state of made targets that stand for
     them, whose regulators are known; their number is raised in proportion (indirect inference, Gourieroux, Monfort &
     Renault 1993, J Appl Econom 8:S85). Only where every posterior states more of the real genes, and two chains agree:
-    what one posterior alone sees is what the model gets wrong, and there two short chains seldom agree. A posterior that
-    says nothing is not asked. It is not lowered below one to four: of networks whose genes have one regulator or two,
-    lists were then empty or nearly so.
+    what one posterior alone sees is what the model gets wrong, and there two short chains seldom agree. One that says
+    nothing is not asked. It is not lowered below one to four: of networks whose genes have one regulator or two, lists
+    were then empty or nearly so.
 
     Parameters
     ----------
