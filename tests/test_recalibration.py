@@ -492,6 +492,8 @@ def test_a_posterior_that_says_nothing_is_not_asked_how_many_regulators_there_ar
     nothing = float("nan")
     assert causes_like([12.0, 11.0, nothing, 9.0], {0: [3.0, nothing, 3.0]}, 1.25) == {0: (4, 15)}
     assert causes_like([12.0, 11.0, 3.0, 9.0], {0: [3.0, 3.0, 3.0]}, 1.25) == {0: (1, 4)}
+    assert causes_like([nothing] * 4, {0: [nothing] * 3}, 1.25) == {0: (1, 4)}
+    assert causes_like([12.0, 11.0, 9.0, 9.0], {0: [nothing, 3.0, 3.0]}, 1.25) == {0: (1, 4)}
     assert np.isnan(total(np.full(5, 0.12)))
     assert total(np.array([0.5, 0.25])) == 0.75
 

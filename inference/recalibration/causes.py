@@ -97,9 +97,9 @@ def causes_like(real: Sequence[float], made: Mapping[int, Sequence[float]], rais
     for kind in made:
         first = made[SEEN_THROUGH if kind == HIDDEN and SEEN_THROUGH in made else kind]
         times = [has / max(of, 1e-9) for has, of in zip(real, (first[0], *first), strict=False)]
-        times = [each for each in times if not np.isnan(each)]
-        more = max(real[:2]) < AGREED * min(real[:2]) and min(times) > raised
-        many = float(np.median(times)) if more else 1.0
+        said = [each for each in times if not np.isnan(each)]
+        agreed = not np.isnan(times[:2]).any() and max(real[:2]) < AGREED * min(real[:2])
+        many = float(np.median(said)) if agreed and min(said) > raised else 1.0
         found[kind] = (round(many * FEWEST_MOST[0]), round(many * FEWEST_MOST[1]))
     return found
 
