@@ -125,9 +125,9 @@ class Amortised(Sampler):
         generator = torch.Generator(device=model.constant.device).manual_seed(run.seed + 1)
         network = network.to(model.constant.device)
         inputs, logit, trusted, alone = read(network, model, data, seed=run.seed)
-        listed = [] if alone is None else [listed_edges(one, model) for one in (logit, alone)]
         if not torch.isfinite(logit).all():
             raise ValueError(f"the weights {self.weights!r} gave log-odds that are not finite: train them again")
+        listed = [] if alone is None else [listed_edges(one, model) for one in (logit, alone)]
         state = settle(kernel, logit, generator)
         trace: list[np.ndarray] = []  # log-likelihood of every draw
         elbo: list[np.ndarray] = []  # of fine-tuning
