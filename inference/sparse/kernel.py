@@ -169,11 +169,16 @@ class SparseKernel(SweptTargets):
         """Whether the background is not yet known."""
         return self.count < min(FINDING, self.num_warmup)
 
+    @property
+    def pushing(self) -> bool:
+        """Whether hyperparameters are pushed on; a budget may have cut the warm-up short."""
+        return self.count < min(self.push.blocks, self.num_warmup)
+
     def _update_hyper(self, sums: ClassSums) -> None:
         self.hyper.update_given(self.state, sums.number.float())
         self.hyper.update_slab(self.state, sums, self.background)
         self._draw_background(sums)
-        if self.count < min(self.push.blocks, self.num_warmup):  # a budget may have cut the warm-up short
+        if self.pushing:
             self._push_on()
         h = background_of(self.state)
         self.refresh(h, self._window_for(h.numpy()))
@@ -254,10 +259,9 @@ class SparseKernel(SweptTargets):
         are pushed on; none in the first blocks, and where the products that it saves cost less than a sweep."""
         if self.few or self.finding:
             return None
-        rough = self.count < min(self.push.blocks, self.num_warmup)
-        if self.window is not None and self.window.rough == rough and self.window.covers(h):
+        if self.window is not None and self.window.rough == self.pushing and self.window.covers(h):
             return self.window
-        return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=rough)
+        return Window.around(h, max(float(group.values[-1]) for group in self.groups), rough=self.pushing)
 
     # -- what is read of it ----
     def sites(self, *, network: bool) -> dict[str, Tensor]:
