@@ -33,7 +33,6 @@ from .results import Results
 DESIGN = LinearDesign(num_tfs=20, num_targets=30, num_cells=150)
 METHOD = "linear, defaults"
 CORRECTED = "linear, defaults, corrected"
-SAME = "linear, defaults, same files"  # beside `CORRECTED`, where the trial was not made of all files
 RATES = (0.05, 0.1, 0.2)
 RANKS = 63
 STEPS = 60  # draws by chain, four chains
@@ -140,7 +139,7 @@ def add_rows(results: Results, cases: list[dict[str, Any]]) -> None:
     add("smallest p of all ranks, Bonferroni", min(1.0, min(pvalues) * len(pvalues)))
     inside = np.array([one["inside"].mean() for one in cases])
     add("coverage of 90% intervals", inside.mean(), inside.std(ddof=1) / count**0.5)
-    for method, name in ((METHOD, "probability"), (SAME, "probability"), (CORRECTED, "corrected")):
+    for method, name in ((METHOD, "probability"), (CORRECTED, "corrected")):
         add_edges(results, cases, task, method, name)
 
 
