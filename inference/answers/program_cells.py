@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,15 @@ from ...models.likelihoods import BERNOULLI, NEGATIVE_BINOMIAL
 from ..draws.fitted import PosteriorLike
 from ..draws.intervals import thin_of
 from ..draws.moments import aligned
+from .last_asked import LastAsked
 from .new_cells import LEAST_GENES, new_cells
 from .results import CellPredictions
 
 NUM_DRAWS = 50  # of sums over cells: their Monte-Carlo error is a seventh of the posterior's sd
 BLOCK = 8192  # cells at a time
 ITERATIONS = 25  # of the factors of a cell with binary or count genes
-LAST: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
-"""Of each posterior the cells whose `scores` were made last, and these: tables and checks both ask for them."""
 SITES = ("W", "beta", "gamma", "noise_variance")  # what predictions of single values read
+SCORED: LastAsked[tuple[pd.DataFrame, pd.DataFrame]] = LastAsked()
 
 
 def thinned(posterior: PosteriorLike[FactorModel], number: int = NUM_DRAWS) -> list[dict[str, Tensor]]:
@@ -104,17 +103,15 @@ def scores(
     index = None if data.labels is None else pd.Index(data.labels.names, name="cell")
     tables = pd.DataFrame(mean, index, names), pd.DataFrame(sd, index, names)
     if as_always:
-        LAST[posterior] = (ref(data), *(table.copy() for table in tables))
+        mean_table, sd_table = tables
+        SCORED.keep(posterior, data, answer=(mean_table.copy(), sd_table.copy()))
     return tables
 
 
 def known_scores(posterior: PosteriorLike[Any], data: ExpressionData) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """`scores` of these cells, if they were the last that this posterior was asked for."""
-    cells, *tables = LAST.get(posterior, (lambda: None,))
-    if cells() is not data:
-        return None
-    mean, sd = tables
-    return mean.copy(), sd.copy()
+    made = SCORED.known(posterior, data)
+    return None if made is None else (made[0].copy(), made[1].copy())
 
 
 def matched(model: FactorModel, data: ExpressionData) -> ExpressionData:
