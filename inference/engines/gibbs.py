@@ -24,7 +24,7 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
-from ..sparse.settling import Traces, is_of_targets, not_reached
+from ..sparse.settling import Traces, not_reached, slow
 
 # arrays (chain, tf, target) at the peak of a sweep, measured with 300 regulators and 2,000 targets; with several
 # contexts, of each
@@ -48,9 +48,9 @@ class Gibbs(Sampler):
         Sweeps between kept draws. Default 1; moments use only the kept ones.
     longest
         Draws by chain at the most, in multiples of ``num_samples``: of networks, half as many again are taken as long
-        as R-hat of a hyperparameter is above 1.05, or one has fewer than 40 effective draws (not where only R-hat of
-        the log-likelihood is left); what is not reached, ``history.reason`` says. Default 1: no more than were asked
-        for.
+        as R-hat of a hyperparameter is above 1.05, or one has fewer than 40 effective draws (not for R-hat of the
+        log-likelihood: chains that stay apart in a few targets do not meet in twice as many); what is not reached,
+        ``history.reason`` says. Default 1: no more than were asked for.
     """
 
     num_chains: int = 4
@@ -154,13 +154,11 @@ def _ended(collector: Collector, record: Sequence[np.ndarray], chains: Chains) -
     if chains.longest == 1:
         return 0, "budget"
     hypers = {name: torch.stack(values, 1).numpy() for name, values in collector.draws.items() if values[0].dim() == 1}
-    likelihood = np.stack([value for step, value in enumerate(record) if chains.keeps(step)], axis=1)
-    left = not_reached(hypers, likelihood, Traces())
-    # what chains disagree on in a few targets, longer ones do too
     more = min(max(1, chains.num_samples // 2), chains.longest * chains.num_samples - collector.count)
-    if more > 0 and not all(is_of_targets(text) for text in left):
+    if more > 0 and slow(hypers):
         return more * chains.thin, ""
-    return 0, "; ".join(["budget", *left])
+    likelihood = np.stack([value for step, value in enumerate(record) if chains.keeps(step)], axis=1)
+    return 0, "; ".join(["budget", *not_reached(hypers, likelihood, Traces())])
 
 
 Kernels = dict[type, type[GibbsKernel]]
