@@ -80,9 +80,9 @@ def _compiled() -> Callable[..., None]:
     ) -> None:
         of = lambda values: tuple(value.contiguous().numpy() for value in values)
         gram, precision, odds, slab, spike, pull, allowed = of(read)
-        *state, step = (value.numpy() for value in state)
+        *written, step = (value.numpy() for value in state)
         draw_block(
-            start, gram, current.numpy(), precision, odds, slab, spike, pull, of(noise), allowed, tuple(state), step
+            start, gram, current.numpy(), precision, odds, slab, spike, pull, of(noise), allowed, tuple(written), step
         )
 
     return on_tensors
