@@ -7,8 +7,6 @@ minutes on two threads and 4 GB, only where it is asked for: `PYROGRN_SIZES=2`.
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,12 +25,12 @@ from ...models import PPCA, ExpressionData, FactorModel, MuVI
 from ...models.simulators import FactorSimulation, simulate_muvi
 from ...priors import Take
 from .results import Results, mean_se
+from .whole_command import whole
 
 SIZES = ((1000, 500, 10), (5000, 2000, 30))  # cells, genes, sets of 50 genes, a tenth of each hidden
 LARGE = ((50000, 5000, 50),)  # whole commands alone, with two threads
 ROUNDS, DRAWS = 6, 24  # timed, of the ascent and of the posterior
 HELDOUT = 1000  # cells beside the training ones, on which other programs are compared
-WHOLE = ("CPU seconds", "wall seconds", "peak resident GB")
 PARTS = "MuVI, horseshoe"
 FREE = "2,000 x 1,000 x 10, free factors"
 
@@ -125,23 +123,9 @@ def command(place: Path, method: str, factors: int, threads: int) -> dict[str, f
     own = ["--gene-sets", f"sets={place / 'sets.gmt'}"] if method == "muvi" else ["--factors", str(factors)]
     out = place / method
     words = [str(place / "cells.h5ad"), "--method", method, *own, "--threads", str(threads), "--out", str(out)]
-    found = dict(zip(WHOLE, whole(words, threads), strict=True))
+    found = whole(words, threads)
     history = json.loads((out / "diagnostics.json").read_text())["history"]
     return found | {"wall seconds, fit": float(history["seconds"])}
-
-
-def whole(words: list[str], threads: int) -> tuple[float, float, float]:
-    """CPU and wall seconds and peak memory of one command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-c", "from pyrogrn.experiments.entry import main; main()", "infer", *words]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None, "it is a pipe"
-    said = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"pyrogrn infer failed:\n{said}")
-    return used.ru_utime + used.ru_stime, time.perf_counter() - started, used.ru_maxrss / 1e6
 
 
 # -- beside others ----
