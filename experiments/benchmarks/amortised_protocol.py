@@ -53,8 +53,8 @@ def condition(results: Results, task: str, types: int, cells: int, q: int | None
         found = scores_of(learned, data, true, parts=cells == 1000 and types == 5 and q is None)
         if index < WITH_TREES and (types, cells) == (5, 1000) and q in (None, 75):
             found |= {m.name: _ranking(*scored(_weights(m, _logged(data)), data, true)) for m in TREES}
-        for name, scores in found.items():
-            rows.setdefault(name, []).append(scores)
+        for name, one in found.items():
+            rows.setdefault(name, []).append(one)
     for name, scores in rows.items():
         for key in scores[0]:
             each = [s[key] for s in scores]
