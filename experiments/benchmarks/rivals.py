@@ -39,7 +39,7 @@ import numpy as np
 globals().update(np.load(sys.argv[1]))
 names = [f"G{i}" for i in range(X.shape[1])]
 """
-SCORE = "score = np.zeros((len(tf), len(targets)))"
+SCORE = "score = np.zeros((len(tf), len(targets)))\n"
 AFTER = """
 seconds = time.process_time() - started
 np.savez(sys.argv[2], score=score, seconds=seconds, memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)

@@ -101,8 +101,9 @@ def knock_outs(results: Results, python: str | None) -> None:
 
     def of_linear() -> np.ndarray:
         table = fit(LinearNetwork.from_data(data), seed=0).knockouts(level=0.9)
-        wide = {c: table.pivot(index="knockout", columns="gene", values=c) for c in ("mean", "sd", "lower", "upper")}
-        wide = {name: w.loc[list(data.tfs), list(data.genes)].to_numpy() for name, w in wide.items()}
+        names = list(data.tfs), list(data.genes)
+        of = lambda c: table.pivot(index="knockout", columns="gene", values=c).loc[*names].to_numpy()
+        wide = {c: of(c) for c in ("mean", "sd", "lower", "upper")}
         still = table.drop_duplicates("gene").set_index("gene")["control"].loc[list(data.genes)].to_numpy()
         change = wide["mean"] - still
         sure = (wide["lower"] > still) | (wide["upper"] < still)
@@ -111,7 +112,7 @@ def knock_outs(results: Results, python: str | None) -> None:
     def of_t_tests() -> np.ndarray:
         tests = [ttest_ind(X[which == tf], X[which < 0], equal_var=False) for tf in range(size)]
         t, p = (np.stack([getattr(test, name) for test in tests]) for name in ("statistic", "pvalue"))
-        others = ~np.eye(*p.shape, dtype=bool)
+        others = np.eye(*p.shape) == 0
         order = np.sort(p[others])
         passed = order[order <= SURE * np.arange(1, len(order) + 1) / len(order)]
         return np.stack([np.abs(t), np.sign(t), p <= (passed.max() if len(passed) else -1.0)])
@@ -137,7 +138,7 @@ def knock_outs(results: Results, python: str | None) -> None:
 
 def add_signs(results: Results, name: str, found: np.ndarray, truth: np.ndarray, seconds: float) -> None:
     """Rows of ``(3, knock-out, gene)`` scores, signs, and which are sure, without the knocked-out genes themselves."""
-    others = ~np.eye(*truth.shape, dtype=bool)
+    others = np.eye(*truth.shape) == 0
     score, sign, sure = (part[others] for part in found)
     moves, right = truth[others] != 0, np.sign(truth[others])
     sure = sure.astype(bool)
@@ -225,7 +226,8 @@ def other(
     """Rows of a tool in its own Python, unless the file has them."""
     if python is None or results.value(task, name, 0, rivals.LAST) is not None:
         return
-    found = rivals.written_by(python, *program, **arrays)
+    load, work = program
+    found = rivals.written_by(python, load, work, **arrays)
     if isinstance(found, str):
         print(f"{task}: {name} is skipped: {found}")
         return
