@@ -85,14 +85,19 @@ def cases(folder: Path) -> dict[str, Callable[[], Case]]:
     return made | {f"lincs_rnai {LINE}": partial(knock_downs, folder)}
 
 
-def perturb_seq(folder: Path, name: str) -> Case:
-    """Log counts per million; regulators are the file's TFs and the perturbed genes that are measured, or all."""
+def halves(folder: Path, name: str) -> tuple[anndata.AnnData, ExpressionData, np.ndarray, np.ndarray]:
+    """A file of Perturb-seq, its log counts per million, labels of its cells, and which half makes the networks."""
     adata = anndata.read_h5ad(folder / name / "expression.h5ad")
     labels = adata.obs["perturbation"].astype(str).to_numpy()
+    first = _half(labels, np.random.default_rng(SEED))
+    return adata, ExpressionData.from_anndata(adata).normalized("log1p-cpm"), labels, first
+
+
+def perturb_seq(folder: Path, name: str) -> Case:
+    """Log counts per million; regulators are the file's TFs and the perturbed genes that are measured, or all."""
+    adata, data, labels, first = halves(folder, name)
     measured = set(labels) & set(adata.var_names)
     tfs = sorted({*adata.var_names[adata.var["is_tf"]], *measured}) if "is_tf" in adata.var else None
-    first = _half(labels, np.random.default_rng(SEED))
-    data = ExpressionData.from_anndata(adata).normalized("log1p-cpm")
     groups = adata.obs["bio_rep"].astype(str).to_numpy() if "bio_rep" in adata.obs else None
     held = PerturbedCells.of(
         data.subset(~first), labels[~first].tolist(), groups=None if groups is None else groups[~first].tolist()
