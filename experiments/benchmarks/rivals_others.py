@@ -29,7 +29,7 @@ from .results import Results
 
 KNOCKED = "knock-outs of simulated cells"
 PROGRAMS = "programs, 1,000 x 500 x 10"
-SCORED = f"cell-eval, {CELLS[0]}"
+SCORED = f"cell-eval, {CELLS[1]}"
 SURE = 0.05
 
 PERTURBVI = (
@@ -175,10 +175,10 @@ def responses(folder: Path, results: Results, python: str | None) -> None:
     """Means that were predicted for each perturbed gene that is measured, against cells that were left out."""
     if python is None or results.value(SCORED, "linear", 0, rivals.LAST) is not None:
         return
-    case = perturb_seq(folder, CELLS[0])
-    data = case.data
+    case = perturb_seq(folder, CELLS[1])
+    data = case.material.data
     named = [name for name in case.held_out.conditions if name in set(data.genes)]
-    _, every, labels, first = halves(folder, CELLS[0])
+    _, every, labels, first = halves(folder, CELLS[1])
     labels = np.where(np.isin(labels, [*named, CONTROL]), labels, "")
     kept = ~first & (labels != "")
     X = every.select_genes(data.genes).X.double().numpy()[kept]
