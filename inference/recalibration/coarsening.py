@@ -10,7 +10,6 @@ exact: all sums over cells, and the degrees of freedom, are multiplied by k.
 
 import copy
 
-import torch
 
 from ...models import RegressionNetwork
 

@@ -23,8 +23,8 @@ class SparseCollector(Collector):
     edge itself averaged out; large sites are asked for only where they are kept.
 
     ``sums`` by chain; all but ``inclusion`` are shared. Of networks of which not every draw is kept, `watch` says of
-    which edges it is all the same: `kept_edges`. Without ``moments`` inclusions alone are summed up, of targets that are
-    not divided over machines.
+    which edges it is all the same: `kept_edges`. Without ``moments`` inclusions alone are summed up, of targets on
+    one machine.
     """
 
     def __init__(self, model: RegressionNetwork, num_chains: int, num_draws: int, *, moments: bool = True) -> None:
