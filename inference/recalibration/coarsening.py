@@ -10,7 +10,6 @@ exact: all sums over cells, and the degrees of freedom, are multiplied by k.
 
 import copy
 
-
 from ...models import RegressionNetwork
 
 SUMS = ("gram", "own_gram", "residual", "sse", "dof", "log_count")
