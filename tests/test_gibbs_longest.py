@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pyrogrn.inference import Checkpoint, Gibbs, choice, fit, load_checkpoint
+from pyrogrn.inference import Checkpoint, Gibbs, choice, diagnostics, fit, load_checkpoint
 from pyrogrn.inference.choice import default_guide
 from pyrogrn.inference.engines import gibbs as engine
 from pyrogrn.inference.many import fit_many
+from pyrogrn.inference.sparse import settling
 from pyrogrn.inference.sparse.settling import OF_LIKELIHOOD, slow
 from pyrogrn.models import PPCA, LinearNetwork, TrajectoryNetwork
 from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_ppca
@@ -87,7 +88,8 @@ def test_what_is_resumed_goes_on_to_the_same_end(model, monkeypatch, tmp_path, s
     np.testing.assert_array_equal(found.history.elbo, whole.history.elbo)
 
 
-def test_what_is_slow():
+def test_what_is_slow_would_fail_the_checks():
+    assert (settling.CHECKED_RHAT, settling.LEAST_ESS) == (diagnostics.RHAT_HYPER, diagnostics.MIN_ESS)
     rng = np.random.default_rng(0)
     good = {"slab_scale": rng.normal(size=(4, 60)), "edge_logit": np.full((4, 60), 0.2)}
     assert slow(good) == []
