@@ -8,8 +8,6 @@ answer other questions are in `rivals_others`.
 """
 
 import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,25 +23,14 @@ from ..ladder import UserPath
 from ..scores import auroc, average_precision
 from ..tasks import Task, random_grn_tasks, truth_matrix
 from . import rivals_others
+from .other_pythons import LAST, written_by
 from .results import Results
 
 ENVIRONMENT = "PYROGRN_RIVALS"
 TARGETS = 25
-LAST = "CPU seconds"
 RATE = 0.1  # of a list's expected share of wrong edges
-LONGEST = 1800  # seconds on the wall for one tool
 
-BEFORE = """
-import sys, time, resource
-import numpy as np
-globals().update(np.load(sys.argv[1]))
-names = [f"G{i}" for i in range(X.shape[1])]
-"""
 SCORE = "score = np.zeros((len(tf), len(targets)))\n"
-AFTER = """
-seconds = time.process_time() - started
-np.savez(sys.argv[2], score=score, seconds=seconds, memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
-"""
 # what is loaded before the clock starts, and the run; `score` (tf, target)
 PROGRAMS = {
     "regdiffusion": (
@@ -163,33 +150,6 @@ def elsewhere(python: str, name: str, task: Task, targets: np.ndarray) -> dict[s
     tf = np.array([place[t] for t in task.data.tfs])
     load, work = PROGRAMS[name]
     return written_by(python, load, SCORE + work, X=task.data.X.double().numpy(), tf=tf, targets=targets)
-
-
-def written_by(python: str, load: str, work: str, **arrays: np.ndarray) -> dict[str, np.ndarray] | str:
-    """What a program wrote, ``score, seconds, memory`` (CPU, gigabytes), or the last line of what it said instead;
-    ``load`` runs before the clock starts, ``work`` finds the arrays by their names."""
-    program = "\n".join([BEFORE, load, "started = time.process_time()", work, AFTER])
-    with tempfile.TemporaryDirectory() as scratch:
-        read, written = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
-        np.savez(read, **arrays)  # type: ignore[arg-type]
-        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        try:
-            done = subprocess.run(
-                [python, "-c", program, read, written],
-                env=clean | one,
-                cwd=scratch,
-                capture_output=True,
-                text=True,
-                timeout=LONGEST,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error).splitlines()[0][:200]
-        if done.returncode or not written.exists():
-            return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
-        with np.load(written) as box:
-            return dict(box)
 
 
 def add(results: Results, task: Task, name: str, score: np.ndarray, true: np.ndarray, seconds: float) -> None:

@@ -21,8 +21,8 @@ from ...models import LinearNetwork
 from ...models.simulators import simulate_linear, simulate_muvi
 from ...priors import HorseshoeLoading
 from ..scores import auroc, average_precision
-from . import rivals
 from .knockout_coverage import effects
+from .other_pythons import LAST, written_by
 from .program_data import loading_correlation, ours
 from .responses import CELLS, halves, perturb_seq
 from .results import Results
@@ -119,7 +119,7 @@ def knock_outs(results: Results, python: str | None) -> None:
 
     made: dict[str, Callable[[], np.ndarray]] = {"linear": of_linear, "t tests": of_t_tests}
     for name, make in made.items():
-        if results.value(KNOCKED, name, 0, rivals.LAST) is None:
+        if results.value(KNOCKED, name, 0, LAST) is None:
             started = time.process_time()
             found = make()
             add_signs(results, name, found, truth, time.process_time() - started)
@@ -148,7 +148,7 @@ def add_signs(results: Results, name: str, found: np.ndarray, truth: np.ndarray,
     add("signs that are sure", float(sure.sum()))
     add("wrong of the sure", float((sign[sure] != right[sure]).mean()) if sure.any() else float("nan"))
     add("the other way of the sure", float((sign[sure] == -right[sure]).mean()) if sure.any() else float("nan"))
-    add(rivals.LAST, seconds)
+    add(LAST, seconds)
 
 
 # -- programs ----
@@ -159,9 +159,9 @@ def programs(results: Results, python: str | None) -> None:
 
     def add(name: str, W: np.ndarray, seconds: float) -> None:
         results.add(PROGRAMS, name, 0, "loading correlation", loading_correlation(W, truth, free=False))
-        results.add(PROGRAMS, name, 0, rivals.LAST, seconds)
+        results.add(PROGRAMS, name, 0, LAST, seconds)
 
-    if results.value(PROGRAMS, "MuVI, HorseshoeLoading", 0, rivals.LAST) is None:
+    if results.value(PROGRAMS, "MuVI, HorseshoeLoading", 0, LAST) is None:
         started = time.process_time()
         W = ours(simulation, HorseshoeLoading())
         add("MuVI, HorseshoeLoading", W, time.process_time() - started)
@@ -173,7 +173,7 @@ def programs(results: Results, python: str | None) -> None:
 # -- predicted responses, scored by cell-eval ----
 def responses(folder: Path, results: Results, python: str | None) -> None:
     """Means that were predicted for each perturbed gene that is measured, against cells that were left out."""
-    if python is None or results.value(SCORED, "linear", 0, rivals.LAST) is not None:
+    if python is None or results.value(SCORED, "linear", 0, LAST) is not None:
         return
     case = perturb_seq(folder, CELLS[1])
     data = case.material.data
@@ -207,7 +207,7 @@ def responses(folder: Path, results: Results, python: str | None) -> None:
             for score, values in zip(JUDGED, each, strict=True):
                 error = values.std(ddof=1) / len(values) ** 0.5
                 results.add(SCORED, name, 0, score, float(values.mean()), float(error))
-        results.add(SCORED, "linear", 0, rivals.LAST, seconds)
+        results.add(SCORED, "linear", 0, LAST, seconds)
 
     labels_of = np.repeat(["control", *named], 2)
     arrays = {"X": X, "labels": labels, "predicted": predicted, "told": labels_of, "names_of_scores": np.array(JUDGED)}
@@ -224,10 +224,10 @@ def other(
     **arrays: np.ndarray,
 ) -> None:
     """Rows of a tool in its own Python, unless the file has them."""
-    if python is None or results.value(task, name, 0, rivals.LAST) is not None:
+    if python is None or results.value(task, name, 0, LAST) is not None:
         return
     load, work = program
-    found = rivals.written_by(python, load, work, **arrays)
+    found = written_by(python, load, work, **arrays)
     if isinstance(found, str):
         print(f"{task}: {name} is skipped: {found}")
         return
