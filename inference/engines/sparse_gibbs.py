@@ -68,8 +68,8 @@ class SparseGibbs(Sampler):
     shortest
         Draws by chain at the least. A run ends after so many, or ten more and so on, where chains have settled, but for
         single targets whose chains stay apart, and agree on edges as closely as draws tell them (`sparse.early`).
-        Default 50 of networks of at least 50,000 edges, and ``num_samples`` of smaller ones, whose draws take no time,
-        and where ``num_samples`` is not its own default.
+        Default 50 of three chains or more of networks of at least 50,000 edges, and ``num_samples`` of smaller ones,
+        whose draws take no time, and where ``num_samples`` is not its own default.
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
