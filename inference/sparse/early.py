@@ -3,8 +3,9 @@ r"""Whether a run can end before it has all draws that it was to have.
 A draw of a large network costs a second, and half of them say all there is to say where chains are alike and draws
 nearly independent: the Monte Carlo error of an inclusion p is then at most :math:`\sqrt{p(1-p)/200} = .035` of 4 x 50
 draws, and half of that on the whole, because what is summed up is a probability and not a draw. A run of
-`FEWEST_EDGES` edges or more in `FEWEST_CHAINS` chains or more is looked at every `LOOK_EVERY` draws from `settling.FEWEST` on, and ends where
-`settling.not_reached` finds nothing, or single targets alone, whose chains stay apart in twice as many draws too, and
+`FEWEST_EDGES` edges or more in `FEWEST_CHAINS` chains or more is looked at every `LOOK_EVERY` draws from
+`settling.FEWEST` on, and ends where `settling.not_reached` finds nothing, or single targets alone, whose chains stay
+apart in twice as many draws too, and
 
 - hyperparameters have an R-hat of at most `settling.WHOLE_RHAT`, and `LEAST_ESS` effective draws, twice what is asked
   of a run at its end;
