@@ -1,10 +1,13 @@
 """The dense sampler draws on where its draws do not yet say enough, and only where that was allowed."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from pyrogrn.inference import Checkpoint, Gibbs, choice, diagnostics, fit, load_checkpoint
+from pyrogrn.experiments import remedies
+from pyrogrn.experiments.commands.options import make_guide
+from pyrogrn.inference import Checkpoint, Gibbs, SparseGibbs, choice, diagnostics, fit, load_checkpoint
 from pyrogrn.inference.choice import default_guide
 from pyrogrn.inference.engines import gibbs as engine
 from pyrogrn.inference.many import fit_many
@@ -118,6 +121,23 @@ def test_of_courses_of_many_edges_it_goes_by_its_draws(model, monkeypatch):
     assert default_guide(model) == Gibbs(num_warmup=150, num_samples=150, longest=4)
     network = LinearNetwork.from_data(simulate_linear(num_genes=7, num_tfs=3, num_cells=60, seed=1).data)
     assert default_guide(network).name == "sparse"
+
+
+def test_steps_of_the_command_are_so_many():
+    default = Gibbs(num_warmup=150, num_samples=150, longest=4)
+    chosen = make_guide(None, {}, default, restarts=None, steps=400)
+    assert chosen == Gibbs(num_warmup=150, num_samples=400)
+    assert make_guide(None, {}, default, restarts=3, steps=None) == replace(default, num_chains=3)
+    assert make_guide(None, {"longest": 2}, default, restarts=None, steps=400) == replace(chosen, longest=2)
+    assert make_guide(None, {}, SparseGibbs(longest=3), restarts=None, steps=30).longest == 3  # as it was told
+
+
+def test_a_run_twice_as_long_is_longer_than_one_that_went_on(model):
+    posterior = fit(model, guide=SHORT)
+    longer = partial(remedies._longer, ["effective draws"], posterior, length="--steps")
+    assert longer(engine=Gibbs(num_warmup=150, num_samples=150, longest=4), steps=None)["--steps"] == 1200
+    assert longer(engine=Gibbs(num_samples=400), steps=400)["--steps"] == 800
+    assert longer(engine=Gibbs(), steps=None)["--steps"] == 800
 
 
 def test_it_is_called_as_before_where_nothing_is_new():
