@@ -31,9 +31,15 @@ FEWEST_CELLS, FEWEST_TARGETS = 60, 10
 SHARED = 0.1
 BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
 ALIKE = 0.05
+STANDS_OUT = 0.22  # of what residuals of two halves of the genes share, a factor's share
+SHORTER = (
+    "Edges into these have the probability of made targets of which half of the causes are hidden, so that lists hold "
+    "fewer of them, and more of these can be wrong than is stated: what follows a missing cause stands in for "
+    "it. List or measure more regulators"
+)
 MAX_WRONG = 0.15  # of a list for 10%, on made targets that the correction was not learned on
 RESIDUALS_SHARED, NON_LINEAR, COPIES = "shared residuals", "non-linearity", "independent cells"
-LISTS = "lists on made targets"
+LISTS, UNMEASURED = "lists on made targets", "causes not measured"
 
 
 def misfit_checks(
@@ -67,6 +73,28 @@ def trial_check(record: Mapping[str, Any]) -> Check:
     text = f"As the model states its probabilities {model} on made targets; corrected, {own:.0%}."
     good = own <= MAX_WRONG
     return Check(name, own, MAX_WRONG, good, text if good else f"{text} Do not rely on the rate of a list.")
+
+
+def unmeasured_check(record: Mapping[str, Any]) -> Check | None:
+    """Whether genes share causes that are not among the regulators (`recalibration.shared_causes`), by this ``record``
+    of a trial; None of one that did not ask."""
+    found = record["settings"].get("shared")
+    if found is None:
+        return None
+    value = found["shares"][0]
+    if not found["factors"]:
+        text = "What genes have in common beyond the regulators is of many small causes alike: none stands out."
+        return Check(UNMEASURED, value, STANDS_OUT, True, text)
+    return Check(UNMEASURED, value, STANDS_OUT, False, f"{unmeasured(found)}. {SHORTER}")
+
+
+def unmeasured(found: Mapping[str, Any]) -> str:
+    """How many genes have causes that are not among the regulators, in a clause, of what the trial recorded."""
+    number = found["factors"]
+    causes = "A cause that is not among the regulators as measured moves"
+    if number > 1:
+        causes = f"{number} causes that are not among the regulators as measured move"
+    return f"{causes} {found['genes']:,} of {found['of']:,} genes together"
 
 
 def residuals_of(

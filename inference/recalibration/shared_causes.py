@@ -24,9 +24,10 @@ import numpy as np
 
 from ...models import ExpressionData
 from ...models.data.out_of_fold import contexts_of, within_contexts
+from ..misfit_checks import STANDS_OUT
 from .witnesses import Witnesses
 
-LIMIT = 0.22  # λ of a factor that stands out
+LIMIT = STANDS_OUT  # λ of a factor that stands out
 TOUCHED = 0.01  # share of a gene's residual variance, beyond chance, that such factors have
 MOST = 10  # factors
 MOST_CELLS, MOST_GENES = 2000, 300  # that are looked at; genes of each half that tell the factors
