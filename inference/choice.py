@@ -176,6 +176,15 @@ def _of_regressions(model: RegressionNetwork) -> Engine:
     return MeanField()
 
 
+def _of_courses(model: TrajectoryNetwork) -> Engine:
+    """As of regressions; of many edges the exact sampler as long as R-hat and effective draws ask for it: chains are
+    where they stay after 150 sweeps, and how many they need beyond depends on the data (docs/results/trajectory.md)."""
+    engine = _of_regressions(model)
+    if isinstance(engine, Gibbs) and len(model.tfs) * len(model.targets) > MANY_EDGES:
+        return replace(engine, num_warmup=150, num_samples=150, longest=4)
+    return engine
+
+
 def _of_observed_edges(model: Symphony) -> Engine:
     if model.has_evidence and model.existence_site == "W":
         return MeanField()  # the evidence is not linear in W
@@ -201,6 +210,7 @@ def _filter_unearned(terms: Terms) -> str | None:
     return "NOT calibrated: features and their scale collapse in variational fits"
 
 
+MANY_EDGES = 30_000  # of a course, from which sweeps take the most of a minute
 CELLBOX_STEPS = 250  # in units of its scales; chosen on simulated drugs (docs/results/cellbox.md)
 NOT_FOUND = "NOT calibrated: its probabilities were not found calibrated"
 UNTESTED_PAIR = "NOT calibrated: the row of the model does not name this engine for this prior"
@@ -221,6 +231,7 @@ CHOICES: list[ModelRow] = [
     replace(
         REGRESSION,
         model=TrajectoryNetwork,  # its certain edges are 85% true
+        default=_of_courses,
         unearned="NOT calibrated: products of regulators and noise in their levels are left out",
     ),
     replace(

@@ -63,6 +63,8 @@ def fit_many(
     sample = along_bases(SAMPLES, type(guide))
     if sample is None:
         raise ValueError(f"fit_many samples by Gibbs(), not by {type(guide).__name__}: use fit for each model")
+    if guide.chains.longest > 1:
+        raise ValueError(f"longest={guide.chains.longest}: fits in one program are of one length: use fit for each")
     for place, model in enumerate(models):
         _check(model, place, models[0])
     if models and models[0].has_own_edges:  # their number changes from sweep to sweep and from fit to fit

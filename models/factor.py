@@ -297,7 +297,7 @@ class FactorModel(Model):
     def observed(self) -> Tensor:
         """``(gene + covariate, gene + covariate)`` value of the site ``X`` of the whole data: the centred Gram
         matrix."""
-        return joined(self, "X", (self.gram,), lambda gram: gram.sum(0))
+        return joined(self, "X", (self.gram,), lambda gram: gram[0] if len(gram) == 1 else gram.sum(0))
 
     def marginal_log_likelihood(self, W: Tensor, beta: Tensor | None, gamma: Tensor | None, noise: Tensor) -> Tensor:
         """``(*batch, 1, 1)`` log p(Y | W, β, Γ, Ψ), given as `cells_given`."""

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyrogrn.experiments.benchmarks import phoenix
-from pyrogrn.experiments.benchmarks.results import Results
+from pyrogrn.experiments.benchmarks.results import WHOLE, Results
+from pyrogrn.experiments.pages import rows
+from pyrogrn.experiments.pages.rows import Rows
 
 
 def test_resumed_rows_keep_who_made_them(tmp_path):
@@ -63,3 +65,40 @@ def test_the_papers_rows_are_in_our_units(tmp_path):
     assert results.value("SIM350, noise 5%", "DASH", "paper", "balanced accuracy") == pytest.approx(0.907)
     assert results.value("SIM350, noise 5%", "DASH", "paper", "test MSE") == pytest.approx(2.4e-3)
     assert len(results.rows) == 8 * 8 + 2 * 6  # the two with the prior loss have no epochs
+
+
+def test_parts_that_ended_are_kept_and_an_interrupted_one_is_made_again(tmp_path):
+    def run(stop: bool = False) -> list[str]:
+        results, made = Results(tmp_path / "rows.csv"), []
+
+        def part(name: str) -> None:
+            made.append(name)
+            results.add("task", f"{name}, first", 0, "score", 1.0)
+            if stop and name == "second":
+                raise KeyboardInterrupt
+            results.add("task", f"{name}, last", 0, "score", 2.0)
+
+        results.resume_parts()
+        for name in ("first", "second"):
+            results.part(name, lambda name=name: part(name))
+        return made
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop=True)
+    assert run() == ["second"]  # what the interrupted one left is there once
+    assert run() == []
+    shown = Rows.read(tmp_path / "rows.csv")
+    assert shown.values("method") == ["first, first", "first, last", "second, first", "second, last"]
+    assert len(shown.all()) == 4
+    assert shown.values("task") == ["task"]
+
+
+def test_files_without_parts_are_made_again(tmp_path):
+    Results(tmp_path / "rows.csv").add("task", "method", 0, "score", 0.25)
+    again = Results(tmp_path / "rows.csv")
+    again.resume_parts()
+    assert again.rows == []
+
+
+def test_pages_know_the_rows_with_which_parts_end():
+    assert WHOLE[0] == rows.ENDED

@@ -134,3 +134,11 @@ def test_other_engines_and_threads_are_refused(client):
         pytest.raises(ValueError, match="1 Dask workers have several threads"),
     ):
         fit(network(), guide=SHORT, client=several)
+
+
+def test_runs_end_early_at_the_same_draw(client):
+    data = simulate_linear(num_genes=200, num_tfs=8, num_cells=300, edge_probability=0.2, seed=0).data
+    model, guide = LinearNetwork.from_data(data), SparseGibbs(num_warmup=20, shortest=50, longest=1)
+    one = fit(model, guide=guide)
+    assert one.history.reason == "converged"
+    same(one, fit(model, guide=guide, client=client))

@@ -36,6 +36,7 @@ WITH = {
     "program_data": "programs",
     "program_intervals": "programs",
     "amortised_parts": "amortised",
+    "amortised_protocol": "amortised",
     "amortised_damage": "amortised",
 }  # a module that has its page with another
 

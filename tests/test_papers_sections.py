@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks import amortised_paper as P
@@ -284,12 +285,12 @@ def test_a_tool_is_run_by_its_own_python_and_what_it_lacks_is_said(monkeypatch):
 def test_tools_are_scored_on_the_same_pairs_and_skipped_without_their_python(tmp_path, monkeypatch, capsys):
     from types import SimpleNamespace
 
-    import pandas as pd
     from pyrogrn.experiments.benchmarks import rivals as R
 
     task = small_task()
     monkeypatch.delenv(R.ENVIRONMENT, raising=False)
     monkeypatch.setattr(R, "tasks", lambda _: [task])
+    monkeypatch.setattr(R.rivals_others, "run", lambda *_: None)
     pairs = [(s, t) for s in task.data.tfs for t in task.data.genes if s != t]
     true = {tuple(edge) for edge in task.truths["network"].to_numpy()}
     table = pd.DataFrame(pairs, columns=["source", "target"])
@@ -305,3 +306,43 @@ def test_tools_are_scored_on_the_same_pairs_and_skipped_without_their_python(tmp
     assert 0 < results.value("small", "linear", 0, "wrong of the listed") <= R.RATE
     assert results.value("small", "ridge", 0, "ECE") is None
     assert "are skipped" in capsys.readouterr().out
+
+
+def test_signs_of_knock_outs_are_judged_without_the_knocked_out_gene(tmp_path):
+    from pyrogrn.experiments.benchmarks import rivals_others as O
+
+    truth = np.array([[-1.0, 0.5, 0.0], [0.0, -1.0, -0.4]])
+    found = np.array([[[9, 3, 1], [1, 9, 2]], [[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [0, 1, 1]]], dtype=float)
+    results = Results(tmp_path / "rivals.csv")
+    O.add_signs(results, "one", found, truth, 2.0)
+    value = lambda score: results.value(O.KNOCKED, "one", 0, score)
+    assert value("average precision") == 1.0
+    assert value("signs that are sure") == 3
+    assert value("wrong of the sure") == pytest.approx(2 / 3)  # one does not move, one the other way
+    assert value("the other way of the sure") == pytest.approx(1 / 3)
+    seen = []
+    keep = lambda score, seconds: seen.append(float(score))
+    O.other(results, sys.executable, O.KNOCKED, "absent", ("import a_tool_that_is_not_there", ""), keep, X=truth)
+    O.other(results, sys.executable, O.KNOCKED, "present", ("", "score = X.sum()"), keep, X=truth)
+    assert seen == [pytest.approx(truth.sum())]
+    assert results.value(O.KNOCKED, "absent", 0, "resident GB") is None
+    assert results.value(O.KNOCKED, "present", 0, "resident GB") > 0
+
+
+def test_distances_of_called_structures_are_those_of_score():
+    from pyrogrn.experiments.benchmarks import amortised_protocol as P
+    from pyrogrn.experiments.scores import score_edges
+    from pyrogrn.experiments.tasks import truth_matrix
+    from pyrogrn.models.simulators import simulate_linear
+
+    simulation = simulate_linear(num_genes=12, num_tfs=5, num_cells=20, edge_probability=0.4, seed=0)
+    data, known = simulation.data, simulation.network[["source", "target"]]
+    called = np.random.default_rng(0).random((5, 12)) < 0.5
+    found = P.distances(called, data, truth_matrix(data, known))
+    source, target = np.meshgrid(data.tfs, data.genes, indexing="ij")
+    table = pd.DataFrame(
+        {"source": source.ravel(), "target": target.ravel(), "inclusion": called.ravel().astype(float)}
+    )
+    scores = score_edges(table[table["source"] != table["target"]], known)
+    assert found == {"shd": scores["shd"], "shd_cpdag": scores["shd_cpdag"]}
+    assert found["shd_cpdag"] < found["shd"]

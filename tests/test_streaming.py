@@ -99,6 +99,28 @@ def test_blocks_of_more_entries_than_room_are_taken_dense(monkeypatch):
     torch.testing.assert_close(sums.cross[0], x[:, :3].T @ x)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])  # zeros passed over: in no block, in the thin ones, in all
+def test_of_all_genes_half_of_the_products_are_made(share, monkeypatch):
+    monkeypatch.setattr(running, "FEWEST", 1)
+    monkeypatch.setattr(running, "MOSTLY_ZEROS", share)
+    monkeypatch.setattr(running, "FEW_GENES", 20)
+    generator = torch.Generator().manual_seed(0)
+    cells = 3.0 + torch.randn(200, 30, generator=generator)
+    cells[50:120] *= torch.rand(70, 30, generator=generator) < 0.1
+    context = torch.arange(200) % 2
+    sums = running.Running(2, 30, torch.arange(30))
+    assert len(sums.panels) == 8
+    for start in range(0, 200, 30):
+        sums.add(cells[start : start + 30], context[start : start + 30])
+    cross = sums.mirrored()
+    for k in range(2):
+        x = cells[context == k].double()
+        x = x - x.mean(0)
+        torch.testing.assert_close(cross[k], x.T @ x)
+        assert torch.equal(cross[k], cross[k].T)
+    assert not running.Running(1, 30, torch.arange(29, -1, -1)).panels  # in another order there are no halves
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_any_rows_of_a_streamed_file(kind, counts, small_blocks, tmp_path, monkeypatch):
     data = read_expression(write(counts, kind, "h5ad", tmp_path), tfs=TFS, backed=True)

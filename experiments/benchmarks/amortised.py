@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -18,7 +19,6 @@ from ...inference.amortised.training import simulate_example
 from ...inference.amortised.weights import load_weights, shipped
 from ...inference.calibration import Recalibration, expected_calibration_error, log_score
 from ...models import ExpressionData
-from ...models.simulators import RandomGRN, TechnicalNoise, simulate_sergio
 from ..baselines import GENIE3, Correlation, GraphicalLasso, GRNBoost2, Ridge
 from ..scores import auroc, average_precision
 from ..tasks import BEELINE, Task, beeline_task, truth_matrix
@@ -110,27 +110,32 @@ def run_random(folder: Path, results: Results) -> None:
     split = anndata.read_h5ad(folder / "random_grns" / "expression.h5ad", backed="r").obs
     graphs = sorted(split.loc[split["split"] == "val", "graph"].unique())
     assert set(graphs) <= set(networks["graph"])
-    learned = guides("grnular", "grnular-protocol", "grnular-clean", "glad-tf", "glad")
+    results.resume_parts()
     for layer in ("X", "counts_dropout"):
-        rows: dict[str, list[dict[str, float]]] = {}
-        pooled: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for graph in graphs:
-            task = raw_task(folder, "random_grns", layer, graph)
-            true = truth_matrix(task.data, task.truths["network"])
-            found = {name: probabilities(network, task.data) for name, network in learned.items()}
-            for name, p in found.items():
-                pooled.setdefault(name, []).append(scored(p, task.data, true))
-            found |= {m.name: _weights(m, _logged(task.data)) for m in (*QUICK, *TREES, LASSO)}
-            for name in ("grnular-protocol", "glad-tf"):
-                found |= {f"{name}, {part}": score for part, score in parts_of(learned[name], task.data).items()}
-            for name, values in found.items():
-                both = _ranking(*scored(values, task.data, true))
-                both["average_precision_expressed"] = average_precision(*expressed(values, task.data, true))
-                rows.setdefault(name, []).append(both)
-        for name, scores in rows.items():
-            for key in scores[0]:
-                results.add(f"random_grns:{layer}", name, "val", key, *mean_se([s[key] for s in scores]))
-        _add_calibration(results, f"random_grns:{layer}", "val", pooled)
+        results.part(f"random_grns:{layer}", partial(_random, folder, results, layer, graphs))
+
+
+def _random(folder: Path, results: Results, layer: str, graphs: list[str]) -> None:
+    learned = guides("grnular", "grnular-protocol", "grnular-clean", "glad-tf", "glad")
+    rows: dict[str, list[dict[str, float]]] = {}
+    pooled: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for graph in graphs:
+        task = raw_task(folder, "random_grns", layer, graph)
+        true = truth_matrix(task.data, task.truths["network"])
+        found = {name: probabilities(network, task.data) for name, network in learned.items()}
+        for name, p in found.items():
+            pooled.setdefault(name, []).append(scored(p, task.data, true))
+        found |= {m.name: _weights(m, _logged(task.data)) for m in (*QUICK, *TREES, LASSO)}
+        for name in ("grnular-protocol", "glad-tf"):
+            found |= {f"{name}, {part}": score for part, score in parts_of(learned[name], task.data).items()}
+        for name, values in found.items():
+            both = _ranking(*scored(values, task.data, true))
+            both["average_precision_expressed"] = average_precision(*expressed(values, task.data, true))
+            rows.setdefault(name, []).append(both)
+    for name, scores in rows.items():
+        for key in scores[0]:
+            results.add(f"random_grns:{layer}", name, "val", key, *mean_se([s[key] for s in scores]))
+    _add_calibration(results, f"random_grns:{layer}", "val", pooled)
 
 
 def run_sergio(folder: Path, results: Results) -> None:
@@ -144,25 +149,32 @@ def run_clean_only(folder: Path, results: Results) -> None:
 
 
 def _sergio(folder: Path, results: Results, learned: dict[str, AmortisedNetwork], baselines: tuple) -> None:
+    results.resume_parts()
     for name in ("sergio_ds1", "sergio_ds2", "sergio_ds3"):
         for layer in LAYERS:
-            task = raw_task(folder, name, layer)
-            true = truth_matrix(task.data, task.truths["network"])
-            for method, network in learned.items():
-                if method == "glad" and name == "sergio_ds3":
-                    continue  # all pairs of 1,200 genes: channels of 1.4 million pairs
-                started = time.process_time()
-                p, t = scored(probabilities(network, task.data), task.data, true)
-                results.add(task.name, method, 0, "seconds", time.process_time() - started)
-                for key, value in _ranking(p, t).items():
-                    results.add(task.name, method, 0, key, value)
-                results.add(task.name, method, 0, "ece", expected_calibration_error(p, t))
-            for baseline in baselines:
-                if baseline in TREES and name != "sergio_ds1":
-                    continue
-                values, t = scored(_weights(baseline, _logged(task.data)), task.data, true)
-                for key, value in _ranking(values, t).items():
-                    results.add(task.name, baseline.name, 0, key, value)
+            results.part(f"{name}:{layer}", partial(_sergio_layer, folder, results, name, layer, learned, baselines))
+
+
+def _sergio_layer(
+    folder: Path, results: Results, name: str, layer: str, learned: dict[str, AmortisedNetwork], baselines: tuple
+) -> None:
+    task = raw_task(folder, name, layer)
+    true = truth_matrix(task.data, task.truths["network"])
+    for method, network in learned.items():
+        if method == "glad" and name == "sergio_ds3":
+            continue  # all pairs of 1,200 genes: channels of 1.4 million pairs
+        started = time.process_time()
+        p, t = scored(probabilities(network, task.data), task.data, true)
+        results.add(task.name, method, 0, "seconds", time.process_time() - started)
+        for key, value in _ranking(p, t).items():
+            results.add(task.name, method, 0, key, value)
+        results.add(task.name, method, 0, "ece", expected_calibration_error(p, t))
+    for baseline in baselines:
+        if baseline in TREES and name != "sergio_ds1":
+            continue
+        values, t = scored(_weights(baseline, _logged(task.data)), task.data, true)
+        for key, value in _ranking(values, t).items():
+            results.add(task.name, baseline.name, 0, key, value)
 
 
 def _ranking(score: np.ndarray, true: np.ndarray) -> dict[str, float]:
@@ -191,42 +203,6 @@ def _jackknife(parts: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(np.sqrt((n - 1) / n * np.square(np.array(left) - np.mean(left)).sum()))
 
 
-# -- the paper's protocol ----
-def run_protocol(folder: Path, results: Results, *, graphs: int = 20) -> None:
-    """GRNULar's synthetic protocol (section 3.2), fresh test graphs: cell types, numbers of cells, dropout; mean and
-    standard error, and (as the paper's figures) the sd over graphs. Trees take a minute a graph: of some conditions, on
-    the first graphs, as the column ``seed`` says."""
-    conditions: list[tuple[int, int, int | None]] = [(types, 1000, None) for types in (2, 5, 10)]
-    conditions += [(5, cells, None) for cells in (100, 500, 5000, 10000)]
-    conditions += [(5, 1000, q) for q in (25, 50, 75)]
-    learned = guides("grnular-protocol", "grnular", "glad-tf", "glad")
-    for types, cells, q in conditions:
-        task = f"protocol C={types} M={cells}" + ("" if q is None else f" q={q}")
-        noise = None if q is None else TechnicalNoise(dropout_percentile=q, dropout_shape=20)
-        rows: dict[str, list[dict[str, float]]] = {}
-        simulation = simulate_sergio(
-            RandomGRN(num_types=types), num_networks=graphs, num_cells=cells // types, noise=noise, seed=77_000
-        )
-        for index in range(graphs):
-            data = simulation.data(index)  # with genes that dropout has silenced: no method may drop the hard ones
-            true = truth_matrix(data, simulation.network(index))
-            found = {name: probabilities(network, data) for name, network in learned.items()}
-            found |= {m.name: _weights(m, _logged(data)) for m in (*QUICK, LASSO)}
-            if cells == 1000 and types == 5 and q is None:
-                for name in ("grnular-protocol", "glad-tf", "glad"):
-                    found |= {f"{name}, {part}": score for part, score in parts_of(learned[name], data).items()}
-            if index < 3 and (types, cells) == (5, 1000) and q in (None, 75):
-                found |= {m.name: _weights(m, _logged(data)) for m in TREES}
-            for name, values in found.items():
-                rows.setdefault(name, []).append(_ranking(*scored(values, data, true)))
-        for name, scores in rows.items():
-            for key in scores[0]:
-                each = [s[key] for s in scores]
-                seed = f"77000 ({len(each)} graphs)"
-                results.add(task, name, seed, key, *mean_se(each))
-                results.add(task, name, seed, f"{key}_sd", float(np.std(each, ddof=1)))
-
-
 # -- calibration ----
 def shifts() -> Iterator[tuple[str, Family]]:
     """Fresh simulations of the family of training, then worlds outside it."""
@@ -240,26 +216,26 @@ def shifts() -> Iterator[tuple[str, Family]]:
 
 def run_calibration(folder: Path, results: Results, *, batches: int = 12) -> None:
     """Reliability on fresh simulations and under shift, without prior knowledge; log scores."""
-    learned = guides("grnular", "glad-tf")
+    results.resume_parts()
     for name, family in shifts():
-        pooled: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for index in range(batches):
-            example = simulate_example(True, family, 1 if family.genes[0] >= 500 else 4, 88_000_000 + index)
-            for X, sources, true in zip(example.X, example.sources, example.truth.numpy() > 0, strict=True):
-                data = _as_data(X, sources)
-                for method, network in learned.items():
-                    pooled.setdefault(method, []).append(scored(probabilities(network, data), data, true))
-        _add_calibration(results, name, "88000000", pooled)
-        if name == "fresh simulations":
-            _reliability(results, pooled)
-    pooled = {}
-    glad = load_weights("glad")[0]  # knows no regulators: half of an edge's probability for each direction
+        results.part(name, partial(_calibrated, results, name, family, ("grnular", "glad-tf"), batches))
+    # knows no regulators: half of an edge's probability for each direction
+    name = "fresh simulations, compact"
+    results.part(name, partial(_calibrated, results, name, COMPACT, ("glad",), batches))
+
+
+def _calibrated(results: Results, name: str, family: Family, methods: tuple[str, ...], batches: int) -> None:
+    learned = guides(*methods)
+    pooled: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for index in range(batches):
-        example = simulate_example(True, COMPACT, 4, 88_000_000 + index)
+        example = simulate_example(True, family, 1 if family.genes[0] >= 500 else 4, 88_000_000 + index)
         for X, sources, true in zip(example.X, example.sources, example.truth.numpy() > 0, strict=True):
             data = _as_data(X, sources)
-            pooled.setdefault("glad", []).append(scored(probabilities(glad, data), data, true))
-    _add_calibration(results, "fresh simulations, compact", "88000000", pooled)
+            for method, network in learned.items():
+                pooled.setdefault(method, []).append(scored(probabilities(network, data), data, true))
+    _add_calibration(results, name, "88000000", pooled)
+    if name == "fresh simulations":
+        _reliability(results, pooled)
 
 
 def _as_data(X: torch.Tensor, sources: torch.Tensor) -> ExpressionData:
@@ -307,17 +283,22 @@ def run_log_score(folder: Path, results: Results, *, graphs: int = 16) -> None:
 def run_real(folder: Path, results: Results) -> None:
     """The BEELINE sets; trees on the smallest, elsewhere their rows are in section ``baselines`` (same tasks, same
     scores)."""
+    results.resume_parts()
     for name in BEELINE:
-        task = beeline_task(folder, name)
-        for method, network in guides("grnular", "glad-tf").items():
-            started = time.process_time()
-            p = probabilities(network, task.data)
-            results.add(task.name, method, 0, "seconds", time.process_time() - started)
-            source, target = np.meshgrid(task.data.tfs, task.data.genes, indexing="ij")
-            table = pd.DataFrame({"source": source.ravel(), "target": target.ravel(), "inclusion": p.ravel()})
-            add_scores(results, task, method, table[table["source"] != table["target"]])
-        for baseline in (*QUICK, *((GRNBoost2(),) if len(task.data.tfs) < 200 else ())):
-            add_scores(results, task, baseline.name, baseline(task.data, seed=0))
+        results.part(name, partial(_real, folder, results, name))
+
+
+def _real(folder: Path, results: Results, name: str) -> None:
+    task = beeline_task(folder, name)
+    for method, network in guides("grnular", "glad-tf").items():
+        started = time.process_time()
+        p = probabilities(network, task.data)
+        results.add(task.name, method, 0, "seconds", time.process_time() - started)
+        source, target = np.meshgrid(task.data.tfs, task.data.genes, indexing="ij")
+        table = pd.DataFrame({"source": source.ravel(), "target": target.ravel(), "inclusion": p.ravel()})
+        add_scores(results, task, method, table[table["source"] != table["target"]])
+    for baseline in (*QUICK, *((GRNBoost2(),) if len(task.data.tfs) < 200 else ())):
+        add_scores(results, task, baseline.name, baseline(task.data, seed=0))
 
 
 # -- speed ----

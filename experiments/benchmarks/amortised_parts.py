@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,34 +85,39 @@ def _of_genes(data: ExpressionData, genes: list[str]) -> ExpressionData:
 def run_svi(folder: Path, results: Results) -> None:
     """The shipped guide as it is and after SVI on the data at hand: ELBO, k-hat, and the distance of its edge
     probabilities from Gibbs, the exact posterior of the linear model. Simulated data; ``folder`` is not read."""
+    results.resume_parts()
     for task, sets in outside():
-        rows: dict[tuple[str, str], list[float]] = {}
-        for seed, data in enumerate(sets):
-            model = LinearNetwork.from_data(data)
-            exact = fit(model, guide=Gibbs(num_chains=4, num_warmup=300, num_samples=400), seed=seed)
-            reference = exact.moments["W"].inclusion
-            settled = float(rhats(exact.draws["edge_logit"]).max())  # whether there is one answer to be near to
-            rows.setdefault(("gibbs", "rhat_edge_logit"), []).append(settled)
-            with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                guide = Amortised("grnular")(model, data, seed=seed)
-                optim: Any = pyro.optim  # made from torch's when it is imported
-                falling = optim.ClippedAdam({"lr": RATE, "lrd": FINAL ** (1 / STEPS)})
-                svi = SVI(model, guide, falling, Trace_ELBO())
-                for when in ("as trained", f"after {STEPS} steps of SVI"):
-                    if when != "as trained":
-                        for _ in range(STEPS):
-                            svi.step()
-                    with torch.no_grad():
-                        q = torch.sigmoid(guide.logits()).numpy()
-                    weighed = weigh(model, guide, num_draws=DRAWS, seed=seed)
-                    for score, value in _scores(weighed, q, reference, model).items():
-                        rows.setdefault((when, score), []).append(value)
-        for (when, score), values in rows.items():
-            results.add(task, when, f"0-{len(sets) - 1}", score, *mean_se(values))
-        before, after = (rows[when, "elbo"] for when in dict.fromkeys(w for w, score in rows if score == "elbo"))
-        gains = [b - a for a, b in zip(before, after, strict=True)]
-        results.add(task, "SVI", f"0-{len(sets) - 1}", "elbo gained", *mean_se(gains))
+        results.part(task, partial(_svi, results, task, sets))
+
+
+def _svi(results: Results, task: str, sets: list[ExpressionData]) -> None:
+    rows: dict[tuple[str, str], list[float]] = {}
+    for seed, data in enumerate(sets):
+        model = LinearNetwork.from_data(data)
+        exact = fit(model, guide=Gibbs(num_chains=4, num_warmup=300, num_samples=400), seed=seed)
+        reference = exact.moments["W"].inclusion
+        settled = float(rhats(exact.draws["edge_logit"]).max())  # whether there is one answer to be near to
+        rows.setdefault(("gibbs", "rhat_edge_logit"), []).append(settled)
+        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            guide = Amortised("grnular")(model, data, seed=seed)
+            optim: Any = pyro.optim  # made from torch's when it is imported
+            falling = optim.ClippedAdam({"lr": RATE, "lrd": FINAL ** (1 / STEPS)})
+            svi = SVI(model, guide, falling, Trace_ELBO())
+            for when in ("as trained", f"after {STEPS} steps of SVI"):
+                if when != "as trained":
+                    for _ in range(STEPS):
+                        svi.step()
+                with torch.no_grad():
+                    q = torch.sigmoid(guide.logits()).numpy()
+                weighed = weigh(model, guide, num_draws=DRAWS, seed=seed)
+                for score, value in _scores(weighed, q, reference, model).items():
+                    rows.setdefault((when, score), []).append(value)
+    for (when, score), values in rows.items():
+        results.add(task, when, f"0-{len(sets) - 1}", score, *mean_se(values))
+    before, after = (rows[when, "elbo"] for when in dict.fromkeys(w for w, score in rows if score == "elbo"))
+    gains = [b - a for a, b in zip(before, after, strict=True)]
+    results.add(task, "SVI", f"0-{len(sets) - 1}", "elbo gained", *mean_se(gains))
 
 
 def _scores(weighed: Weighed, q: np.ndarray, reference: np.ndarray, model: LinearNetwork) -> dict[str, float]:

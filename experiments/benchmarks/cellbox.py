@@ -11,6 +11,7 @@ and fits have seeds; a leave-one-drug-out split is the drug.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +207,18 @@ def scores(study: Study, held: np.ndarray, prediction: np.ndarray, interval: np.
 def run(folder: Path, results: Results) -> None:
     """All splits and methods; about ten minutes of one core."""
     study = Study.read(folder / "cellbox_melanoma")
-    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
-    pooled: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for task, name, train in splits(study):
+    results.resume_parts()
+    every = splits(study)
+    for task in dict.fromkeys(task for task, _, _ in every):
+        mine = [(name, train) for of, name, train in every if of == task]
+        results.part(task, partial(run_task, results, study, task, mine))
+
+
+def run_task(results: Results, study: Study, task: str, splits: list[tuple[str, np.ndarray]]) -> None:
+    """All methods on the splits of one task: names, and which conditions train ``(condition,)``."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    pooled: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for name, train in splits:
         held = ~train
         for method in (*SIMPLE, *CELLBOX):
             settled, interval = float("nan"), None
@@ -222,16 +232,16 @@ def run(folder: Path, results: Results) -> None:
             found = scores(study, held, prediction, interval)
             if settled == settled:
                 found["share settled"] = settled
-            rows.setdefault((task, method), []).append(found)
-            pooled.setdefault((task, method), []).append((prediction[held], study.X.to_numpy()[held]))
+            rows.setdefault(method, []).append(found)
+            pooled.setdefault(method, []).append((prediction[held], study.X.to_numpy()[held]))
             if method in CELLBOX:
                 results.add(task, method, name, "Pearson of one split", found["Pearson"])
-    for (task, method), each in rows.items():
+    for method, each in rows.items():
         for score in each[0]:
             values = [one[score] for one in each]
             mean, se = mean_se(values)
             results.add(task, method, f"{len(values)} splits", score, mean, se)
             if score.startswith("Pearson") and len(values) > 1:
                 results.add(task, method, f"{len(values)} splits", f"{score}: sd", float(np.std(values, ddof=1)))
-        both = [np.concatenate(v) for v in zip(*pooled[task, method], strict=True)]
+        both = [np.concatenate(v) for v in zip(*pooled[method], strict=True)]
         results.add(task, method, f"{len(each)} splits", "Pearson, splits pooled", pearson(*both))

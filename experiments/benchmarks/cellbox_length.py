@@ -7,6 +7,7 @@ has three regulators, 5 phenotypes, 67 conditions of one or two drugs, 70% of wh
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,27 @@ def held_out(study: Study, train: np.ndarray, posterior: Posterior, seed: int) -
 
 def run(folder: Path, results: Results) -> None:
     """Choose on simulated studies, report the default on random melanoma splits; ``folder`` holds the latter."""
+    results.resume_parts()
     for steps in STEPS:
-        rows = []
-        for seed in range(SIMULATED):
-            study = simulate(seed)
-            chosen = np.random.default_rng(seed).permutation(CONDITIONS)[: round(0.7 * CONDITIONS)]
-            train = np.isin(np.arange(CONDITIONS), chosen)
-            posterior, seconds = fitted(study, train, seed, {"num_steps": steps, "restarts": 1})
-            rows.append(held_out(study, train, posterior, seed) | {"CPU seconds": seconds})
-            rows[-1]["ELBO"] = float(posterior.history.elbo[:, -10:].mean())
-        _write(results, TASK, f"{steps} steps", rows)
+        results.part(f"{steps} steps", partial(after_steps, results, steps))
+    results.part("melanoma", partial(reported, folder, results))
+
+
+def after_steps(results: Results, steps: int) -> None:
+    """Held-out scores after this many steps, over simulated studies."""
+    rows = []
+    for seed in range(SIMULATED):
+        study = simulate(seed)
+        chosen = np.random.default_rng(seed).permutation(CONDITIONS)[: round(0.7 * CONDITIONS)]
+        train = np.isin(np.arange(CONDITIONS), chosen)
+        posterior, seconds = fitted(study, train, seed, {"num_steps": steps, "restarts": 1})
+        rows.append(held_out(study, train, posterior, seed) | {"CPU seconds": seconds})
+        rows[-1]["ELBO"] = float(posterior.history.elbo[:, -10:].mean())
+    _write(results, TASK, f"{steps} steps", rows)
+
+
+def reported(folder: Path, results: Results) -> None:
+    """The default on random melanoma splits."""
     melanoma = Study.read(folder / "cellbox_melanoma")
     rows = []
     for _, name, train in splits(melanoma)[:REPORTED]:

@@ -2,6 +2,7 @@
 finds it."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,33 +26,39 @@ PARTS = {"modules": (0.5, 0.02), "no modules": (0.18, 0.18)}  # share of edges i
 
 def run(folder: Path, results: Results) -> None:  # simulated: needs no data
     """Average precision, log score and calibration of edge probabilities; mean and standard error over seeds."""
-    for part, (inside, outside) in PARTS.items():
-        found: dict[str, dict[str, list[float]]] = {name: {} for name in METHODS}
-        for seed in SEEDS:
-            data, present, targets = simulate_modules(seed, inside=inside, outside=outside)
-            for name, (prior, guide) in METHODS.items():
-                model = LinearNetwork.from_data(data, edge_prior=prior, targets=targets)
-                started = time.process_time()
-                posterior = fit(model, guide=guide, restarts=2, seed=seed)
-                seconds = time.process_time() - started
-                probability, true = posterior.moments["W"].inclusion.ravel(), present.ravel()
-                values = {
-                    "average precision": average_precision(probability, true),
-                    "log score": log_score(probability, true),
-                    "ece": expected_calibration_error(probability, true),
-                    "seconds": seconds,
-                }
-                if "feature_scale" in posterior.draws:
-                    values["scale of features"] = float(posterior.draws["feature_scale"].mean())
-                for score, value in values.items():
-                    found[name].setdefault(score, []).append(value)
-        plain = found["spike-slab, gibbs"]
-        for name, scores in found.items():
-            for score, each in scores.items():
-                results.add(part, name, f"0-{SEEDS[-1]}", score, *mean_se(each))
-            for score in ("average precision", "log score"):
-                gain = np.subtract(scores[score], plain[score]).tolist()
-                results.add(part, name, f"0-{SEEDS[-1]}", f"gain of {score}", *mean_se(gain))
+    results.resume_parts()
+    for part, shares in PARTS.items():
+        results.part(part, partial(run_part, results, part, *shares))
+
+
+def run_part(results: Results, part: str, inside: float, outside: float) -> None:
+    """All methods on modules with these shares of edges."""
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in METHODS}
+    for seed in SEEDS:
+        data, present, targets = simulate_modules(seed, inside=inside, outside=outside)
+        for name, (prior, guide) in METHODS.items():
+            model = LinearNetwork.from_data(data, edge_prior=prior, targets=targets)
+            started = time.process_time()
+            posterior = fit(model, guide=guide, restarts=2, seed=seed)
+            seconds = time.process_time() - started
+            probability, true = posterior.moments["W"].inclusion.ravel(), present.ravel()
+            values = {
+                "average precision": average_precision(probability, true),
+                "log score": log_score(probability, true),
+                "ece": expected_calibration_error(probability, true),
+                "seconds": seconds,
+            }
+            if "feature_scale" in posterior.draws:
+                values["scale of features"] = float(posterior.draws["feature_scale"].mean())
+            for score, value in values.items():
+                found[name].setdefault(score, []).append(value)
+    plain = found["spike-slab, gibbs"]
+    for name, scores in found.items():
+        for score, each in scores.items():
+            results.add(part, name, f"0-{SEEDS[-1]}", score, *mean_se(each))
+        for score in ("average precision", "log score"):
+            gain = np.subtract(scores[score], plain[score]).tolist()
+            results.add(part, name, f"0-{SEEDS[-1]}", f"gain of {score}", *mean_se(gain))
 
 
 def simulate_modules(

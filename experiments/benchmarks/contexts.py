@@ -1,6 +1,7 @@
 """Two contexts that differ in no, few or many edges, with as many cells or far fewer: is what is said of them true?"""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,23 +103,35 @@ def scores(pair: Pair, posterior: Posterior) -> dict[str, float]:
 
 def run(folder: Path, results: Results) -> None:
     """Every size, number and kind of differences, with sparse and with normal differences; then SBC."""
+    results.resume_parts()
     for cells_name, cells in CELLS.items():
         for number_name, number in NUMBERS.items():
             for kind_name, kinds in KINDS.items():
-                if number_name != "many" and kind_name != "gone, new, flipped":
-                    continue
-                for differences, replicates in (("sparse", REPLICATES[number_name]), ("normal", REPLICATES_NORMAL)):
-                    rows = []
-                    for seed in range(replicates):
-                        pair = pair_of_contexts(cells, number, kinds, seed)
-                        prior = None if differences == "sparse" else SpikeSlab(unit="sd")
-                        model = LinearNetwork.from_data(
-                            pair.data, targets=pair.targets, edge_prior=prior, differences=differences
-                        )
-                        rows.append(scores(pair, fit(model, guide=GUIDE, seed=seed)))
+                if number_name == "many" or kind_name == "gone, new, flipped":
                     task = f"{cells_name}, {number_name}" + (f", {kind_name}" if number else "")
-                    add(results, task, differences, f"0-{replicates - 1}", rows, number)
-    calibrated(results)
+                    for how, replicates in (("sparse", REPLICATES[number_name]), ("normal", REPLICATES_NORMAL)):
+                        made = partial(run_task, results, task, cells, number, kinds, how, replicates)
+                        results.part(f"{task}, {how}", made)
+    results.part("own prior", partial(calibrated, results))
+
+
+def run_task(
+    results: Results,
+    task: str,
+    cells: tuple[int, int],
+    number: int,
+    kinds: tuple[str, ...],
+    differences: str,
+    replicates: int,
+) -> None:
+    """Some replicates of a size, number and kind of differences."""
+    rows = []
+    for seed in range(replicates):
+        pair = pair_of_contexts(cells, number, kinds, seed)
+        prior = None if differences == "sparse" else SpikeSlab(unit="sd")
+        model = LinearNetwork.from_data(pair.data, targets=pair.targets, edge_prior=prior, differences=differences)
+        rows.append(scores(pair, fit(model, guide=GUIDE, seed=seed)))
+    add(results, task, differences, f"0-{replicates - 1}", rows, number)
 
 
 def add(results: Results, task: str, method: str, seeds: str, rows: list[dict[str, float]], number: int) -> None:

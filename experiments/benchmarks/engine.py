@@ -2,6 +2,8 @@
 on simulated truth, and networks drawn from the prior. One thread, one process, in turn."""
 
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,10 +63,11 @@ def run(folder: Path, results: Results, cases: tuple[Case, ...] = CASES, data_se
     try:
         with threadpool_limits(1):
             compile_once()
+            results.resume_parts()
             for case in cases:
                 run_case(results, case)
             if data_sets:
-                run_from_prior(results, data_sets)
+                results.part("draws of the prior", partial(run_from_prior, results, data_sets))
     finally:
         torch.set_num_threads(threads)
 
@@ -84,39 +87,49 @@ def timed(model: LinearNetwork, guide: Gibbs | SparseGibbs, seed: int) -> tuple[
 
 
 def run_case(results: Results, case: Case) -> None:
-    """One simulation, the samplers in turn; scores of edges into genes that are no regulators."""
-    simulation: Any = simulate_linear(
-        num_genes=case.genes, num_tfs=case.tfs, num_cells=case.cells, edge_probability=case.edge, seed=0
-    )
-    for name, (prior, guide) in METHODS.items():
-        if name == DENSE and not case.dense:
-            continue
-        model = LinearNetwork.from_data(simulation.data, edge_prior=prior)
-        posterior, seconds = timed(model, guide, 0)
-        others = [i for i, gene in enumerate(model.targets) if gene not in set(model.tfs)]
-        columns = [model.genes.index(model.targets[i]) for i in others]
-        present = (np.asarray(simulation.W)[0][:, columns] != 0).ravel()
-        probability = posterior.moments["W"].inclusion[:, others].ravel().astype(np.float64)
-        listed, wrong = list_of(probability, present)
-        sweeps = guide.chains.total * getattr(guide, "sweeps", 1) * guide.num_chains
-        add = lambda score, value, name=name: results.add(case.task, name, 0, score, value)
-        add("CPU seconds", seconds)
-        add("CPU us per target and sweep", 1e6 * seconds / sweeps / len(model.targets))
-        add("average precision", average_precision(probability, present))
-        add("ECE", expected_calibration_error(probability, present))
-        add("edges expected over true", probability.sum() / present.sum())
-        add("listed at 10%", listed)
-        add("wrong of the listed", wrong / max(listed, 1))
-        if case.rivals and name != DENSE:
-            some = some_targets(len(others))
-            one = average_precision(
-                posterior.moments["W"].inclusion[:, others][:, some].ravel().astype(np.float64),
-                present.reshape(-1, len(others))[:, some].ravel(),
-            )
-            results.add(of_some(case), name, 0, "CPU seconds, all targets", seconds)
-            results.add(of_some(case), name, 0, "average precision", one)
+    """One simulation, the samplers in turn, then rivals; each is a part."""
+
+    @cache
+    def simulation() -> Any:  # not made where every part has ended
+        return simulate_linear(
+            num_genes=case.genes, num_tfs=case.tfs, num_cells=case.cells, edge_probability=case.edge, seed=0
+        )
+
+    for name in METHODS:
+        if name != DENSE or case.dense:
+            results.part(f"{case.task}, {name}", partial(run_sampler, results, case, name, simulation))
     if case.rivals:
-        run_rivals(results, case, simulation)
+        results.part(f"{case.task}, rivals", partial(run_rivals, results, case, simulation))
+
+
+def run_sampler(results: Results, case: Case, name: str, simulate: Callable[[], Any]) -> None:
+    """Scores of edges into genes that are no regulators."""
+    simulation = simulate()
+    prior, guide = METHODS[name]
+    model = LinearNetwork.from_data(simulation.data, edge_prior=prior)
+    posterior, seconds = timed(model, guide, 0)
+    others = [i for i, gene in enumerate(model.targets) if gene not in set(model.tfs)]
+    columns = [model.genes.index(model.targets[i]) for i in others]
+    present = (np.asarray(simulation.W)[0][:, columns] != 0).ravel()
+    probability = posterior.moments["W"].inclusion[:, others].ravel().astype(np.float64)
+    listed, wrong = list_of(probability, present)
+    sweeps = guide.chains.total * getattr(guide, "sweeps", 1) * guide.num_chains
+    add = lambda score, value: results.add(case.task, name, 0, score, value)
+    add("CPU seconds", seconds)
+    add("CPU us per target and sweep", 1e6 * seconds / sweeps / len(model.targets))
+    add("average precision", average_precision(probability, present))
+    add("ECE", expected_calibration_error(probability, present))
+    add("edges expected over true", probability.sum() / present.sum())
+    add("listed at 10%", listed)
+    add("wrong of the listed", wrong / max(listed, 1))
+    if case.rivals and name != DENSE:
+        some = some_targets(len(others))
+        one = average_precision(
+            posterior.moments["W"].inclusion[:, others][:, some].ravel().astype(np.float64),
+            present.reshape(-1, len(others))[:, some].ravel(),
+        )
+        results.add(of_some(case), name, 0, "CPU seconds, all targets", seconds)
+        results.add(of_some(case), name, 0, "average precision", one)
 
 
 def of_some(case: Case) -> str:
@@ -129,8 +142,9 @@ def some_targets(number: int) -> np.ndarray:
     return np.linspace(0, number - 1, SOME_TARGETS).round().astype(int)
 
 
-def run_rivals(results: Results, case: Case, simulation: Any) -> None:
+def run_rivals(results: Results, case: Case, simulate: Callable[[], Any]) -> None:
     """What needs all targets at once is timed on all; what goes target by target on some, its time taken times."""
+    simulation = simulate()
     data = simulation.data
     tf, X = tf_columns(data), expression(data)
     others = np.setdiff1d(np.arange(len(data.genes)), tf)

@@ -1,5 +1,6 @@
 """FactorBox where levels are measured with noise, with gains that move, at 300 and 1,000 genes, and on DREAM4."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,49 +83,62 @@ def alternated(simulation: PanelSimulation, penalties: Penalties) -> Scores:
 
 def run(folder: Path, results: Results) -> None:
     """Panels of 100 genes with each kind of noise; larger ones; DREAM4."""
-    for name, options in NOISES.items():
-        measured = options.get("measurement_noise", 0.05)
-        by_method: dict[str, list[Scores]] = {}
-        for seed in SEEDS:
-            simulation = simulate_panel(seed=seed, **options)
-            for method, choice in {
-                "levels as measured": {},
-                "gains sampled": {"gain": "sampled"},
-                "noise of measurement told": {"measurement": measured},
-                "told, and gains sampled": {"measurement": measured, "gain": "sampled"},
-            }.items():
-                by_method.setdefault(method, []).append(fitted(simulation, **choice))
-            for method, penalties in {
-                "alternating": Penalties(),
-                "alternating, sparse": Penalties(sparsity=SPARSITY),
-            }.items():
-                by_method.setdefault(method, []).append(alternated(simulation, penalties))
-            table = response(simulation.data)
-            by_method.setdefault("knock-down response", []).append(network_scores(table, simulation.network))
-        add(results, name, by_method, f"{SEEDS[0]}-{SEEDS[-1]}")
-    for size, engine in SIZES.items():
-        simulation = simulate_panel(num_genes=size, seed=0)
-        by_method = {"levels as measured": [fitted(simulation, engine)]}
-        if size == min(SIZES):
-            by_method["gains sampled"] = [fitted(simulation, engine, gain="sampled")]
-        by_method["alternating"] = [alternated(simulation, Penalties())]
-        by_method["knock-down response"] = [network_scores(response(simulation.data), simulation.network)]
-        add(results, f"{size} genes, noise of the cells 0.1", by_method, "0")
-    run_dream4(folder, results)
-
-
-def run_dream4(folder: Path, results: Results) -> None:
-    """Steady states and responses to knock-outs in one posterior, with the noise that wild-type replicates tell."""
+    results.resume_parts()
+    for name in NOISES:
+        results.part(name, partial(run_noise, results, name))
+    for size in SIZES:
+        results.part(f"{size} genes", partial(run_size, results, size))
     for network in NETWORKS:
-        dream = Dream4.read(folder / "dream4" / f"size100_{network}")
-        networks = {"knock-outs": knockout_evidence(dream.z_scores(), dream.genes)}
-        fits: dict[str, dict[str, Any]] = {
-            "noise of measurement from wild types": {"measurement": "controls"},
-            "knock-outs as prior": {"networks": networks},
-            "both": {"measurement": "controls", "networks": networks},
-        }
-        for method, options in fits.items():
-            posterior = fit(FactorBox.from_data(dream.data(), **options), guide=ENGINE, seed=0)
-            scores = network_scores(posterior.edges(), dream.truth)
-            for key in ("average_precision", "auroc"):
-                results.add(f"dream4 size100_{network}", method, 0, key, scores[key])
+        results.part(f"dream4 size100_{network}", partial(run_dream4, folder, results, network))
+
+
+def run_noise(results: Results, name: str) -> None:
+    """Panels of 100 genes with one kind of noise."""
+    options = NOISES[name]
+    measured = options.get("measurement_noise", 0.05)
+    by_method: dict[str, list[Scores]] = {}
+    for seed in SEEDS:
+        simulation = simulate_panel(seed=seed, **options)
+        for method, choice in {
+            "levels as measured": {},
+            "gains sampled": {"gain": "sampled"},
+            "noise of measurement told": {"measurement": measured},
+            "told, and gains sampled": {"measurement": measured, "gain": "sampled"},
+        }.items():
+            by_method.setdefault(method, []).append(fitted(simulation, **choice))
+        for method, penalties in {
+            "alternating": Penalties(),
+            "alternating, sparse": Penalties(sparsity=SPARSITY),
+        }.items():
+            by_method.setdefault(method, []).append(alternated(simulation, penalties))
+        table = response(simulation.data)
+        by_method.setdefault("knock-down response", []).append(network_scores(table, simulation.network))
+    add(results, name, by_method, f"{SEEDS[0]}-{SEEDS[-1]}")
+
+
+def run_size(results: Results, size: int) -> None:
+    """One panel of so many genes."""
+    engine = SIZES[size]
+    simulation = simulate_panel(num_genes=size, seed=0)
+    by_method = {"levels as measured": [fitted(simulation, engine)]}
+    if size == min(SIZES):
+        by_method["gains sampled"] = [fitted(simulation, engine, gain="sampled")]
+    by_method["alternating"] = [alternated(simulation, Penalties())]
+    by_method["knock-down response"] = [network_scores(response(simulation.data), simulation.network)]
+    add(results, f"{size} genes, noise of the cells 0.1", by_method, "0")
+
+
+def run_dream4(folder: Path, results: Results, network: int) -> None:
+    """Steady states and responses to knock-outs in one posterior, with the noise that wild-type replicates tell."""
+    dream = Dream4.read(folder / "dream4" / f"size100_{network}")
+    networks = {"knock-outs": knockout_evidence(dream.z_scores(), dream.genes)}
+    fits: dict[str, dict[str, Any]] = {
+        "noise of measurement from wild types": {"measurement": "controls"},
+        "knock-outs as prior": {"networks": networks},
+        "both": {"measurement": "controls", "networks": networks},
+    }
+    for method, options in fits.items():
+        posterior = fit(FactorBox.from_data(dream.data(), **options), guide=ENGINE, seed=0)
+        scores = network_scores(posterior.edges(), dream.truth)
+        for key in ("average_precision", "auroc"):
+            results.add(f"dream4 size100_{network}", method, 0, key, scores[key])

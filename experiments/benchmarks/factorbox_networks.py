@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -252,9 +253,11 @@ def settings() -> Iterator[tuple[str, dict]]:
 
 def run_recovery(folder: Path, results: Results) -> None:
     """All settings and methods, mean and standard error over seeds; then one network of 1,000 genes."""
+    results.resume_parts()
     for name, options in settings():
-        recover(results, name, options)
-    recover(results, "1000 genes", {"num_genes": 1000}, seeds=(0,), methods=LARGE, engine=SHORT)
+        results.part(name, partial(recover, results, name, options))
+    large = partial(recover, results, "1000 genes", {"num_genes": 1000}, seeds=(0,), methods=LARGE, engine=SHORT)
+    results.part("1000 genes", large)
 
 
 def recover(
@@ -373,16 +376,23 @@ def knockout_evidence(z: np.ndarray, genes: tuple[str, ...]) -> PriorNetwork:
 
 def run_dream4(folder: Path, results: Results) -> None:
     """All methods on the four networks."""
+    results.resume_parts()
     for network in NETWORKS:
+        task = f"dream4 size100_{network}"
         dream = Dream4.read(folder / "dream4" / f"size100_{network}")
         for name, method in dream4_methods().items():
-            started = time.process_time()
-            table = method(dream)
-            seconds = time.process_time() - started
-            scores = network_scores(table, dream.truth) | {"seconds": seconds}
-            scores.pop("sign_accuracy", None)  # the signs that come with these networks agree with knock-outs by chance
-            for key, value in scores.items():
-                results.add(f"dream4 size100_{network}", name, 0, key, value)
+            results.part(f"{task}, {name}", partial(one_method, results, task, dream, name, method))
+
+
+def one_method(results: Results, task: str, dream: Dream4, name: str, method: Callable[[Dream4], pd.DataFrame]) -> None:
+    """Rows of a method on a network."""
+    started = time.process_time()
+    table = method(dream)
+    seconds = time.process_time() - started
+    scores = network_scores(table, dream.truth) | {"seconds": seconds}
+    scores.pop("sign_accuracy", None)  # the signs that come with these networks agree with knock-outs by chance
+    for key, value in scores.items():
+        results.add(task, name, 0, key, value)
 
 
 def dream4_methods() -> dict[str, Callable[[Dream4], pd.DataFrame]]:

@@ -1,6 +1,7 @@
 """FactorBox's alternating fit beside the published algorithm written plainly, and time and memory against genes."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -28,8 +29,9 @@ def run(folder: Path, results: Results, sizes: tuple[int, ...] = SIZES) -> None:
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):  # of numpy's linear algebra
-            run_plain(folder, results)
-            run_sizes(results, sizes)
+            results.resume_parts()
+            results.part("beside the published", partial(run_plain, folder, results))
+            results.part("sizes", partial(run_sizes, results, sizes))
     finally:
         torch.set_num_threads(threads)
 

@@ -328,9 +328,10 @@ def run_context(folder: Path, results: Results) -> None:
     lines = Lines.read(folder, LINES)
     tfs = [t for t in read_names(folder / "priors" / "tfs_human.csv") if t in set(lines.data.genes)]
     data = lines.data.match_tfs(tfs)
-    common_share(results, data)
-    agreement(results, lines, data)
-    from_others(results, lines, data)
+    results.resume_parts()
+    results.part("common share", lambda: common_share(results, data))
+    results.part("agreement", lambda: agreement(results, lines, data))
+    results.part("from others", lambda: from_others(results, lines, data))
 
 
 def common_share(results: Results, data: ExpressionData) -> None:

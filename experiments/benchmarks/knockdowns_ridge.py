@@ -5,6 +5,7 @@ training knock-downs of the line (the reference of Systema, Viñas Torné et al.
 prediction that is the same for every knock-down cannot raise."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,17 @@ def run(folder: Path, results: Results) -> None:
     """Five lines on the genes that all have."""
     lines = Lines.read(folder, LINES)
     number = lines.data.num_genes
+    results.resume_parts()
     for context in range(len(LINES)):
         task = f"{lines.data.context_names[context]} of {len(LINES)} lines, {number} genes"
-        splits = [held_out(number, seed) for seed in SEEDS]
-        add_bootstrap(results, f"{task}, seen elsewhere", [elsewhere(lines, context, genes) for genes in splits])
-        add_bootstrap(results, f"{task}, seen nowhere", [nowhere(lines, context, genes) for genes in splits])
+        results.part(task, partial(run_line, results, lines, context, task))
+
+
+def run_line(results: Results, lines: Lines, context: int, task: str) -> None:
+    """Both cases of one line, all splits."""
+    splits = [held_out(lines.data.num_genes, seed) for seed in SEEDS]
+    add_bootstrap(results, f"{task}, seen elsewhere", [elsewhere(lines, context, genes) for genes in splits])
+    add_bootstrap(results, f"{task}, seen nowhere", [nowhere(lines, context, genes) for genes in splits])
 
 
 def kernel_ridge(kernel: np.ndarray, train: np.ndarray, Y: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -54,10 +54,11 @@ def run(folder: Path, results: Results) -> None:
 
 def effects(W: torch.Tensor, tf: int) -> np.ndarray:
     """``(gene,)`` change of every gene when a regulator that nothing acts on any more falls by one: W (tf, gene)."""
-    among = W[:, :TFS].double().numpy().copy()
+    size = len(W)
+    among = W[:, :size].double().numpy().copy()
     among[:, tf] = 0
-    start = -np.eye(TFS)[tf]
-    change = np.linalg.solve(np.eye(TFS) - among.T, start) @ W.double().numpy()
+    start = -np.eye(size)[tf]
+    change = np.linalg.solve(np.eye(size) - among.T, start) @ W.double().numpy()
     change[tf] = -1
     return np.asarray(change)
 

@@ -1,6 +1,7 @@
 """Time of an epoch of PHOENIX: beside a plain loop over pairs, and against the number of genes."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,10 @@ def run(folder: Path, results: Results) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run_plain(folder, results)
-        run_stacks(folder, results)
-        run_sizes(results)
+        results.resume_parts()
+        results.part("plain", partial(run_plain, folder, results))
+        results.part("stacks", partial(run_stacks, folder, results))
+        results.part("sizes", partial(run_sizes, results))
     finally:
         torch.set_num_threads(threads)
 

@@ -1,10 +1,12 @@
-"""Gene programs at size: whole commands in processes of their own, and where their time goes."""
+"""Gene programs at size: whole commands in processes of their own, and where their time goes.
+
+Rows stay where they are made: what is there is not run again. `PYROGRN_SIZES=0` runs the first size alone; `LARGE`, of
+minutes on two threads and 4 GB, only where it is asked for: `PYROGRN_SIZES=2`.
+"""
 
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,11 +25,14 @@ from ...models import PPCA, ExpressionData, FactorModel, MuVI
 from ...models.simulators import FactorSimulation, simulate_muvi
 from ...priors import Take
 from .results import Results, mean_se
+from .whole_command import whole
 
 SIZES = ((1000, 500, 10), (5000, 2000, 30))  # cells, genes, sets of 50 genes, a tenth of each hidden
+LARGE = ((50000, 5000, 50),)  # whole commands alone, with two threads
 ROUNDS, DRAWS = 6, 24  # timed, of the ascent and of the posterior
 HELDOUT = 1000  # cells beside the training ones, on which other programs are compared
-WHOLE = ("CPU seconds", "wall seconds", "peak resident GB")
+PARTS = "MuVI, horseshoe"
+FREE = "2,000 x 1,000 x 10, free factors"
 
 
 def simulated(cells: int, genes: int, sets: int) -> FactorSimulation:
@@ -42,14 +47,36 @@ def named(cells: int, genes: int, sets: int) -> str:
 
 def run(folder: Path, results: Results) -> None:
     """Whole commands of `muvi` and `ppca`, their parts, and mofapy2 where it is installed; ``folder`` is not read."""
-    for size in SIZES:
-        simulation = simulated(*size)
+    del folder
+    results.resume()
+    some = os.environ.get("PYROGRN_SIZES")
+    for i, size in enumerate((*SIZES, *LARGE)):
+        if i < len(SIZES) if some is None else str(i) in some.split(","):
+            run_size(results, size, threads=1 if i < len(SIZES) else 2)
+    if some is None:
+        beside(results)
+
+
+def run_size(results: Results, size: tuple[int, int, int], *, threads: int) -> None:
+    """What is not there yet of one size; on one thread also where the time goes."""
+    task = named(*size)
+    missing = lambda method, score: results.value(task, method, 0, score) is None
+    parted = threads == 1 and missing(PARTS, "CPU seconds, prior draws of the DataTree")
+    wanted = [m for m in METHODS if missing(f"infer {m}", "wall seconds, fit")]
+    if not parted and not wanted:
+        return
+    simulation = simulated(*size)
+    if parted:
         for score, value in parts(simulation).items():
-            results.add(named(*size), "MuVI, horseshoe", 0, score, value)
-        for method, scores in commands(simulation, size[2]).items():
-            for score, value in scores.items():
-                results.add(named(*size), method, 0, score, value)
-    beside(results)
+            results.add(task, PARTS, 0, score, value)
+    with tempfile.TemporaryDirectory(dir=results.path.parent) as scratch:
+        place = Path(scratch)
+        write(simulation, place)
+        del simulation  # a gigabyte, at a large size
+        for method in wanted:
+            results.add(task, f"infer {method}", 0, "load average before", os.getloadavg()[0])
+            for score, value in command(place, method, size[2], threads).items():
+                results.add(task, f"infer {method}", 0, score, value)
 
 
 # -- parts, in this process ----
@@ -79,51 +106,42 @@ def parts(simulation: FactorSimulation) -> dict[str, float]:
 
 
 # -- whole commands ----
-def commands(simulation: FactorSimulation, factors: int) -> dict[str, dict[str, float]]:
+METHODS = ("muvi", "ppca")
+
+
+def write(simulation: FactorSimulation, place: Path) -> None:
+    """The cells and the gene sets as files."""
+    data = simulation.data
+    obs, var = (pd.DataFrame(index=names) for names in ([f"c{i}" for i in range(data.num_cells)], list(data.genes)))
+    anndata.AnnData(data.X.numpy(), obs=obs, var=var).write_h5ad(place / "cells.h5ad")
+    sets = "".join("\t".join([name, "", *members]) + "\n" for name, members in simulation.gene_sets.items())
+    (place / "sets.gmt").write_text(sets)
+
+
+def command(place: Path, method: str, factors: int, threads: int) -> dict[str, float]:
     """From a file to the report, by `infer` with its defaults."""
-    data, found = simulation.data, {}
-    with tempfile.TemporaryDirectory() as scratch:
-        path, sets = Path(scratch) / "cells.h5ad", Path(scratch) / "sets.gmt"
-        obs = pd.DataFrame(index=[f"c{i}" for i in range(data.num_cells)])
-        anndata.AnnData(data.X.numpy(), obs=obs, var=pd.DataFrame(index=list(data.genes))).write_h5ad(path)
-        sets.write_text("".join("\t".join([n, "", *m]) + "\n" for n, m in simulation.gene_sets.items()))
-        own = {"muvi": ["--gene-sets", f"sets={sets}"], "ppca": ["--factors", str(factors)]}
-        for method in own:
-            out = Path(scratch) / method
-            words = [str(path), "--method", method, *own[method], "--out", str(out)]
-            found[f"infer {method}"] = dict(zip(WHOLE, whole(words), strict=True))
-            history = json.loads((out / "diagnostics.json").read_text())["history"]
-            found[f"infer {method}"]["wall seconds, fit"] = float(history["seconds"])
-    return found
-
-
-def whole(words: list[str]) -> tuple[float, float, float]:
-    """CPU and wall seconds and peak memory of one command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "from pyrogrn.experiments.entry import main; main()", "infer", *words]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None, "it is a pipe"
-    said = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"pyrogrn infer failed:\n{said}")
-    return used.ru_utime + used.ru_stime, time.perf_counter() - started, used.ru_maxrss / 1e6
+    own = ["--gene-sets", f"sets={place / 'sets.gmt'}"] if method == "muvi" else ["--factors", str(factors)]
+    out = place / method
+    words = [str(place / "cells.h5ad"), "--method", method, *own, "--threads", str(threads), "--out", str(out)]
+    found = whole(words, threads)
+    history = json.loads((out / "diagnostics.json").read_text())["history"]
+    return found | {"wall seconds, fit": float(history["seconds"])}
 
 
 # -- beside others ----
 def beside(results: Results) -> None:
     """2,000 cells × 1,000 genes × 10 programs and as many free factors: CPU seconds and density of other cells, all
     from point estimates of loadings and noise, so that only these are compared."""
-    whole_data = simulated(2000 + HELDOUT, 1000, 10).data
-    train = whole_data.subset(np.arange(2000))
-    unit = train.X.double().std(0).numpy()
-    Y = (whole_data.X.double().numpy() - train.X.double().mean(0).numpy()) / unit
     methods: dict[str, Any] = {"MuVI, blocked": ours(MuVI), "PPCA, blocked": ours(PPCA)}
     if importlib.util.find_spec("mofapy2") is not None:
         methods["mofapy2"] = mofa
     else:
         print("mofapy2 is not installed: its rows are left out")
+    methods = {n: m for n, m in methods.items() if results.value(FREE, n, "0-2", "held-out log density") is None}
+    whole_data = simulated(2000 + HELDOUT, 1000, 10).data
+    train = whole_data.subset(np.arange(2000))
+    unit = train.X.double().std(0).numpy()
+    Y = (whole_data.X.double().numpy() - train.X.double().mean(0).numpy()) / unit
     for name, method in methods.items():
         seconds, density = [], []
         for seed in range(3):
@@ -132,7 +150,7 @@ def beside(results: Results) -> None:
             seconds.append(time.process_time() - started)
             density.append(plain_density(Y[2000:], W, noise))
         for score, values in {"CPU seconds": seconds, "held-out log density": density}.items():
-            results.add("2,000 x 1,000 x 10, free factors", name, "0-2", score, *mean_se(values))
+            results.add(FREE, name, "0-2", score, *mean_se(values))
 
 
 def ours(kind: type[FactorModel]) -> Any:

@@ -3,7 +3,7 @@
 Half of the cells of each condition (Perturb-seq), half of the knocked-down genes (LINCS), or the knock-outs and time
 courses (DREAM4, scored on the knock-downs) make the networks; the rest scores them. Every network gives its best two
 edges a gene. GENIE3 and GRNBoost2 are run where cells and genes are few. ``linear`` knows the interventions,
-``linear, interventions not told`` does not.
+``linear, interventions not told`` does not; which methods take which data, `response_networks` says.
 """
 
 import time
@@ -17,30 +17,29 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from ...inference import fit
-from ...models import ExpressionData, LinearNetwork
-from ..baselines import GENIE3, Correlation, GRNBoost2, Lasso, RandomControl, Ridge
+from ...models import ExpressionData
+from ...priors import PriorNetwork
 from ..files.readers import read_names
 from ..response_scores import PerturbedCells, response_scores
+from .factorbox_networks import Dream4
+from .response_networks import Material, levels, means, methods
 from .results import Results
 
 EDGES_A_GENE = 2
 SEED = 0
-CELLS = "perturbseq_papalexi_thp1", "perturbseq_dixit_bmdc"
+CELLS = "perturbseq_dixit_bmdc", "perturbseq_papalexi_thp1"
 LINE = "A375"
 DREAM4 = (1, 2, 3, 4)
 WHOLE = "whole case"  # a task whose rows say which cases are done
-QUICK = (Correlation(), Ridge(), Lasso(), RandomControl())
-TREES = (GENIE3(num_trees=100), GRNBoost2())
-MOST_FOR_TREES = 200_000  # cells × targets: GENIE3 did not end in four minutes of a busy machine on 8,377 × 299
+LISTS = {"perturbseq_papalexi_thp1": "collectri_human", "perturbseq_dixit_bmdc": "dorothea_abc_mouse"}  # prior networks
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """``data`` to fit, with interventions; perturbed cells to score on; and networks that are known (DREAM4)."""
+    """What to fit; perturbed cells to score on; and networks that are known (DREAM4)."""
 
     name: str
-    data: ExpressionData
+    material: Material
     held_out: PerturbedCells
     known: dict[str, pd.DataFrame]
 
@@ -54,18 +53,14 @@ def run(folder: Path, results: Results) -> None:
             continue
         results.rows = [row for row in results.rows if row["task"] != name]
         began, case, networks = time.process_time(), make(), {}
-        size = case.data.num_cells * case.data.num_genes
-        for baseline in (*QUICK, *(TREES if size <= MOST_FOR_TREES else ())):
+        for method, network in methods(case.material).items():
             started = time.process_time()
-            networks[baseline.name] = baseline(case.data, seed=SEED)
-            results.add(case.name, baseline.name, SEED, "CPU s", time.process_time() - started)
-        told = {"linear": case.data, "linear, interventions not told": _untold(case.data)}
-        for name, data in told.items():
-            started = time.process_time()
-            networks[name] = fit(LinearNetwork.from_data(data), seed=SEED).edges()
-            results.add(case.name, name, SEED, "CPU s", time.process_time() - started)
+            networks[method] = network()
+            results.add(case.name, method, SEED, "CPU s", time.process_time() - started)
         top = EDGES_A_GENE * len(case.held_out.genes)
-        found = response_scores({**networks, **case.known}, case.held_out, tfs=case.data.tfs, top=top, seed=SEED)
+        found = response_scores(
+            {**networks, **case.known}, case.held_out, tfs=case.material.data.tfs, top=top, seed=SEED
+        )
         for row in found.table().to_dict("records"):
             results.add(case.name, row["network"], SEED, row["score"], row["value"], _error(row))
         for row in found.differences("correlation").to_dict("records"):
@@ -79,26 +74,36 @@ def _error(row: dict[Hashable, Any]) -> float:
 
 
 def cases(folder: Path) -> dict[str, Callable[[], Case]]:
-    """By name: four networks of DREAM4, Perturb-seq of two kinds of cells, one LINCS line."""
-    made: dict[str, Callable[[], Case]] = {f"dream4 size100_{n}": partial(dream4, folder, n) for n in DREAM4}
-    made |= {name: partial(perturb_seq, folder, name) for name in CELLS}
-    return made | {f"lincs_rnai {LINE}": partial(knock_downs, folder)}
+    """By name: Perturb-seq of two kinds of cells, one LINCS line, four networks of DREAM4."""
+    made: dict[str, Callable[[], Case]] = {name: partial(perturb_seq, folder, name) for name in CELLS}
+    made |= {f"lincs_rnai {LINE}": partial(knock_downs, folder)}
+    return made | {f"dream4 size100_{n}": partial(dream4, folder, n) for n in DREAM4}
+
+
+def halves(folder: Path, name: str) -> tuple[anndata.AnnData, ExpressionData, np.ndarray, np.ndarray]:
+    """A file of Perturb-seq, its log counts per million, labels of its cells, and which half makes the networks."""
+    adata = anndata.read_h5ad(folder / name / "expression.h5ad")
+    labels = adata.obs["perturbation"].astype(str).to_numpy()
+    first = _half(labels, np.random.default_rng(SEED))
+    return adata, ExpressionData.from_anndata(adata).normalized("log1p-cpm"), labels, first
 
 
 def perturb_seq(folder: Path, name: str) -> Case:
     """Log counts per million; regulators are the file's TFs and the perturbed genes that are measured, or all."""
-    adata = anndata.read_h5ad(folder / name / "expression.h5ad")
-    labels = adata.obs["perturbation"].astype(str).to_numpy()
+    adata, data, labels, first = halves(folder, name)
     measured = set(labels) & set(adata.var_names)
     tfs = sorted({*adata.var_names[adata.var["is_tf"]], *measured}) if "is_tf" in adata.var else None
-    first = _half(labels, np.random.default_rng(SEED))
-    data = ExpressionData.from_anndata(adata).normalized("log1p-cpm")
     groups = adata.obs["bio_rep"].astype(str).to_numpy() if "bio_rep" in adata.obs else None
     held = PerturbedCells.of(
         data.subset(~first), labels[~first].tolist(), groups=None if groups is None else groups[~first].tolist()
     )
     made = data.subset(first).annotated(tfs=tfs).without_constant_genes()
-    return Case(name, _perturbed(made, labels[first]), held, {})
+    counts = ExpressionData.from_anndata(adata).subset(first).annotated(tfs=tfs).select_genes(made.genes)
+    known = PriorNetwork.read(folder / "priors" / f"{LISTS[name]}.csv.gz", name=LISTS[name])
+    material = Material(
+        _perturbed(made, labels[first]), tuple(labels[first]), counts, means(made, labels[first]), None, {"list": known}
+    )
+    return Case(name, material, held, {})
 
 
 def knock_downs(folder: Path) -> Case:
@@ -113,7 +118,10 @@ def knock_downs(folder: Path) -> Case:
     data = ExpressionData(data.X.log1p(), data.genes)
     held = PerturbedCells.of(data.subset(~drawn | control), labels[~drawn | control].tolist())
     made = data.subset(drawn | control).annotated(tfs=tfs).without_constant_genes()
-    return Case(f"lincs_rnai {LINE}", _perturbed(made, labels[drawn | control]), held, {})
+    made = _perturbed(made, labels[drawn | control])
+    known = PriorNetwork.read(folder / "priors" / "collectri_human.csv.gz", name="CollecTRI")
+    material = Material(made, tuple(labels[drawn | control]), None, levels(made, 0.0), None, {"list": known})
+    return Case(f"lincs_rnai {LINE}", material, held, {})
 
 
 def dream4(folder: Path, number: int) -> Case:
@@ -129,7 +137,11 @@ def dream4(folder: Path, number: int) -> Case:
     scored = ExpressionData.from_frame(pd.concat([downs, still], ignore_index=True))
     held = PerturbedCells.of(scored, [*map(str, downs.index), *(["control"] * len(still))])
     truth = pd.read_csv(place / "network.csv", dtype={"source": str, "target": str})
-    return Case(f"dream4 size100_{number}", made, held, {"true network": truth.rename(columns={"sign": "weight"})})
+    dream = Dream4.read(place)
+    timed = ExpressionData.from_frame(points, tfs=list(outs.columns))
+    timed = timed.with_times(courses["time"].tolist(), courses["series"].astype(str).tolist())
+    material = Material(made, tuple(labels), None, dream.data(knockdowns=False, ends=True), timed)
+    return Case(f"dream4 size100_{number}", material, held, {"true network": truth.rename(columns={"sign": "weight"})})
 
 
 def _half(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -145,8 +157,3 @@ def _perturbed(data: ExpressionData, labels: np.ndarray) -> ExpressionData:
     """With interventions on the perturbed genes that are measured; none where none is."""
     there = [label if label in set(data.genes) else "control" for label in labels.tolist()]
     return data.annotated(perturbed=there)
-
-
-def _untold(data: ExpressionData) -> ExpressionData:
-    """The same cells, nobody having perturbed anything."""
-    return ExpressionData(data.X, data.genes, data.tfs)

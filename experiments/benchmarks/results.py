@@ -2,7 +2,8 @@
 
 import platform
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 COLUMNS = ("task", "method", "seed", "score", "value", "se")
 MADE_BY = ("commit", "machine")
+WHOLE = "whole part", 0, "CPU seconds"  # method, seed and score of the row with which a part ends
 
 
 @dataclass
@@ -44,6 +46,20 @@ class Results:
         if self.path.exists():
             table = pd.read_csv(self.path, dtype={"seed": str})
             self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+    def resume_parts(self) -> None:
+        """Take the rows of parts that have ended (`part`); what an interrupted one left, and files from before there
+        were parts, are made again."""
+        self.resume()
+        ends = [place for place, row in enumerate(self.rows) if row["method"] == WHOLE[0]]
+        self.rows = self.rows[: ends[-1] + 1] if ends else []
+
+    def part(self, name: str, make: Callable[[], object]) -> None:
+        """Make a part, unless the file has the row with which it ends: its processor seconds."""
+        if self.value(name, *WHOLE) is None:
+            started = time.process_time()
+            make()
+            self.add(name, *WHOLE, time.process_time() - started)
 
     def has(self, task: str, score: str | None = None) -> bool:
         """Whether there is any row of a task, or of one of its scores."""

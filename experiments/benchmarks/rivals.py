@@ -1,14 +1,13 @@
 """Other tools on the same cells, each as its authors ship it, in an environment of its own.
 
 ``PYROGRN_RIVALS`` names a Python that has them (``python -m venv rivals; rivals/bin/pip install regdiffusion arboreto
-millipede-regression``); what it lacks is skipped with a word, and without it so are all. Every tool has its defaults,
-one thread, and the regulators where it takes them. `millipede` selects variables one target at a time, so all are
-scored on the same few targets.
+millipede-regression cascade-reg``); what it lacks is skipped with a word, and without it so are all, so tools that do
+not go together are run one Python after the other. Every tool has its defaults, one thread, and the regulators where it
+takes them. `millipede` selects variables one target at a time, so all are scored on the same few targets. Tools that
+answer other questions are in `rivals_others`.
 """
 
 import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,26 +22,15 @@ from ..baselines import GENIE3, Correlation, GRNBoost2, Ridge
 from ..ladder import UserPath
 from ..scores import auroc, average_precision
 from ..tasks import Task, random_grn_tasks, truth_matrix
+from . import rivals_others
+from .other_pythons import LAST, written_by
 from .results import Results
 
 ENVIRONMENT = "PYROGRN_RIVALS"
 TARGETS = 25
-LAST = "CPU seconds"
 RATE = 0.1  # of a list's expected share of wrong edges
-LONGEST = 1800  # seconds on the wall for one tool
 
-BEFORE = """
-import sys, time, resource
-import numpy as np
-box = np.load(sys.argv[1])
-X, tf, targets = box["X"], box["tf"], box["targets"]
-names = [f"G{i}" for i in range(X.shape[1])]
-score = np.zeros((len(tf), len(targets)))
-"""
-AFTER = """
-seconds = time.process_time() - started
-np.savez(sys.argv[2], score=score, seconds=seconds, memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
-"""
+SCORE = "score = np.zeros((len(tf), len(targets)))\n"
 # what is loaded before the clock starts, and the run; `score` (tf, target)
 PROGRAMS = {
     "regdiffusion": (
@@ -76,8 +64,25 @@ for j, target in enumerate(targets):
     score[own, j] = selector.pip.to_numpy()
 """,
     ),
+    "cascade": (
+        "import torch; torch.set_num_threads(1); import anndata, networkx, pandas as pd\n"
+        "from cascade.model import CASCADE; from cascade.data import configure_dataset, encode_regime",
+        """
+cells = anndata.AnnData(((X - X.mean(0)) / X.std(0)).astype("float32"), var=pd.DataFrame(index=names))
+cells.obs["knocked_out"] = ""
+encode_regime(cells, "regime", key="knocked_out")
+configure_dataset(cells, use_regime="regime")
+candidates = networkx.DiGraph([(names[a], names[b]) for a in tf for b in range(len(names)) if a != b])
+model = CASCADE(names, latent_mod="NilLatent", lik_mod="Normal", scaffold_graph=candidates, random_state=0)
+model.discover(cells)
+row, column = ({names[g]: i for i, g in enumerate(part)} for part in (tf, targets))
+for source, target, weight in model.export_causal_graph().edges(data="weight"):
+    if target in column:
+        score[row[source], column[target]] = np.mean(weight)
+""",
+    ),
 }
-PROBABLE = ("millipede", "linear", "linear, not corrected")
+PROBABLE = ("millipede", "cascade", "linear", "linear, not corrected")
 
 
 def tasks(folder: Path) -> Iterator[Task]:
@@ -120,6 +125,7 @@ def run(folder: Path, results: Results) -> None:
                     continue
                 results.add(task.name, name, 0, "resident GB", float(found["memory"]))
                 add(results, task, name, found["score"], true, float(found["seconds"]))
+    rivals_others.run(folder, results, python)
 
 
 def some_targets(task: Task) -> np.ndarray:
@@ -139,32 +145,11 @@ def by_pair(table: pd.DataFrame, column: str, task: Task, targets: np.ndarray) -
 
 
 def elsewhere(python: str, name: str, task: Task, targets: np.ndarray) -> dict[str, np.ndarray] | str:
-    """What a tool's program wrote, or the last line of what it said instead."""
-    load, work = PROGRAMS[name]
-    program = "\n".join([BEFORE, load, "started = time.process_time()", work, AFTER])
+    """What a tool's program says of the pairs of a task, `written_by`."""
     place = {gene: i for i, gene in enumerate(task.data.genes)}
-    with tempfile.TemporaryDirectory() as scratch:
-        read, written = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
-        tf = np.array([place[t] for t in task.data.tfs])
-        np.savez(read, X=task.data.X.double().numpy(), tf=tf, targets=targets)
-        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        try:
-            done = subprocess.run(
-                [python, "-c", program, read, written],
-                env=clean | one,
-                cwd=scratch,
-                capture_output=True,
-                text=True,
-                timeout=LONGEST,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error).splitlines()[0][:200]
-        if done.returncode or not written.exists():
-            return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
-        with np.load(written) as box:
-            return dict(box)
+    tf = np.array([place[t] for t in task.data.tfs])
+    load, work = PROGRAMS[name]
+    return written_by(python, load, SCORE + work, X=task.data.X.double().numpy(), tf=tf, targets=targets)
 
 
 def add(results: Results, task: Task, name: str, score: np.ndarray, true: np.ndarray, seconds: float) -> None:

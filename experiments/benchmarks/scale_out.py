@@ -56,9 +56,9 @@ def run(folder: Path, results: Results) -> None:
     """Wall time of each way, workers already started, and the largest difference between their probabilities; memory
     that files take."""
     del folder  # simulations only
-    run_fits(results)
-    run_statistics(results)
-    run_sparse_files(results)
+    results.resume_parts()
+    for name, make in {"fits": run_fits, "statistics": run_statistics, "sparse files": run_sparse_files}.items():
+        results.part(name, partial(make, results))
 
 
 def run_fits(results: Results) -> None:

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -114,10 +115,9 @@ def numpyro_step(data: ExpressionData) -> Callable[[], object]:
 
 def run(folder: Path, results: Results) -> None:
     """All rows; ``folder`` is not read."""
-    run_steps(results)
-    run_stream(results)
-    run_fit(results)
-    run_sweeps(results)
+    results.resume_parts()
+    for name, make in {"steps": run_steps, "stream": run_stream, "fit": run_fit, "sweeps": run_sweeps}.items():
+        results.part(name, partial(make, results))
 
 
 def run_steps(results: Results) -> None:

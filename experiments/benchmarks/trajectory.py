@@ -1,5 +1,6 @@
 """Networks of time courses by exact regression: SIM350 and SIM690 with and without prior knowledge, yeast, breast."""
 
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +9,13 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from ...inference import Gibbs, fit
+from ...inference import Gibbs, Posterior, fit
 from ...inference.calibration import expected_calibration_error
 from ...models import ExpressionData, TrajectoryNetwork
 from ...priors import PriorNetwork
 from ..scores import average_precision, balanced_accuracy
 from .results import Results
+from .whole_command import whole
 
 SEEDS = (0, 1, 2)  # of the chains, and of further corruption of the prior
 ENGINE = Gibbs(num_chains=2, num_warmup=150, num_samples=150)
@@ -34,6 +36,24 @@ def run(folder: Path, results: Results) -> None:
         simulated(folder, results, "sim690", "5%", share, SEEDS)
     yeast(folder, results)
     breast(folder, results)
+    command(folder, results)
+
+
+def command(folder: Path, results: Results) -> None:
+    """All of `pyrogrn infer --method trajectory` with its defaults on the training courses of SIM350, one thread."""
+    task, method = "SIM350, noise 5%", "infer --method trajectory"
+    if results.value(task, method, 0, "peak resident GB") is not None:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        cells = anndata.read_h5ad(folder / "sim350" / "trajectories.h5ad")
+        cells[cells.obs["split"] == "train"].copy().write_h5ad(place / "courses.h5ad")
+        keys = ["--time-key", "time", "--trajectory-key", "trajectory"]
+        words = [str(place / "courses.h5ad"), "--method", "trajectory", *keys, "--threads", "1"]
+        found = whole([*words, "--out", str(place / "run")], 1)
+        found["sweeps"] = float(Posterior.load(place / "run" / "model").history.elbo.shape[1])
+    for score in ("sweeps", "CPU seconds", "wall seconds", "peak resident GB"):
+        results.add(task, method, 0, score, found[score])
 
 
 def simulated(folder: Path, results: Results, name: str, noise: str, share: float | None, seeds: Sequence[int]) -> None:

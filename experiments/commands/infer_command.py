@@ -148,8 +148,8 @@ Restarts = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        help="Kept draws by chain of a sampler [400; nuts 300; sparse, amortised 100], most steps of a variational fit "
-        "[3000; cellbox 250]"
+        help="Kept draws by chain of a sampler [400; nuts 300; amortised 100; sparse 100, or fewer from 50 on where "
+        "they do], most steps of a variational fit [3000; cellbox 250]"
     ),
 ]
 Budget = Annotated[

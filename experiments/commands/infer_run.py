@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -56,6 +56,13 @@ if TYPE_CHECKING:
 MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
 
 
+class CellsRead(NamedTuple):
+    """Cells, and the arguments with which `read_expression` read them."""
+
+    data: ExpressionData
+    how: dict[str, Any]
+
+
 def infer(options: InferOptions) -> None:
     """Run the command, its targets divided over workers where a scheduler is given.
 
@@ -64,14 +71,14 @@ def infer(options: InferOptions) -> None:
     ValueError, FileNotFoundError
         Anything that a user can mend; nothing half-written is left, except a checkpoint to resume from.
     """
-    options = with_method(options)
+    options, before = with_method(options)
     check(options)
     with told_passes(), workers_of(options.scheduler, threads=options.threads) as client:
-        infer_with(options, client)
+        infer_with(options, client, before)
 
 
-def infer_with(options: InferOptions, client: "Client | None") -> None:
-    """Read, fit, write.
+def infer_with(options: InferOptions, client: "Client | None", before: CellsRead | None = None) -> None:
+    """Read, but what was read ``before`` in the same way, fit, write.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
     """
     torch.set_num_threads(options.threads)
     run = RunFolder(options.out, overwrite=options.overwrite, resume=options.resume)
-    job = read_job(options)
+    job = read_job(options, before)
     data, groups, known, device = job.data, job.groups, job.known, job.device
     config: dict[str, Any] = {
         "method": options.method,
@@ -173,8 +180,9 @@ def infer_with(options: InferOptions, client: "Client | None") -> None:
     say(f"{options.out}/report.html")
 
 
-def read_job(options: InferOptions) -> Job:
-    """Read the cells and all files of knowledge; says what was found."""
+def read_job(options: InferOptions, before: CellsRead | None = None) -> Job:
+    """Read the cells, unless they were read ``before`` in the same way, and all files of knowledge; says what was
+    found."""
     device = pick_device("cpu" if options.method == "celloracle" else options.device)
     groups = parse_settings(options.settings or [], trial=True)
     check_settings(options.method, groups)
@@ -184,7 +192,7 @@ def read_job(options: InferOptions) -> Job:
     chosen = kind.model_options(options, model_class, groups)
     known = pd.DataFrame(read_edges(options.truth)) if options.truth is not None else None
     networks = chosen.get("networks", {})
-    data = read(options, known_names(networks | chosen.get("evidence", {}), known, chosen.get("gene_sets")))
+    data = read(options, known_names(networks | chosen.get("evidence", {}), known, chosen.get("gene_sets")), before)
     data = data.with_missing(data.missing, *network_notes(networks))
     if known is not None:
         check_truth(known, data, str(options.truth))
@@ -321,20 +329,21 @@ def check_threshold(threshold: Any, *, learned: bool, dims: Collection[str]) -> 
 
 
 # -- data ----
-def with_method(options: InferOptions) -> InferOptions:
+def with_method(options: InferOptions) -> tuple[InferOptions, CellsRead | None]:
     """The options with a method in place of ``auto``, which is said; the cells are read for it where nothing or labels
-    of perturbations alone say what they are, and columns that say it by their names are taken."""
+    of perturbations alone say what they are, and columns that say it by their names are taken. What was read is handed
+    on: a large file is not read a second time for its fit."""
     if options.method != AUTO:
-        return options
-    found = suggestion_of(options, None)
+        return options, None
+    found, before = suggestion_of(options, None), None
     if found.method == "linear":
-        data = read_cells(replace(options, method=found.method, normalize="none"))
-        options = _with_keys(options, data)
-        if options.perturbation_key is not None and data.perturbed is None:
-            data = read_cells(replace(options, method=found.method, normalize="none"))
-        found = suggestion_of(options, data)
+        before = read_cells(replace(options, method=found.method, normalize="none"))
+        options = _with_keys(options, before.data)
+        if options.perturbation_key is not None and before.data.perturbed is None:
+            before = read_cells(replace(options, method=found.method, normalize="none"))
+        found = suggestion_of(options, before.data)
     say(f"method {found}")
-    return replace(options, method=found.method)
+    return replace(options, method=found.method), before
 
 
 def _with_keys(options: InferOptions, data: ExpressionData) -> InferOptions:
@@ -362,9 +371,11 @@ def suggestion_of(options: InferOptions, data: ExpressionData | None) -> Suggest
     )
 
 
-def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = None) -> ExpressionData:
+def read(
+    options: InferOptions, known: Mapping[str, Collection[str]] | None = None, before: CellsRead | None = None
+) -> ExpressionData:
     """The cells, with what is worth saying about them; says how many there are. ``known`` as in `read_expression`."""
-    data = read_cells(options, known)
+    data = read_cells(options, known, before).data
     model = METHODS[options.method]
     data = data.with_missing(data.missing, *map(in_options, needed_notes(model, data)))
     for note in data.notes:
@@ -374,29 +385,33 @@ def read(options: InferOptions, known: Mapping[str, Collection[str]] | None = No
     return data
 
 
-def read_cells(options: InferOptions, known: Mapping[str, Collection[str]] | None = None) -> ExpressionData:
-    """The cells as the options have them; nothing is said."""
-    return read_expression(
-        options.expression,
-        tfs=options.tfs,
-        layer=options.layer,
-        normalize=normalization_for(options.method, options.normalize, counted=bool(options.likelihood)),
-        context_key=options.context_key,
-        perturbation_key=options.perturbation_key,
-        control=options.control or (),
-        unmeasured=options.unmeasured,
-        drop_constant=drop_constant_of(options),
-        top_genes=options.top_genes,
-        covariates=parse_columns(options.covariates),
-        missing=options.missing,
-        inputs=options.inputs,
-        time_key=options.time_key,
-        trajectory_key=options.trajectory_key,
-        metacells=options.metacells,
-        genes_in=options.genes_in,
-        min_cells=options.min_cells,
-        known=known,
-    )
+def read_cells(
+    options: InferOptions, known: Mapping[str, Collection[str]] | None = None, before: CellsRead | None = None
+) -> CellsRead:
+    """The cells as the options have them, and how they were read; nothing is said. Those of ``before`` where they were
+    read so."""
+    how: dict[str, Any] = {
+        "paths": options.expression,
+        "tfs": options.tfs,
+        "layer": options.layer,
+        "normalize": normalization_for(options.method, options.normalize, counted=bool(options.likelihood)),
+        "context_key": options.context_key,
+        "perturbation_key": options.perturbation_key,
+        "control": options.control or (),
+        "unmeasured": options.unmeasured,
+        "drop_constant": drop_constant_of(options),
+        "top_genes": options.top_genes,
+        "covariates": parse_columns(options.covariates),
+        "missing": options.missing,
+        "inputs": options.inputs,
+        "time_key": options.time_key,
+        "trajectory_key": options.trajectory_key,
+        "metacells": options.metacells,
+        "genes_in": options.genes_in,
+        "min_cells": options.min_cells,
+        "known": known or None,
+    }
+    return before if before is not None and before.how == how else CellsRead(read_expression(**how), how)
 
 
 def drop_constant_of(options: InferOptions) -> bool | None:

@@ -207,6 +207,9 @@ def make_guide(
         for key, value in zip(kind.length_options, (restarts, steps), strict=True):
             if value is not None:
                 options.setdefault(key, value)
+    lengths = {f.name: f.default for f in fields(kind)}
+    if "shortest" in lengths and steps == lengths["num_samples"]:
+        options.setdefault("shortest", steps)  # as many as were asked for, also where that is the default
     if budget is not None:
         if "budget" not in {f.name for f in fields(kind)}:
             raise ValueError(f"--budget is for the guide sparse, this is {kind.name}: leave it out, or lower --steps")

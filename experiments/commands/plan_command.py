@@ -25,13 +25,13 @@ def plan_command(**given: Any) -> None:
         from .targets import takes_targets
         from .terminal import result, say
 
-    options = with_method(InferOptions(**given))
+    options, before = with_method(InferOptions(**given))
     check(options)
     if options.method == "celloracle":
         raise ValueError("--method celloracle chooses an engine for each context while it runs: it has no plan")
     torch.set_num_threads(options.threads)
     with told_passes():
-        job = read_job(options)
+        job = read_job(options, before)
         model, data, engine = prepared(options, job)
     if options.scheduler is not None:
         say("time and memory are those of this machine alone: the scheduler is not asked")

@@ -8,6 +8,8 @@ import pandas as pd
 
 from .figure import Figure
 
+ENDED = "whole part"  # `benchmarks.results.WHOLE`, whose import takes seconds
+
 
 class Rows:
     """Rows ``task, method, seed, score, value, se`` of a section of the benchmarks, of which some columns are settled.
@@ -21,8 +23,10 @@ class Rows:
 
     @classmethod
     def read(cls, file: Path) -> Rows:
-        """Of a csv file that the benchmarks wrote; seeds stay text (``0-2`` is the mean of three)."""
-        return cls(pd.read_csv(file, dtype=dict.fromkeys(("task", "method", "seed", "score"), str)), file.name)
+        """Of a csv file that the benchmarks wrote, without the rows that say which parts have ended; seeds stay text
+        (``0-2`` is the mean of three)."""
+        table = pd.read_csv(file, dtype=dict.fromkeys(("task", "method", "seed", "score"), str))
+        return cls(table[table["method"] != ENDED], file.name)
 
     def where(self, **more: str) -> Rows:
         """With further columns settled."""

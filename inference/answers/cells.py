@@ -1,17 +1,14 @@
 """Single values of cells, predicted: the basis of posterior predictive checks and of LOO."""
 
-from typing import Any
-from weakref import WeakKeyDictionary, ref
-
 import numpy as np
 
 from ...models import ExpressionData, Model
 from ..draws.fitted import PosteriorLike
+from .last_asked import LastAsked
 from .registry import answers_of
 from .results import CellPredictions
 
-LAST: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
-"""Of each posterior the predictions made last, and for what: exports and checks ask for the same."""
+PREDICTED: LastAsked[CellPredictions] = LastAsked()
 
 
 def predict_cells(
@@ -40,13 +37,12 @@ def predict_cells(
     ValueError
         Another model, genes or contexts that the fit does not know, or no pair that is not clamped.
     """
-    cells, *asked, made = LAST.get(posterior, (lambda: None, None))
-    if cells() is data and asked == [num_observations, seed]:
+    made = PREDICTED.known(posterior, data, num_observations, seed)
+    if made is not None:
         return made
     rng = np.random.default_rng([seed, 1])
     made = answers_of(posterior.model).cells(posterior, data, num_observations, rng)
-    LAST[posterior] = ref(data), num_observations, seed, made
-    return made
+    return PREDICTED.keep(posterior, data, num_observations, seed, answer=made)
 
 
 def squared_residuals(

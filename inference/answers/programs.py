@@ -132,6 +132,7 @@ def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
     model = posterior.model
     one_hot = model.loading_prior.one_hot.double()  # (gene, view)
     G, found = len(model.genes), []
+    grams = model.gram.double()
     for draw in thinned(posterior):
         W = draw["W"]
         if not model.gram.shape[1]:
@@ -142,7 +143,7 @@ def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
             continue
         T = projection(model, draw)[0]
         each = []
-        for gram in model.gram.double():
+        for gram in grams:
             xd = T @ gram
             xx = (xd * T).sum(1)
             total = torch.diagonal(gram)[:G] @ one_hot

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..runs.history import History
 from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
+from ..sparse.settling import Traces, not_reached, slow
 
 # arrays (chain, tf, target) at the peak of a sweep, measured with 300 regulators and 2,000 targets; with several
 # contexts, of each
@@ -45,18 +46,32 @@ class Gibbs(Sampler):
         probabilities of two such runs on real data differ by 0.002 on average (`make bench`, section stability).
     thin
         Sweeps between kept draws. Default 1; moments use only the kept ones.
+    longest
+        Draws by chain at the most, in multiples of ``num_samples``: of networks, half as many again are taken as long
+        as R-hat of a hyperparameter is above 1.05, or one has fewer than 40 effective draws (not for R-hat of the
+        log-likelihood: chains that stay apart in a few targets do not meet in twice as many); what is not reached,
+        ``history.reason`` says. Default 1: no more than were asked for.
     """
 
     num_chains: int = 4
     num_warmup: int = 300
     num_samples: int = 400
     thin: int = 1
+    longest: int = 1
     name = "gibbs"
     quick_start = True
 
     def __post_init__(self) -> None:
         if min(self.num_chains, self.num_samples, self.thin) < 1 or self.num_warmup < 0:
             raise ValueError(f"{self}: expected at least one chain, one sample, thin >= 1 and no negative warm-up")
+        if self.longest < 1:
+            raise ValueError(f"longest={self.longest}: expected at least 1, the samples asked for")
+
+    def __repr__(self) -> str:
+        """As earlier versions wrote it where that says all: checkpoints are told apart by it."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        words = (f"{name}={value!r}" for name, value in given.items() if name != "longest" or value > 1)
+        return f"{type(self).__name__}({', '.join(words)})"
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
@@ -64,7 +79,7 @@ class Gibbs(Sampler):
     @property
     def chains(self) -> Chains:
         """Number and lengths of the chains."""
-        return Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin)
+        return Chains(self.num_chains, self.num_warmup, self.num_samples, self.thin, self.longest)
 
     def num_bytes(self, model: Model, run: Run) -> float:
         collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
@@ -104,29 +119,46 @@ def sample_kernel(kernel: GibbsKernel, run: Run, chains: Chains) -> tuple[Collec
             state, first = kernel.restore(run.resume["kernel"]), run.resume["step"]
             collector.restore(run.resume["collector"], model.constant.device)
             record = list(run.resume["elbo"].numpy())
-    reason = "budget"
+    total, reason = chains.total if run.resume is None else run.resume.get("total", chains.total), ""
 
     def snapshot() -> dict[str, Any]:
         return {
             "fingerprint": run.fingerprint,
             "kind": "gibbs",
             "step": len(record),
+            "total": total,
             "kernel": kernel.snapshot(state),
             "collector": collector.snapshot(),
             "elbo": torch.tensor(np.stack(record)),
         }
 
-    with run.steps(first, chains.total) as steps:
-        for step in steps:
-            state = kernel.sample(state)
-            record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
-            if chains.keeps(step):
-                collector.add(sites_of(model, state), kernel.probability, kernel.context_edge(state))
-            steps.tell(step + 1, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot)
-            if not np.isfinite(record[-1]).all():
-                reason = f"diverged at sweep {step + 1}: log-likelihood is not finite"
-                break
+    while not reason:
+        with run.steps(first, total) as steps:
+            for step in steps:
+                state = kernel.sample(state)
+                record.append(kernel.log_likelihood(state).cpu().numpy().astype(np.float64))
+                if chains.keeps(step):
+                    collector.add(sites_of(model, state), kernel.probability, kernel.context_edge(state))
+                steps.tell(step + 1, kernel.logging()["mean inclusion"] if (step + 1) % 10 == 0 else "", snapshot)
+                if not np.isfinite(record[-1]).all():
+                    reason = f"diverged at sweep {step + 1}: log-likelihood is not finite"
+                    break
+        if not reason:
+            more, reason = _ended(collector, record, chains)
+            first, total = total, total + more
     return collector, History.every_step(reason, np.stack(record, axis=1), time.monotonic() - started)
+
+
+def _ended(collector: Collector, record: Sequence[np.ndarray], chains: Chains) -> tuple[int, str]:
+    """Sweeps more that are needed and allowed, or none and why the run is to end."""
+    if chains.longest == 1:
+        return 0, "budget"
+    hypers = {name: torch.stack(values, 1).numpy() for name, values in collector.draws.items() if values[0].dim() == 1}
+    more = min(max(1, chains.num_samples // 2), chains.longest * chains.num_samples - collector.count)
+    if more > 0 and slow(hypers):
+        return more * chains.thin, ""
+    likelihood = np.stack([value for step, value in enumerate(record) if chains.keeps(step)], axis=1)
+    return 0, "; ".join(["budget", *not_reached(hypers, likelihood, Traces())])
 
 
 Kernels = dict[type, type[GibbsKernel]]

@@ -18,7 +18,8 @@ from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
-from ..sparse.settling import Traces, effort_of, is_of_targets, not_reached
+from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, is_settled
+from ..sparse.settling import FEWEST, Traces, effort_of, is_of_targets, not_reached
 from ..sparse.window import FEW_TFS, LEAST_NODES
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class SparseGibbs(Sampler):
         log-likelihood (above 1.05) or of targets (one in fifty above 1.1) is left, whose chains stay apart however long
         they are: ``history.reason`` says so. Default 3, up to 8 of networks of fewer than 300,000 edges, whose draws
         take no time (`longest_of`).
+    shortest
+        Draws by chain at the least. Where chains have settled and agree on every edge as closely as draws tell them
+        (`sparse.early`), a run ends after so many, or ten more and so on. Default 50 of networks of at least 50,000
+        edges, and ``num_samples`` of smaller ones, whose draws take no time, and where ``num_samples`` is not its own
+        default.
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
@@ -74,6 +80,7 @@ class SparseGibbs(Sampler):
     num_samples: int = 100
     sweeps: int = 3
     longest: int | None = None
+    shortest: int | None = None
     budget: float | None = None
     name = "sparse"
     takes_client = True
@@ -83,11 +90,21 @@ class SparseGibbs(Sampler):
             raise ValueError(f"{self}: expected at least one chain, one sample, one sweep and no negative warm-up")
         if self.longest is not None and self.longest < 1:
             raise ValueError(f"longest={self.longest}: expected at least 1, the samples asked for")
+        if self.shortest is not None and self.shortest < 1:
+            raise ValueError(f"shortest={self.shortest}: expected at least 1 draw")
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise ValueError(f"budget={self.budget}: expected minutes, a positive number")
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
-        return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)
+        lengths = {"num_chains": num_chains, "num_warmup": num_warmup, "num_samples": num_samples}
+        return replace(self, **lengths, shortest=num_samples)
+
+    def fewest_draws(self, num_edges: float) -> int:
+        """Draws by chain before which a run of so many edges does not end."""
+        if self.shortest is not None:
+            return self.shortest
+        own = self.num_samples != type(self).num_samples
+        return self.num_samples if own or num_edges < FEWEST_EDGES else FEWEST
 
     @property
     def chains(self) -> Chains:
@@ -204,7 +221,7 @@ class _Sampling:
         if self.run.resume is not None:
             with restoring():
                 self._restore(self.run.resume)
-            if len(self.record) >= self.total:  # interrupted after its last block
+            if len(self.record) > self.kernel.num_warmup:  # interrupted after its last block
                 self.reason = self._ended()
         while not self.reason:
             with self.run.steps(len(self.record), self.total) as steps:
@@ -254,9 +271,8 @@ class _Sampling:
         drawn, wanted = len(self.record) - self.kernel.num_warmup, self.engine.num_samples
         out_of_time = drawn >= min(LEAST_DRAWS, wanted) and self._seconds > self._limit
         if not out_of_time and len(self.record) < self.total:
-            return ""
-        hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
-        left = not_reached(hypers, np.stack(self.record[-drawn:], axis=1), self.traces)
+            return "converged" if self._is_done(drawn) else ""
+        left = not_reached(*self._followed(drawn))
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
         # chains that stay apart in a few targets do not meet by sweeping three times as long
@@ -266,6 +282,20 @@ class _Sampling:
             self.total += min(max(1, wanted // 2), longest * wanted - drawn)
             return ""
         return "; ".join(["budget", *left])
+
+    def _followed(self, drawn: int) -> tuple[dict[str, np.ndarray], np.ndarray, Traces]:
+        """What `not_reached` takes."""
+        hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
+        return hypers, np.stack(self.record[-drawn:], axis=1), self.traces
+
+    def _is_done(self, drawn: int) -> bool:
+        """Whether fewer draws than were asked for say all (`sparse.early`); what costs least is asked first."""
+        if not is_looked_at(drawn, self.engine.fewest_draws(float(self.kernel.hyper.num_edges))):
+            return False
+        if drawn >= self.engine.num_samples or not is_settled(*self._followed(drawn)):
+            return False
+        spread: np.ndarray = np.sum(self.kernel.spreads(self.collector.streams, drawn), axis=0)
+        return is_precise(spread)
 
     # -- checkpoints ----
     def _snapshot(self) -> dict[str, Any]:

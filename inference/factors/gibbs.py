@@ -34,6 +34,8 @@ def sample(model: FactorModel, data: ExpressionData | None, run: Run, chains: Ch
     coordinate ascent, where all
     chains begin. Cell by cell (missing values) a round is plain data augmentation, which mixes more slowly.
     """
+    if chains.longest > 1:
+        raise ValueError(f"longest={chains.longest} is for networks: of programs say how many samples are wanted")
     started = time.monotonic()
     engine, resume = round_of(model, data), run.resume
     has_inclusion = "inclusion" in model.dims

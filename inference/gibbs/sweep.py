@@ -1,6 +1,8 @@
 r"""One Gibbs sweep over all edges on Gram statistics, vectorised over targets and chains."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -9,6 +11,9 @@ from .streams import Source, normal, uniform
 
 # regulators whose residuals are kept current together: 16 to 64 measured alike, smaller wastes the matrix product
 BLOCK = 32
+# (regulator, column) weights of a fit, columns being targets times chains, from which the inner loop is compiled: its
+# calls take most of the time up to a hundred thousand, and of smaller networks less than numba takes to be loaded
+FEW = 30_000
 
 
 @dataclass(eq=False)
@@ -65,6 +70,24 @@ class EdgePriorState:
     allowed: Tensor
 
 
+@cache
+def _compiled() -> Callable[..., None]:
+    """`columns.draw_block` on tensors: ``read`` are only read, ``state`` and the others written."""
+    from .columns import draw_block  # here: numba takes half a second
+
+    def on_tensors(
+        start: int, current: Tensor, read: Sequence[Tensor], noise: Sequence[Tensor], state: Sequence[Tensor]
+    ) -> None:
+        of = lambda values: tuple(value.contiguous().numpy() for value in values)
+        gram, precision, odds, slab, spike, pull, allowed = of(read)
+        *written, step = (value.numpy() for value in state)
+        draw_block(
+            start, gram, current.numpy(), precision, odds, slab, spike, pull, of(noise), allowed, tuple(written), step
+        )
+
+    return on_tensors
+
+
 def sweep(
     group: EdgeGroup,
     prior: EdgePriorState,
@@ -110,7 +133,8 @@ def sweep(
     take = lambda v, rows: v if v.shape[-2] == 1 else v[..., rows, :]
     precision = group.pack(1.0 / noise[..., None, :])[..., 0, :]  # (k, b, n)
     # copies: with a single regulator, packing is only a view, and these are written to
-    w, common = group.pack(W_context).clone(), group.pack(W).clone()  # (k, b, t, n), (b, t, n)
+    copied = lambda value: group.pack(value).clone(memory_format=torch.contiguous_format)
+    w, common = copied(W_context), copied(W)  # (k, b, t, n), (b, t, n)
     gates, logits = torch.empty_like(common), torch.empty_like(common)
     logit, v1, v0, allowed = expand(prior.logit), expand(prior.slab), expand(prior.spike), expand(prior.allowed)
     loc = None if prior.loc is None else expand(prior.loc)
@@ -120,6 +144,9 @@ def sweep(
     diagonal = group.gram.diagonal(dim1=-2, dim2=-1)  # (k, b, t)
     change = torch.zeros_like(precision)
     gap = w - group.anchor
+    compiled = None
+    if spread is None and num_tfs * common.shape[-1] >= FEW and W.device.type == "cpu":
+        compiled, allowed = _compiled(), allowed.contiguous()
     for start in range(0, num_tfs, BLOCK):
         rows = slice(start, min(start + BLOCK, num_tfs))
         size = rows.stop - rows.start
@@ -147,7 +174,11 @@ def sweep(
             zk = normal(current.shape, generator, W, axis=1)
             ik = 1.0 / (p + 1.0 / omega[:, None])
             ek = zk * ik.sqrt()
-        for j in range(size):
+        if compiled is not None:
+            none = current.new_empty(len(common), size, 0)
+            read = (group.gram[0], precision[0], base, i1, i0, none if pull is None else pull, allowed)
+            compiled(start, current[0], read, (u, e1, e0), (w[0], gates, logits, step[0]))
+        for j in range(size if compiled is None else 0):
             t = start + j
             score = current[:, :, j] + own[:, :, j] * w[:, :, t]  # (k, b, n)
             m = score[0] * precision[0] if omega is None else (score * score_weight[:, :, j]).sum(0)  # (b, n)
@@ -169,7 +200,7 @@ def sweep(
                 current[:, :, j + 1 :].addcmul_(below, step[:, :, j : j + 1], value=-1.0)
         gap[:, :, rows] += step
         change += (step * (own * step - 2 * current)).sum(-2)
-    group.unpack(common, W)
+    group.unpack(common if compiled is None else w[0], W)
     group.unpack(w, W_context)
     group.unpack(gates * allowed, inclusion)
     group.unpack(torch.sigmoid(logits) * allowed, probability)

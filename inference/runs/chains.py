@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chains:
-    """``number`` chains of ``num_warmup`` steps and ``num_samples`` kept draws, each the last of ``thin`` steps."""
+    """``number`` chains of ``num_warmup`` steps and ``num_samples`` kept draws, each the last of ``thin`` steps; as
+    long as these are too few to go by, up to ``longest`` times as many draws."""
 
     number: int
     num_warmup: int
     num_samples: int
     thin: int
+    longest: int = 1
 
     @property
     def total(self) -> int:
-        """Steps of each chain."""
+        """Steps of each chain, as long as no more are needed."""
         return self.num_warmup + self.num_samples * self.thin
 
     def keeps(self, step: int) -> bool:

@@ -1,6 +1,12 @@
-"""Edges of equal knowledge, and the moves of the hyperparameters from sums over such classes."""
+"""Edges of equal knowledge, and the moves of the hyperparameters from sums over such classes.
 
+There are some hundred steps of a few chains' numbers to a block, of which each costs torch microseconds: they are of
+numpy, or compiled.
+"""
+
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +16,13 @@ from torch import Tensor
 from ...priors import SpikeSlab
 from ..gibbs.hyper import EdgeClasses, HyperUpdates, State, truncated_normal
 from ..gibbs.streams import normal, uniform
+from .compiled import compiled, inlined
+from .hyperpriors import Density, density_of_logarithm
 
 WALKS, WALKS_ALONE = 8, 16  # random-walk steps of the intercept to a block; where nothing else moves it
 WIDEST, NARROWEST = 1.0, 1e-3  # their widths: log-uniform between the first and that part of it
+SLAB_STEPS = 4  # random-walk steps of s to a block
+ACCEPTED, FIRST_STEP, ADAPTATION = 0.44, 0.2, 0.1  # share that should be, their width at first, and how fast it adapts
 UNNAMED = np.zeros((1, 1), dtype=np.int32)
 
 
@@ -64,6 +74,45 @@ class ClassSums(NamedTuple):
     square: Tensor
 
 
+class SlabSums(NamedTuple):
+    """What the slab's scale is known by, ``(chain,)`` float64: of the present edges the ``number``, the sum of
+    ``square`` of their weights, and with l the slab's mean in units of s Σ w l ``linear`` and Σ l² ``shift``."""
+
+    number: np.ndarray
+    square: np.ndarray
+    linear: np.ndarray
+    shift: np.ndarray
+
+
+@inlined
+def log_density_of_number(
+    value: float, number: np.ndarray, count: np.ndarray, rest: np.ndarray, loc: float, sd: float
+) -> float:
+    """Of the intercept ``value``, ``number`` (class,) of ``count`` edges present, with ``rest`` (class,) beside it in
+    their log-odds."""
+    found = -0.5 * ((value - loc) / sd) ** 2
+    for k in range(len(number)):
+        linear = rest[k] + value
+        found += number[k] * linear - count[k] * (max(linear, 0.0) + math.log1p(math.exp(-abs(linear))))
+    return found
+
+
+@compiled
+def walk(
+    value: np.ndarray, step: np.ndarray, refusal: np.ndarray, number: np.ndarray, count: np.ndarray, rest: np.ndarray,
+    loc: float, sd: float,
+) -> None:  # fmt: skip
+    """Metropolis steps ``step`` (turn, chain) of ``value`` (chain,), in place, refused where the log density grows by
+    no more than ``refusal`` (turn, chain); ``number`` and ``rest`` (chain, class), ``count`` (class,)."""
+    for chain in range(len(value)):
+        current = log_density_of_number(value[chain], number[chain], count, rest[chain], loc, sd)
+        for turn in range(len(step)):
+            new = value[chain] + step[turn, chain]
+            found = log_density_of_number(new, number[chain], count, rest[chain], loc, sd)
+            if refusal[turn, chain] < found - current:
+                value[chain], current = new, found
+
+
 @dataclass(eq=False)
 class SparseUpdates(HyperUpdates):
     """`HyperUpdates` of point masses: everything it needs of the edges comes as `ClassSums`."""
@@ -103,54 +152,67 @@ class SparseUpdates(HyperUpdates):
         number, count, rest = present.double(), self.classes.count.double(), rest.double()
         if rest.shape[1] == 1 or bool((rest == rest[:, :1]).all()):  # edges of equal odds are one class
             number, count, rest = number.sum(1, keepdim=True), count.sum()[None], rest[:, :1]
-        parts = number.numpy(), count.numpy(), rest.numpy()
         loc, sd = (float(value) for value in self.prior.edge_logit.constants)
         shape = (walks, len(at))
         width = WIDEST * NARROWEST ** uniform(shape, self.generator, at).double().numpy()
         step = width * normal(shape, self.generator, at).double().numpy()
         refusal = uniform(shape, self.generator, at).double().log().numpy()
-
-        def density(value: np.ndarray) -> np.ndarray:
-            number, count, rest = parts
-            linear = rest + value[:, None]
-            fit = (number * linear - count * np.logaddexp(0.0, linear)).sum(1)
-            return fit - 0.5 * ((value - loc) / sd) ** 2
-
-        value = at.double().numpy()
-        current = density(value)
-        for i in range(walks):
-            new = value + step[i]
-            found = density(new)
-            accepted = refusal[i] < found - current
-            value, current = np.where(accepted, new, value), np.where(accepted, found, current)
+        value = at.double().numpy().copy()
+        walk(value, step, refusal, number.numpy(), count.numpy(), rest.contiguous().numpy(), loc, sd)
         state["edge_logit"] = torch.from_numpy(value).to(at)
 
-    def slab_density(self, state: State, sums: ClassSums, slab: Tensor, background: Tensor) -> Tensor:
+    @cached_property
+    def log_prior(self) -> dict[str, Density]:
+        """By hyperparameter, the log density in its logarithm, of numpy arrays."""
+        hypers = {"slab_scale": self.prior.slab_scale, "spike_ratio": self.prior.spike_ratio}
+        return {name: density_of_logarithm(hyper) for name, hyper in hypers.items()}
+
+    def slab_sums(self, state: State, sums: ClassSums) -> SlabSums:
+        """Of all classes together."""
+        of = lambda value: value.sum(1).numpy()
+        number, square = of(sums.number), of(sums.square)
+        if "sign_trust" not in state:
+            return SlabSums(number, square, np.zeros_like(number), np.zeros_like(number))
+        loc = self.location(state)
+        return SlabSums(number, square, of(sums.linear * loc), of(sums.number * loc**2))
+
+    def slab_density(self, sums: SlabSums, slab: np.ndarray, background: np.ndarray) -> np.ndarray:
         """``(chain, *point)`` log density of the present weights at slab scale s and background h ``(chain, *point)``,
         τ² = s² − h."""
-        of = lambda value: value.sum(1).reshape(-1, *[1] * (background.dim() - 1))
-        width, square = slab**2 - background, of(sums.square)
-        if "sign_trust" in state:
-            loc = self.location(state)
-            square = square - 2 * slab * of(sums.linear * loc) + slab**2 * of(sums.number * loc**2)
-        return -0.5 * (of(sums.number) * width.log() + square / width)
+        number, square, linear, shift = (v.reshape(-1, *[1] * (background.ndim - 1)) for v in sums)
+        width = slab**2 - background
+        return -0.5 * (number * np.log(width) + (square - 2 * slab * linear + slab**2 * shift) / width)
 
     def update_slab(self, state: State, sums: ClassSums, background: Tensor) -> None:
         """s with the background h as it is, so that ρ = √h/s goes against it; in place."""
         if self.prior.slab_scale.is_fixed or self.prior.spike_ratio.is_fixed:
             return
-        for _ in range(4):
-            slab = state["slab_scale"]
-            new = slab * (self.step("slab_scale", slab) * self.normal(slab)).exp()
-            ratio, old = background.sqrt() / new, state["spike_ratio"]
-            inside = ratio < 1
-            new, ratio = torch.where(inside, new, slab), torch.where(inside, ratio, old)
-            change = self.slab_density(state, sums, new, background) - self.slab_density(state, sums, slab, background)
-            change = change + self.log_hyperprior("slab_scale", new) - self.log_hyperprior("slab_scale", slab)
-            change = change + self.log_hyperprior("spike_ratio", ratio) - self.log_hyperprior("spike_ratio", old)
-            accepted = self.accept("slab_scale", torch.where(inside, change, -torch.inf), 0.44)
-            state["slab_scale"] = torch.where(accepted, new, slab)
-            state["spike_ratio"] = torch.where(accepted, ratio, old)
+        slab, ratio, h = state["slab_scale"].numpy(), state["spike_ratio"].numpy(), background.numpy()
+        of_slab, of_ratio, known = (
+            self.log_prior["slab_scale"],
+            self.log_prior["spike_ratio"],
+            self.slab_sums(state, sums),
+        )
+        density = lambda s, r: self.slab_density(known, s, h) + of_slab(s) + of_ratio(r)
+        shape, root = (SLAB_STEPS, len(slab)), np.sqrt(h)
+        noise = normal(shape, self.generator, background).numpy()
+        refusal = uniform(shape, self.generator, background).log().numpy()
+        before = self.log_step.get("slab_scale")
+        log_step = np.full(len(slab), math.log(FIRST_STEP)) if before is None else before.double().numpy()
+        current = density(slab, ratio)
+        for turn in range(SLAB_STEPS):
+            new = slab * np.exp(np.exp(log_step) * noise[turn])
+            inside = root < new
+            new = np.where(inside, new, slab)
+            other = np.where(inside, root / new, ratio)
+            found = density(new, other)
+            accepted = inside & (refusal[turn] < found - current)
+            if self.adapting:
+                log_step = log_step + ADAPTATION * (accepted - ACCEPTED)
+            slab, ratio = np.where(accepted, new, slab), np.where(accepted, other, ratio)
+            current = np.where(accepted, found, current)
+        self.log_step["slab_scale"] = torch.from_numpy(log_step)
+        state["slab_scale"], state["spike_ratio"] = torch.from_numpy(slab), torch.from_numpy(ratio)
 
     def update_sign_trust(self, state: State, sums: ClassSums, background: Tensor) -> None:
         """ψ_k given the rest: a normal truncated at zero; in place."""

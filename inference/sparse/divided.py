@@ -165,6 +165,12 @@ class DividedKernel(SparseKernel):
         self.states = [self.cluster.submit(shares.at_background, state, background, window) for state in self.states]
         self._take(self._ask(shares.levels_of))
 
+    def spreads(self, streams: Sequence[Sums], draws: int) -> list[np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        for groups, parts in zip(self.shares, self._ask(shares.spreads_of, draws), strict=True):
+            found |= dict(zip(groups, parts, strict=True))
+        return [found[i] for i in range(len(self.groups))]
+
     def whole(self, count: int) -> np.ndarray:
         found = np.empty(self._weight.shape, np.float32)
         for groups, part in zip(self.shares, self._ask(shares.whole_of, count), strict=True):

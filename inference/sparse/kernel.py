@@ -215,17 +215,20 @@ class SparseKernel(SweptTargets):
         if not getattr(prior, name).is_fixed:
             likelihoods = self._likelihoods_around(background_of(self.state).tolist())
 
-            def density(logarithm: Tensor) -> Tensor:
-                value = logarithm.exp()  # (chain, point)
-                state = {key: self.state[key][:, None] for key in ("slab_scale", "spike_ratio")} | {name: value}
-                h = background_of(state)
-                fit = torch.from_numpy(self._sum_at(likelihoods, h.numpy()))
-                slab = self.hyper.slab_density(self.state, sums, state["slab_scale"], h)
-                found = fit + slab + self.hyper.log_hyperprior(name, value)
-                return torch.where(state["spike_ratio"] < 1, found, -math.inf)
+            known, prior_of = self.hyper.slab_sums(self.state, sums), self.hyper.log_prior[name]
+            slab, ratio = (self.state[key].numpy()[:, None] for key in ("slab_scale", "spike_ratio"))
+
+            def density(logarithm: np.ndarray) -> np.ndarray:
+                value = np.exp(logarithm)  # (chain, point)
+                s, rho = (value, ratio) if name == "slab_scale" else (slab, value)
+                h = np.maximum((rho * s) ** 2, LEAST_BACKGROUND)
+                with np.errstate(divide="ignore", invalid="ignore"):  # of ρ above one
+                    found = self._sum_at(likelihoods, h) + self.hyper.slab_density(known, s, h) + prior_of(value)
+                return np.where(rho < 1, found, -math.inf)
 
             widest = WIDEST if self.few or self.finding else NEAR
-            self.state[name] = lattice_draws(self.state[name].log(), density, self.generator, ROUNDS, widest).exp()
+            drawn = lattice_draws(self.state[name].log().numpy(), density, self.generator, ROUNDS, widest)
+            self.state[name] = torch.from_numpy(np.exp(drawn))
 
     def _likelihoods_around(self, h: Sequence[float]) -> list[list[Callable[[np.ndarray], np.ndarray]]]:
         """Of h, by chain and Gram matrix."""

@@ -8,29 +8,33 @@ them, drawn in proportion to the density, leaves the density as it is (as of the
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from ..gibbs.streams import Source, uniform
 
 POINTS = 48
 WIDEST, NARROWEST = 0.5, 0.004  # spacing, log-uniform: a parameter found to a hundredth, or wrong by a factor of 100
+LIKE = torch.zeros((), dtype=torch.float64)
 
 
 def lattice_draws(
-    x: Tensor, density: Callable[[Tensor], Tensor], generator: Source, rounds: int, widest: float = WIDEST
-) -> Tensor:
+    x: np.ndarray,
+    density: Callable[[np.ndarray], np.ndarray],
+    generator: Source,
+    rounds: int,
+    widest: float = WIDEST,
+) -> np.ndarray:
     """``(chain,)`` float64 after ``rounds`` lattices of spacings up to ``widest``; ``density`` takes ``(chain, point)``
     and gives the log density there, −∞ outside the support."""
-    places = torch.arange(POINTS, dtype=x.dtype)
-    rows = torch.arange(len(x))
-    for turn in range(rounds):  # each of another part of the widths
-        where, width, chosen = uniform((3, len(x)), generator, x).unbind()
+    places, rows = np.arange(POINTS), np.arange(len(x))
+    numbers = uniform((rounds, 3, len(x)), generator, LIKE).numpy()
+    for turn, (where, width, chosen) in enumerate(numbers):  # each of another part of the widths
         spacing = widest * (NARROWEST / widest) ** ((turn + width) / rounds)
-        own = (where * POINTS).floor()
+        own = np.floor(where * POINTS)
         points = x[:, None] + (places - own[:, None]) * spacing[:, None]
         log = density(points)
-        share = (log - log.max(1, keepdim=True).values).exp().cumsum(1)
-        place = (share < chosen[:, None] * share[:, -1:]).sum(1).clamp(max=POINTS - 1)
-        x = torch.where(torch.isfinite(log[rows, place]), points[rows, place], x)
+        share = np.exp(log - log.max(1, keepdims=True)).cumsum(1)
+        place = np.minimum((share < chosen[:, None] * share[:, -1:]).sum(1), POINTS - 1)
+        x = np.where(np.isfinite(log[rows, place]), points[rows, place], x)
     return x

@@ -106,6 +106,22 @@ def is_of_targets(text: str) -> bool:
     return text.startswith(OF_LIKELIHOOD) or text.endswith(OF_TARGETS)
 
 
+def slow(hypers: Mapping[str, np.ndarray]) -> list[str]:
+    """Of hyperparameters alone, draws ``(chain, draw)`` of each: R-hat of the worst and the fewest effective draws,
+    where they are beyond what is asked for, in words; nothing of so few draws that this cannot be told."""
+    names = [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
+    if not names or any(len(hypers[name]) < 2 or hypers[name].shape[1] < FEWEST for name in names):
+        return []
+    table = np.stack([hypers[name] for name in names], axis=-1).astype(np.float64)
+    rhat, size = rank_rhat(table), bulk_ess(table)
+    found = []
+    if not rhat.max() <= WHOLE_RHAT:
+        found.append(f"R-hat of {names[int(rhat.argmax())]} {rhat.max():.2f}")
+    if not size.min() >= LEAST_ESS:
+        found.append(f"{size.min():.0f} effective draws of {names[int(size.argmin())]}")
+    return found
+
+
 def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Traces) -> list[str]:
     """What keeps a run from being done, in words; nothing where it is, or where too few draws are there to tell.
 

@@ -185,6 +185,11 @@ def streams_of(share: Share) -> list[Sums] | None:
     return share.streams
 
 
+def spreads_of(share: Share, draws: int) -> list[np.ndarray]:
+    """`SweptTargets.spreads` of a share of which something was recorded."""
+    return share.swept.spreads(share.streams or [], draws)
+
+
 def whole_of(share: Share, count: int) -> np.ndarray:
     """`SweptTargets.whole` of a share."""
     with one_torch_thread():

@@ -9,6 +9,7 @@ import torch
 
 from ...models.regression import FREE_RATE, FREE_SHAPE
 from .background import Background, BackgroundLikelihood, Stored
+from .early import spread_of
 from .record import class_sums, edge_moments, record_targets
 from .start import Ridge, draw_ridge
 from .sweep import sweep_targets
@@ -227,6 +228,17 @@ class SweptTargets:
             parts = tables[0, chain], tables[1, chain], tables[2, chain]
             class_sums(targets, self.weight[chain], self.noise[chain], self.member, *parts)
         return tables
+
+    def spreads(self, streams: Sequence[Sums], draws: int) -> list[np.ndarray]:
+        """`early.spread_of` the targets of each group, of what was recorded in ``streams``."""
+        found: dict[int, np.ndarray] = {}
+
+        def work(i: int) -> None:
+            place = self.groups[i].place
+            found[i] = spread_of([sums.inclusion[place] for sums in streams], draws)
+
+        self._share_out(work, [(i,) for i in range(len(self.groups))])
+        return [found[i] for i in range(len(self.groups))]
 
     @property
     def num_edges(self) -> np.ndarray:

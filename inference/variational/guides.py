@@ -305,7 +305,14 @@ class Blocked(GuideFactory):
         ascent = along_bases(ASCENTS, type(model))
         return super().run(model, data, run) if ascent is None else ascent(model, data, run, self.refresh)
 
+    def num_bytes(self, model: Model, run: Run) -> float:
+        """Of programs also the Gram matrix in float64 and its root, and the model in float64 when densities of the
+        draws are asked for."""
+        grams = 0 if along_bases(ASCENTS, type(model)) is None else model.get_buffer("gram").numel()
+        return super().num_bytes(model, run) + GRAMS * 8 * grams
 
+
+GRAMS = 3
 Ascent = Callable[[Any, ExpressionData | None, Run, int], tuple[Collector, History]]
 ASCENTS: dict[type, Ascent] = {FactorModel: ascend}
 """Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""

@@ -17,6 +17,7 @@ def some(names: Sequence[str], limit: int = 5) -> str:
     return f"{shown}" + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+AT_ONCE = 1 << 20  # values looked at together: of all of them at once there would be another table of the same size
 FOUND_FINITE = "_pyrogrn_found_finite"
 """Attribute of a tensor that was looked through: its version then, and whether NaN passed."""
 
@@ -26,10 +27,11 @@ def check_finite(values: Tensor, genes: Sequence[str] | None, *, missing: bool =
     state = (values._version, missing)
     if getattr(values, FOUND_FINITE, None) in (state, (values._version, False)):
         return  # data that are derived from others often share their matrix
-    finite = ~torch.isinf(values) if missing else torch.isfinite(values)
-    if bool(finite.all()):
+    passes = (lambda part: ~torch.isinf(part)) if missing else torch.isfinite
+    if all(bool(passes(part).all()) for part in values.split(max(1, AT_ONCE // max(1, values[:1].numel())))):
         setattr(values, FOUND_FINITE, state)
         return
+    finite = passes(values)
     count = int((~finite).sum())
     kind = "infinite" if missing or not bool(torch.isnan(values).any()) else "NaN"
     where = ""

@@ -112,7 +112,7 @@ class GramStatistics(Described):
             sums.add(data.rows(slice(start, stop)), None if data.context is None else data.context[start:stop])
             told("statistics of cells", stop - cells.start, len(cells))
         names = data.genes, data.tfs, data.context_names
-        total = cls(*names, sums.count, sums.mean, sums.cross, sums.square, sums.minimum)
+        total = cls(*names, sums.count, sums.mean, sums.mirrored(), sums.square, sums.minimum)
         if data.perturbed is None:
             return total
         inside = (data.perturbed[:, 0] >= cells.start) & (data.perturbed[:, 0] < cells.stop)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 MOSTLY_ZEROS = 0.15  # share of a block that is not zero, up to which its zeros are passed over
 FEWEST = 1 << 20  # entries of a block below which that is not worth compiling for
+PANELS = 8  # of columns, of a symmetric product: 9/16 of its multiplications
+FEW_GENES = 256  # up to which it is made in one piece
 
 
 class Running:
@@ -30,6 +32,8 @@ class Running:
         self.count, self.mean = zeros(contexts), zeros(contexts, genes)
         self.cross, self.square = zeros(contexts, len(tf_index), genes), zeros(contexts, genes)
         self.minimum = zeros(genes) + torch.inf
+        every = len(tf_index) == genes > FEW_GENES and torch.equal(tf_index.cpu(), torch.arange(genes))
+        self.panels = [slice(genes * i // PANELS, genes * (i + 1) // PANELS) for i in range(PANELS)] if every else []
 
     def add(self, block: Tensor, context: Tensor | None) -> None:
         """Cells more: ``(cell, gene)`` of any float type, and their contexts."""
@@ -49,6 +53,16 @@ class Running:
         self.mean[k] += share * shift
         self.count[k] += number
 
+    def mirrored(self) -> Tensor:
+        """``cross``, with what lies below its diagonal where all genes are regulators in their order: blocks only add
+        to what lies on it and above."""
+        for cross in self.cross if self.panels else ():
+            for part in self.panels:
+                cross[part.stop :, part] = cross[part, part.stop :].T
+                above = cross[part, part].triu()
+                cross[part, part] = above + above.triu(1).T
+        return self.cross
+
     def _products(self, k: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """``(gene,)`` means of the block and squares around them; its cross-products go to those of context k."""
         entries = _entries(rows)
@@ -56,7 +70,10 @@ class Running:
             rows = rows.to(torch.float64, copy=True)
             mean = rows.mean(0)
             rows -= mean
-            self.cross[k].addmm_(rows[:, self.tf].T, rows)
+            for part in self.panels:
+                self.cross[k, part, part.start :].addmm_(rows[:, part].T, rows[:, part.start :])
+            if not self.panels:
+                self.cross[k].addmm_(rows[:, self.tf].T, rows)
             return mean, rows.square_().sum(0)
         from .products import add_products, column_moments
 
