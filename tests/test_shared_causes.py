@@ -150,7 +150,7 @@ def test_edges_into_such_genes_have_a_map_of_their_own(hidden):
     at = found.shared.genes(posterior.coords["target"])
     np.testing.assert_array_equal(mapped[:, ~at], usual[:, ~at])
     assert at.any()
-    assert mapped[:, at].sum() < 0.9 * usual[:, at].sum()
+    assert (mapped[:, at] > 0.9).sum() < (usual[:, at] > 0.9).sum()
     # a record of it is applied as it was itself
     again = Tuning.from_dict(json.loads(json.dumps(found.to_dict())))
     np.testing.assert_array_equal(again.apply(posterior, data).moments["W"].inclusion, mapped)
