@@ -85,7 +85,10 @@ def remedies(
     if LISTS in failed:
         lines.append(f"no option mends {LISTS}: take the most probable edges, {say.top}, and no list at a rate")
     if UNMEASURED in failed:
-        lines.append(f"no option mends {UNMEASURED}: list or measure more regulators; lists are shorter for it")
+        lines.append(
+            f"no option mends {UNMEASURED}: take out depth, batch or cell cycle, or measure more regulators; lists are "
+            "shorter for it"
+        )
     if KNOWLEDGE in failed:
         lines.append(f"{MENDED}{say.no_prior}, or give others ({KNOWLEDGE})")
     if LIKE_TRAINING in failed:

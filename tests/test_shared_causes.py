@@ -10,11 +10,10 @@ from pyrogrn.experiments.benchmarks.trial_subjects import WIDE, linear, sergio
 from pyrogrn.experiments.commands.infer_tuning import in_words
 from pyrogrn.experiments.report import write_report
 from pyrogrn.inference import SparseGibbs, fit
-from pyrogrn.inference.misfit_checks import STANDS_OUT, UNMEASURED, unmeasured_check
+from pyrogrn.inference.misfit_checks import STANDS_OUT, UNMEASURED, WITH_SHARED, trial_check, unmeasured_check
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, tune
 from pyrogrn.inference.recalibration.shared_causes import Regressions, factors_of, shared_causes
 from pyrogrn.inference.recalibration.trial import HIDDEN, KINDS, benches_like, halfway
-from pyrogrn.inference.recalibration.tune import SHARED
 from pyrogrn.inference.recalibration.witnesses import witnesses_of
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import donors_of, simulate_linear
@@ -144,7 +143,7 @@ def test_edges_into_such_genes_have_a_map_of_their_own(hidden):
     data, posterior, found = hidden
     assert found.shared_map is not None
     assert found.settings["shared"]["factors"] == found.shared.number > 0
-    assert SHARED in found.scores
+    assert WITH_SHARED in found.scores
     mapped = found.apply(posterior, data).moments["W"].inclusion
     usual = replace(found, shared_map=None).apply(posterior, data).moments["W"].inclusion
     at = found.shared.genes(posterior.coords["target"])
@@ -189,3 +188,20 @@ def test_check_lead_and_line_of_the_trial_say_it(hidden, tmp_path):
 def test_records_that_did_not_ask():
     assert unmeasured_check({"settings": {}}) is None
     assert unmeasured_check({"settings": {"shared": None}}) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "passed"), [(0.1, 0.1, True), (0.1, 0.3, False), (0.3, 0.1, False), (None, 0.3, False)]
+)
+def test_lists_fail_by_either_score(own, shared, passed):
+    wrong = lambda value: {"wrong": value}
+    row = trial_check({"scores": {"raw": wrong(0.5), "recalibrated": wrong(own), WITH_SHARED: wrong(shared)}})
+    assert row.passed is passed
+    assert f"{shared:.0%} where half of the causes are hidden" in row.meaning
+
+
+def test_few_cells_ask_for_more_than_chance():
+    found = found_in(linear("hidden", SEED, hidden=0.4).logged)
+    assert found.number == 3
+    assert found.least == pytest.approx((11.345 - 3) / 600, rel=1e-3)  # χ² with three degrees of freedom, one in 100
+    assert found_in(sergio("some", WIDE, 2000, hidden=0.3).logged).least == 0.01  # of a thousand cells

@@ -6,7 +6,7 @@ from typing import Any
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
-from ...inference.misfit_checks import unmeasured
+from ...inference.misfit_checks import WITH_SHARED, unmeasured
 from ...inference.recalibration.trial import FEWEST_MOST
 
 OF_INCLUSION = {
@@ -33,7 +33,10 @@ def is_tried(posterior: Posterior) -> bool:
     return trial_of(posterior) is not None
 
 
-LESS = "edges into these are listed more cautiously, and more of them can be wrong than is stated"
+LESS = (
+    "depth, batch, cell cycle, or a regulator that was not measured. Edges into these are listed more cautiously, and "
+    "more of them can be wrong than is stated"
+)
 """Of genes with causes that are not among the regulators."""
 UNTRIED = (
     "Such lists were tested on data from the model alone: no targets made on these cells were tried, and on cells that "
@@ -91,7 +94,7 @@ def trial_facts(posterior: Posterior) -> list[str]:
         f"{raw['ece']:.2f}), by the corrected ones {wrong(mapped)} ({mapped['ece']:.2f}){held}. All probabilities "
         "here are the corrected ones. What holds on made targets need not hold on real ones: regulators that are not "
         "measured and feedback can make more of a list wrong.",
-        *_of_shared(posterior, found["scores"].get("with shared causes")),
+        *_of_shared(posterior, found["scores"].get(WITH_SHARED)),
     ]
 
 

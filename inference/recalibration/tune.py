@@ -10,6 +10,7 @@ from ...models.simulators import donors_of, with_plain_genes
 from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
+from ..misfit_checks import WITH_SHARED
 from ..runs.threads import one_thread_each
 from .causes import stated_alike
 from .cells import MOST_NUMBERS, held_cells
@@ -20,7 +21,6 @@ from .tuning import Tuning, linear_network
 from .witnesses import witnesses_of
 
 RATE = 0.1  # at which lists are scored
-SHARED = "with shared causes"  # scores of the map of genes that have them
 FEWER = 0.7  # a likelihood of more than so many of the cells is that of all
 
 
@@ -143,8 +143,8 @@ def _tuned(
     scores, own = scores_of(usual), None
     if hidden:  # genes with such causes are like targets of worlds that have them
         pairs = found.of(found.world % KINDS == HIDDEN)
-        scores[SHARED], own = scores_of(pairs)["recalibrated"], map_of(pairs)
-    return Tuning(coarse, map_of(usual), scores, settings, witnesses, own, shared)
+        scores[WITH_SHARED], own = scores_of(pairs)["recalibrated"], map_of(pairs)
+    return Tuning(coarse, map_of(usual), scores, settings, witnesses, shared_map=own, shared=shared)
 
 
 def map_of(pairs: Stated) -> EdgeMap:

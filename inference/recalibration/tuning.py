@@ -123,9 +123,8 @@ class Tuning:
 
     def _shared(self, data: ExpressionData, witnesses: Witnesses) -> SharedCauses:
         """Those of the trial, or the same found again."""
-        known = self.shared
-        if known is None or set(known.touched) != set(witnesses.half):
-            known = shared_causes(data, witnesses, seed=int(self.settings["seed"]))
+        made = self.witnesses is not None and self.witnesses.fits(data)
+        known = self.shared if made else shared_causes(data, witnesses, seed=int(self.settings["seed"]))
         if known is None:
             raise ValueError("this trial asked what genes share beyond the regulators, which these cells cannot tell")
         return known
