@@ -113,6 +113,8 @@ def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | N
     sampler = engine_of(posterior.guide).draws_chains
     own = getattr(engine, "length_options", None)  # a guide of Pyro has none
     usual = default_length(posterior.model).num_steps if own is None else getattr(engine, own[1])
+    if getattr(type(engine), "longest", None) == 1:  # with --steps it draws so many and no more
+        usual = usual * engine.longest
     found: dict[str, float] = {length: 2 * (steps or usual)}
     if sampler and hasattr(engine, "num_warmup"):
         found["guide.num_warmup"] = 2 * engine.num_warmup

@@ -1,8 +1,11 @@
 """Compiled functions are kept on disk for the sources they were made of, all of them."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
+from pyrogrn.inference.gibbs import columns
+from pyrogrn.inference.gibbs.columns import draw_block
 from pyrogrn.inference.sparse import compiled as module
 from pyrogrn.inference.sparse.sweep import sweep_targets
 
@@ -26,6 +29,21 @@ def test_what_is_kept_is_for_one_state_of_the_sources(tmp_path, monkeypatch):
     assert stored(path) == (1, 0)
     monkeypatch.setattr(module, "STAMP", "of other sources")
     assert stored(path) == (0, 1)
+
+
+def test_what_is_kept_is_for_the_function_itself_too(tmp_path):
+    """One that is in another folder than what it is compiled by."""
+    path = tmp_path / "doubled.py"
+    path.write_text("def doubled(x):\n    return 2.0 * x\n")
+    assert stored(path) == (0, 1)
+    path.write_text("def doubled(x):\n    return x + x+0\n")  # as long as it was
+    assert stored(path) == (0, 1)
+    assert stored(path) == (1, 0)
+
+
+def test_the_dense_sweep_is_kept_for_the_sources_of_its_folder():
+    stamp = draw_block._cache._cache_file._source_stamp
+    assert stamp == f"{module.STAMP} {module.digest_of(Path(columns.__file__).parent)}"
 
 
 def test_the_sampler_is_kept_for_the_sources_of_its_folder(tmp_path):

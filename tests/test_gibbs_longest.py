@@ -1,13 +1,17 @@
 """The dense sampler draws on where its draws do not yet say enough, and only where that was allowed."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from pyrogrn.inference import Checkpoint, Gibbs, choice, fit, load_checkpoint
+from pyrogrn.experiments import remedies
+from pyrogrn.experiments.commands.options import make_guide
+from pyrogrn.inference import Checkpoint, Gibbs, SparseGibbs, choice, diagnostics, fit, load_checkpoint
 from pyrogrn.inference.choice import default_guide
 from pyrogrn.inference.engines import gibbs as engine
 from pyrogrn.inference.many import fit_many
+from pyrogrn.inference.sparse import settling
 from pyrogrn.inference.sparse.settling import OF_LIKELIHOOD, slow
 from pyrogrn.models import PPCA, LinearNetwork, TrajectoryNetwork
 from pyrogrn.models.simulators import simulate_courses, simulate_linear, simulate_ppca
@@ -87,7 +91,8 @@ def test_what_is_resumed_goes_on_to_the_same_end(model, monkeypatch, tmp_path, s
     np.testing.assert_array_equal(found.history.elbo, whole.history.elbo)
 
 
-def test_what_is_slow():
+def test_what_is_slow_would_fail_the_checks():
+    assert (settling.CHECKED_RHAT, settling.LEAST_ESS) == (diagnostics.RHAT_HYPER, diagnostics.MIN_ESS)
     rng = np.random.default_rng(0)
     good = {"slab_scale": rng.normal(size=(4, 60)), "edge_logit": np.full((4, 60), 0.2)}
     assert slow(good) == []
@@ -116,6 +121,23 @@ def test_of_courses_of_many_edges_it_goes_by_its_draws(model, monkeypatch):
     assert default_guide(model) == Gibbs(num_warmup=150, num_samples=150, longest=4)
     network = LinearNetwork.from_data(simulate_linear(num_genes=7, num_tfs=3, num_cells=60, seed=1).data)
     assert default_guide(network).name == "sparse"
+
+
+def test_steps_of_the_command_are_so_many():
+    default = Gibbs(num_warmup=150, num_samples=150, longest=4)
+    chosen = make_guide(None, {}, default, restarts=None, steps=400)
+    assert chosen == Gibbs(num_warmup=150, num_samples=400)
+    assert make_guide(None, {}, default, restarts=3, steps=None) == replace(default, num_chains=3)
+    assert make_guide(None, {"longest": 2}, default, restarts=None, steps=400) == replace(chosen, longest=2)
+    assert make_guide(None, {}, SparseGibbs(longest=3), restarts=None, steps=30).longest == 3  # as it was told
+
+
+def test_a_run_twice_as_long_is_longer_than_one_that_went_on(model):
+    posterior = fit(model, guide=SHORT)
+    longer = partial(remedies._longer, ["effective draws"], posterior, length="--steps")
+    assert longer(engine=Gibbs(num_warmup=150, num_samples=150, longest=4), steps=None)["--steps"] == 1200
+    assert longer(engine=Gibbs(num_samples=400), steps=400)["--steps"] == 800
+    assert longer(engine=Gibbs(), steps=None)["--steps"] == 800
 
 
 def test_it_is_called_as_before_where_nothing_is_new():

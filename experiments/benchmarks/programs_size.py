@@ -74,8 +74,8 @@ def run_size(results: Results, size: tuple[int, int, int], *, threads: int) -> N
         write(simulation, place)
         del simulation  # a gigabyte, at a large size
         for method in wanted:
-            results.add(task, f"infer {method}", 0, "load average before", os.getloadavg()[0])
-            for score, value in command(place, method, size[2], threads).items():
+            load = {"load average before": os.getloadavg()[0]}
+            for score, value in (load | command(place, method, size[2], threads)).items():
                 results.add(task, f"infer {method}", 0, score, value)
 
 

@@ -210,6 +210,8 @@ def make_guide(
     lengths = {f.name: f.default for f in fields(kind)}
     if "shortest" in lengths and steps == lengths["num_samples"]:
         options.setdefault("shortest", steps)  # as many as were asked for, also where that is the default
+    if steps is not None and lengths.get("longest") == 1:
+        options.setdefault("longest", 1)  # so many and no more, also where the default of a model may go on
     if budget is not None:
         if "budget" not in {f.name for f in fields(kind)}:
             raise ValueError(f"--budget is for the guide sparse, this is {kind.name}: leave it out, or lower --steps")

@@ -48,9 +48,9 @@ class Gibbs(Sampler):
         Sweeps between kept draws. Default 1; moments use only the kept ones.
     longest
         Draws by chain at the most, in multiples of ``num_samples``: of networks, half as many again are taken as long
-        as R-hat of a hyperparameter is above 1.05, or one has fewer than 40 effective draws (not for R-hat of the
-        log-likelihood: chains that stay apart in a few targets do not meet in twice as many); what is not reached,
-        ``history.reason`` says. Default 1: no more than were asked for.
+        as R-hat of a hyperparameter is above 1.1, or one has fewer than 40 effective draws, which the checks of a
+        report ask for (not for R-hat of the log-likelihood: chains that stay apart in a few targets do not meet in
+        twice as many); what is not reached, ``history.reason`` says. Default 1: no more than were asked for.
     """
 
     num_chains: int = 4

@@ -263,7 +263,7 @@ def short_fit(
     with one_thread_each() as number:
         engine = SparseGibbs(num_chains=1, sweeps=options.sweeps)
         kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads or number)
-        collector = SparseCollector(kernel.model, 1, options.samples)
+        collector = SparseCollector(kernel.model, 1, options.samples, moments=client is not None)
         kernel.start(options.warmup)
         for block in range(options.warmup + options.samples):
             kernel.step(collector.streams if block >= options.warmup else None)

@@ -20,7 +20,14 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-STAMP = digest_of(Path(__file__).parent)
+HERE = Path(__file__).resolve().parent
+STAMP = digest_of(HERE)
+
+
+def stamp_of(function: Callable[..., Any]) -> str:
+    """Of the sources here, and of the folder of a ``function`` that is somewhere else."""
+    folder = Path(function.__code__.co_filename).resolve().parent
+    return STAMP if folder == HERE else f"{STAMP} {digest_of(folder)}"
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +39,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         made: Any = numba.njit(nogil=True, fastmath=RELAXED, cache=True)(function)
         with suppress(AttributeError):  # there is no public way; tests/test_compiled.py sees whether this one goes on
-            made._cache._cache_file._source_stamp = STAMP
+            made._cache._cache_file._source_stamp = stamp_of(function)
         return made
     except RuntimeError:  # numba finds no folder for its cache: an installation that is read only, without a home
         return numba.njit(nogil=True, fastmath=RELAXED)(function)

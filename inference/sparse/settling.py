@@ -21,6 +21,7 @@ MOST_WORK = 0.25  # that extra sweeps may cost, as a share of the others
 RHAT = 1.1  # beyond which a target has not settled
 SHARE = 0.02  # of the targets that need not have
 WHOLE_RHAT = 1.05  # of the log-likelihood and the hyperparameters
+CHECKED_RHAT = 1.1  # of the hyperparameters, in the checks of a report
 LEAST_ESS = 40.0  # effective draws of each hyperparameter
 FEWEST = 50  # draws of a chain from which any of this can be told
 OF_LIKELIHOOD, OF_TARGETS = "R-hat of log-likelihood", "of the targets have not settled"
@@ -108,14 +109,14 @@ def is_of_targets(text: str) -> bool:
 
 def slow(hypers: Mapping[str, np.ndarray]) -> list[str]:
     """Of hyperparameters alone, draws ``(chain, draw)`` of each: R-hat of the worst and the fewest effective draws,
-    where they are beyond what is asked for, in words; nothing of so few draws that this cannot be told."""
+    where they fail the checks of a report, in words; nothing of so few draws that this cannot be told."""
     names = [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
     if not names or any(len(hypers[name]) < 2 or hypers[name].shape[1] < FEWEST for name in names):
         return []
     table = np.stack([hypers[name] for name in names], axis=-1).astype(np.float64)
     rhat, size = rank_rhat(table), bulk_ess(table)
     found = []
-    if not rhat.max() <= WHOLE_RHAT:
+    if not rhat.max() <= CHECKED_RHAT:
         found.append(f"R-hat of {names[int(rhat.argmax())]} {rhat.max():.2f}")
     if not size.min() >= LEAST_ESS:
         found.append(f"{size.min():.0f} effective draws of {names[int(size.argmin())]}")
