@@ -10,7 +10,7 @@ from ..inference.choice import default_length, engine_of
 from ..inference.density_check import NAME as EDGE_NUMBER
 from ..inference.diagnostics import INTERVALS, RESIDUALS
 from ..inference.draws.edge_table import RECORD
-from ..inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED
+from ..inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED, UNMEASURED
 from ..inference.training_worlds import KNOWLEDGE
 from ..inference.training_worlds import NAME as LIKE_TRAINING
 from ..models import ExpressionData
@@ -84,6 +84,11 @@ def remedies(
         lines.append(f"no option mends {', '.join(noise)}: {told}")
     if LISTS in failed:
         lines.append(f"no option mends {LISTS}: take the most probable edges, {say.top}, and no list at a rate")
+    if UNMEASURED in failed:
+        lines.append(
+            f"no option mends {UNMEASURED}: take out depth, batch or cell cycle, or measure more regulators; lists are "
+            "shorter for it"
+        )
     if KNOWLEDGE in failed:
         lines.append(f"{MENDED}{say.no_prior}, or give others ({KNOWLEDGE})")
     if LIKE_TRAINING in failed:
@@ -92,7 +97,7 @@ def remedies(
             f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then {say.weights})"
         )
-    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, KNOWLEDGE, LIKE_TRAINING]
+    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
     known += [] if length is None else short
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]

@@ -32,7 +32,7 @@ from .engines.sparse_gibbs import OUT_OF_TIME
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
 from .misfit_checks import MAX_WRONG as MAX_WRONG  # named among the limits
-from .misfit_checks import trial_check
+from .misfit_checks import trial_check, unmeasured_check
 from .one_training import without_agreement
 from .points import NO_PROBABILITY, is_point
 from .regulator_checks import PROBABLE as PROBABLE  # named among the limits
@@ -110,6 +110,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         See `misfit_checks`; 0.1, 0.1, 0.05.
     lists on made targets (of recalibrated fits)
         Share of the list at 10% that was wrong in the trial (`recalibration.tune`); 0.15 (``MAX_WRONG``).
+    causes not measured (of recalibrated fits)
+        The largest factor's share of what residuals of two halves of the genes have in common
+        (`recalibration.shared_causes`); 0.22 (``STANDS_OUT``).
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
     gene sets hold, by library (of gene programs)
@@ -146,7 +149,7 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         rows = without_agreement([*rows, *_agreement(posterior)], posterior.guide)
         rows += training_world_rows(posterior)
         rows += _predictive(posterior, data, seed)
-        rows += [trial_check(posterior.attributes[RECORD])] if RECORD in posterior.attributes else []
+        rows += _of_trial(posterior)
         rows += _prior_support(posterior)
         if has_edges(posterior.model):
             rows += regulator_rows(posterior)
@@ -155,6 +158,15 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
             rows += confounding_checks(posterior, data) if data is not None else []
     table = pd.DataFrame([[getattr(row, c) for c in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
     return table if has_edges(posterior.model) else of_loadings(table)
+
+
+def _of_trial(posterior: PosteriorLike[Model]) -> list[Check]:
+    """What the trial on made targets says, of a recalibrated posterior."""
+    if RECORD not in posterior.attributes:
+        return []
+    record = posterior.attributes[RECORD]
+    found = unmeasured_check(record)
+    return [trial_check(record), *([] if found is None else [found])]
 
 
 # -- how the fit went ----

@@ -151,7 +151,8 @@ def test_trial_hears_it():
     sure = of(posterior) > 0.9
     assert truth[sure].mean() < 0.8  # as sure of what follows a hidden cause
     assert average_precision(of(mapped)[sure], truth[sure]) > 0.95
-    deaf = replace(found, map=EdgeMap.fit([np.array([0.1, 0.9])] * len(found.map.slopes), np.array([False, True])))
+    without = EdgeMap.fit([np.array([0.1, 0.9])] * len(found.map.slopes), np.array([False, True]))
+    deaf = replace(found, map=without, shared_map=None)
     assert average_precision(of(deaf.apply(posterior, data))[sure], truth[sure]) < 0.9
     # a record of it is applied as it was itself
     again = Tuning.from_dict(json.loads(json.dumps(found.to_dict())))

@@ -18,7 +18,14 @@ DESIGN = LinearDesign(num_tfs=8, num_targets=12, num_cells=60)
 
 def test_files_on_any_scale_are_calibrated(tmp_path):
     """Few data sets: what a slip of units or of standardising would do is far outside of these limits."""
-    cases = [engine_calibration.case(tmp_path, DESIGN, seed) for seed in range(5)]
+    done = tmp_path / "done"
+    done.mkdir()
+    cases = [engine_calibration.kept(done, tmp_path, DESIGN, seed) for seed in range(5)]
+    written = (tmp_path / "cells.csv").read_text()
+    again = engine_calibration.kept(done, tmp_path, DESIGN, 0)  # read, not fitted again
+    assert (tmp_path / "cells.csv").read_text() == written
+    assert again["ranks"] == cases[0]["ranks"]
+    np.testing.assert_array_equal(again["probability"], cases[0]["probability"])
     table = pd.read_csv(tmp_path / "cells.csv", index_col=0)
     assert table.std().max() / table.std().min() > 5  # raw numbers
     results = Results(tmp_path / "rows.csv")

@@ -31,6 +31,7 @@ WITH = {
     "trial_runs": "ladder",
     "factorbox_measured": "factorbox_networks",
     "knockdowns_ridge": "knockdowns",
+    "knockdowns_context": "knockdowns",
     "programs_poster": "programs",
     "programs_size": "programs",
     "program_data": "programs",

@@ -346,3 +346,46 @@ def test_distances_of_called_structures_are_those_of_score():
     scores = score_edges(table[table["source"] != table["target"]], known)
     assert found == {"shd": scores["shd"], "shd_cpdag": scores["shd_cpdag"]}
     assert found["shd_cpdag"] < found["shd"]
+
+
+def test_methods_of_perturbed_cells_are_those_that_the_material_allows():
+    from pyrogrn.experiments.benchmarks import response_networks as N
+    from pyrogrn.models.simulators import simulate_linear
+    from pyrogrn.priors import PriorNetwork
+
+    data = simulate_linear(num_genes=12, num_tfs=4, num_cells=40, num_perturbed=2, seed=0).data
+    labels = tuple(["control"] * data.num_cells)
+    bare = N.methods(N.Material(data, labels))
+    assert {"correlation", "genie3", "linear", "linear, interventions not told", "screen"} <= set(bare)
+    known = PriorNetwork.from_edges(pd.DataFrame({"source": ["G0000"], "target": ["G0005"]}), name="list")
+    full = N.methods(N.Material(data, labels, data, data, data, {"list": known}))
+    added = {"grnular", "glad-tf", "factorbox", "trajectory", "celloracle", "pmf-grn", "netrex-cf"}
+    assert set(full) - set(bare) == added
+    listed = full["celloracle"]()
+    assert list(zip(listed["source"], listed["target"], strict=True)) == [("G0000", "G0005")]
+
+
+def test_responses_to_perturbations_are_edges_of_the_other_sign():
+    from pyrogrn.experiments.benchmarks import response_networks as N
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["control", "A"], 60)
+    X = rng.normal(5, 0.3, (120, 6))
+    X[labels == "A", 0] -= 3
+    X[labels == "A", 1] -= 2  # falls with A, so A activates it
+    data = ExpressionData.from_frame(pd.DataFrame(X, columns=list("ABCDEF")), perturbed=labels.tolist())
+    table = N.screened(data, tuple(labels)).set_index(["source", "target"])
+    assert table.loc[("A", "B"), "weight"] > 1
+    assert table.loc[("A", "B"), "inclusion"] > 0.9
+    assert ("A", "A") not in table.index
+
+
+def test_a_row_a_condition_has_the_mean_of_its_cells():
+    from pyrogrn.experiments.benchmarks import response_networks as N
+
+    frame = pd.DataFrame({"A": [1.0, 3.0, 0.0], "B": [2.0, 2.0, 8.0]})
+    data = ExpressionData.from_frame(np.log1p(frame))
+    panel = N.means(data, np.array(["control", "control", "A"]))
+    np.testing.assert_allclose(panel.X.numpy(), [[3.0, 3.0], [1.0, 9.0]], rtol=1e-5)  # and one more
+    assert panel.perturbed.tolist() == [[1, 0]]
+    np.testing.assert_allclose(N.levels(data, 0.5).X.numpy(), frame.to_numpy() + 0.5, rtol=1e-5)

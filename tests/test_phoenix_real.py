@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks import phoenix_real as R
+from pyrogrn.experiments.benchmarks import phoenix_studies as S
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.inference.pruning import Schedule
 from pyrogrn.models.data.transitions import Transitions
@@ -34,7 +35,7 @@ def study():
     prior, truth = torch.zeros(4, 4), np.zeros((4, 4), dtype=bool)
     prior[0, 1] = prior[0, 2] = 1
     truth[0, 1] = truth[0, 3] = True
-    return R.Study(
+    return S.Study(
         "tiny",
         2,
         course(13, "a", 0),
@@ -48,8 +49,8 @@ def study():
 
 
 def test_segments_begin_at_the_cuts():
-    assert R.segments(6, 2, 5).tolist() == ["0", "0", "1", "1", "1", "2"]
-    assert R.segments(4, 2, 2).tolist() == ["0", "0", "1", "1"]
+    assert S.segments(6, 2, 5).tolist() == ["0", "0", "1", "1", "1", "2"]
+    assert S.segments(4, 2, 2).tolist() == ["0", "0", "1", "1"]
 
 
 def test_pairs_apart_are_the_same_pairs_in_batches_of_pairs(study):
@@ -79,7 +80,7 @@ def test_no_change_is_the_reference_and_missing_values_do_not_count(study):
 
 
 def test_strength_is_chosen_by_validation_and_once(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(R, "EPOCHS", 3)
+    monkeypatch.setattr(S, "EPOCHS", 3)
     monkeypatch.setattr(R, "GRID", (0.2, 0.8))
     results = Results(tmp_path / "rows.csv")
     monkeypatch.setattr(results, "write", lambda: None)
@@ -92,7 +93,7 @@ def test_strength_is_chosen_by_validation_and_once(study, tmp_path, monkeypatch)
 
 
 def test_table_has_every_method_and_seed(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(R, "EPOCHS", 3)
+    monkeypatch.setattr(S, "EPOCHS", 3)
     results = Results(tmp_path / "rows.csv")
     monkeypatch.setattr(results, "write", lambda: None)  # a few ms for each of 200 rows
     R.compare(results, lambda seed: study, R.ALL, (0, 1), strength=0.3)
@@ -107,7 +108,7 @@ def test_table_has_every_method_and_seed(study, tmp_path, monkeypatch):
 def test_interactions_are_symmetric_and_of_the_genes_alone(tmp_path):
     file = tmp_path / "ppi.csv"
     pd.DataFrame({"gene1": ["A", "B", "X"], "gene2": ["C", "B", "A"], "weight": [0.5, 1.0, 0.9]}).to_csv(file)
-    C = R.interactions(file, GENES)
+    C = S.interactions(file, GENES)
     assert C[0, 2] == C[2, 0] == 0.5
     assert C[1, 1] == 1.0
     assert C.sum() == 2.0
@@ -132,9 +133,9 @@ def test_genes_of_an_empty_network_have_no_influence(study):
 @with_data
 @pytest.mark.parametrize("seed", R.SEEDS)
 def test_breast_intervals_do_not_touch(seed):
-    study = R.breast(DATA, 500, seed, gene_sets=False)
+    study = S.breast(DATA, 500, seed, gene_sets=False)
     parts = (study.training, study.validation, study.tests["interval"])
-    assert parts[1].num_pairs == parts[2].num_pairs == R.HELD - 1
+    assert parts[1].num_pairs == parts[2].num_pairs == S.HELD - 1
     # every point is in one part: each of the four segments of training has one pair fewer than points
     segments = len(parts[0].trajectory.unique())
     assert sum(p.num_pairs for p in parts) == 178 - (segments + 2)
@@ -146,13 +147,13 @@ def test_breast_intervals_do_not_touch(seed):
 
 @with_data
 def test_bone_marrow_is_scaled_by_what_it_learns_from():
-    study = R.bone_marrow(DATA, "B")
-    assert study.training.num_pairs == 198 // R.CELLS - 1
+    study = S.bone_marrow(DATA, "B")
+    assert study.training.num_pairs == 198 // S.CELLS - 1
     assert set(study.tests) == {"batch24", "batch36"}
     largest = torch.cat([study.training.start, study.training.stop]).max()
     assert largest == pytest.approx(1.0)
-    assert study.training.dt.sum() == pytest.approx(R.COURSE, rel=1e-4)
-    cells = R.bone_marrow(DATA, "B", cells=1)
+    assert study.training.dt.sum() == pytest.approx(S.COURSE, rel=1e-4)
+    cells = S.bone_marrow(DATA, "B", cells=1)
     assert cells.training.num_pairs == 197
     for part in (cells.training, cells.validation, *cells.tests.values()):
         assert torch.cat([part.start, part.stop]).max() == pytest.approx(1.0)
@@ -160,7 +161,7 @@ def test_bone_marrow_is_scaled_by_what_it_learns_from():
 
 @with_data
 def test_yeast_learns_from_one_series():
-    study = R.yeast(DATA)
+    study = S.yeast(DATA)
     assert (study.training.num_pairs, study.validation.num_pairs, study.tests["second hour"].num_pairs) == (23, 11, 11)
     assert study.truth is not None
     assert int(study.truth.sum()) == 573

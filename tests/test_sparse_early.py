@@ -91,7 +91,7 @@ def test_chains_that_disagree_on_edges_are_not_precise():
     np.testing.assert_allclose(spread[1], (table.var(0, ddof=1) / 4).sum(), rtol=1e-5)
     assert early.is_precise(spread)
     apart = [chain.copy() for chain in alike]
-    for chain in apart[:2]:  # of a tenth of the edges
+    for chain in apart[:2]:  # of a tenth of the targets
         chain[:3][likely[:3]] = 0
     assert not early.is_precise(early.spread_of(apart, 50))
     more = [chain * (1 + 0.05 * i) for i, chain in enumerate(alike)]  # another number of edges in each
@@ -107,10 +107,16 @@ def test_few_effective_draws_are_not_settled():
     fit_to_data, good = rng.normal(size=(2, 4, 96))
     halves = [[rng.permutation(6) for _ in range(2)] for _ in range(4)]
     slow = np.array([np.repeat(np.concatenate(parts), 8) for parts in halves]) + 0.01 * rng.normal(size=(4, 96))
-    assert early.is_settled({"slab_scale": good}, fit_to_data, traces)
+    assert early.left_of({"slab_scale": good}, fit_to_data, traces) == []
     assert not settling.not_reached({"slab_scale": slow}, fit_to_data, traces)  # at the end of a run it would do
-    assert not early.is_settled({"slab_scale": slow}, fit_to_data, traces)
-    assert not early.is_settled({"slab_scale": good[:1]}, fit_to_data[:1], traces)  # one chain
+    assert early.left_of({"slab_scale": slow}, fit_to_data, traces) is None
+    for number in (1, 2):  # chains: what they say apart tells no error
+        assert early.left_of({"slab_scale": good[:number]}, fit_to_data[:number], traces) is None
+    assert early.left_of({"slab_scale": good[:3]}, fit_to_data[:3], traces) == []
+    # chains whose likelihood stays apart for a target are not waited for, unless a hyperparameter is apart too
+    apart = fit_to_data + np.arange(4)[:, None]
+    assert early.left_of({"slab_scale": good}, apart, traces)[0].startswith(settling.OF_LIKELIHOOD)
+    assert early.left_of({"slab_scale": good + 0.5 * np.arange(4)[:, None]}, apart, traces) is None
 
 
 def test_networks_of_default_length_are_looked_at_by_their_size(monkeypatch):

@@ -9,6 +9,7 @@ are scored twice: by the probability of the model, and by that which leaves `inf
 import contextlib
 import inspect
 import io
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ..commands.infer_command import infer_command
 from ..commands.infer_options import InferOptions
 from ..commands.infer_run import prepared, read_job
 from ..commands.infer_tuning import recalibrated, tuned
-from .results import Results
+from .results import Results, commit
 
 DESIGN = LinearDesign(num_tfs=20, num_targets=30, num_cells=150)
 METHOD = "linear, defaults"
@@ -38,16 +39,37 @@ RANKS = 63
 STEPS = 60  # draws by chain, four chains
 WEIGHTS = 6  # edges, and targets, of which ranks are taken
 
+RANK = "rank of "  # names of ranks in the files of data sets that are done
+
 
 def run(folder: Path, results: Results, data_sets: int = 200, design: LinearDesign = DESIGN) -> None:
-    """All rows; ``folder`` is not read."""
+    """All rows; ``folder`` is not read. Data sets that were fitted on this commit are kept beside the results until the
+    rows are there: an interrupted run goes on."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    done = results.path.parent / f"{results.path.stem}-{commit()}"
+    done.mkdir(parents=True, exist_ok=True)
     try:
         with threadpool_limits(1), tempfile.TemporaryDirectory() as place:
-            add_rows(results, [case(Path(place), design, seed) for seed in range(data_sets)])
+            add_rows(results, [kept(done, Path(place), design, seed) for seed in range(data_sets)])
+        shutil.rmtree(done)
     finally:
         torch.set_num_threads(threads)
+
+
+def kept(done: Path, place: Path, design: LinearDesign, seed: int) -> dict[str, Any]:
+    """`case`, or what an earlier call has written."""
+    file = done / f"{seed}.npz"
+    if not file.exists():
+        found = case(place, design, seed)
+        ranks = {f"{RANK}{name}": value for name, value in found.pop("ranks").items()}
+        part = file.with_suffix(".part.npz")
+        np.savez(part, **found, **ranks)
+        part.rename(file)
+    with np.load(file) as box:
+        flat = dict(box)
+    ranks = {name.removeprefix(RANK): float(value) for name, value in flat.items() if name.startswith(RANK)}
+    return {name: value for name, value in flat.items() if not name.startswith(RANK)} | {"ranks": ranks}
 
 
 def case(place: Path, design: LinearDesign, seed: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Prior knowledge that is right, half right and wrong: what it buys, and whether the data see through it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,28 @@ def run(folder: Path, results: Results) -> None:
     task = sergio_task(folder, "sergio_ds1", "clean")
     truth = task.truths["network"]
     network = PriorNetwork.from_edges(truth, name="truth")
-    scores = [score(task, None, seed) for seed in SEEDS]
-    results.add(task.name, "no prior", "0-2", "average_precision", *mean_se([s["average_precision"] for s in scores]))
-    results.add(task.name, "no prior", "0-2", "ece", *mean_se([s["ece"] for s in scores]))
+    results.resume_parts()
+    results.part("no prior", partial(run_without, results, task))
     for fraction in CORRUPTION:
-        rows = []
-        for seed in SEEDS:
-            corrupted = network.corrupted(
-                fraction, np.random.default_rng(seed), sources=task.data.tfs, targets=task.data.genes
-            )
-            rows.append(score(task, corrupted, seed))
-        for key in ("average_precision", "ece", "trust", "trust_sd"):
-            results.add(task.name, f"truth corrupted {fraction:.0%}", "0-2", key, *mean_se([r[key] for r in rows]))
+        results.part(f"truth corrupted {fraction:.0%}", partial(run_corrupted, results, task, network, fraction))
+
+
+def run_without(results: Results, task: Task) -> None:
+    """Rows without knowledge."""
+    scores = [score(task, None, seed) for seed in SEEDS]
+    for key in ("average_precision", "ece"):
+        results.add(task.name, "no prior", "0-2", key, *mean_se([s[key] for s in scores]))
+
+
+def run_corrupted(results: Results, task: Task, network: PriorNetwork, fraction: float) -> None:
+    """Rows of a network with a share of its edges at random places."""
+    rows = []
+    for seed in SEEDS:
+        generator = np.random.default_rng(seed)
+        moved = network.corrupted(fraction, generator, sources=task.data.tfs, targets=task.data.genes)
+        rows.append(score(task, moved, seed))
+    for key in ("average_precision", "ece", "trust", "trust_sd"):
+        results.add(task.name, f"truth corrupted {fraction:.0%}", "0-2", key, *mean_se([r[key] for r in rows]))
 
 
 def score(task: Task, network: PriorNetwork | None, seed: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 without: P(some edge between A and B) beside whether there is one, as the model states it and as corrected by the
 trial of `infer`."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,14 @@ MODEL, CORRECTED = "as the model states", "corrected"
 
 def run(folder: Path, results: Results) -> None:
     """All rows; ``folder`` is not read."""
+    results.resume_parts()
     for kind, feedback in KINDS.items():
-        add_rows(results, kind, [pairs(feedback, seed) for seed in range(DATA_SETS)])
+        results.part(kind, partial(run_kind, results, kind, feedback))
+
+
+def run_kind(results: Results, kind: str, feedback: bool) -> None:
+    """Rows of one kind of networks."""
+    add_rows(results, kind, [pairs(feedback, seed) for seed in range(DATA_SETS)])
 
 
 def pairs(feedback: bool, seed: int) -> pd.DataFrame:

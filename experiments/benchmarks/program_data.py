@@ -54,17 +54,23 @@ def heldout_data(folder: Path) -> Iterator[tuple[str, ExpressionData, dict[str, 
 
 def run_heldout(folder: Path, results: Results) -> None:
     """Log density of cells left out, per cell, in units of the data; each group has its own means for every method."""
+    results.resume_parts()
     for name, data, sets in heldout_data(folder):
-        table = Table()
-        for seed in SPLITS:
-            order = np.random.default_rng(seed).permutation(data.num_cells)
-            number = int(HELD_OUT * data.num_cells)
-            train = data.subset(np.sort(order[number:])).without_constant_genes()
-            test = data.subset(np.sort(order[:number])).select_genes(train.genes)
-            for m in FACTORS:
-                for method, scores in heldout_scores(train, test, m, sets).items():
-                    table.add(name, method, scores)
-        table.write(results)
+        results.part(name, partial(heldout, results, name, data, sets))
+
+
+def heldout(results: Results, name: str, data: ExpressionData, sets: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    """Rows of one data set."""
+    table = Table()
+    for seed in SPLITS:
+        order = np.random.default_rng(seed).permutation(data.num_cells)
+        number = int(HELD_OUT * data.num_cells)
+        train = data.subset(np.sort(order[number:])).without_constant_genes()
+        test = data.subset(np.sort(order[:number])).select_genes(train.genes)
+        for m in FACTORS:
+            for method, scores in heldout_scores(train, test, m, sets).items():
+                table.add(name, method, scores)
+    table.write(results)
 
 
 def heldout_scores(

@@ -1,6 +1,7 @@
 """Gene programs: the two findings of the poster over many data sets, the closed form, gene-set repair."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,21 +211,27 @@ def second_methods(simulation: FactorSimulation) -> dict[str, Callable[[], Poste
 
 def run_finding2(folder: Path, results: Results) -> None:
     """β beside a correlated factor; ``folder`` is not read."""
+    results.resume_parts()
     for correlation in CORRELATIONS:
-        table, task = Table(), f"correlation {correlation:g}"
-        for seed in range(EXACT):
-            simulation = confounded(correlation, seed)
-            w = (simulation.W * simulation.x_scale[:, None])[0].numpy()
-            for name, method in second_methods(simulation).items():
-                if name != "mean-field" or seed < SLOW:
-                    table.add(task, name, effect_scores(method(), simulation.beta[0].numpy(), w))
-            if seed >= SLOW:
-                continue
-            poster = second_model(simulation, factor_effects=False)  # here β means all that the covariate does
-            total = (simulation.beta + simulation.gamma @ simulation.W)[0].numpy()
-            posterior = blocked(poster, num_draws=200)
-            table.add(task, "blocked, no factor effects", effect_scores(posterior, total, w))
-        table.write(results)
+        results.part(f"correlation {correlation:g}", partial(run_correlation, results, correlation))
+
+
+def run_correlation(results: Results, correlation: float) -> None:
+    """Rows of one correlation of covariate and factor."""
+    table, task = Table(), f"correlation {correlation:g}"
+    for seed in range(EXACT):
+        simulation = confounded(correlation, seed)
+        w = (simulation.W * simulation.x_scale[:, None])[0].numpy()
+        for name, method in second_methods(simulation).items():
+            if name != "mean-field" or seed < SLOW:
+                table.add(task, name, effect_scores(method(), simulation.beta[0].numpy(), w))
+        if seed >= SLOW:
+            continue
+        poster = second_model(simulation, factor_effects=False)  # here β means all that the covariate does
+        total = (simulation.beta + simulation.gamma @ simulation.W)[0].numpy()
+        posterior = blocked(poster, num_draws=200)
+        table.add(task, "blocked, no factor effects", effect_scores(posterior, total, w))
+    table.write(results)
 
 
 # -- closed form ----
@@ -253,13 +260,18 @@ def run_closed(folder: Path, results: Results) -> None:
 # -- gene-set repair ----
 def run_repair(folder: Path, results: Results) -> None:
     """Gene sets with genes hidden and false ones put in: are they found? ``folder`` is not read."""
-    table = Table()
+    results.resume_parts()
     for noise in MASK_NOISE:
-        for prior in (SpikeSlabLoading(), HorseshoeLoading()):
-            for seed in range(3):
-                simulation = simulate_muvi(hidden=noise, false=noise, seed=seed)
-                name = f"MuVI, {type(prior).__name__}"
-                table.add(f"mask noise {noise:.0%}", name, repair_scores(simulation, prior))
+        results.part(f"mask noise {noise:.0%}", partial(run_noise, results, noise))
+
+
+def run_noise(results: Results, noise: float) -> None:
+    """Rows of one share of genes hidden, and as many false."""
+    table = Table()
+    for prior in (SpikeSlabLoading(), HorseshoeLoading()):
+        for seed in range(3):
+            simulation = simulate_muvi(hidden=noise, false=noise, seed=seed)
+            table.add(f"mask noise {noise:.0%}", f"MuVI, {type(prior).__name__}", repair_scores(simulation, prior))
     table.write(results)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,11 +126,17 @@ def scores(found: Found, truth: FactorSimulation, *, in_units: bool) -> dict[str
 
 def run(folder: Path, results: Results) -> None:
     """Cells of three types after six cytokines, Gaussian and as counts; ``folder`` is not read."""
-    table = Table()
+    results.resume_parts()
     for likelihood in (GAUSSIAN, NEGATIVE_BINOMIAL):
-        for seed in range(SEEDS):
-            simulation = simulate_cytokines(**SIZES, likelihood=likelihood, seed=seed)
-            for name, method in methods_of(likelihood).items():
-                found = method(replace(simulation.data))
-                table.add(f"cytokines, {likelihood}", name, scores(found, simulation, in_units=likelihood == GAUSSIAN))
+        results.part(f"cytokines, {likelihood}", partial(run_likelihood, results, likelihood))
+
+
+def run_likelihood(results: Results, likelihood: str) -> None:
+    """Rows of one likelihood."""
+    table = Table()
+    for seed in range(SEEDS):
+        simulation = simulate_cytokines(**SIZES, likelihood=likelihood, seed=seed)
+        for name, method in methods_of(likelihood).items():
+            found = method(replace(simulation.data))
+            table.add(f"cytokines, {likelihood}", name, scores(found, simulation, in_units=likelihood == GAUSSIAN))
     table.write(results)

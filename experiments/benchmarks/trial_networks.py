@@ -16,6 +16,7 @@ from .trial_subjects import MAKE
 SEEDS = range(1000, 1010)
 SPAN = f"{SEEDS[0]}-{SEEDS[-1]}"
 CORRECTED = "linear"
+SEEN, TOUCHED = "causes seen that are not there", "genes that have them"
 LAST = "networks"  # the score that is added last
 
 
@@ -32,11 +33,14 @@ def of_network(kind: str, seed: int) -> dict[str, dict[str, float]]:
     subject = MAKE[kind](kind, seed)
     _, true = plain_pairs(subject)
     posterior = fitted(subject.logged)
-    found = {RAW: posterior, CORRECTED: tune(subject.logged, seed=seed).apply(posterior, subject.logged)}
+    trial = tune(subject.logged, seed=seed)
+    found = {RAW: posterior, CORRECTED: trial.apply(posterior, subject.logged)}
     values = {}
     for method, one in found.items():
         probability = of_plain(one, subject.logged)
         values[method] = scores(probability, true) | could_be_listed(probability, true)
+    shared = trial.settings["shared"]  # whether causes are seen that are not among the regulators
+    values[CORRECTED] |= {SEEN: float(shared["factors"] > 0), TOUCHED: shared["genes"] / shared["of"]}
     return values
 
 

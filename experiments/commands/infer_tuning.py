@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...inference import Posterior
 from ...inference.draws.edge_table import RECORD
 from ...inference.engines.base import Engine
+from ...inference.misfit_checks import unmeasured
 from ...inference.recalibration import TrialOptions, Tuning, tune
 from ...inference.recalibration.trial import MakeModel, no_trial
 from ...models import ExpressionData, Model
@@ -126,7 +127,11 @@ def in_words(found: Tuning) -> str:
         score = found.scores[name]
         wrong = "none listed" if score["wrong"] is None else f"{score['wrong']:.0%} wrong"
         parts.append(f"{what}, lists at 10% are {wrong} (calibration error {score['ece']:.2f})")
-    return f"on made targets: {'; '.join(parts)}"
+    shared = found.settings.get("shared")
+    told = (
+        f". {unmeasured(shared)}: edges into these are listed more cautiously" if shared and shared["factors"] else ""
+    )
+    return f"on made targets: {'; '.join(parts)}{told}"
 
 
 def recorded(path: Path) -> Tuning:

@@ -35,7 +35,7 @@ from .parts import count, diagnostics_section, made, predictions_section, probab
 from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
 from .program_tables import GeneSets
-from .trial import OF_INCLUSION, UNTRIED, earned, is_tested, is_tried, trial_facts
+from .trial import OF_INCLUSION, UNTRIED, earned, is_tested, is_tried, trial_facts, unmeasured_causes
 
 COLUMNS = {
     "source": "The regulator.",
@@ -203,6 +203,8 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         advice += f", and {earned(posterior)}"
     if posterior.calibrated and results.why_none is None and not tested:
         advice += f". {UNTRIED}"
+    if hidden := unmeasured_causes(posterior):
+        advice += f". {hidden}"
     if len(results.links):
         text += f"; {count(len(results.links), 'link')} between regulators, without direction, at 10%"
     label = f"{strict:,} edges at 5% expected FDR"

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
-from ...inference.engines.sparse_gibbs import OUT_OF_TIME
+from ...inference.engines.sparse_gibbs import BUT_FOR_TARGETS, OUT_OF_TIME
 from ...inference.points import is_point
 from ...models import ExpressionData
 from .. import figures
@@ -119,8 +119,8 @@ def diagnostics_section(posterior: Posterior, diagnostics: pd.DataFrame | None) 
     if reason.startswith(OUT_OF_TIME):
         drawn = reason.removeprefix(OUT_OF_TIME).removeprefix(": ")
         ended = f"stopped when its time was up, at {'; '.join(filter(None, (drawn, missed)))};"
-    elif missed and reason == "budget":
-        ended = f"ran all its steps, and has {missed};"
+    elif missed and reason in ("budget", BUT_FOR_TARGETS):
+        ended = f"{ended}, and has {missed};"
     took = "less than 0.1" if history.seconds < 0.1 else f"{history.seconds:,.1f}"
     how = "it took" if ended.endswith(";") else "in"
     fit = f"The fit {in_words(ended)} {how} {took} seconds (engine {posterior.guide}, seed {posterior.seed})."

@@ -6,6 +6,7 @@ from typing import Any
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
+from ...inference.misfit_checks import WITH_SHARED, unmeasured
 from ...inference.recalibration.trial import FEWEST_MOST
 
 OF_INCLUSION = {
@@ -32,6 +33,11 @@ def is_tried(posterior: Posterior) -> bool:
     return trial_of(posterior) is not None
 
 
+LESS = (
+    "depth, batch, cell cycle, or a regulator that was not measured. Edges into these are listed more cautiously, and "
+    "more of them can be wrong than is stated"
+)
+"""Of genes with causes that are not among the regulators."""
 UNTRIED = (
     "Such lists were tested on data from the model alone: no targets made on these cells were tried, and on cells that "
     "do not follow the model (bent responses, causes that nobody measured, dropout) a fifth to four fifths of them "
@@ -61,6 +67,13 @@ def earned(posterior: Posterior) -> str:
     return f"the probabilities mean what they say as far as {like}"
 
 
+def unmeasured_causes(posterior: Posterior) -> str:
+    """That genes share causes which are not among the regulators, as a sentence; empty where the trial saw none."""
+    found = trial_of(posterior)
+    shared = None if found is None else found["settings"].get("shared")
+    return "" if shared is None or not shared["factors"] else f"{unmeasured(shared)}: {LESS}"
+
+
 def trial_facts(posterior: Posterior) -> list[str]:
     """What was tried and what came out."""
     found = trial_of(posterior)
@@ -80,5 +93,18 @@ def trial_facts(posterior: Posterior) -> list[str]:
         f"to be wrong, by the probabilities as the model states them {wrong(raw)} (calibration error "
         f"{raw['ece']:.2f}), by the corrected ones {wrong(mapped)} ({mapped['ece']:.2f}){held}. All probabilities "
         "here are the corrected ones. What holds on made targets need not hold on real ones: regulators that are not "
-        "measured and feedback can make more of a list wrong."
+        "measured and feedback can make more of a list wrong.",
+        *_of_shared(posterior, found["scores"].get(WITH_SHARED)),
+    ]
+
+
+def _of_shared(posterior: Posterior, score: Mapping[str, Any] | None) -> list[str]:
+    """What the trial does where genes have causes that are not among the regulators."""
+    told = unmeasured_causes(posterior)
+    if score is None or not told:
+        return []
+    wrong = "no list could be made" if score["wrong"] is None else f"{score['wrong']:.0%} of a list at 10% were wrong"
+    return [
+        f"{told}. Their probabilities were learned on made targets with hidden causes alone, where {wrong}: whatever "
+        "follows a cause that was not measured stands in for it."
     ]

@@ -18,7 +18,7 @@ from ..runs.run import Run
 from ..runs.sampler import Sampler
 from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
-from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, is_settled
+from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, left_of
 from ..sparse.settling import FEWEST, Traces, effort_of, is_of_targets, not_reached
 from ..sparse.window import FEW_TFS, LEAST_NODES
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OWN_BYTES = 2e9  # of the Gram matrices that perturbed targets need for themselves, in every chain
 OFTEN = 0.1  # share of the edges, at the most, of which every draw is kept
 LONGEST, LONG_EDGES = (3, 8), 1e6  # multiples of the draws asked for; times edges, that may be drawn
+BUT_FOR_TARGETS = "converged but for single targets"  # what the reason begins with where some have not settled
 OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
 WARMUP_SHARE = 1 / 3  # of a budget
 LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
@@ -65,10 +66,10 @@ class SparseGibbs(Sampler):
         they are: ``history.reason`` says so. Default 3, up to 8 of networks of fewer than 300,000 edges, whose draws
         take no time (`longest_of`).
     shortest
-        Draws by chain at the least. Where chains have settled and agree on every edge as closely as draws tell them
-        (`sparse.early`), a run ends after so many, or ten more and so on. Default 50 of networks of at least 50,000
-        edges, and ``num_samples`` of smaller ones, whose draws take no time, and where ``num_samples`` is not its own
-        default.
+        Draws by chain at the least. A run ends after so many, or ten more and so on, where chains have settled, but for
+        single targets whose chains stay apart, and agree on edges as closely as draws tell them (`sparse.early`).
+        Default 50 of three chains or more of networks of at least 50,000 edges, and ``num_samples`` of smaller ones,
+        whose draws take no time, and where ``num_samples`` is not its own default.
     budget
         Minutes of sampling, after which it ends with what it has, at least ten draws by chain, and
         ``history.reason`` says what was not reached; a third of it at the most is warm-up. Numbers then depend on the
@@ -271,7 +272,7 @@ class _Sampling:
         drawn, wanted = len(self.record) - self.kernel.num_warmup, self.engine.num_samples
         out_of_time = drawn >= min(LEAST_DRAWS, wanted) and self._seconds > self._limit
         if not out_of_time and len(self.record) < self.total:
-            return "converged" if self._is_done(drawn) else ""
+            return self._done(drawn)
         left = not_reached(*self._followed(drawn))
         if out_of_time and (left or drawn < wanted):
             return "; ".join([f"{OUT_OF_TIME}: {drawn} of {wanted} draws by chain", *left])
@@ -288,14 +289,19 @@ class _Sampling:
         hypers = {n: torch.stack(v, 1).numpy() for n, v in self.collector.draws.items() if v[0].dim() == 1}
         return hypers, np.stack(self.record[-drawn:], axis=1), self.traces
 
-    def _is_done(self, drawn: int) -> bool:
-        """Whether fewer draws than were asked for say all (`sparse.early`); what costs least is asked first."""
-        if not is_looked_at(drawn, self.engine.fewest_draws(float(self.kernel.hyper.num_edges))):
-            return False
-        if drawn >= self.engine.num_samples or not is_settled(*self._followed(drawn)):
-            return False
+    def _done(self, drawn: int) -> str:
+        """Why fewer draws than were asked for do (`sparse.early`); empty where they do not. What costs least is asked
+        first."""
+        fewest = self.engine.fewest_draws(float(self.kernel.hyper.num_edges))
+        if drawn >= self.engine.num_samples or not is_looked_at(drawn, fewest):
+            return ""
+        left = left_of(*self._followed(drawn))
+        if left is None:
+            return ""
         spread: np.ndarray = np.sum(self.kernel.spreads(self.collector.streams, drawn), axis=0)
-        return is_precise(spread)
+        if not is_precise(spread):
+            return ""
+        return "; ".join([BUT_FOR_TARGETS, *left]) if left else "converged"
 
     # -- checkpoints ----
     def _snapshot(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ...models.data.out_of_fold import OutOfFold
 from ...priors import PriorNetwork
 from .trial import (
     FEWEST_MOST,
+    HIDDEN,
     KINDS,
     Bench,
     MakeModel,
@@ -25,7 +26,7 @@ from .witnesses import Witnesses
 Causes = dict[int, tuple[int, int]]
 """By kind of world, the fewest and the most regulators of a target that stands for a gene that is explained."""
 AGREED = 1.2  # between two chains of the real genes: what they do not agree on is not known
-SEEN_THROUGH, HIDDEN = 1, 2  # kinds of worlds, see `benches_like`
+SEEN_THROUGH = 1  # a kind of worlds, see `benches_like`
 
 
 def stated_alike(
@@ -37,13 +38,22 @@ def stated_alike(
     options: TrialOptions,
     *,
     witnesses: Witnesses | None = None,
+    further: bool = False,
     seed: int,
     threads: int = 1,
 ) -> tuple[Stated, Causes]:
     """What fits of all worlds say (`stated`), of targets with one to four regulators, or as many more as makes the fits
     state as many edges of them as they do of the real genes that they stand for (`causes_like`); and how many that
-    are. ``threads`` as of `stated`."""
-    benches = benches_like(data, donors, networks, options, seed=seed, threads=threads)
+    are. ``further``: after the usual worlds come more with hidden causes (`benches_like`). ``threads`` as of
+    `stated`."""
+
+    def worlds(causes: Causes | None = None) -> list[Bench]:
+        made = lambda more: benches_like(
+            data, donors, networks, options, seed=seed, causes=causes, further=more, threads=threads
+        )
+        return [*made(False), *(made(True) if further else [])]
+
+    benches = worlds()
     found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
     real = real_edges(
@@ -53,7 +63,7 @@ def stated_alike(
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
-        benches = benches_like(data, donors, networks, options, seed=seed, causes=more, threads=threads)
+        benches = worlds(more)
         new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
         found = Stated.together([found.of(kept), new])
     return found, causes

@@ -10,8 +10,6 @@ exact: all sums over cells, and the degrees of freedom, are multiplied by k.
 
 import copy
 
-import torch
-
 from ...models import RegressionNetwork
 
 SUMS = ("gram", "own_gram", "residual", "sse", "dof", "log_count")
@@ -24,8 +22,8 @@ def effective(model: RegressionNetwork) -> float:
 
 
 def coarsened(model: RegressionNetwork, cells: float | None) -> RegressionNetwork:
-    """A copy of the network whose likelihood counts for ``cells`` cells; the network itself where these are None or no
-    fewer than it has.
+    """The network with a likelihood that counts for ``cells`` cells, sharing all else with it; itself where these are
+    None or no fewer than it has.
 
     Parameters
     ----------
@@ -48,9 +46,8 @@ def coarsened(model: RegressionNetwork, cells: float | None) -> RegressionNetwor
     share = cells / effective(model)
     if share >= 1:
         return model
-    found = copy.deepcopy(model)
-    with torch.no_grad():
-        for name in SUMS:
-            getattr(found, name).mul_(share)
+    found = copy.copy(model)
+    scaled = {name: getattr(model, name) * share for name in SUMS if getattr(model, name) is not None}
+    found._buffers = {**model._buffers, **scaled}
     found.counted = (model.gram, share)  # the same eigenvectors
     return found

@@ -44,43 +44,47 @@ def evidence_of(
     if witnesses is not None:
         asked = witnesses.asked(model.targets) if half is None else half
         found.append(own_noise(data, model.targets, witnesses, np.where(asked < 0, 1, asked)))
-    return np.log(np.stack(found) + LEAST)
+    stacked = np.stack(found)
+    stacked += LEAST
+    return np.log(stacked, out=stacked)
 
 
 def left_out(model: RegressionNetwork) -> np.ndarray:
     """``(tf, target)`` u: the share of a target's variance that it loses without the regulator. Of a target that is a
     regulator itself, beside the others."""
-    pick = lambda name: getattr(model, name)[0].detach().cpu().double().numpy()
-    gram, anchor, residual, sse = pick("gram"), pick("anchor"), pick("residual"), pick("sse")
+    pick = lambda name: getattr(model, name)[0].detach().cpu()
+    gram, anchor, residual = pick("gram").double().numpy(), pick("anchor").numpy(), pick("residual").numpy()
+    sse = pick("sse").double().numpy()
     place = {name: i for i, name in enumerate(model.tfs)}
     own = {g: i for i, g in enumerate(model.own.cpu().tolist())}  # of some cells alone: these are not those of others
     found = np.empty(gram.shape[:1] + anchor.shape[1:])
 
-    def of(gram: np.ndarray, at: np.ndarray) -> None:
-        """Of the targets ``at`` (index,), whose cells have this Gram matrix."""
-        w, r = anchor[:, at], residual[:, at]
-        cross = r + gram @ w
-        square = sse[at] + (w * (r + cross)).sum(0)
+    def of(gram: np.ndarray, targets: np.ndarray) -> None:
+        """Of ``targets`` (index,), whose cells have this Gram matrix; some at a time in float64."""
         scale = np.sqrt(gram.diagonal())
         invert = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-        spread = np.sqrt(square.clip(0))
         inverse = np.linalg.inv(gram * invert[:, None] * invert + RIDGE * np.eye(len(gram)))
-        r = cross * invert[:, None] * np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-        weight = inverse @ r
-        found[:, at] = np.square(weight) / inverse.diagonal()[:, None]
-        for column, g in enumerate(at.tolist()):
-            t = place.get(model.targets[g])
-            if t is not None:  # the inverse without its row and column
-                factor = inverse[:, t] / inverse[t, t]
-                rest = inverse.diagonal() - factor * inverse[t]
-                part = np.square(weight[:, column] - factor * weight[t, column])
-                found[:, g] = np.divide(part, rest, out=np.zeros_like(part), where=rest > 1e-12)
-                found[t, g] = 0.0
+        for start in range(0, len(targets), AT_ONCE):
+            at = targets[start : start + AT_ONCE]
+            w, r = anchor[:, at].astype(np.float64), residual[:, at].astype(np.float64)
+            cross = r + gram @ w
+            spread = np.sqrt((sse[at] + (w * (r + cross)).sum(0)).clip(0))
+            r = cross * invert[:, None] * np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+            weight = inverse @ r
+            found[:, at] = np.square(weight) / inverse.diagonal()[:, None]
+            for column, g in enumerate(at.tolist()):
+                t = place.get(model.targets[g])
+                if t is not None:  # the inverse without its row and column
+                    factor = inverse[:, t] / inverse[t, t]
+                    rest = inverse.diagonal() - factor * inverse[t]
+                    part = np.square(weight[:, column] - factor * weight[t, column])
+                    found[:, g] = np.divide(part, rest, out=np.zeros_like(part), where=rest > 1e-12)
+                    found[t, g] = 0.0
 
     of(gram, np.array([g for g in range(anchor.shape[1]) if g not in own], dtype=int))
     for g, i in own.items():
-        of(model.own_gram[0, i].detach().cpu().double().numpy(), np.array([g]))
-    return found.clip(0, 1)
+        of(pick("own_gram")[i].double().numpy(), np.array([g]))
+    return found.clip(0, 1, out=found)
 
 
 def own_noise(data: ExpressionData, targets: tuple[str, ...], witnesses: Witnesses, half: np.ndarray) -> np.ndarray:

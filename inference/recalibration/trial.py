@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from ...models import ExpressionData, Model, RegressionNetwork
-from ...models.data.out_of_fold import OutOfFold
+from ...models.data.out_of_fold import OutOfFold, contexts_of, within_contexts
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
 from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING, WEIGHT
 from ...priors import PriorNetwork
@@ -35,6 +35,7 @@ UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
 FEWEST_CELLS = 20
 KINDS = 3  # of worlds; see `benches_like`
+HIDDEN = 2  # the kind with hidden causes
 FEWEST_MOST = (1, MOST_ACTING)  # regulators of a target, unless fits of the real genes state more
 MANY_WEIGHT = (0.0, 2.0)  # sizes of weights, then: of many regulators some do next to nothing
 
@@ -128,6 +129,7 @@ def benches_like(
     *,
     seed: int,
     causes: Mapping[int, tuple[int, int]] | None = None,
+    further: bool = False,
     threads: int = 1,
 ) -> list[Bench]:
     """Worlds of three kinds, `TrialOptions.worlds` of each: targets that answer to the regulators as measured; to what
@@ -140,17 +142,21 @@ def benches_like(
     Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
     (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
     which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
-    ``threads`` worlds are made at once.
+    ``further``: instead of all of these, one fewer of the third kind, of later rounds, in which targets answer to
+    regulators halfway between what was measured and what other genes say. ``threads`` worlds are made at once.
     """
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
-    kinds = ((0.0, None), (0.0, through), (hidden, through))
     well = measured_well(data)
+    turns, told = range(options.worlds), through
+    if further:
+        turns, told = range(options.worlds, 2 * options.worlds - 1), halfway(data, through) if well else through
+    kinds: tuple[tuple[float, np.ndarray | None], ...] = ((0.0, None), (0.0, through), (hidden, told))
     made: list[tuple[int, int, float, np.ndarray | None]] = [
         (turn, place, share, levels)
-        for turn in range(options.worlds)
+        for turn in turns
         for place, (share, levels) in enumerate(kinds)
-        if (levels is not None or well) and (causes is None or place in causes)
+        if (levels is not None or well) and (causes is None or place in causes) and (place == HIDDEN or not further)
     ]
 
     def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
@@ -173,6 +179,12 @@ def benches_like(
         for (_, place, _, _), found in zip(made, pool.map(of, made), strict=True):
             groups.setdefault((place, found[1].data.tfs), []).append(found)
     return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
+
+
+def halfway(data: ExpressionData, levels: np.ndarray) -> np.ndarray:
+    """``(cell, tf)`` means of what was measured of the regulators and of ``levels``, in standard deviations."""
+    measured, _, _ = within_contexts(data.select_genes(data.tfs).X.numpy(force=True), contexts_of(data))
+    return (measured + levels) / 2
 
 
 def with_unseen(world: World, *, num_tfs: int, seed: int) -> World:
@@ -251,7 +263,7 @@ def short_fit(
     with one_thread_each() as number:
         engine = SparseGibbs(num_chains=1, sweeps=options.sweeps)
         kernel = engine.kernel(coarse, seed=seed, client=client, threads=threads or number)
-        collector = SparseCollector(kernel.model, 1, options.samples)
+        collector = SparseCollector(kernel.model, 1, options.samples, moments=client is not None)
         kernel.start(options.warmup)
         for block in range(options.warmup + options.samples):
             kernel.step(collector.streams if block >= options.warmup else None)

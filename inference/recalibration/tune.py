@@ -10,11 +10,13 @@ from ...models.simulators import donors_of, with_plain_genes
 from ...models.simulators.semi_synthetic import LEAST_R2, MOST_ACTING
 from ...priors import PriorNetwork
 from ..calibration import expected_calibration_error, expected_list, log_score
+from ..misfit_checks import WITH_SHARED
 from ..runs.threads import one_thread_each
 from .causes import stated_alike
 from .cells import MOST_NUMBERS, held_cells
 from .edge_map import EdgeMap
-from .trial import KINDS, UNSEEN, MakeModel, Stated, TrialOptions
+from .shared_causes import shared_causes
+from .trial import HIDDEN, KINDS, UNSEEN, MakeModel, Stated, TrialOptions
 from .tuning import Tuning, linear_network
 from .witnesses import witnesses_of
 
@@ -105,6 +107,7 @@ def _tuned(
     # these say of the regulators, and every regulator would have to do with it
     among = None if witnesses is None else {name for name, half in witnesses.half.items() if half == 0}
     donors = donors_of(data, 2 * options.targets, seed=seed, among=among)
+    shared = None if witnesses is None else shared_causes(data, witnesses, seed=seed)
     settings: dict[str, Any] = {
         "seed": seed,
         "cells": data.num_cells,
@@ -116,18 +119,37 @@ def _tuned(
         "warmup": options.warmup,
         "samples": options.samples,
         "sweeps": options.sweeps,
+        "shared": None if shared is None else shared.to_dict(),
     }
     if not settings["explained"]:
         share = UNSEEN * (1 + MOST_ACTING) / 2 / len(data.tfs)
         number = 1 + (witnesses is not None) + len(coarse)
         return Tuning(coarse, EdgeMap.constant(min(share, 0.5), number), {}, settings)
+    hidden = options.hidden > 0 and shared is not None and shared.number > 0
     found, causes = stated_alike(
-        data, donors, networks, make, (None, *coarse), options, witnesses=witnesses, seed=seed, threads=threads
+        data,
+        donors,
+        networks,
+        make,
+        (None, *coarse),
+        options,
+        witnesses=witnesses,
+        further=hidden,
+        seed=seed,
+        threads=threads,
     )
     settings["causes"] = [list(span) for _, span in sorted(causes.items())]
-    return Tuning(
-        coarse, EdgeMap.fit(found.probability, found.true, found.evidence), scores_of(found), settings, witnesses
-    )
+    usual = found.of(found.world < KINDS * options.worlds) if hidden else found
+    scores, own = scores_of(usual), None
+    if hidden:  # genes with such causes are like targets of worlds that have them
+        pairs = found.of(found.world % KINDS == HIDDEN)
+        scores[WITH_SHARED], own = scores_of(pairs)["recalibrated"], map_of(pairs)
+    return Tuning(coarse, map_of(usual), scores, settings, witnesses, shared_map=own, shared=shared)
+
+
+def map_of(pairs: Stated) -> EdgeMap:
+    """What these pairs say of how often statements are right."""
+    return EdgeMap.fit(pairs.probability, pairs.true, pairs.evidence)
 
 
 def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:
@@ -137,7 +159,7 @@ def scores_of(pairs: Stated) -> dict[str, dict[str, float | None]]:
     odd = pairs.world // KINDS % 2 == 1
     mapped = np.empty(len(pairs.true))
     for part in (odd, ~odd):
-        learned = EdgeMap.fit(pairs.probability[:, ~part], pairs.true[~part], pairs.evidence[:, ~part])
+        learned = map_of(pairs.of(~part))
         mapped[part] = learned(pairs.probability[:, part], pairs.evidence[:, part])
     return {"raw": _scores(pairs.probability[0], pairs.true), "recalibrated": _scores(mapped, pairs.true)}
 

@@ -12,6 +12,7 @@ from ..draws.edge_table import RAW, RECORD
 from ..draws.moments import EdgeMoments
 from .edge_map import EdgeMap
 from .evidence import evidence_of
+from .shared_causes import SharedCauses, shared_causes
 from .trial import MakeModel, TrialOptions, heard_fit, short_fit
 from .witnesses import Witnesses, witnesses_of
 
@@ -39,6 +40,11 @@ class Tuning:
         explain something in cells that were not fitted.
     witnesses
         Those of the trial, where it was made in this process; they are found again where it was not.
+    shared_map
+        The map of edges into genes with causes that are not among the regulators and that other genes have too
+        (`shared_causes`); None where there are none.
+    shared
+        Which these are, as ``witnesses``.
     """
 
     cells: tuple[float, ...]
@@ -46,6 +52,8 @@ class Tuning:
     scores: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     witnesses: Witnesses | None = field(default=None, repr=False, compare=False)
+    shared_map: EdgeMap | None = None
+    shared: SharedCauses | None = field(default=None, repr=False, compare=False)
 
     def apply(
         self,
@@ -81,19 +89,26 @@ class Tuning:
         length = lambda name: int(self.settings[name])
         options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
         raw, seed = posterior.moments["W"], length("seed")
+        maps = [self.map] if self.shared_map is None else [self.map, self.shared_map]
         stated = [raw.inclusion] * len(self.map.slopes)  # of a slope of 0 it does not matter which
-        counts = [slope > 0 for slope in self.map.slopes]
-        own = len(self.map.weights) > 1  # what only the regulators' own measurement says
-        witnesses = self._witnesses(data) if own or (self.settings.get("heard") is not None and counts[1]) else None
-        if witnesses is not None and counts[1]:
+        counts = [max(slopes) > 0 for slopes in zip(*(one.slopes for one in maps), strict=True)]
+        own = max(len(one.weights) for one in maps) > 1  # what only the regulators' own measurement says
+        heard = self.settings.get("heard") is not None and counts[1]
+        witnesses = self._witnesses(data) if own or heard or len(maps) > 1 else None
+        if witnesses is not None and heard:
             options = replace(options, heard=float(self.settings["heard"]))
             made_by = make or linear_network
             stated[1] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
         for i, number in enumerate(self.cells, start=len(stated) - len(self.cells)):
             if counts[i]:
                 stated[i] = short_fit(model, number, options, seed=seed, client=client)
-        evidence = evidence_of(model, data, witnesses if own else None) if self.map.weights else None
-        inclusion = self.map(stated, evidence) * model.edge_prior.allowed.cpu().numpy()
+        evidence = evidence_of(model, data, witnesses if own else None) if any(one.weights for one in maps) else None
+        inclusion = self.map(stated, evidence if self.map.weights else None)
+        if self.shared_map is not None and witnesses is not None:
+            at = np.flatnonzero(self._shared(data, witnesses).genes(model.targets))
+            known = None if evidence is None or not self.shared_map.weights else evidence[:, :, at]
+            inclusion[:, at] = self.shared_map([table[:, at] for table in stated], known)
+        inclusion = inclusion * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}
         return replace(posterior, moments=moments, attributes=attributes)
@@ -106,11 +121,20 @@ class Tuning:
             raise ValueError("this trial asked genes that are no regulators, and these cells have hardly any")
         return found
 
+    def _shared(self, data: ExpressionData, witnesses: Witnesses) -> SharedCauses:
+        """Those of the trial, or the same found again."""
+        made = self.witnesses is not None and self.witnesses.fits(data)
+        known = self.shared if made else shared_causes(data, witnesses, seed=int(self.settings["seed"]))
+        if known is None:
+            raise ValueError("this trial asked what genes share beyond the regulators, which these cells cannot tell")
+        return known
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "cells": list(self.cells),
             "map": self.map.to_dict(),
+            **({} if self.shared_map is None else {"shared_map": self.shared_map.to_dict()}),
             "scores": {name: dict(values) for name, values in self.scores.items()},
             "settings": dict(self.settings),
         }
@@ -126,7 +150,9 @@ class Tuning:
         """
         try:
             cells = tuple(float(number) for number in values["cells"])
-            return cls(cells, EdgeMap.from_dict(values["map"]), dict(values["scores"]), dict(values["settings"]))
+            shared = EdgeMap.from_dict(values["shared_map"]) if "shared_map" in values else None
+            scores, settings = dict(values["scores"]), dict(values["settings"])
+            return cls(cells, EdgeMap.from_dict(values["map"]), scores, settings, shared_map=shared)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no tuning of `tune` ({error}): expected cells, map, scores and settings") from None
 

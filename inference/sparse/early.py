@@ -3,10 +3,12 @@ r"""Whether a run can end before it has all draws that it was to have.
 A draw of a large network costs a second, and half of them say all there is to say where chains are alike and draws
 nearly independent: the Monte Carlo error of an inclusion p is then at most :math:`\sqrt{p(1-p)/200} = .035` of 4 x 50
 draws, and half of that on the whole, because what is summed up is a probability and not a draw. A run of
-`FEWEST_EDGES` edges or more is looked at every `LOOK_EVERY` draws from `settling.FEWEST` on, and ends where all limits
-of `settling.not_reached` are kept, and
+`FEWEST_EDGES` edges or more in `FEWEST_CHAINS` chains or more is looked at every `LOOK_EVERY` draws from
+`settling.FEWEST` on, and ends where `settling.not_reached` finds nothing, or single targets alone, whose chains stay
+apart in twice as many draws too, and
 
-- hyperparameters have `LEAST_ESS` effective draws, twice what is asked of a run at its end;
+- hyperparameters have an R-hat of at most `settling.WHOLE_RHAT`, and `LEAST_ESS` effective draws, twice what is asked
+  of a run at its end;
 - the errors of the inclusions, from what chains say apart,
 
   .. math:: e^2 = \frac{1}{C}\operatorname{var}_c\,\hat p_c,
@@ -21,13 +23,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..mixing import bulk_ess
-from .settling import FEWEST, Traces, not_reached
+from ..mixing import bulk_ess, rank_rhat
+from .settling import FEWEST, WHOLE_RHAT, Traces, is_of_targets, not_reached
 
 FEWEST_EDGES = 5e4  # of a network whose draws take time
+FEWEST_CHAINS = 3  # the sd of two numbers is small by chance
 LOOK_EVERY = 10  # draws
 LEAST_ESS = 80.0
-MATTERS, MOST_ERROR, NUMBER_ERROR = 0.05, 0.02, 0.01
+MATTERS, MOST_ERROR, NUMBER_ERROR = 0.05, 0.03, 0.01
 
 
 def is_looked_at(drawn: int, shortest: int) -> bool:
@@ -51,9 +54,17 @@ def is_precise(spread: np.ndarray) -> bool:
     return bool(square <= number * MOST_ERROR**2 and error <= NUMBER_ERROR * expected.mean())
 
 
-def is_settled(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Traces) -> bool:
-    """Whether hyperparameters, log-likelihood and targets are; arguments of `settling.not_reached`."""
-    if len(likelihood) < 2 or not_reached(hypers, likelihood, traces):
-        return False
-    table = [value for value in hypers.values() if (value != value[:, :1]).any(1).all()]
-    return not table or bool(bulk_ess(np.stack(table, axis=-1).astype(np.float64)).min() >= LEAST_ESS)
+def left_of(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Traces) -> list[str] | None:
+    """What `settling.not_reached` says, of the same arguments, where that is of single targets alone and
+    hyperparameters have settled; None where a run is not done."""
+    if len(likelihood) < FEWEST_CHAINS:
+        return None
+    left = not_reached(hypers, likelihood, traces)
+    varied = [value for value in hypers.values() if (value != value[:, :1]).any(1).all()]
+    if not all(is_of_targets(text) for text in left):
+        return None
+    if varied:
+        table = np.stack(varied, axis=-1).astype(np.float64)
+        if not (rank_rhat(table).max() <= WHOLE_RHAT and bulk_ess(table).min() >= LEAST_ESS):
+            return None
+    return left

@@ -23,14 +23,16 @@ class SparseCollector(Collector):
     edge itself averaged out; large sites are asked for only where they are kept.
 
     ``sums`` by chain; all but ``inclusion`` are shared. Of networks of which not every draw is kept, `watch` says of
-    which edges it is all the same: `kept_edges`.
+    which edges it is all the same: `kept_edges`. Without ``moments`` inclusions alone are summed up, of targets on
+    one machine.
     """
 
-    def __init__(self, model: RegressionNetwork, num_chains: int, num_draws: int) -> None:
+    def __init__(self, model: RegressionNetwork, num_chains: int, num_draws: int, *, moments: bool = True) -> None:
         super().__init__(model, num_chains, num_draws, has_inclusion=True)
         self.allowed = model.edge_prior.allowed.T.cpu().numpy()  # (target, tf)
         shape = self.allowed.shape
-        shared = [np.zeros(shape, kind) for kind in (np.float64, np.float64, np.float32, np.float32)]
+        of_moments = shape if moments else (0, shape[1])
+        shared = [np.zeros(of_moments, kind) for kind in (np.float64, np.float64, np.float32, np.float32)]
         self.table = np.zeros((num_chains, *shape), np.float32)
         self.streams = [Sums(part, *shared) for part in self.table]
         self.present: np.ndarray | None = np.zeros(shape, np.uint16) if self.thin > 1 else None  # while it is warmed up

@@ -22,7 +22,9 @@ LOG2E = np.float32(1.4426950408889634)
 def record_targets(
     targets: np.ndarray, gram: Gram, terms: Terms, twins: np.ndarray, state: Targets, sums: Sums
 ) -> None:
-    """Add the state of ``targets`` (index,) to ``sums``; ``twins`` (pair, 2) as in `Partners`."""
+    """Add the state of ``targets`` (index,) to ``sums``, of which all but the inclusion may have no rows, and is then
+    left out; ``twins`` (pair, 2) as in `Partners`."""
+    with_moments = len(sums.first) > 0
     num_tfs, h = gram.matrix.shape[0], gram.background
     pairs = np.zeros(num_tfs, np.int64)  # in which a regulator is
     for pair in range(len(twins)):
@@ -41,17 +43,11 @@ def record_targets(
         scores_of(edges.residual, edges.diagonal, edges.weight, score)
         odds_of(score, edges.pull, edges.odds, edges.half, inverse, probability)
         logistic(probability, bits)
-        total, first, second = sums.inclusion[target], sums.first[target], sums.second[target]
+        total = sums.inclusion[target]
         for j in range(num_tfs):
             total[j] += probability[j]
-        for j in range(num_tfs):
-            d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
-            c = float(score[j])
-            mean = sd * k * (c / sd + float(edges.pull[j]))
-            left, spread = 1.0 - h * d, noise * k
-            floor, p = h * c, float(probability[j])
-            first[j] += floor + left * p * mean
-            second[j] += floor * floor + left * (2.0 * floor * p * mean + left * p * (mean * mean + spread) + noise * h)
+        if with_moments:
+            add_moments(edges, score, probability, h, noise, sums.first[target], sums.second[target])
         # of a pair that the data can hardly tell apart, which of the two it was is averaged out as well
         for pair in range(len(twins)):
             i, j = twins[pair, 0], twins[pair, 1]
@@ -60,7 +56,7 @@ def record_targets(
                 total[i] += (np.float32(first_of) - probability[i]) / np.float32(pairs[i])
                 total[j] += (np.float32(second_of) - probability[j]) / np.float32(pairs[j])
         for j in range(num_tfs):
-            if edges.weight[j] != np.float32(0):
+            if with_moments and edges.weight[j] != np.float32(0):
                 d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
                 c = float(edges.residual[j]) + d * float(edges.weight[j])
                 left = 1.0 - h * d
@@ -69,6 +65,23 @@ def record_targets(
                 share = 0.5 * math.erfc(-mean / math.sqrt(2.0 * variance))
                 sums.positive[target, j] += share
                 sums.negative[target, j] += 1.0 - share
+
+
+@inlined
+def add_moments(
+    edges: Edges, score: np.ndarray, probability: np.ndarray, h: float, noise: float, first: np.ndarray,
+    second: np.ndarray,
+) -> None:  # fmt: skip
+    """``first`` and ``second`` (tf,) float64 grow by the moments of each weight, its own draw averaged out."""
+    sd = math.sqrt(noise)
+    for j in range(len(first)):
+        d, k = float(edges.diagonal[j]), 2.0 * float(edges.half[j])
+        c = float(score[j])
+        mean = sd * k * (c / sd + float(edges.pull[j]))
+        left, spread = 1.0 - h * d, noise * k
+        floor, p = h * c, float(probability[j])
+        first[j] += floor + left * p * mean
+        second[j] += floor * floor + left * (2.0 * floor * p * mean + left * p * (mean * mean + spread) + noise * h)
 
 
 @inlined
