@@ -32,6 +32,7 @@ from .engines.sparse_gibbs import OUT_OF_TIME
 from .factors.blocked import tolerance
 from .loading_words import of_loadings
 from .misfit_checks import MAX_WRONG as MAX_WRONG  # named among the limits
+from .misfit_checks import STANDS_OUT as STANDS_OUT
 from .misfit_checks import trial_checks
 from .one_training import without_agreement
 from .points import NO_PROBABILITY, is_point
@@ -165,10 +166,8 @@ def _ended(posterior: PosteriorLike[Model]) -> Check:
     if reason.startswith(OUT_OF_TIME):
         meaning = "It ended when its time was up, with what it had: give it more for what was not reached."
     if not good:
-        meaning = (
-            "The computation broke down: do not use the result. Look for extreme values in the data, or normalise "
-            "them; for a guide, lower the learning rate."
-        )
+        meaning = "The computation broke down: do not use the result. Look for extreme values in the data, or "
+        meaning += "normalise them; for a guide, lower the learning rate."
     return Check("fit ended in order", reason, "not diverged", good, meaning)
 
 

@@ -12,6 +12,7 @@ from pyrogrn.inference import NUTS, Gibbs, MeanField, SparseGibbs
 from pyrogrn.inference.amortised import Amortised
 from pyrogrn.inference.choice import Length, row_of
 from pyrogrn.inference.neural_ode.pathways import PATHWAY_COLUMNS
+from pyrogrn.inference.sparse.settling import FEWEST
 from pyrogrn.models import MODELS, MuVI
 from pyrogrn.models.base import Model
 from pyrogrn.models.simulators import RandomGRN, TechnicalNoise
@@ -107,7 +108,8 @@ def test_lengths_of_fits():
     )
     text = option("infer", "--steps").help
     assert Amortised.__dataclass_fields__["num_samples"].default == SparseGibbs().num_samples
-    samples = f"[{Gibbs().num_samples}; nuts {NUTS().num_samples}; sparse, amortised {SparseGibbs().num_samples}]"
+    few = f"amortised {SparseGibbs().num_samples}; sparse {SparseGibbs().num_samples}, or fewer from {FEWEST} on"
+    samples = f"[{Gibbs().num_samples}; nuts {NUTS().num_samples}; {few} where they do]"
     assert samples in text
     assert f"[{usual.num_steps}; cellbox {cellbox.num_steps}]" in text
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammainccinv
 
 from ...models import ExpressionData
 from ...models.data.out_of_fold import contexts_of, within_contexts
@@ -117,7 +117,7 @@ def shared_causes(data: ExpressionData, witnesses: Witnesses, *, seed: int) -> S
             touched |= dict(zip(part, square.clip(0).tolist(), strict=True))
     least = TOUCHED
     if number:  # a squared correlation with n cells is χ²/n by chance
-        least = max(least, (float(chi2.isf(CHANCE, number)) - number) / len(cells))
+        least = max(least, (2 * float(gammainccinv(number / 2, CHANCE)) - number) / len(cells))
     return SharedCauses(shares, touched, least)
 
 
