@@ -102,3 +102,21 @@ def test_files_without_parts_are_made_again(tmp_path):
 
 def test_pages_know_the_rows_with_which_parts_end():
     assert WHOLE[0] == rows.ENDED
+
+
+def test_rows_of_another_commit_are_made_again_where_asked_for(tmp_path, monkeypatch):
+    path, made = tmp_path / "some.csv", []
+    for name in ("aaaaaaa", "bbbbbbb", "bbbbbbb", "bbbbbbb+", "bbbbbbb+"):
+        monkeypatch.setattr("pyrogrn.experiments.benchmarks.results.commit", lambda name=name: name)
+        results = Results(path, anew=True)
+        results.resume_parts()
+        results.part("a", lambda name=name: made.append(name))
+    assert made == [
+        "aaaaaaa",
+        "bbbbbbb",
+        "bbbbbbb+",
+        "bbbbbbb+",
+    ]  # which changes those were is not known
+    kept = Results(path)
+    kept.resume_parts()
+    assert len(kept.rows) == 1

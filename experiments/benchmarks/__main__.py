@@ -165,6 +165,9 @@ def main() -> None:
         "--missing", action="store_true", help="only those without a file in --out: to go on with a run of all"
     )
     parser.add_argument(
+        "--anew", action="store_true", help="make again what another commit made; go on with what this one has"
+    )
+    parser.add_argument(
         "--provenance", action="store_true", help="run nothing; write which commit made each file of --out"
     )
     arguments = parser.parse_args()
@@ -186,7 +189,7 @@ def main() -> None:
             continue
         started, processor = time.perf_counter(), time.process_time()
         print(f"== {name}")
-        SECTIONS[name](arguments.data, Results(file))
+        SECTIONS[name](arguments.data, Results(file, anew=arguments.anew))
         print(f"== {name}: {time.perf_counter() - started:.0f} s, {time.process_time() - processor:.0f} s of processor")
 
 

@@ -20,10 +20,11 @@ WHOLE = "whole part", 0, "CPU seconds"  # method, seed and score of the row with
 @dataclass
 class Results:
     """Rows ``task, method, seed, score, value, se`` of one section; written with commit and machine after every
-    addition."""
+    addition. ``anew``: rows that another commit made, or changes that are in none, are not taken up again."""
 
     path: Path
     rows: list[dict] = field(default_factory=list)
+    anew: bool = False
 
     def add(self, task: str, method: str, seed: int | str, score: str, value: float, se: float = float("nan")) -> None:
         """Add one row, print it, and rewrite the file."""
@@ -45,7 +46,9 @@ class Results:
         """Take the rows that the file has, with the commit and machine that made them."""
         if self.path.exists():
             table = pd.read_csv(self.path, dtype={"seed": str})
-            self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+            rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+            current = None if commit().endswith("+") else commit()
+            self.rows = [row for row in rows if not self.anew or row["commit"] == current]
 
     def resume_parts(self) -> None:
         """Take the rows of parts that have ended (`part`); what an interrupted one left, and files from before there
