@@ -41,8 +41,9 @@ SHARED = 0.1
 BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
 ALIKE = 0.05
 STANDS_OUT = 0.22  # of what residuals of two halves of the genes share, a factor's share
+MISSING = "depth, batch, cell cycle, or a regulator that was not measured"
 SHORTER = (
-    "That is depth, batch, cell cycle, or a regulator that was not measured. Edges into these genes have the "
+    f"That is {MISSING}. Edges into these genes have the "
     "probability of made targets of which half of the causes are hidden, so that lists hold fewer of them, and more of "
     "these can be wrong than is stated: what follows a missing cause stands in for it. Take out what is technical, or "
     "measure more regulators"

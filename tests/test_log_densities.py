@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
 from pyrogrn.inference.gibbs.log_densities import FAMILIES, log_density_of_logarithm
+from pyrogrn.inference.sparse.hyperpriors import density_of_logarithm
 from pyrogrn.priors import Hyper
 
 HYPERS = [
@@ -44,3 +46,13 @@ def test_integrates_to_one_over_the_logarithm():
 
 def test_the_default_hyperpriors_need_no_objects():
     assert set(FAMILIES) == {dist.LogNormal, dist.Beta}
+
+
+@pytest.mark.parametrize("hyper", HYPERS, ids=lambda h: h.family.__name__)
+def test_those_of_the_sparse_sampler_are_the_distributions(hyper):
+    hyper = Hyper(hyper.family, *hyper.constants.tolist()).to(torch.float64)
+    x = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (4, 33))
+    expected = hyper.distribution(False).log_prob(torch.from_numpy(x)).numpy() + np.log(x)
+    np.testing.assert_allclose(density_of_logarithm(hyper)(x), expected, rtol=1e-12)
+    if hyper.family is dist.Beta:
+        assert density_of_logarithm(hyper)(np.array([1.5])) == -np.inf

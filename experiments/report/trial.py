@@ -6,7 +6,7 @@ from typing import Any
 from ...inference import Posterior
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
-from ...inference.misfit_checks import WITH_SHARED, unmeasured
+from ...inference.misfit_checks import MISSING, WITH_SHARED, unmeasured
 from ...inference.recalibration.trial import FEWEST_MOST
 
 OF_INCLUSION = {
@@ -33,10 +33,7 @@ def is_tried(posterior: Posterior) -> bool:
     return trial_of(posterior) is not None
 
 
-LESS = (
-    "depth, batch, cell cycle, or a regulator that was not measured. Edges into these are listed more cautiously, and "
-    "more of them can be wrong than is stated"
-)
+LESS = f"{MISSING}. Edges into these are listed more cautiously, and more of them can be wrong than is stated"
 """Of genes with causes that are not among the regulators."""
 UNTRIED = (
     "Such lists were tested on data from the model alone: no targets made on these cells were tried, and on cells that "

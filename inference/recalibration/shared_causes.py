@@ -32,9 +32,8 @@ from .witnesses import Witnesses
 # Both chosen on networks of five kinds of `benchmarks trial_networks` with seeds 2000 to 2009: λ of complete ones was
 # at most .17 (with a hub .33), of SERGIO without a third of the regulators at least .24.
 LIMIT = STANDS_OUT  # λ of a factor that stands out
-TOUCHED = (
-    0.01  # share of a gene's residual variance, beyond chance, that such factors have, and more where cells are few
-)
+# share of a gene's residual variance, beyond chance, that such factors have, and more where cells are few
+TOUCHED = 0.01
 CHANCE = 0.01  # of a gene that has nothing to do with them
 MOST = 10  # factors
 MOST_CELLS, MOST_GENES = 2000, 300  # that are looked at; genes of each half that tell the factors

@@ -23,8 +23,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..mixing import bulk_ess, rank_rhat
-from .settling import FEWEST, WHOLE_RHAT, Traces, is_of_targets, not_reached
+from .settling import FEWEST, WHOLE_RHAT, Traces, is_of_targets, mixing_of, not_reached, varied
 
 FEWEST_EDGES = 5e4  # of a network whose draws take time
 FEWEST_CHAINS = 3  # the sd of two numbers is small by chance
@@ -60,11 +59,10 @@ def left_of(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces: Tr
     if len(likelihood) < FEWEST_CHAINS:
         return None
     left = not_reached(hypers, likelihood, traces)
-    varied = [value for value in hypers.values() if (value != value[:, :1]).any(1).all()]
     if not all(is_of_targets(text) for text in left):
         return None
-    if varied:
-        table = np.stack(varied, axis=-1).astype(np.float64)
-        if not (rank_rhat(table).max() <= WHOLE_RHAT and bulk_ess(table).min() >= LEAST_ESS):
+    if names := varied(hypers):
+        rhat, size = mixing_of([hypers[name] for name in names])
+        if not (rhat.max() <= WHOLE_RHAT and size.min() >= LEAST_ESS):
             return None
     return left

@@ -6,7 +6,7 @@ together and none alone, and change between the two states once in hundreds of s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,14 +107,24 @@ def is_of_targets(text: str) -> bool:
     return text.startswith(OF_LIKELIHOOD) or text.endswith(OF_TARGETS)
 
 
+def varied(hypers: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of those of which no chain ``(chain, draw)`` stays where it began: what is fixed has no R-hat."""
+    return [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
+
+
+def mixing_of(draws: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """R-hat and effective draws of each of these ``(chain, draw)``."""
+    table = np.stack(draws, axis=-1).astype(np.float64)
+    return rank_rhat(table), bulk_ess(table)
+
+
 def slow(hypers: Mapping[str, np.ndarray]) -> list[str]:
     """Of hyperparameters alone, draws ``(chain, draw)`` of each: R-hat of the worst and the fewest effective draws,
     where they fail the checks of a report, in words; nothing of so few draws that this cannot be told."""
-    names = [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
+    names = varied(hypers)
     if not names or any(len(hypers[name]) < 2 or hypers[name].shape[1] < FEWEST for name in names):
         return []
-    table = np.stack([hypers[name] for name in names], axis=-1).astype(np.float64)
-    rhat, size = rank_rhat(table), bulk_ess(table)
+    rhat, size = mixing_of([hypers[name] for name in names])
     found = []
     if not rhat.max() <= CHECKED_RHAT:
         found.append(f"R-hat of {names[int(rhat.argmax())]} {rhat.max():.2f}")
@@ -138,9 +148,8 @@ def not_reached(hypers: Mapping[str, np.ndarray], likelihood: np.ndarray, traces
     if len(likelihood) < 2 or likelihood.shape[1] < FEWEST:
         return []
     found = []
-    names = [name for name, value in hypers.items() if (value != value[:, :1]).any(1).all()]
-    table = np.stack([likelihood, *(hypers[name] for name in names)], axis=-1).astype(np.float64)
-    rhat, size = rank_rhat(table), bulk_ess(table)
+    names = varied(hypers)
+    rhat, size = mixing_of([likelihood, *(hypers[name] for name in names)])
     if not rhat.max() <= WHOLE_RHAT:
         worst = [OF_LIKELIHOOD, *(f"R-hat of {name}" for name in names)][int(rhat.argmax())]
         found.append(f"{worst} {rhat.max():.2f}")
