@@ -63,6 +63,7 @@ def stated_alike(
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
+        del benches  # before others are made
         benches = worlds(more)
         new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
         found = Stated.together([found.of(kept), new])

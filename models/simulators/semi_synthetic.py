@@ -7,14 +7,14 @@ al. 2024, Cell Systems, Algorithm 1).
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ..data.expression import ExpressionData
-from ..data.out_of_fold import OutOfFold, contexts_of, out_of_fold, within_contexts
+from ..data.out_of_fold import OutOfFold, contexts_of, moments_within, out_of_fold, values_within
 from .responses import RESPONSES, response
 
 FEWEST_TFS = 4
@@ -278,7 +278,9 @@ def signals_of(
         raise ValueError(f"`hidden` is {kind.hidden}: of {number} regulators fewer than two would be offered")
     offered = np.sort(generator.permutation(number)[num_hidden:])
     regulators = data.select_genes(data.tfs).X.numpy(force=True) if levels is None else levels
-    Z, _, sd = within_contexts(regulators, contexts_of(data))
+    context = contexts_of(data)
+    mean, sd = moments_within(regulators, context)
+    of = lambda t: values_within(regulators[:, t], context, mean[:, t], float(sd[t]))  # of all there would be gigabytes
     varied = np.flatnonzero(sd > 0)
     donor = _in_turn(len(donors.genes), num_targets, generator)
     answers = _in_turn(len(kind.responses), num_targets, generator)
@@ -293,15 +295,15 @@ def signals_of(
         if explained[g]:
             acting = generator.choice(varied, size=generator.integers(fewest, most + 1), replace=False)
             weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*kind.weight, len(acting))
-            parts = [response(Z[:, t], kind.responses[answers[g]], generator) for t in acting]
+            parts = [response(of(t), kind.responses[answers[g]], generator) for t in acting]
             effect[acting, g] = weight
             signal[:, g] = _standard(np.stack(parts, axis=1) @ weight)
     return Signals(kind, donors, offered, donor, answers, effect, signal, noise)
 
 
-def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: np.ndarray) -> ExpressionData:
-    """The real values of these regulators, with their contexts and interventions, beside made targets (cell, target);
-    nothing is left to normalise."""
+def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: Any) -> ExpressionData:
+    """The real values of these regulators, with their contexts and interventions, beside made targets (cell, target),
+    an array or a tensor; nothing is left to normalise."""
     kept = data.select_genes(tfs)
     matrix = torch.cat([kept.X, torch.as_tensor(Y, dtype=kept.X.dtype, device=kept.X.device)], dim=1)
     return replace(
