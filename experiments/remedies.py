@@ -71,8 +71,11 @@ def remedies(
     if IN_ORDER in failed and budget is not None:
         lines.append(_mend(say, {"budget": 2 * budget}, [IN_ORDER]))
     wrong = [name for name in failed if name in OF_THE_MODEL]
-    if NON_LINEAR in wrong and as_measured is not None and scale_before(as_measured).kind in (COUNTS, LEVELS):
-        lines.append(f"{MENDED}{say.logarithms}, or give logarithms ({NON_LINEAR})")
+    scale = scale_before(as_measured) if NON_LINEAR in wrong and as_measured is not None else None
+    if scale is not None and scale.kind in (COUNTS, LEVELS):
+        certain = f"{say.logarithms}, or give logarithms"
+        give = certain if scale.far_from_logarithms else f"give logarithms, if these {scale} are none"
+        lines.append(f"{MENDED}{give} ({NON_LINEAR})")
         wrong.remove(NON_LINEAR)
     if wrong:
         lines.append(_of_the_model(wrong, posterior, say, tried=length == "steps"))

@@ -192,10 +192,16 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         )
     elif loose:
         text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
-    else:
+    elif not results.promised.any():
         text = (
-            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
-            f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
+            "No regulatory edge can be named: every gene is a candidate regulator, and edges between regulators have "
+            "no direction that these data tell"
+        )
+    else:
+        known = "" if results.promised.all() else " whose direction is known"
+        text = (
+            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one{known} "
+            f"has a probability of {results.inclusion[results.promised].max():.0%}"
         )
     tested = is_tested(posterior) and results.why_none is None
     failed, checked, engine, advice = trust_badges(posterior, diagnostics, tested=tested)
