@@ -30,7 +30,7 @@ from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
 from .kind import ReportKind
 from .knowledge import given, trusted
 from .next_steps import next_steps
-from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, table, tiles
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, sign_cell, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
@@ -233,7 +233,7 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         rows.append(
             [
                 Cell(escape(edge.source), "gene"),
-                Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+                sign_cell(edge.weight),
                 Cell(escape(edge.target), "gene"),
                 f"{edge.weight:+.3f}",
                 f"{edge.sd:.3f}",
