@@ -22,9 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import compiled, inlined
+from .tables import FACTOR_BYTES, MOST_FACTORS
 
-MOST_FACTORS = 64  # values of h of which C is kept: two sets of nodes of the likelihood, and that of each chain
-FACTOR_BYTES = 3e8  # that they take at the most
 KEPT = Lock()
 
 

@@ -103,8 +103,8 @@ class SparseKernel(SweptTargets):
         dof = model.dof[0].cpu().numpy().astype(np.float64)
         partners = partners_of(gram.astype(np.float64))
         classes = self.hyper.sparse
-        parts, place = list(range(len(groups))), np.arange(len(own))
-        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, place)
+        parts, numbers = list(range(len(groups))), np.arange(len(own))
+        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, numbers)
 
     # -- the start ----
     def start(self, num_warmup: int) -> None:

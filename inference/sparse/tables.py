@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_FACTORS = 64  # values of h of which `cuts.CutFactors` are kept: two sets of nodes, and that of each chain
+FACTOR_BYTES = 3e8  # that they take at the most
+
 
 class Gram(NamedTuple):
     """Statistics of one Gram matrix with the background integrated out, G̃ = G (1 + h G)⁻¹.
