@@ -169,8 +169,8 @@ def in_words(found: Tuning) -> str:
     parts = []
     for name, what in (("raw", "as the model states them"), ("recalibrated", "recalibrated")):
         score = found.scores[name]
-        wrong = "none listed" if score["wrong"] is None else f"{score['wrong']:.0%} wrong"
-        parts.append(f"{what}, lists at 10% are {wrong} (calibration error {score['ece']:.2f})")
+        wrong = "hold no edge" if score["wrong"] is None else f"are {score['wrong']:.0%} wrong"
+        parts.append(f"{what}, lists at 10% {wrong} (calibration error {score['ece']:.2f})")
     shared = found.settings.get("shared")
     told = (
         f". {unmeasured(shared)}: edges into these are listed more cautiously" if shared and shared["factors"] else ""

@@ -28,7 +28,7 @@ from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
 from .kind import Place, Predictive, ReportKind, asked, put
 from .knowledge import given, trusted
 from .next_steps import next_steps
-from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, table, tiles
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, sign_cell, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
@@ -191,10 +191,16 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         )
     elif loose:
         text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
-    else:
+    elif not results.promised.any():
         text = (
-            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
-            f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
+            "No regulatory edge can be named: every gene is a candidate regulator, and edges between regulators have "
+            "no direction that these data tell"
+        )
+    else:
+        known = "" if results.promised.all() else " whose direction is known"
+        text = (
+            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one{known} "
+            f"has a probability of {results.inclusion[results.promised].max():.0%}"
         )
     tested = is_tested(posterior) and results.why_none is None
     failed, checked, engine, advice = trust_badges(posterior, diagnostics, tested=tested)
@@ -226,7 +232,7 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         rows.append(
             [
                 Cell(escape(edge.source), "gene"),
-                Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+                sign_cell(edge.weight),
                 Cell(escape(edge.target), "gene"),
                 f"{edge.weight:+.3f}",
                 f"{edge.sd:.3f}",
