@@ -17,6 +17,7 @@ from ..inference.points import is_point
 from ..models.data.checks import some
 from .figures.knockouts import most_changed
 from .files.network_tables import WORTH_READING
+from .signs import sign_word
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _change(name: str, value: str, row: dict[Any, Any]) -> str:
 
 
 def _edge_line(row: dict[Any, Any], other: str) -> str:
-    sign = "activates" if row["weight"] >= 0 else "represses"
+    sign = sign_word(row["weight"])
     interval = "" if np.isnan(row["lower"]) else f"  {row['lower']:+.2f} to {row['upper']:+.2f}"
     sure = "" if np.isnan(row["inclusion"]) else f"  {row['inclusion']:.3f}"
     listed = f"  prior {row['prior']:.2f}" if row["prior"] > 0 else ""

@@ -14,7 +14,6 @@ from pyrogrn.inference.misfit_checks import STANDS_OUT, UNMEASURED, WITH_SHARED,
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, tune
 from pyrogrn.inference.recalibration.shared_causes import (
     LIMIT,
-    Regressions,
     SharedCauses,
     factors_of,
     largest_share,
@@ -144,23 +143,6 @@ def test_factors_against_those_that_were_put_in():
     none, scores = factors_of(standard(noise()), standard(noise()), alone)
     assert len(none) == 1
     assert scores[0].shape == (500, 0)
-
-
-def test_regressions_leave_what_ridge_leaves():
-    rng = np.random.default_rng(1)
-    X, Y, folds = rng.normal(size=(60, 4)), rng.normal(size=(60, 3)), np.arange(60) % 2
-    Y[:, 0] += 3 * X[:, 0]
-    found = Regressions.of(X, folds).left(Y)
-    out = folds == 0
-    mean, centre, number = X[~out].mean(0), Y[~out].mean(0), (~out).sum()
-    A = X[~out] - mean
-    fits = []
-    for penalty in (1e-3, 1e-2, 1e-1, 1.0):
-        weight = np.linalg.solve(A.T @ A / number + penalty * np.eye(4), A.T @ (Y[~out] - centre) / number)
-        fits.append(Y[out] - centre - (X[out] - mean) @ weight)
-    for g in range(3):
-        assert min(np.abs(found[out, g] - fit[:, g]).max() for fit in fits) < 1e-10
-    assert found[:, 0].var() < 0.5 * Y[:, 0].var()
 
 
 def test_more_worlds_with_hidden_causes():

@@ -29,7 +29,7 @@ import numpy as np
 from scipy.special import gammainccinv
 
 from ...models import ExpressionData
-from ...models.data.out_of_fold import contexts_of, within_contexts
+from ...models.data.out_of_fold import CrossFit, contexts_of, within_contexts
 from ..misfit_checks import STANDS_OUT
 from .witnesses import Witnesses
 
@@ -46,8 +46,7 @@ CHANCE = 0.01  # of a gene that has nothing to do with them
 MOST = 10  # factors
 MOST_CELLS, MOST_GENES = 2000, 300  # that are looked at; genes of each half that tell the factors
 FEWEST_CELLS, FEWEST_GENES = 60, 10  # genes of each half
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge regressions, in variances of a regulator
-PENALTY = 1e-2  # of those whose weights are looked at
+PENALTY = 1e-2  # of the ridge regressions whose weights are looked at, in variances of a regulator
 AT_ONCE = 1024  # genes
 
 
@@ -101,7 +100,7 @@ def shared_causes(data: ExpressionData, witnesses: Witnesses, *, seed: int) -> S
     folds = rng.permutation(len(cells)) % 2
     # genes of a half are explained by what the other says of the regulators
     explain = [
-        Regressions.of(within_contexts(np.concatenate([measured, levels[cells][:, at]], axis=1), context)[0], folds)
+        CrossFit.of(within_contexts(np.concatenate([measured, levels[cells][:, at]], axis=1), context)[0], folds)
         for levels in witnesses.levels[::-1]
     ]
 
@@ -119,8 +118,8 @@ def shared_causes(data: ExpressionData, witnesses: Witnesses, *, seed: int) -> S
         """Residuals, in standard deviations; the same with the residuals of each gene permuted beforehand; and weights
         ``(tf, gene)`` of the regulators, in the same units."""
         Y, clamped = values(names)
-        found = np.where(clamped, 0.0, explain[half].left(Y))
-        alone = explain[half].left(Y - found + rng.permuted(found, axis=0))
+        found = np.where(clamped, 0.0, explain[half].residuals(Y))
+        alone = explain[half].residuals(Y - found + rng.permuted(found, axis=0))
         return _standard(found), _standard(alone), weights(regulators, np.where(clamped, 0.0, Y), found)
 
     tell = [sorted(rng.permutation(names)[:MOST_GENES].tolist()) for names in halves]
@@ -133,7 +132,7 @@ def shared_causes(data: ExpressionData, witnesses: Witnesses, *, seed: int) -> S
         for start in range(0, len(names), AT_ONCE):
             part = names[start : start + AT_ONCE]
             Y, clamped = values(part)
-            residual = _standard(np.where(clamped, 0.0, explain[half].left(Y)))
+            residual = _standard(np.where(clamped, 0.0, explain[half].residuals(Y)))
             square = np.square(factors[1 - half].T @ residual / len(cells)).sum(0) - number / len(cells)
             touched |= dict(zip(part, square.clip(0).tolist(), strict=True))
     least = TOUCHED
@@ -179,37 +178,6 @@ def factors_of(
     kept = standing_out(shares, limit)
     scores = [_orthonormal(table @ side[:, :kept]) for table, side in ((first, left), (second, right.T))]
     return tuple(shares), (scores[0], scores[1])
-
-
-@dataclass(frozen=True, eq=False)
-class Regressions:
-    """Ridge regressions on ``X`` (cell, predictor), of each of the ``folds`` (cell,) on the others, by the singular
-    values of these: ``parts`` have the cells left out, their own in units of the right vectors, and U, S."""
-
-    parts: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
-
-    @classmethod
-    def of(cls, X: np.ndarray, folds: np.ndarray) -> "Regressions":
-        parts = []
-        for fold in np.unique(folds):
-            out = folds == fold
-            mean = X[~out].mean(0)
-            left, size, right = np.linalg.svd((X[~out] - mean) / np.sqrt((~out).sum()), full_matrices=False)
-            parts.append((out, (X[out] - mean) @ right.T, left, size))
-        return cls(tuple(parts))
-
-    def left(self, Y: np.ndarray) -> np.ndarray:
-        """``(cell, gene)`` what is left of Y in cells that were not fitted, each gene by the penalty that leaves
-        least."""
-        found = np.empty((len(PENALTIES), *Y.shape))
-        for out, outer, left, size in self.parts:
-            centre = Y[~out].mean(0)
-            inner = left.T @ (Y[~out] - centre) / np.sqrt((~out).sum())
-            for i, penalty in enumerate(PENALTIES):
-                weight = size / (np.square(size) + penalty)
-                found[i, out] = Y[out] - centre - outer @ (weight[:, None] * inner)
-        best = np.square(found).mean(1).argmin(0)
-        return np.take_along_axis(found, best[None, None, :], axis=0)[0]
 
 
 def _orthonormal(scores: np.ndarray) -> np.ndarray:

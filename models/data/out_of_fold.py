@@ -9,6 +9,7 @@ from .expression import ExpressionData
 from .ridge import Sums, ridge_weights
 
 FOLDS = 5
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of `CrossFit`, in variances of a predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +97,50 @@ def out_of_fold(data: ExpressionData, genes: tuple[str, ...], *, folds: int = FO
         residual[out] = Z[out][:, wanted] - centre[wanted] - fitted
     r2 = 1 - np.square(residual).mean(0) / np.square(Z[:, wanted]).mean(0)
     return OutOfFold(tuple(genes), r2, residual, mean[:, wanted], sd[wanted])
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    r"""Ridge regressions of any number of tables on one set of predictors, each fold of the cells from the others.
+
+    .. math:: e_f = y_f - \bar y_{-f} - (X_f - \bar X_{-f}) V \frac{s}{s^2 + \lambda} U^T
+              \frac{y_{-f} - \bar y_{-f}}{\sqrt{n_{-f}}},
+              \quad U s V^T = (X_{-f} - \bar X_{-f}) / \sqrt{n_{-f}}
+
+    `out_of_fold` divides moments, chooses :math:`\lambda` by what is fitted and leaves each regulator out of its own
+    regression: one pass over the genes of a file, more cells than regulators. Here predictors may outnumber cells, no
+    gene is among them, one decomposition serves every table, and :math:`\lambda` is chosen by the cells left out, of
+    few values: what is left over is compared with what permuted residuals leave, which the choice then favours alike.
+
+    Attributes
+    ----------
+    parts
+        By fold: (cell,) which cells are left out, their predictors in units of the right singular vectors (cell,
+        value), and U (cell, value) and s (value,) of the others.
+    """
+
+    parts: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, X: np.ndarray, folds: np.ndarray) -> "CrossFit":
+        """On predictors X (cell, predictor), standardised, with the fold of each cell (cell,)."""
+        parts = []
+        for fold in np.unique(folds):
+            out = folds == fold
+            mean = X[~out].mean(0)
+            left, size, right = np.linalg.svd((X[~out] - mean) / np.sqrt((~out).sum()), full_matrices=False)
+            parts.append((out, (X[out] - mean) @ right.T, left, size))
+        return cls(tuple(parts))
+
+    def residuals(self, Y: np.ndarray) -> np.ndarray:
+        """``(cell, gene)`` what is left of Y (cell, gene) in cells that were not fitted, each gene by the penalty that
+        leaves least."""
+        found = np.empty((len(PENALTIES), *Y.shape))
+        for out, outer, left, size in self.parts:
+            centre = Y[~out].mean(0)
+            inner = left.T @ (Y[~out] - centre) / np.sqrt((~out).sum())
+            for i, penalty in enumerate(PENALTIES):
+                weight = size / (np.square(size) + penalty)
+                found[i, out] = Y[out] - centre - outer @ (weight[:, None] * inner)
+        best = np.square(found).mean(1).argmin(0)
+        return np.take_along_axis(found, best[None, None, :], axis=0)[0]
