@@ -33,6 +33,9 @@ MOVED = 0.5  # of the edges of made prior networks, at random places: no source 
 
 UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has some, measured too badly to be seen
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
+# Of numbers of regulators, where cells cannot tell: in yeast they fall with exp(−0.45 k) (Guelzim, Bottani, Bourgine &
+# Képès 2002, Nat Genet 31:60).
+FALLING = 0.45
 FEWEST_CELLS = 20
 KINDS = 3  # of worlds; see `benches_like`
 HIDDEN = 2  # the kind with hidden causes
@@ -157,7 +160,8 @@ def benches_like(
     Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
     gene that it stands for (`matched_world`). World number w is of kind w % 3 and of round w // 3. Where more than 0.3
     of the regulators' values are zero, much of what was measured of them is dropout and low depth, which targets never
-    saw: there are no worlds of the first kind. ``donors`` are of `donors_of` the same ``data``, some of them explained.
+    saw: there are no worlds of the first kind, and as such cells hardly tell how many regulators a gene has, more of
+    them are rarer (`FALLING`). ``donors`` are of `donors_of` the same ``data``, some of them explained.
     Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
     (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
     which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
@@ -167,6 +171,7 @@ def benches_like(
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     well = measured_well(data)
+    falling = 0.0 if well else FALLING
     turns, told = range(options.worlds), through
     if further:
         turns, told = range(options.worlds, 2 * options.worlds - 1), halfway(data, through) if well else through
@@ -183,7 +188,7 @@ def benches_like(
         number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
         fewest, most = FEWEST_MOST if causes is None else causes[place]
         weight = WEIGHT if causes is None else MANY_WEIGHT
-        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
+        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, falling=falling, weight=weight)
         seeds = {"seed": own, "division": seed + 7}
         world = matched_world(data, donors, kind, num_targets=options.targets, levels=levels, **seeds)
         world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
