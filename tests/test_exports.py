@@ -454,6 +454,6 @@ def test_the_page_of_a_gene_of_activities(posterior, truth):
     assert page.knockout is None
     assert "sd of activity" in "".join(page.lines())
     assert "does not predict interventions" in page.notes[-1]
-    commands = re.sub(r"</?span>", "", "".join(next_steps(fitted, "G0000")))
+    commands = re.sub(r"</?span>", "", "".join(next_steps(fitted, "G0000", listed=False)))
     assert "pyrogrn show RUN G0000" in commands
     assert "predict" not in commands

@@ -139,7 +139,7 @@ def write_report(
         parts.append(("truth", "Against the known network", _against(results, truth)))
     if results is not None:
         first = next(iter(results.top["source"]), None)
-        parts.append(("next", "What next", next_steps(posterior, first)))
+        parts.append(("next", "What next", next_steps(posterior, first, listed=results.found.get(RATES[-1], 0) > 0)))
     parts.append(("input", "What went in", given(posterior, data, alignment)))
     if results is not None:
         parts.append(("prior", "Prior knowledge", trusted(posterior)))
