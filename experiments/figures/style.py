@@ -9,7 +9,6 @@ a dark page and printed. Colours are those of Okabe & Ito, distinguishable with 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
-from os.path import commonprefix
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -109,7 +108,8 @@ def told_apart(names: Sequence[str], limit: int = 18) -> list[str]:
         alike.setdefault(shortened(name, limit), []).append(name)
     labels = {}
     for label, group in alike.items():
-        same = len(commonprefix(group))
+        differ = (len(set(letters)) > 1 for letters in zip(*group, strict=False))
+        same = next((i for i, there in enumerate(differ) if there), min(map(len, group)))
         for name in group:
             start = 1 + max(name.rfind(mark, 0, same) for mark in "_ -.")  # of the word in which they differ
             whole = len(group) == 1 or start <= limit // 3
