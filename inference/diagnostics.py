@@ -109,7 +109,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     shared residuals, non-linearity, independent cells (of linear networks of one context, with ``data``)
         See `misfit_checks`; 0.1, 0.1, 0.05.
     lists on made targets, causes not measured (of recalibrated fits)
-        See `misfit_checks`; 0.15 (``MAX_WRONG``), 0.22 (``STANDS_OUT``).
+        See `misfit_checks`; 0.15 (``MAX_WRONG``), 0.22 (``STANDS_OUT``) or more where a regulator has most of the genes
+        (`recalibration.shared_causes`).
     prior knowledge, by source
         P(b < 0.3 (``TRUST_FLOOR``)), b the trust in that source; 0.5 (``MAX_UNSUPPORTED``).
     gene sets hold, by library (of gene programs)

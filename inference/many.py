@@ -94,7 +94,7 @@ def _check(model: LinearNetwork, place: int, first: LinearNetwork) -> None:
     prior = model.edge_prior.family
     if not prior.independent_gates:
         raise ValueError(f"model {place} has the prior {type(prior).__name__}, fit_many takes SpikeSlab: use fit")
-    if len(model.own):
+    if len(model.perturbed):
         raise ValueError(f"model {place} has perturbed targets, with statistics of their own: use fit, or sweep")
     own, other = _shape(model), _shape(first)
     for name, value in own.items():

@@ -16,6 +16,11 @@ from .data.gram import GramStatistics, RegressionStatistics
 from .regression import DIFFERENCES, RegressionNetwork
 from .regression_cells import regress_cells
 
+FEW_ROWS = 0.25
+"""Share of the number of regulators: a target of which as many cells are clamped, at the most, is worked with as the
+matrix of all cells less these (`RegressionStatistics`). A change of a coefficient costs so many rows more, and a matrix
+of its own as many products as there are regulators, after every block."""
+
 
 class LinearNetwork(RegressionNetwork):
     r"""A linear-Gaussian gene regulatory network with any `EdgePrior`.
@@ -96,9 +101,21 @@ class LinearNetwork(RegressionNetwork):
         prior = edge_prior or SpikeSlab(unit="noise")
         kind = _kind_of(differences, prior.family, len(statistics.context_names))
         self._describe(statistics.genes, statistics.context_names, knowledge, prior, kind)
-        regression = RegressionStatistics.from_statistics(statistics, targets=self.targets)
-        self.register_buffer("own", regression.own)
-        for name in ("gram", "own_gram", "anchor", "residual", "sse", "dof", "tf_mean", "target_mean", "log_count"):
+        regression = RegressionStatistics.from_statistics(statistics, targets=self.targets, share=FEW_ROWS)
+        for name in ("own", "left_out_target"):
+            self.register_buffer(name, getattr(regression, name))
+        for name in (
+            "gram",
+            "own_gram",
+            "left_out",
+            "anchor",
+            "residual",
+            "sse",
+            "dof",
+            "tf_mean",
+            "target_mean",
+            "log_count",
+        ):
             self.register_buffer(name, getattr(regression, name).float())
         position = {gene: i for i, gene in enumerate(self.genes)}
         self.register_buffer("tf_index", torch.tensor([position[t] for t in self.tfs]))

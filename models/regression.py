@@ -17,7 +17,7 @@ from ..priors.shapes import broadcast_shapes
 from .base import GaussianBlock, Model
 from .data.expression import ExpressionData
 from .data.twins import Twins, twins_of
-from .observation.designs import Design, SharedDesign
+from .observation.designs import ClampedDesign, Design, SharedDesign
 from .observation.gram_normal import GramNormal, rows_of, squared_error
 from .observation.joined import by_target, joined
 from .state import State
@@ -284,7 +284,7 @@ class RegressionNetwork(Model):
         wide = self.has_contexts
         pick = lambda v: v if wide else v[0]
         by = lambda v: v[:, None] if wide else v  # (context, 1, target) or (1, target)
-        return SharedDesign(
+        given = (
             len(self.tfs),
             len(self.targets),
             pick(self.gram),
@@ -294,6 +294,8 @@ class RegressionNetwork(Model):
             self.own,
             pick(self.own_gram),
         )
+        rows = self.clamped_rows
+        return ClampedDesign(*given, rows.vector, rows.target) if len(rows.target) else SharedDesign(*given)
 
     def observed(self) -> Tensor:
         """``([context,] 1, target, statistic)`` value of the site ``X`` of the whole data."""
@@ -358,10 +360,45 @@ class RegressionNetwork(Model):
         none = self.own.new_zeros(0)
         return Cuts(self.gram.new_zeros(0, len(self.tfs)), none, none)
 
+    @property
+    def clamped_rows(self) -> Cuts:
+        """Cells in which a target is clamped and that are taken out of its Gram matrix, of targets that have no whole
+        matrix of their own; one context."""
+        rows, target = self._buffers.get("left_out"), self._buffers.get("left_out_target")
+        if rows is None or target is None:  # of files of earlier versions, and of other models
+            none = self.own.new_zeros(0)
+            return Cuts(self.gram.new_zeros(0, len(self.tfs)), none, none)
+        return Cuts(rows, torch.zeros_like(target), target)
+
+    @property
+    def perturbed(self) -> Tensor:
+        """``(pair,)`` targets that are clamped in some cells, in order."""
+        return torch.cat([self.own, self.clamped_rows.target]).unique()
+
+    def gram_of(self, context: int, target: int) -> Tensor:
+        """``(tf, tf)`` of one target."""
+        place, rows = torch.nonzero(self.own == target)[:, 0], self.clamped_rows
+        if len(place):
+            return self.own_gram[context, int(place)]
+        mine = rows.vector[rows.target == target].double()
+        return (self.gram[context].double() - mine.T @ mine).to(self.gram) if len(mine) else self.gram[context]
+
+    def perturbed_gram(self) -> Tensor:
+        """``(context, pair, tf, tf)`` of `perturbed`: as many whole matrices."""
+        which, rows = self.perturbed, self.clamped_rows
+        if not len(rows.target):
+            return self.own_gram
+        found = self.gram[:, None].repeat(1, len(which), 1, 1)
+        found[:, torch.searchsorted(which, self.own)] = self.own_gram
+        for target in rows.target.unique().tolist():
+            found[0, which == target] = self.gram_of(0, target)
+        return found
+
     def target_gram(self) -> Tensor:
         """``(target, tf, tf)`` the Gram matrix of every target; one context."""
         gram = self.gram[0].expand(len(self.targets), -1, -1)
-        return gram.index_copy(0, self.own, self.own_gram[0]) if len(self.own) else gram
+        which = self.perturbed
+        return gram.index_copy(0, which, self.perturbed_gram()[0]) if len(which) else gram
 
     def _moved_anchor(self) -> Tensor:
         """What of the anchor a mask takes away, as a change of the residual: G (anchor − anchor·allowed)."""
@@ -369,4 +406,8 @@ class RegressionNetwork(Model):
         moved = self.gram[0] @ outside
         if len(self.own):
             moved = moved.index_copy(-1, self.own, torch.einsum("pst,tp->sp", self.own_gram[0], outside[:, self.own]))
+        rows = self.clamped_rows
+        if len(rows.target):
+            lost = (rows.vector * outside.T[rows.target]).sum(-1, keepdim=True) * rows.vector  # (row, tf)
+            moved = moved.index_add(-1, rows.target, -lost.T)
         return moved

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyrogrn.experiments.benchmarks import phoenix
+from pyrogrn.experiments.benchmarks.provenance import made_by
 from pyrogrn.experiments.benchmarks.results import WHOLE, Results
 from pyrogrn.experiments.pages import rows
 from pyrogrn.experiments.pages.rows import Rows
@@ -26,6 +27,21 @@ def test_resumed_rows_keep_who_made_them(tmp_path):
     assert second.value("task", "method", 0, "score") == 0.25
     assert second.value("task", "method", 1, "score") == 0.5
     assert second.value("task", "method", 2, "score") is None
+
+
+@pytest.mark.parametrize("commit", ["7222277", "12345e6", "0012345"])
+def test_a_commit_that_looks_like_a_number_stays_text(tmp_path, commit):
+    file = tmp_path / "rows.csv"
+    first = Results(file)
+    first.add("task", "method", 0, "score", 0.25)
+    pd.read_csv(file).assign(commit=commit).to_csv(file, index=False)
+    for seed in (1, 2):
+        again = Results(file)
+        again.resume()
+        again.add("task", "method", seed, "score", 0.5)
+    assert pd.read_csv(file, dtype=str)["commit"].iloc[0] == commit
+    assert made_by(file)[0] == commit
+    assert Rows.read(file).values("commit")[0] == commit
 
 
 def test_a_run_is_done_once_and_an_unfinished_one_again(tmp_path):

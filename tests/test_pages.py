@@ -22,6 +22,7 @@ WITH = {
     "cellbox_ridge": "cellbox",
     "engine_calibration": "engine",
     "engine_command": "engine",
+    "engine_screens": "engine",
     "links": "ladder",
     "contexts_outside": "contexts",
     "rivals": "edges",

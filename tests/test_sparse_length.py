@@ -9,9 +9,11 @@ import torch
 from pyrogrn.experiments.commands.options import make_guide
 from pyrogrn.inference import Checkpoint, Posterior, SparseGibbs, fit, load_checkpoint
 from pyrogrn.inference.draws.kept_edges import KeptEdges
+from pyrogrn.inference.draws.moments import aligned
 from pyrogrn.inference.engines import sparse_gibbs as engine
 from pyrogrn.inference.sparse import settling, start
 from pyrogrn.inference.sparse.background import Background
+from pyrogrn.inference.sparse.moments import SparseCollector
 from test_resume_exact import StopAt
 from test_sparse import SHORT, small_network, with_motif
 
@@ -183,3 +185,24 @@ def test_runs_that_keep_edges_resume_bit_for_bit(monkeypatch, tmp_path):
         again = fit(model, guide=SHORT, resume=load_checkpoint(path))
         np.testing.assert_array_equal(KeptEdges.of(again).draws, KeptEdges.of(whole).draws)
         np.testing.assert_array_equal(KeptEdges.of(again).place, KeptEdges.of(whole).place)
+
+
+def test_of_a_run_that_goes_on_draws_are_kept_within_the_budget(monkeypatch):
+    model = small_network()
+    tfs, targets = model.edge_prior.allowed.shape
+    monkeypatch.setattr("pyrogrn.inference.draws.moments.DRAW_BUDGET", 2 * 8 * tfs * targets * 10)
+    collector = SparseCollector(model, 2, 10)
+    assert collector.thin == 1
+    for draw in range(25):
+        if draw == 10:
+            collector.lengthen(15)
+        if draw == 15:
+            collector.lengthen(25)
+        number = torch.full((2,), float(draw))
+        edges = {"W": number[:, None, None].expand(2, tfs, targets), "inclusion": torch.ones(2, tfs, targets) > 0}
+        collector.add({"edge_logit": number} | (edges if collector.wants_network else {}))
+    kept = collector.stacked()
+    assert kept["W"][0, :, 0, 0].tolist() == list(range(0, 25, 4))
+    assert kept["edge_logit"].shape == (2, 25)
+    both = aligned(kept, collector.extras()["thin"])
+    np.testing.assert_array_equal(both["edge_logit"], both["W"][:, :, 0, 0])

@@ -41,6 +41,18 @@ def test_networks_without_a_list_count_for_no_share(tmp_path):
     assert of("linear", "power") == 0.25
 
 
+def test_in_how_many_networks_causes_are_seen(tmp_path):
+    results = Results(tmp_path / "trial_networks.csv")
+    own = {}
+    for kind in ("simulate linear", "simulate linear, 40% of the regulators hidden"):
+        trial_networks.add_seen(results, kind, range(2003, 2006))
+        of = lambda score, kind=kind: results.value(kind, trial_networks.CAUSES, "2003-2005", score)
+        own[kind] = of(trial_networks.SEEN_IN)
+        assert own[kind] <= of(trial_networks.ALONE)
+        assert of(trial_networks.LAST) == 3
+    assert list(own.values()) == [0, pytest.approx(2 / 3)]
+
+
 def test_means_over_data_sets_are_of_their_kind(tmp_path):
     results = Results(tmp_path / "trial_maps.csv")
     for task, value in (("sergio_ds1:clean", 0.2), ("SERGIO, wide, 30% of the regulators hidden, 1", 0.6)):

@@ -136,8 +136,9 @@ def write_cells(case: Case, place: Path) -> pd.DataFrame:
     return present.drop(columns=list(data.tfs))
 
 
-def infer(place: Path, **variables: str) -> Spent:
-    """Run the command on what `write_cells` has written, into ``run``, with ``variables`` in its environment.
+def infer(place: Path, *options: str, **variables: str) -> Spent:
+    """Run the command on what `write_cells` has written, into ``run``, with more ``options``, and with ``variables`` in
+    its environment.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def infer(place: Path, **variables: str) -> Spent:
         It failed.
     """
     words = ["infer", "cells.h5ad", "--method", "linear", "--tfs", "tfs.csv", "--threads", str(THREADS)]
-    words += ["--out", "run", "--overwrite"]
+    words += ["--out", "run", "--overwrite", *options]
     parent = Path(__file__).parents[3]
     # as users have it: threads as the command says, and files of a package compiled once
     others = ("OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")

@@ -31,7 +31,7 @@ from ...inference.pruning.magnitude import GRID
 from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ...models.dynamics.prior_loss import PriorLoss
 from .phoenix import FIXED, LAST, PAPER, SEEDS, Courses, add_paper, record, scores, summarise
-from .results import Results
+from .results import TEXT, Results
 
 # the share of the prior's edges that is misplaced is the noise of the levels, as the paper's tables have it: BioPruning
 # has its published balanced accuracy at 0%, 5% and 10% with these priors, and one value with a single prior
@@ -174,7 +174,7 @@ def plain(results: Results, folder: Path, data: str, noise: str, loss: bool, den
     before = results.path.parent / "phoenix.csv"
     if not loss and before.exists():
         for method in made if noise == "5%" else ("none", "IMP"):  # of the others, that section has another prior
-            copy_rows(results, pd.read_csv(before, dtype={"seed": str}), courses.task, method)
+            copy_rows(results, pd.read_csv(before, dtype=TEXT), courses.task, method)
     wanted = [Wanted(named(method, loss), seed, make, loss) for method, make in made.items() for seed in SEEDS]
     train_rows(results, courses, wanted, dense)
     for method in made:

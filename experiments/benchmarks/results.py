@@ -14,6 +14,7 @@ import torch
 
 COLUMNS = ("task", "method", "seed", "score", "value", "se")
 MADE_BY = ("commit", "machine")
+TEXT = dict.fromkeys(("seed", "commit"), str)  # a commit may be of digits alone, `7222277`, or look like 1e10
 WHOLE = "whole part", 0, "CPU seconds"  # method, seed and score of the row with which a part ends
 
 
@@ -45,7 +46,7 @@ class Results:
     def resume(self) -> None:
         """Take the rows that the file has, with the commit and machine that made them."""
         if self.path.exists():
-            table = pd.read_csv(self.path, dtype={"seed": str})
+            table = pd.read_csv(self.path, dtype=TEXT)
             rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
             current = None if commit().endswith("+") else commit()
             self.rows = [row for row in rows if not self.anew or row["commit"] == current]

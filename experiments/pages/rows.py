@@ -25,7 +25,7 @@ class Rows:
     def read(cls, file: Path) -> Rows:
         """Of a csv file that the benchmarks wrote, without the rows that say which parts have ended; seeds stay text
         (``0-2`` is the mean of three)."""
-        table = pd.read_csv(file, dtype=dict.fromkeys(("task", "method", "seed", "score"), str))
+        table = pd.read_csv(file, dtype=dict.fromkeys(("task", "method", "seed", "score", "commit"), str))
         return cls(table[table["method"] != ENDED], file.name)
 
     def where(self, **more: str) -> Rows:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from ...inference.points import is_point
 from ...inference.training_worlds import why_no_list as why_unlike
 from ...models import ExpressionData
 from ...priors import AlignmentReport
-from ...priors.formats.files import replacing
 from .. import figures
 from ..figures.edges import all_certain
 from ..files.network_tables import NetworkTables
@@ -27,7 +25,7 @@ from ..wording import in_options
 from .contexts import contexts_section
 from .degrees import out_degrees
 from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
-from .kind import ReportKind
+from .kind import Place, Predictive, ReportKind, asked, put
 from .knowledge import given, trusted
 from .next_steps import next_steps
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, sign_cell, table, tiles
@@ -77,14 +75,14 @@ def _columns(posterior: Posterior) -> dict[str, str]:
 
 def write_report(
     posterior: Posterior,
-    path: Path | str,
+    path: Place,
     *,
     data: ExpressionData | None = None,
     diagnostics: pd.DataFrame | None,
     alignment: Mapping[str, AlignmentReport],
     command: str,
     truth: pd.DataFrame | None = None,
-    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+    predictive: Predictive = None,
 ) -> None:
     """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
 
@@ -93,7 +91,7 @@ def write_report(
     posterior
         The fit. One that diverged is reported as such.
     path
-        File to write; it is replaced only when the new one is complete.
+        File to write, which is replaced only when the new one is complete; or a stream of text.
     data
         The cells, for their numbers.
     diagnostics
@@ -105,7 +103,8 @@ def write_report(
     truth
         A known network, ``source, target``: adds scores and a reliability diagram. One that cannot be compared is said.
     predictive
-        Observed values (n,) and posterior predictive draws of them (draws, n): adds the predictive check.
+        Observed values (n,) and posterior predictive draws of them (draws, n), or what gives them when they are needed:
+        adds the predictive check.
 
     Raises
     ------
@@ -133,8 +132,9 @@ def write_report(
         if len(posterior.coords["context"]) > 1:
             parts.append(("contexts", "Contexts", contexts_section(posterior)))
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
-    if predictive is not None and results is not None:
-        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    checked = asked(predictive)
+    if checked is not None and results is not None:
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*checked)))
     if truth is not None and results is not None:
         parts.append(("truth", "Against the known network", _against(results, truth)))
     if results is not None:
@@ -151,8 +151,7 @@ def write_report(
     links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
     head = f"<h1>Gene regulatory network: {escape(_size(posterior))}</h1>\n<nav>{links}</nav>"
     body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
-    with replacing(Path(path)) as part:
-        part.write_text(page("Gene regulatory network", body), encoding="utf-8")
+    put(page("Gene regulatory network", body), path)
 
 
 def _size(posterior: Posterior) -> str:
@@ -460,14 +459,14 @@ class NetworkReport(ReportKind):
     def page(
         self,
         posterior: Posterior,
-        path: Path | str,
+        path: Place,
         *,
         data: ExpressionData | None,
         diagnostics: pd.DataFrame | None,
         alignment: Mapping[str, AlignmentReport],
         command: str,
         truth: pd.DataFrame | None,
-        predictive: tuple[np.ndarray, np.ndarray] | None,
+        predictive: Predictive,
         tables: Any,
     ) -> None:
         write_report(

@@ -24,7 +24,7 @@ def unresolved_edges(posterior: PosteriorLike[LinearNetwork | Symphony]) -> Unre
     intervention on either, which would cut what comes in there."""
     model = posterior.model
     tfs, targets = list(model.tfs), list(model.targets)
-    cut = {targets[int(i)] for i in model.own.tolist()}
+    cut = {targets[int(i)] for i in model.perturbed.tolist()}
     both = set(tfs) & set(targets)
     open_ended = both - cut
     rows = np.isin(np.asarray(tfs, dtype=object), list(open_ended))

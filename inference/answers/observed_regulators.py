@@ -68,14 +68,15 @@ class ObservedRegulators:
         total = float(count.max())
         mean = model.context_mean[k].cpu().double()[model.tf_index.cpu()] / scale
         every = Cells(total, mean, model.gram[k].cpu().double())
-        if len(model.own) == len(model.targets):
+        special = model.perturbed.tolist()
+        if len(special) == len(model.targets):
             return None
         clamped, free = {}, every
-        for place, target in enumerate(model.own.tolist()):
+        for target in special:
             gene, without = model.targets[target], float(count[target])
             if gene not in model.tfs or without == total:
                 continue
-            rest = Cells(without, model.tf_mean[k, :, target].cpu().double(), model.own_gram[k, place].cpu().double())
+            rest = Cells(without, model.tf_mean[k, :, target].cpu().double(), model.gram_of(k, target).cpu().double())
             held = every.without(rest)
             if free.count - held.count < 2:
                 return None

@@ -58,8 +58,8 @@ class Collector:
         self.dims = {name: dims for name, dims in model.dims.items() if name not in without}
         self.shape = {name: tuple(len(coords[d]) for d in dims) for name, dims in self.dims.items()}
         self.num_chains, self.num_draws, self.has_inclusion = num_chains, num_draws, has_inclusion
-        large = sum(4 * math.prod(self.shape[n]) for n in self.shape if len(self.shape[n]) > 1)
-        thin = max(1, math.ceil(num_chains * num_draws * large / DRAW_BUDGET))
+        self.large = sum(4 * math.prod(self.shape[n]) for n in self.shape if len(self.shape[n]) > 1)  # bytes of a draw
+        thin = max(1, math.ceil(num_chains * num_draws * self.large / DRAW_BUDGET))
         # the number kept, ceil(draws / thin), gives the stride back: joint draws of large and small sites stay aligned
         self.thin = math.ceil(num_draws / math.ceil(num_draws / thin))
         self.count = 0
@@ -74,6 +74,10 @@ class Collector:
     def kept(self) -> int:
         """Draws of large sites, by chain, that will have been kept at the end."""
         return math.ceil(self.num_draws / self.thin)
+
+    def within_budget(self, num_draws: int) -> bool:
+        """Whether so many draws of large sites, by chain, may be kept."""
+        return self.num_chains * num_draws * self.large <= DRAW_BUDGET
 
     @property
     def num_values(self) -> int:

@@ -20,6 +20,7 @@ from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
 from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, left_of
 from ..sparse.settling import FEWEST, Traces, effort_of, is_of_targets, not_reached
+from ..sparse.tables import FACTOR_BYTES, MOST_FACTORS
 from ..sparse.window import FEW_TFS, LEAST_NODES
 
 if TYPE_CHECKING:
@@ -119,20 +120,22 @@ class SparseGibbs(Sampler):
 
     def num_bytes(self, model: Model, run: Run) -> float:
         """Beside the model: at the end of sampling weights and residuals of each chain, rotated scores (of many
-        regulators those at the nodes of a range of the background too), a Gram matrix a chain (of perturbed targets one
-        each), what was summed up and kept; or after it, with moments, a probability of each edge by chain and a draw
-        that is put together in place of the state."""
-        collector = Collector(model, self.num_chains, self.num_samples, has_inclusion=True)
+        regulators those at the nodes of a range of the background too), a Gram matrix a chain, what perturbed
+        targets have for themselves, what was summed up and kept of as many draws as it may take; or after it, with
+        moments, a probability of each edge by chain and a draw that is put together in place of the state."""
         num_tfs, num_targets = (len(model.coords[axis]) for axis in model.axes)
         edges, chains = float(num_tfs * num_targets), self.num_chains
-        draws = 5 * edges * chains * collector.kept  # weights, and whether they exist
+        longest = self.num_samples * (self.longest or longest_of(edges))
+        collector = Collector(model, chains, self.num_samples, has_inclusion=True)
+        kept = max(collector.kept, Collector(model, chains, longest, has_inclusion=True).kept)
+        draws = 5 * edges * chains * kept  # weights, and whether they exist
         if collector.thin > 1:
             draws += min(OFTEN * edges * 4 * chains * self.num_samples, EDGE_BUDGET)
-        draws += 8 * chains * num_targets * self.num_samples
+        draws += 8 * chains * num_targets * longest
         sums = edges * (2 * 8 + 2 * 4 + 4 * chains)
-        grams = 4.0 * chains * (1 + len(getattr(model, "own", ()))) * num_tfs**2
         nodes = LEAST_NODES if num_tfs > FEW_TFS else 0  # more of them in the warm-up, when nothing is summed up
-        state = 4 * (edges * (2 * chains + 1 + nodes) + nodes * num_tfs**2) + grams
+        state = 4 * (edges * (2 * chains + 1 + nodes) + (nodes + chains) * num_tfs**2)
+        state += _own_bytes(model, chains, nodes)
         return draws + sums + max(state, 4 * edges * (5 + 2 * chains))
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
@@ -196,13 +199,24 @@ def refusal(model: Any) -> str | None:
             "the sparse sampler needs a Normal hyperprior of `edge_probability` (on the logit), this has "
             f"{hyper.__name__}: use Hyper(dist.Normal, loc, scale) or a number"
         )
-    need = 8.0 * len(model.own) * len(model.tfs) ** 2
+    need = _own_bytes(model, 1, 0)
     if need > OWN_BYTES:
         return (
-            f"{len(model.own)} perturbed targets each need {len(model.tfs)} x {len(model.tfs)} statistics of their own "
-            f"with the background taken out, {need / 1e9:.0f} GB a chain: {DENSE}"
+            f"{len(model.perturbed)} perturbed targets need {need / 1e9:.0f} GB a chain for statistics of their own "
+            f"with the background taken out: list fewer regulators, or {DENSE}"
         )
     return None
+
+
+def _own_bytes(model: Any, chains: int, nodes: int) -> float:
+    """Of perturbed targets: of those that have a matrix, eigenvectors and a matrix a chain; of those with rows, these,
+    those of each chain and at the nodes of a range of the background, and factors of what they have in common."""
+    if not hasattr(model, "clamped_rows"):
+        return 0.0
+    num_tfs, rows = float(len(model.tfs)), model.clamped_rows.target
+    number = torch.bincount(rows).double() if len(rows) else torch.zeros(1)
+    factors = min(8 * float(number.square().sum()) * MOST_FACTORS, FACTOR_BYTES)
+    return 4 * len(model.own) * num_tfs**2 * (1 + chains) + 4 * len(rows) * num_tfs * (1 + chains + nodes) + factors
 
 
 @dataclass(eq=False)
@@ -286,6 +300,7 @@ class _Sampling:
         longest = self.engine.longest or longest_of(float(self.kernel.hyper.num_edges))
         if not hopeless and drawn < longest * wanted:
             self.total += min(max(1, wanted // 2), longest * wanted - drawn)
+            self.collector.lengthen(self.total - self.kernel.num_warmup)
             return ""
         return "; ".join(["budget", *left])
 

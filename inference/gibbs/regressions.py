@@ -37,7 +37,9 @@ class Regressions:
     def of(cls, models: Sequence[RegressionNetwork]) -> "Regressions":
         """Of one network or more."""
         first = models[0]
-        assert len(models) == 1 or not any(len(m.own) or len(m.cuts.target) for m in models), "checked by fit_many"
+        assert len(models) == 1 or not any(len(m.perturbed) or len(m.cuts.target) for m in models), (
+            "checked by fit_many"
+        )
 
         def beside(name: str) -> Tensor:
             values = [getattr(model, name) for model in models]
@@ -54,8 +56,8 @@ class Regressions:
             residual=beside("residual"),
             sse=beside("sse"),
             dof=dof,
-            own=first.own,
-            own_gram=first.own_gram,
+            own=first.perturbed,
+            own_gram=first.perturbed_gram(),
             cuts=cuts,
             contexts=first.contexts,
             tfs=first.tfs,

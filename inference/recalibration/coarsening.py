@@ -14,6 +14,8 @@ from ...models import RegressionNetwork
 
 SUMS = ("gram", "own_gram", "residual", "sse", "dof", "log_count")
 """Buffers in which the log-likelihood is linear."""
+ROOTS = ("left_out",)
+"""Those whose squares are such sums."""
 
 
 def effective(model: RegressionNetwork) -> float:
@@ -48,6 +50,7 @@ def coarsened(model: RegressionNetwork, cells: float | None) -> RegressionNetwor
         return model
     found = copy.copy(model)
     scaled = {name: getattr(model, name) * share for name in SUMS if getattr(model, name) is not None}
+    scaled |= {name: model._buffers[name] * share**0.5 for name in ROOTS if model._buffers.get(name) is not None}
     found._buffers = {**model._buffers, **scaled}
     found.counted = (model.gram, share)  # the same eigenvectors
     return found

@@ -57,13 +57,16 @@ def left_out(model: RegressionNetwork) -> np.ndarray:
     sse = pick("sse").double().numpy()
     place = {name: i for i, name in enumerate(model.tfs)}
     own = {g: i for i, g in enumerate(model.own.cpu().tolist())}  # of some cells alone: these are not those of others
+    rows, row_target = (part.cpu().numpy() for part in (model.clamped_rows.vector.double(), model.clamped_rows.target))
     found = np.empty(gram.shape[:1] + anchor.shape[1:])
 
-    def of(gram: np.ndarray, targets: np.ndarray) -> None:
-        """Of ``targets`` (index,), whose cells have this Gram matrix; some at a time in float64."""
+    def inverted(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scale = np.sqrt(gram.diagonal())
         invert = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-        inverse = np.linalg.inv(gram * invert[:, None] * invert + RIDGE * np.eye(len(gram)))
+        return invert, np.linalg.inv(gram * invert[:, None] * invert + RIDGE * np.eye(len(gram)))
+
+    def of(gram: np.ndarray, invert: np.ndarray, inverse: np.ndarray, targets: np.ndarray) -> None:
+        """Of ``targets`` (index,), whose cells have this Gram matrix; some at a time in float64."""
         for start in range(0, len(targets), AT_ONCE):
             at = targets[start : start + AT_ONCE]
             w, r = anchor[:, at].astype(np.float64), residual[:, at].astype(np.float64)
@@ -81,9 +84,16 @@ def left_out(model: RegressionNetwork) -> np.ndarray:
                     found[:, g] = np.divide(part, rest, out=np.zeros_like(part), where=rest > 1e-12)
                     found[t, g] = 0.0
 
-    of(gram, np.array([g for g in range(anchor.shape[1]) if g not in own], dtype=int))
+    every, invert, inverse = np.arange(anchor.shape[1]), *inverted(gram)
+    of(gram, invert, inverse, np.setdiff1d(every, [*own, *row_target]))
     for g, i in own.items():
-        of(pick("own_gram")[i].double().numpy(), np.array([g]))
+        alone = pick("own_gram")[i].double().numpy()
+        of(alone, *inverted(alone), np.array([g]))
+    for g, start, number in zip(*np.unique(row_target, return_index=True, return_counts=True), strict=True):
+        less = rows[start : start + number]
+        turned = less * invert @ inverse  # Woodbury
+        rest = np.linalg.solve(np.eye(number) - turned @ (less * invert).T, turned)
+        of(gram - less.T @ less, invert, inverse + turned.T @ rest, np.array([g]))
     return found.clip(0, 1, out=found)
 
 

@@ -24,6 +24,7 @@ import torch
 
 from ...models.data.decomposed import decomposed
 from .compiled import compiled
+from .cuts import CutFactors, CutLikelihood, Cuts, add_rows, correct_base, divide_all, own_correction
 from .tables import Gram
 from .window import Window
 
@@ -93,12 +94,18 @@ def left_over(score: np.ndarray, values: np.ndarray, turned: np.ndarray) -> None
 @compiled
 def settle(
     weight: np.ndarray, taken: np.ndarray, matrix: np.ndarray, own: np.ndarray, correction: np.ndarray,
-    residual: np.ndarray, square: np.ndarray,
+    start: np.ndarray, cut: np.ndarray, residual: np.ndarray, square: np.ndarray,
 ) -> None:  # fmt: skip
     """``residual`` b̃ (index, tf) becomes r, and ``square`` (index,) float64, what w = 0 leaves, what w leaves;
-    ``taken`` is w G̃."""
+    ``taken`` is w G̃, ``cut`` (row, tf) B of each target from ``start`` (index + 1,) on."""
     for target in range(len(weight)):
         row = residual[target]
+        for r in range(start[target], start[target + 1]):
+            lost = 0.0
+            for j in range(len(row)):
+                lost += float(weight[target, j]) * float(cut[r, j])
+            for j in range(len(row)):
+                taken[target, j] -= np.float32(lost) * cut[r, j]
         explained = 0.0
         for j in range(len(row)):
             before = row[j]
@@ -108,10 +115,14 @@ def settle(
         t = own[target]
         if t >= 0:
             level = float(row[t])
-            square[target] += float(correction[t]) * level * level
-            more = np.float32(float(correction[t]) * level)
+            kappa = own_correction(correction[t], cut, start[target], start[target + 1], t)
+            square[target] += kappa * level * level
+            more = np.float32(kappa * level)
             for j in range(len(row)):
                 row[j] += more * matrix[t, j]
+            for r in range(start[target], start[target + 1]):
+                for j in range(len(row)):
+                    row[j] -= more * cut[r, t] * cut[r, j]
 
 
 @compiled
@@ -222,11 +233,12 @@ class Stored:
     window: Window
     score: np.ndarray
     square: np.ndarray
+    flat: np.ndarray | None = None  # of targets with `Cuts` A P⁻¹, (node, row, tf) float32
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Targets that share a Gram matrix.
+    """Targets that share a Gram matrix, but for the ``cuts`` that each may have.
 
     ``targets`` (index,) places among those that are swept together; ``own`` (index,) the regulator that each is, or −1;
     ``spectrum`` of G; ``score`` (index, tf) float32, Vᵀ b; ``square`` (index,) float64, yᵀ y.
@@ -237,14 +249,15 @@ class Background:
     spectrum: Spectrum
     score: np.ndarray
     square: np.ndarray
+    cuts: Cuts | None = None
 
     @classmethod
     def of(
         cls, gram: np.ndarray, anchor: np.ndarray, residual: np.ndarray, sse: np.ndarray, targets: np.ndarray,
-        own: np.ndarray, spectrum: Spectrum | None = None,
+        own: np.ndarray, spectrum: Spectrum | None = None, cuts: Cuts | None = None,
     ) -> "Background":  # fmt: skip
         """From G (tf, tf), whose ``spectrum`` may be known, and, of the targets, anchor ŵ and residual b − G ŵ (tf,
-        target), and sse (target,) at ŵ."""
+        target), and sse (target,) at ŵ; ``cuts`` with A in place of A V."""
         spectrum = Spectrum.of(gram) if spectrum is None else spectrum
         gram, vectors = gram.astype(np.float64), spectrum.vectors.astype(np.float64)
         score = np.empty((len(targets), len(gram)), np.float32)
@@ -253,9 +266,11 @@ class Background:
             rows = slice(start, start + AT_ONCE)
             w, r = anchor[:, rows].astype(np.float64), residual[:, rows]
             b = r + gram @ w
+            if cuts is not None:
+                b -= cuts.chosen(rows).product(w)
             score[rows] = b.T @ vectors
             square[rows] = sse[rows] + (w * (b + r)).sum(0)
-        return cls(targets, own, spectrum, score, square)
+        return cls(targets, own, spectrum, score, square, None if cuts is None else cuts.rotated(spectrum.vectors))
 
     @property
     def values(self) -> np.ndarray:
@@ -274,50 +289,108 @@ class Background:
     def parts(self, size: int) -> "list[Background]":
         """The same targets, ``size`` at a time."""
         cuts = [slice(start, start + size) for start in range(0, len(self.targets), size)]
+        less = [None if self.cuts is None else self.cuts.chosen(c) for c in cuts]
         return [
-            replace(self, targets=self.targets[c], own=self.own[c], score=self.score[c], square=self.square[c])
-            for c in cuts
+            replace(
+                self, targets=self.targets[c], own=self.own[c], score=self.score[c], square=self.square[c], cuts=one
+            )
+            for c, one in zip(cuts, less, strict=True)
         ]
 
+    # -- cells that are left out ----
+    @property
+    def heard(self) -> np.ndarray:
+        """``(row,)`` the targets whose z the likelihood takes one by one: regulators, and all with `Cuts`."""
+        return np.arange(len(self.own)) if self.cuts is not None else np.flatnonzero(self.own >= 0)
+
+    def factors(self, h: float) -> CutFactors:
+        """Of the ``cuts``."""
+        assert self.cuts is not None, "asked for where there are some"
+        return self.cuts.factors(h, self.values, self.vectors, self.own)
+
+    def cut_rows(self, h: float, stored: Stored | None = None) -> np.ndarray:
+        """``(row, tf)`` float32 B at h."""
+        if self.cuts is None:
+            return np.empty((0, len(self.values)), np.float32)
+        if stored is None or stored.flat is None:
+            table = self._flat(h)
+        else:
+            table = np.empty_like(self.cuts.rows)
+            interpolate(stored.flat, stored.window.coefficients(h).astype(np.float32), table)
+        at = self.factors(h)
+        divide_all(self.cuts.start, at.place, at.lower, table)
+        return table
+
+    def _flat(self, h: float) -> np.ndarray:
+        """``(row, tf)`` float32 A P⁻¹."""
+        assert self.cuts is not None, "asked for where there are some"
+        shrink = (1 / (1 + h * self.values)).astype(np.float32)
+        return (aligned(self.cuts.rows * shrink) @ aligned(self.vectors).T).numpy()
+
     # -- what w = 0 leaves ----
-    def base(self, h: float) -> tuple[np.ndarray, np.ndarray]:
-        """b̃ ``(index, tf)`` float32 and yᵀ M⁻¹ y ``(index,)`` float64."""
+    def base(self, h: float, flat: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """b̃ ``(index, tf)`` float32 and yᵀ M⁻¹ y ``(index,)`` float64; ``flat`` A P⁻¹ there, if known."""
         shrink = 1 / (1 + h * self.values)
-        turned = aligned(self.score * shrink.astype(np.float32)) @ aligned(self.vectors).T
-        return turned.numpy(), self.square - h * weighed_squares(self.score, shrink)
+        turned = (aligned(self.score * shrink.astype(np.float32)) @ aligned(self.vectors).T).numpy()
+        square = self.square - h * weighed_squares(self.score, shrink)
+        if self.cuts is not None:
+            flat = self._flat(h) if flat is None else flat
+            at = self.factors(h)
+            given = (self.cuts.start, self.cuts.rows, shrink, h, at.place, at.lower, flat)
+            correct_base(*given, self.score, turned, square)
+        return turned, square
 
     def stored(self, window: Window) -> Stored:
         """`base` at all nodes."""
-        parts = [self.base(h) for h in window.nodes]
-        return Stored(window, np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts]))
+        nodes = window.nodes.tolist()
+        flat = None if self.cuts is None else np.stack([self._flat(h) for h in nodes])
+        parts = [self.base(h, None if flat is None else flat[i]) for i, h in enumerate(nodes)]
+        return Stored(window, np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts]), flat)
 
     # -- what weights leave ----
     def residual(
-        self, weight: np.ndarray, gram: Gram, out: np.ndarray, stored: Stored | None = None
+        self, weight: np.ndarray, gram: Gram, out: np.ndarray, stored: Stored | None = None,
+        cut: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
-        """``out`` (index, tf) float32 becomes r of weights ``weight`` (index, tf); returns the residual sums of squares
-        with the background integrated out, ``(index,)`` float64."""
+        """``out`` (index, tf) float32 becomes r of weights ``weight`` (index, tf), ``cut`` B if known; returns the
+        residual sums of squares with the background integrated out, ``(index,)`` float64."""
         if stored is None:
             out[:], square = self.base(gram.background)
         else:
             coefficients = stored.window.coefficients(gram.background)
             interpolate(stored.score, coefficients.astype(np.float32), out)
             square = coefficients @ stored.square
-        settle(weight, product(weight, gram.matrix), gram.matrix, self.own, gram.correction, out, square)
+        if cut is None:
+            cut = self.cut_rows(gram.background, stored)
+        start = np.zeros(len(out) + 1, np.int64) if self.cuts is None else self.cuts.start
+        taken = product(weight, gram.matrix)
+        settle(weight, taken, gram.matrix, self.own, gram.correction, start, cut, out, square)
         return square
 
     def likelihood(self, weight: np.ndarray, noise: np.ndarray) -> "BackgroundLikelihood":
         """Of h, given weights ``weight`` (index, tf) and variances ``noise`` (index,)."""
         z = product(weight, self.vectors)
+        given_back = None if self.cuts is None else self.cuts.levels_of(z)
         left_over(self.score, self.values.astype(np.float32), z)
-        total = sum_of_squares(z, 1 / noise)
-        mine = np.flatnonzero(self.own >= 0)
-        return BackgroundLikelihood(self.spectrum, len(z), total, self.own[mine], z[mine], noise[mine])
+        if self.cuts is not None and given_back is not None:
+            add_rows(self.cuts.start, given_back, self.cuts.rows, self.heard, z)
+        return self.likelihood_of(sum_of_squares(z, 1 / noise), z[self.heard], noise)
+
+    def likelihood_of(self, total: np.ndarray, z: np.ndarray, noise: np.ndarray) -> "BackgroundLikelihood":
+        """From Σ z²/σ² ``total`` (tf,), ``z`` (row, tf) of those that are `heard`, and all ``noise`` (index,)."""
+        if self.cuts is None:
+            mine = self.heard
+            return BackgroundLikelihood(self.spectrum, len(noise), total, self.own[mine], z, noise[mine])
+        more = CutLikelihood(self.cuts, self.values, self.vectors, self.own, z, noise)
+        return BackgroundLikelihood(self.spectrum, len(noise), total, self.own[:0], z[:0], noise[:0], (more,))
 
     def log_determinant(self, h: float) -> float:
         """−½ log|M|, of all targets together."""
         mine = self.own[self.own >= 0]
         whole = len(self.targets) * np.log1p(h * self.values).sum()
+        if self.cuts is not None:
+            at = self.factors(h)
+            return float(-0.5 * (whole + at.log_det.sum() + np.log(at.left).sum()))
         return float(-0.5 * (whole + np.log(self.spectrum.left(h)[mine]).sum()))
 
     def draw(self, residual: np.ndarray, noise: np.ndarray, h: float, generator: torch.Generator) -> np.ndarray:
@@ -327,11 +400,20 @@ class Background:
         shrink = 1 / (1 + h * self.values)
         gaussian *= torch.from_numpy((h * shrink).astype(np.float32)).sqrt()
         drawn = (gaussian @ vectors.T).numpy() * np.sqrt(noise)[:, None].astype(np.float32)
+        cut = self.cut_rows(h)
+        if self.cuts is not None:
+            apart = torch.randn(len(cut), generator=generator).numpy() * h
+            sd = np.repeat(np.sqrt(noise), np.diff(self.cuts.start))
+            add_rows(self.cuts.start, apart * sd, cut, self.heard, drawn)
         mine = np.flatnonzero(self.own >= 0)
         if len(mine):  # given that the background of the target itself is zero
             at = self.own[mine]
             column = (aligned(self.vectors[at] * shrink.astype(np.float32)) @ vectors.T).numpy()
             left = weighed_squares(self.vectors[at], shrink).astype(np.float32)  # `Spectrum.left` of these
+            if self.cuts is not None:
+                made = self.factors(h)
+                left = made.left[mine].astype(np.float32)
+                add_rows(self.cuts.start, h * made.turned, cut, mine, column)
             drawn[mine] -= (drawn[mine, at] / left)[:, None] * column
         drawn += np.float32(h) * residual
         drawn[mine, self.own[mine]] = 0.0
@@ -341,7 +423,8 @@ class Background:
 @dataclass(frozen=True, eq=False)
 class BackgroundLikelihood:
     """log p(y | w, σ², h) as a function of h: ``spectrum`` of G; ``count`` targets; ``total`` (tf,) Σ z²/σ²; of targets
-    that are regulators ``own`` (row,) which, ``z`` (row, tf), and their ``noise`` (row,)."""
+    that are regulators ``own`` (row,) which, ``z`` (row, tf), and their ``noise`` (row,); ``more`` of those with cells
+    that are left out, regulators or not."""
 
     spectrum: Spectrum
     count: int
@@ -349,6 +432,7 @@ class BackgroundLikelihood:
     own: np.ndarray
     z: np.ndarray
     noise: np.ndarray
+    more: tuple[CutLikelihood, ...] = ()
 
     @classmethod
     def joined(cls, parts: "Sequence[BackgroundLikelihood]") -> "list[BackgroundLikelihood]":
@@ -360,14 +444,23 @@ class BackgroundLikelihood:
         for some in groups.values():
             several = lambda name, some=some: np.concatenate([getattr(part, name) for part in some])
             total, count = np.sum([part.total for part in some], axis=0), sum(part.count for part in some)
-            found.append(cls(some[0].spectrum, count, total, several("own"), several("z"), several("noise")))
+            more = tuple(one for part in some for one in part.more)
+            found.append(cls(some[0].spectrum, count, total, several("own"), several("z"), several("noise"), more))
         return found
+
+    @property
+    def heard(self) -> np.ndarray:
+        """``(row, tf)`` z of the targets that are heard one by one (`Background.heard`), of one group."""
+        return self.more[0].z if self.more else self.z
 
     def __call__(self, h: np.ndarray) -> np.ndarray:
         """``(value,)`` at h (value,), up to what does not depend on h."""
         shrink = 1 / (1 + h[:, None] * self.spectrum.values)
         left, level = (shrink @ part.T for part in self._parts)
-        return self._sum(h, shrink, left, level)
+        found = self._sum(h, shrink, left, level)
+        for part in self.more:
+            found += part(h)
+        return found
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -383,8 +476,8 @@ class BackgroundLikelihood:
 
     def around(self, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """The same, quicker within a factor of five of ``h``: targets that are regulators are interpolated there, so
-        that a value costs their number and not that times the number of regulators."""
-        if len(self.noise) == 0:
+        that a value costs their number and not that times the number of regulators; ``more`` all together."""
+        if len(self.noise) == 0 and not self.more:
             return self
         middle = GRID * round(math.log(h) / GRID)
         window = Window(middle - HALF, middle + HALF, 0.0, CLOSE)
@@ -392,12 +485,13 @@ class BackgroundLikelihood:
         left = np.stack([self.spectrum.left(node)[self.own] for node in window.nodes.tolist()])  # (node, row)
         shrinks = np.ascontiguousarray(1 / (1 + values[:, None] * window.nodes))  # (tf, node)
         level = levels_at(self.spectrum.vectors, self.own, self.z, shrinks).T
+        rest = np.zeros(len(window.nodes)) + sum(part(window.nodes) for part in self.more)
 
         def found(at: np.ndarray) -> np.ndarray:
             near = window.holds(at)
             result = np.empty(len(at))
             some, part = at[near], window.coefficients(at[near])
-            result[near] = self._sum(some, 1 / (1 + some[:, None] * values), part @ left, part @ level)
+            result[near] = self._sum(some, 1 / (1 + some[:, None] * values), part @ left, part @ level) + part @ rest
             if not near.all():
                 result[~near] = self(at[~near])
             return result

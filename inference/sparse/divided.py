@@ -95,6 +95,7 @@ class DividedKernel(SparseKernel):
             [part.own for part in parts],
             [part.score for part in parts],
             [part.square for part in parts],
+            [part.cuts for part in parts],
             [None if part.spectrum is first else part.spectrum for part in parts],
             [self.part[i] for i in groups],
             self.member[at] if self.member.size > 1 else self.member,
@@ -156,9 +157,8 @@ class DividedKernel(SparseKernel):
 
     def _likelihood(self, group: Any, chain: int, share: int, place: int) -> BackgroundLikelihood:
         total, z = self.found[share].squares[chain][place]
-        mine = np.flatnonzero(group.own >= 0)
-        noise = self.noise[chain, group.targets[mine]]
-        return BackgroundLikelihood(group.spectrum, len(group.targets), total, group.own[mine], z, noise)
+        found: BackgroundLikelihood = group.likelihood_of(total, z, self.noise[chain, group.targets])
+        return found
 
     def refresh(self, background: torch.Tensor, window: Window | None = None) -> None:
         self.background, self.window = background, window

@@ -13,15 +13,16 @@ import math
 import numpy as np
 
 from .compiled import pasted
+from .cuts import own_correction
 from .random_numbers import normal
-from .tables import Edges, Gram, Targets, Terms
+from .tables import Cut, Edges, Gram, Targets, Terms
 
 NEVER, ALWAYS = np.float32(-1e30), np.float32(1e30)  # log-odds of what may not exist, and of what is to be looked at
 
 
 @pasted
-def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.ndarray) -> Edges:
-    """The constants of a target at the current hyperparameters, in ``scratch`` (5, tf) float32."""
+def prepare(target: int, gram: Gram, cut: Cut, terms: Terms, state: Targets, scratch: np.ndarray) -> Edges:
+    """The constants of a target at the current hyperparameters, in ``scratch`` (6, tf) float32."""
     own, matrix, num_tfs = state.own[target], gram.matrix, gram.matrix.shape[0]
     correction = 0.0
     diagonal, half, odds, pull, watch = terms.diagonal, terms.half, terms.odds, terms.pull, scratch[0]
@@ -31,16 +32,30 @@ def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.n
         for j in range(num_tfs):
             odds[j] = terms.logit[member[j]] + terms.bend[j]
             pull[j] = terms.pull[member[j]]
+    begin, end, rows, level = cut.begin[target], cut.end[target], cut.rows, matrix[0]
     if own >= 0:
-        correction, mine = float(gram.correction[own]), matrix[own]
+        correction, level = own_correction(gram.correction[own], rows, begin, end, own), matrix[own]
+    if own >= 0 and end > begin:
+        shared, level = level, scratch[5]
+        for j in range(num_tfs):
+            level[j] = shared[j]
+        for r in range(begin, end):
+            share = rows[r, own]
+            for j in range(num_tfs):
+                level[j] -= share * rows[r, j]
+    if own >= 0 or end > begin:
         given, shared = odds, diagonal
         odds, diagonal, half = scratch[1], scratch[3], scratch[4]
         for j in range(num_tfs):
-            d = float(shared[j]) + correction * float(mine[j]) ** 2
+            d = float(shared[j]) + correction * float(level[j]) ** 2
+            for r in range(begin, end):
+                d -= float(rows[r, j]) ** 2
+            d = max(d, 0.0)
             k = 1.0 / (d + 1.0 / terms.width)
             diagonal[j] = d
             half[j] = 0.5 * k
             odds[j] = given[j] - terms.bend[j] + 0.5 * math.log(k / terms.width)
+    if own >= 0:
         odds[own] = NEVER
     weight = state.weight[target]
     for j in range(num_tfs):
@@ -58,6 +73,10 @@ def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.n
         own,
         correction,
         terms.width,
+        level,
+        rows,
+        begin,
+        end,
     )
 
 
@@ -65,8 +84,10 @@ def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.n
 def gram_of(edges: Edges, i: int, j: int) -> float:
     """G̃_ij of this target."""
     value = float(edges.gram[i, j])
+    for r in range(edges.begin, edges.end):
+        value -= float(edges.cut[r, i]) * float(edges.cut[r, j])
     if edges.own >= 0:
-        value += edges.correction * float(edges.gram[edges.own, i]) * float(edges.gram[edges.own, j])
+        value += edges.correction * float(edges.level[i]) * float(edges.level[j])
     return value
 
 
@@ -84,11 +105,15 @@ def move(edges: Edges, j: int, value: float) -> None:
     row = np.uint64(j)
     for k in range(np.uint64(len(edges.residual))):
         edges.residual[k] -= step * edges.gram[row, k]
-    if edges.own >= 0:
-        mine = np.uint64(edges.own)
-        more = np.float32(float(step) * edges.correction * float(edges.gram[mine, row]))
+    for place in range(edges.begin, edges.end):
+        r = np.uint64(place)
+        back = step * edges.cut[r, row]
         for k in range(np.uint64(len(edges.residual))):
-            edges.residual[k] -= more * edges.gram[mine, k]
+            edges.residual[k] += back * edges.cut[r, k]
+    if edges.own >= 0:
+        more = np.float32(float(step) * edges.correction * float(edges.level[row]))
+        for k in range(np.uint64(len(edges.residual))):
+            edges.residual[k] -= more * edges.level[k]
 
 
 @pasted

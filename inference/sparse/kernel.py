@@ -15,6 +15,7 @@ from ..gibbs.hyper import State
 from ..gibbs.streams import normal, uniform
 from .background import Background, BackgroundLikelihood, Spectrum
 from .classes import ClassSums, SparseUpdates
+from .cuts import Cuts
 from .lattice import WIDEST, lattice_draws
 from .partners import partners_of
 from .push import Push
@@ -80,22 +81,30 @@ class SparseKernel(SweptTargets):
         host = lambda value: value.detach().cpu().numpy()
         model, place = self.model, {name: i for i, name in enumerate(self.model.tfs)}
         own = np.array([place.get(name, -1) for name in model.targets], dtype=np.int64)
-        special = host(model.own)
-        shared = np.setdiff1d(np.arange(len(model.targets)), special)
+        special, rows = host(model.own), model.clamped_rows
+        few, number = np.unique(host(rows.target), return_counts=True)
+        shared = np.setdiff1d(np.arange(len(model.targets)), [*special, *few])
         gram, anchor, residual, sse = (host(v)[0] for v in (model.gram, model.anchor, model.residual, model.sse))
 
-        def of(matrix: np.ndarray, at: np.ndarray, spectrum: Spectrum | None = None) -> Background:
+        def of(
+            matrix: np.ndarray, at: np.ndarray, spectrum: Spectrum | None = None, cuts: Cuts | None = None
+        ) -> Background:
             columns = slice(None) if len(at) == anchor.shape[1] else at  # all of them are not copied
-            return Background.of(matrix, anchor[:, columns], residual[:, columns], sse[columns], at, own[at], spectrum)
+            given = (anchor[:, columns], residual[:, columns], sse[columns], at, own[at], spectrum, cuts)
+            return Background.of(matrix, *given)
 
         whole, share = (gram, 1.0) if model.counted is None else (host(model.counted[0])[0], model.counted[1])
-        groups = of(gram, shared, Spectrum.of(whole, share)).parts(PART) if len(shared) else []
+        spectrum = Spectrum.of(whole, share) if len(shared) + len(few) else None
+        groups = of(gram, shared, spectrum).parts(PART) if len(shared) else []
+        if len(few):
+            start = np.concatenate([[0], number.cumsum()]).astype(np.int64)
+            groups += of(gram, few, spectrum, Cuts(start, host(rows.vector))).parts(PART)
         groups += [of(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
         dof = model.dof[0].cpu().numpy().astype(np.float64)
         partners = partners_of(gram.astype(np.float64))
         classes = self.hyper.sparse
-        number, parts = np.arange(len(own)), list(range(len(groups)))
-        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, number)
+        parts, numbers = list(range(len(groups))), np.arange(len(own))
+        return TargetStatistics(groups, parts, partners, classes.member, len(classes.tf), own, dof, numbers)
 
     # -- the start ----
     def start(self, num_warmup: int) -> None:

@@ -44,6 +44,14 @@ class SparseCollector(Collector):
         """Whether the next draw keeps sites of the size of the network."""
         return self.count % self.thin == 0
 
+    def lengthen(self, num_draws: int) -> None:
+        """More draws than planned are to come, ``num_draws`` in all: large sites that would go beyond the budget are
+        kept half as often, those that are there as well."""
+        while not self.within_budget(math.ceil(num_draws / self.thin)) and self.thin < self.num_draws:
+            self.thin *= 2
+            for name in ("W", "inclusion"):
+                self.draws[name] = self.draws[name][::2]
+
     # -- edges of which every draw is kept ----
     def see(self, weight: np.ndarray) -> None:
         """A block of the warm-up: ``weight`` (chain, target, tf)."""
@@ -140,10 +148,11 @@ class SparseCollector(Collector):
         present = None if self.present is None else torch.from_numpy(self.present.astype(np.int32))
         edges = {"place": torch.from_numpy(self.place), "draws": [torch.from_numpy(part) for part in self.edge_draws]}
         sums = {"streams": shared, "table": torch.from_numpy(self.table)}
-        return {**super().snapshot(), **sums, "present": present, "edges": edges}
+        return {**super().snapshot(), **sums, "present": present, "edges": edges, "thin": self.thin}
 
     def restore(self, state: dict, device: torch.device) -> None:
         super().restore(state, device)
+        self.thin = state.get("thin", self.thin)  # earlier versions kept the plan
         self.table[:] = state["table"].numpy()
         present = state["present"]
         self.present = None if present is None else present.numpy().astype(np.uint16)

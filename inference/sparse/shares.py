@@ -9,6 +9,7 @@ import torch
 
 from ..runs.threads import one_torch_thread
 from .background import Background, Spectrum
+from .cuts import Cuts
 from .start import Ridge
 from .swept import EdgePriors, SweptTargets, TargetStatistics
 from .tables import Partners, Sums
@@ -23,12 +24,13 @@ class Shared(NamedTuple):
 
 
 class ShareData(NamedTuple):
-    """What the data say of the targets of one share, in pieces: by group ``own``, ``score`` and ``square`` as in
-    `Background`, and its ``spectrum``, None where it is that of all; the rest as in `TargetStatistics`."""
+    """What the data say of the targets of one share, in pieces: by group ``own``, ``score``, ``square`` and ``cuts`` as
+    in `Background`, and its ``spectrum``, None where it is that of all; the rest as in `TargetStatistics`."""
 
     own_of: list[np.ndarray]
     score: list[np.ndarray]
     square: list[np.ndarray]
+    cuts: list[Cuts | None]
     spectrum: list[Spectrum | None]
     part: list[int]
     member: np.ndarray
@@ -86,7 +88,7 @@ class Share(NamedTuple):
 class Found(NamedTuple):
     """What is told of a share after a block: ``noise`` and ``sse`` (chain, target), ``edges`` (chain, target) how many
     are present; by group ``classes``, of those with present edges their place and (3, …) sums, by chain; and
-    ``squares``, by chain and group Σ z²/σ² (tf,) and z of the targets that are regulators."""
+    ``squares``, by chain and group Σ z²/σ² (tf,) and z of the targets that are heard one by one."""
 
     noise: np.ndarray
     sse: np.ndarray
@@ -123,9 +125,10 @@ def begun(shared: Shared, data: ShareData, chains: Chains, start: "Start | Resto
 
 def _statistics(shared: Shared, data: ShareData) -> TargetStatistics:
     groups, first = [], 0
-    for own, score, square, spectrum in zip(data.own_of, data.score, data.square, data.spectrum, strict=True):
+    pieces = zip(data.own_of, data.score, data.square, data.cuts, data.spectrum, strict=True)
+    for own, score, square, cuts, spectrum in pieces:
         targets = np.arange(first, first + len(own))
-        groups.append(Background(targets, own, spectrum or shared.spectrum, score, square))
+        groups.append(Background(targets, own, spectrum or shared.spectrum, score, square, cuts))
         first += len(own)
     rest = (data.part, shared.partners, data.member, data.num_classes, data.own, data.dof, data.number)
     return TargetStatistics(groups, *rest)
@@ -159,7 +162,7 @@ def found_of(share: Share) -> Found:
             tables = swept.class_tables(group)
             places = [np.flatnonzero(part) for part in tables[0]]
             classes.append([(place, tables[:, chain, place]) for chain, place in enumerate(places)])
-        told = [[(one.total, one.z) for one in parts] for parts in swept.likelihoods()]
+        told = [[(one.total, one.heard) for one in parts] for parts in swept.likelihoods()]
         return Found(swept.noise, swept.sse, swept.num_edges, classes, told)
 
 

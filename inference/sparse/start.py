@@ -47,9 +47,15 @@ def ridge_of(groups: list[Background], dof: np.ndarray) -> Ridge:
             square[rows] = group.square[rows, None] - GRID * (score**2 @ shrink.T)
         total += 0.5 * len(square) * np.log(shrink).sum(1)
         mine = np.flatnonzero(group.own >= 0)  # the background of its own level is taken back
-        vectors = group.vectors[group.own[mine]].astype(np.float64)
-        left = vectors**2 @ shrink.T
-        square[mine] += GRID / left * ((vectors * group.score[mine]) @ shrink.T) ** 2
+        if group.cuts is None:
+            vectors = group.vectors[group.own[mine]].astype(np.float64)
+            left, level = vectors**2 @ shrink.T, (vectors * group.score[mine]) @ shrink.T
+        else:
+            at = group.cuts.levels(GRID, group.values, group.vectors, group.own, group.score)
+            square -= GRID * at.square.T
+            total -= 0.5 * at.log_det.sum(1)
+            left, level = at.left.T[mine], at.level.T[mine]
+        square[mine] += GRID / left * level**2
         total -= 0.5 * np.log(left).sum(0)
         square = np.maximum(square, 1e-6 * group.square[:, None] + 1e-30)  # more regulators than cells: rounding
         squares.append(square)

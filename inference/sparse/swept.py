@@ -13,7 +13,7 @@ from .early import spread_of
 from .record import class_sums, edge_moments, record_targets
 from .start import Ridge, draw_ridge
 from .sweep import sweep_targets
-from .tables import Gram, Partners, Sums, Targets, Terms
+from .tables import Cut, Gram, Partners, Sums, Targets, Terms
 from .window import Window
 
 AT_ONCE = 64  # targets of a task: small enough that threads end together, large enough that a task is not felt
@@ -79,6 +79,7 @@ class SweptTargets:
         self.effort = np.ones(number, np.int64)
         self.background = torch.zeros(num_chains, dtype=torch.float64)
         self.grams: list[list[Gram]] = []  # by chain, then group
+        self.cuts: list[list[Cut]] = []  # the same
         self.window: Window | None = None  # of h in which statistics are interpolated
         self.stored: list[Stored | None] = [None] * len(self.groups)
         self._pool: ThreadPoolExecutor | None = None
@@ -87,6 +88,10 @@ class SweptTargets:
         self.groups, self.part, self.partners = data.groups, data.part, data.partners
         self.member, self.num_classes = data.member, data.num_classes
         self.own, self.dof, self.number = data.own, data.dof, data.number
+        self.cut_begin, self.cut_end = np.zeros((2, len(data.own)), np.int64)
+        for group in self.groups:
+            if group.cuts is not None:
+                self.cut_begin[group.targets], self.cut_end[group.targets] = group.cuts.start[:-1], group.cuts.start[1:]
 
     # -- the state as it is set ----
     def begin(self, ridge: Ridge, apart: Sequence[float], background: torch.Tensor) -> None:
@@ -135,7 +140,8 @@ class SweptTargets:
         def work(chain: int, i: int) -> None:
             group = self._group_of(chain, i)
             weight, residual = self.weight[chain, group.place], self.residual[chain, group.place]
-            self.sse[chain, group.targets] = group.residual(weight, self.grams[chain][i], residual, self.stored[i])
+            given = (self.grams[chain][i], residual, self.stored[i], self.cuts[chain][i].rows)
+            self.sse[chain, group.targets] = group.residual(weight, *given)
             if not np.shares_memory(residual, self.residual):
                 self.residual[chain, group.targets] = residual
 
@@ -151,7 +157,8 @@ class SweptTargets:
             def work(i: int) -> None:
                 self.stored[i] = self.groups[i].stored(window)
 
-            self._share_out(work, [(i,) for i, group in enumerate(self.groups) if len(group.targets) > 1])
+            wanted = [i for i, group in enumerate(self.groups) if len(group.targets) > 1 or group.cuts is not None]
+            self._share_out(work, [(i,) for i in wanted])
 
     def _window_of(self, i: int) -> Window | None:
         return None if self.stored[i] is None else self.window
@@ -170,6 +177,17 @@ class SweptTargets:
 
         self._share_out(work, [(chain,) for chain in range(len(levels))])
         self.grams = [made[chain] for chain in range(len(levels))]
+        none = np.empty((0, self.weight.shape[2]), np.float32)
+        rows = {pair: none for pair in self._chains_of_groups()}
+
+        def cut(chain: int, i: int) -> None:
+            rows[chain, i] = self.groups[i].cut_rows(levels[chain], self.stored[i])
+
+        self._share_out(cut, [pair for pair in rows if self.groups[pair[1]].cuts is not None])
+        self.cuts = [
+            [Cut(self.cut_begin, self.cut_end, rows[chain, i]) for i in range(len(self.groups))]
+            for chain in range(len(levels))
+        ]
 
     # -- sweeps ----
     def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
@@ -179,12 +197,13 @@ class SweptTargets:
         def work(group: int, targets: np.ndarray) -> None:
             for chain in range(self.num_chains):
                 gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
+                cut = self.cuts[chain][group]
                 sweep_targets(
-                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
+                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, cut, prior, self.partners, state,
                     FREE_SHAPE, FREE_RATE,
                 )  # fmt: skip
                 if streams is not None:
-                    record_targets(targets, gram, prior, self.partners.twins, state, streams[chain])
+                    record_targets(targets, gram, cut, prior, self.partners.twins, state, streams[chain])
 
         self._share_out(work, self._tasks())
 
@@ -267,7 +286,7 @@ class SweptTargets:
         """``(chain, edge)`` mean and sd of W = w + u given the weights, of the edges at ``place`` (edge,), target · tfs
         + tf."""
         target, tf = np.divmod(place, self.weight.shape[2])
-        several = len({id(gram) for gram in self.grams[0]}) > 1
+        several = len({id(gram) for gram in self.grams[0]}) > 1 or bool(self.cut_end.any())
         whole: np.ndarray | slice = slice(None)
         parts = [(0, whole)]
         if several:
@@ -281,7 +300,9 @@ class SweptTargets:
 
         def work(chain: int) -> None:
             for i, mine in parts:
-                found = edge_moments(target[mine], tf[mine], self.grams[chain][i], self._targets(chain))
+                found = edge_moments(
+                    target[mine], tf[mine], self.grams[chain][i], self.cuts[chain][i], self._targets(chain)
+                )
                 mean[chain, mine], sd[chain, mine] = found
 
         self._share_out(work, [(chain,) for chain in range(self.num_chains)])
@@ -290,7 +311,7 @@ class SweptTargets:
     # -- to another process ----
     def __getstate__(self) -> dict:
         """Gram matrices, and what is stored to interpolate, are made again where they are needed."""
-        made = {"grams": [], "stored": [None] * len(self.groups), "window": None, "_pool": None}
+        made = {"grams": [], "cuts": [], "stored": [None] * len(self.groups), "window": None, "_pool": None}
         return {**self.__dict__, **made, "was": self.window}
 
     def __setstate__(self, state: dict) -> None:

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_FACTORS = 64  # values of h of which `cuts.CutFactors` are kept: two sets of nodes, and that of each chain
+FACTOR_BYTES = 3e8  # that they take at the most
+
 
 class Gram(NamedTuple):
     """Statistics of one Gram matrix with the background integrated out, G̃ = G (1 + h G)⁻¹.
@@ -15,6 +18,15 @@ class Gram(NamedTuple):
     matrix: np.ndarray
     background: float
     correction: np.ndarray
+
+
+class Cut(NamedTuple):
+    """Cells that targets leave out, at one h (`cuts`): ``rows`` (row, tf) float32 B, those of a target from ``begin``
+    to ``end`` (target,); of most targets none."""
+
+    begin: np.ndarray
+    end: np.ndarray
+    rows: np.ndarray
 
 
 class Terms(NamedTuple):
@@ -92,7 +104,8 @@ class Edges(NamedTuple):
     ``weight``, ``residual`` as in `Targets`; ``diagonal`` of its G̃; ``odds`` and ``half``: a regulator whose score is c
     is present with log-odds odds + half (c/σ + pull)²; ``pull``; ``watch`` is odds where the edge
     is absent, and beyond all where it is present; ``sse`` (1,) float64; ``own``, ``correction`` of its
-    own level, 0 where it is no regulator; ``width`` τ².
+    own level, 0 where it is no regulator, ``level`` that row of its G̃; ``width`` τ²; ``cut`` (row, tf), of which it has
+    the rows from ``begin`` to ``end``: its G̃ is ``gram`` less the sum of their squares.
     """
 
     gram: np.ndarray
@@ -107,3 +120,7 @@ class Edges(NamedTuple):
     own: int
     correction: float
     width: float
+    level: np.ndarray
+    cut: np.ndarray
+    begin: int
+    end: int

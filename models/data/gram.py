@@ -1,42 +1,22 @@
 r"""`GramStatistics`: one pass over the cells, after which no linear-Gaussian likelihood needs them again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...priors.described import Described
 from .cells import Cells
 from .checks import constant_genes, some
+from .clamped import Clamped, clamped_cells, joined
 from .description import facts_of_statistics
 from .matrix import rows_at_once
 from .memory import require_memory
 from .moments import is_constant
 from .passes import told
 from .running import Running
-
-OWN_GRAM_BYTES = 16e9  # of the Gram matrices that perturbed targets need for themselves
-
-
-@dataclass(frozen=True, eq=False)
-class Clamped:
-    """Moments of the cells in which one target is clamped by an intervention, by (context, target) pair.
-
-    ``context, target``: ``(pair,)`` indices; ``count`` ``(pair,)``; ``mean`` ``(pair, tf)`` of the regulators and
-    ``own`` ``(pair,)`` of the target; centred sums ``gram`` ``(pair, tf, tf)``, ``cross`` ``(pair, tf)``, ``square``
-    ``(pair,)``.
-    """
-
-    context: Tensor
-    target: Tensor
-    count: Tensor
-    mean: Tensor
-    own: Tensor
-    gram: Tensor
-    cross: Tensor
-    square: Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,7 +98,7 @@ class GramStatistics(Described):
         inside = (data.perturbed[:, 0] >= cells.start) & (data.perturbed[:, 0] < cells.stop)
         if not bool(inside.any()):
             return total
-        return replace(total, clamped=_clamped(data, data.perturbed[inside]))
+        return replace(total, clamped=clamped_cells(data, data.perturbed[inside]))
 
     def __add__(self, other: "GramStatistics") -> "GramStatistics":
         """Statistics of the union of two disjoint sets of cells."""
@@ -140,7 +120,7 @@ class GramStatistics(Described):
             self.cross + other.cross + (weight * shift)[:, tf, None] * shift[:, None, :],
             self.square + other.square + weight * shift**2,
             torch.minimum(self.minimum, other.minimum),
-            _join(self.clamped, other.clamped),
+            joined(self.clamped, other.clamped),
         )
 
     @property
@@ -170,7 +150,7 @@ class GramStatistics(Described):
         tf = torch.tensor(left, device=self.cross.device)
         moments = (self.mean[:, keep], self.cross[:, tf][:, :, keep], self.square[:, keep], self.minimum[keep])
         names = tuple(genes), tuple(self.tfs[i] for i in left), self.context_names
-        clamped = None if self.clamped is None else _chosen(self.clamped, keep, tf, len(self.genes))
+        clamped = None if self.clamped is None else self.clamped.chosen(keep, tf, len(self.genes))
         return GramStatistics(*names, self.count, *moments, clamped)
 
     @property
@@ -186,90 +166,6 @@ class GramStatistics(Described):
             raise constant_genes(constant)
 
 
-def _clamped(data: Cells, perturbed: Tensor) -> Clamped:
-    """Moments over the clamped cells of each target of the interventions ``(intervention, 2)``; these cells are read
-    once more, target by target."""
-    targets, tfs = len(np.unique(perturbed[:, 1].cpu().numpy())), len(data.tfs)
-    if 8 * data.num_contexts * targets * tfs**2 > OWN_GRAM_BYTES:
-        raise ValueError(
-            f"{targets} perturbed genes each need statistics of {tfs} x {tfs} regulators, "
-            f"{8e-9 * data.num_contexts * targets * tfs**2:.0f} GB: list fewer candidate regulators, `tfs=`"
-        )
-    pairs = perturbed.cpu().numpy()
-    codes = np.zeros(data.num_cells, dtype=np.int64) if data.context is None else data.context.cpu().numpy()
-    key = codes[pairs[:, 0]] * data.num_genes + pairs[:, 1]
-    rows: dict[str, list] = {
-        name: [] for name in ("context", "target", "count", "mean", "own", "gram", "cross", "square")
-    }
-    tf = data.tf_index
-    for value in np.unique(key):
-        k, g = divmod(int(value), data.num_genes)
-        cells = np.unique(pairs[key == value, 0])
-        block = data.rows(cells).double()
-        x, y = block[:, tf], block[:, g]
-        xc, yc = x - x.mean(0), y - y.mean()
-        for name, entry in zip(
-            rows, (k, g, float(len(cells)), x.mean(0), y.mean(), xc.T @ xc, xc.T @ yc, yc @ yc), strict=True
-        ):
-            rows[name].append(entry)
-    device = tf.device
-    stack = lambda name: torch.stack(rows[name])
-    return Clamped(
-        torch.tensor(rows["context"], device=device),
-        torch.tensor(rows["target"], device=device),
-        torch.tensor(rows["count"], dtype=torch.float64, device=device),
-        *(stack(name) for name in ("mean", "own", "gram", "cross", "square")),
-    )
-
-
-def _chosen(clamped: Clamped, keep: Tensor, tf: Tensor, num_genes: int) -> Clamped | None:
-    """Of the targets at ``keep`` (gene,) and the regulators at ``tf`` (tf,)."""
-    place = torch.full((num_genes,), -1, dtype=torch.long, device=keep.device)
-    place[keep] = torch.arange(len(keep), device=keep.device)
-    rows = torch.nonzero(place[clamped.target] >= 0)[:, 0]
-    if not len(rows):
-        return None
-    pick = lambda name: getattr(clamped, name)[rows]
-    return Clamped(
-        pick("context"),
-        place[pick("target")],
-        pick("count"),
-        pick("mean")[:, tf],
-        pick("own"),
-        pick("gram")[:, tf][:, :, tf],
-        pick("cross")[:, tf],
-        pick("square"),
-    )
-
-
-def _join(a: Clamped | None, b: Clamped | None) -> Clamped | None:
-    """Corrections of two sets of cells: pairs that occur in both are merged like any other moments."""
-    if a is None or b is None:
-        return a or b
-    both: dict[tuple[int, int], list[tuple[Clamped, int]]] = {}
-    for part in (a, b):
-        for i, pair in enumerate(zip(part.context.tolist(), part.target.tolist(), strict=True)):
-            both.setdefault(pair, []).append((part, i))
-    rows: list[tuple] = []
-    for (k, g), parts in sorted(both.items()):
-        count, mean, own, gram, cross, square = _row(*parts[0])
-        for part, i in parts[1:]:
-            n, m, o, G, c, s = _row(part, i)
-            weight, dm, do = count * n / (count + n), m - mean, o - own
-            gram, cross, square = (
-                gram + G + weight * torch.outer(dm, dm),
-                cross + c + weight * dm * do,
-                square + s + weight * do**2,
-            )
-            mean, own, count = mean + dm * n / (count + n), own + do * n / (count + n), count + n
-        rows.append((torch.tensor(k), torch.tensor(g), count, mean, own, gram, cross, square))
-    return Clamped(*(torch.stack([row[i] for row in rows]).to(a.mean.device) for i in range(8)))
-
-
-def _row(part: Clamped, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return part.count[i], part.mean[i], part.own[i], part.gram[i], part.cross[i], part.square[i]
-
-
 @dataclass(frozen=True, eq=False)
 class RegressionStatistics:
     r"""Standardised, intervention-corrected statistics of the regressions of every target on every regulator.
@@ -283,9 +179,11 @@ class RegressionStatistics:
     which is exact for any anchor and keeps all digits in float32 with a million cells, where :math:`y^\top y - 2 w^\top
     b + w^\top G w` cancels.
 
-    ``gram`` ``(context, tf, tf)`` serves every target but those with interventions: ``own`` ``(pair,)`` lists them and
-    ``own_gram`` ``(context, pair, tf, tf)`` theirs. ``anchor``, ``residual`` ``(context, tf, target)``; ``sse``,
-    ``dof`` ``(context, target)``, where ``dof`` = cells − 1 (the flat intercept of each context is integrated out).
+    ``gram`` ``(context, tf, tf)`` serves every target but those with interventions. A target that few cells are clamped
+    of has :math:`G - \sum_r v_r v_r^\top`, v the rows ``left_out`` ``(row, tf)`` of ``left_out_target`` ``(row,)``; of
+    the others ``own`` ``(pair,)`` lists them and ``own_gram`` ``(context, pair, tf, tf)`` theirs. ``anchor``,
+    ``residual`` ``(context, tf, target)``; ``sse``, ``dof`` ``(context, target)``, where ``dof`` = cells − 1 (the flat
+    intercept of each context is integrated out).
     ``tf_mean``, ``target_mean`` ``(context, ·, target)`` recover the intercept.
     """
 
@@ -299,12 +197,26 @@ class RegressionStatistics:
     tf_mean: Tensor
     target_mean: Tensor
     log_count: Tensor
+    left_out: Tensor
+    left_out_target: Tensor
 
     @classmethod
     def from_statistics(
-        cls, statistics: GramStatistics, *, targets: Sequence[str] | None = None
+        cls, statistics: GramStatistics, *, targets: Sequence[str] | None = None, share: float = 0.0
     ) -> "RegressionStatistics":
-        """Standardise, cut clamped cells, and anchor. ``targets``: default every gene."""
+        """Standardise, cut clamped cells, and anchor.
+
+        Parameters
+        ----------
+        statistics
+            Of all cells.
+        targets
+            Default every gene.
+        share
+            Of the number of regulators: a target of which as many cells are clamped, at the most, has ``left_out``
+            rows in place of a matrix, where there is one context and more than half of the cells are left (a small
+            difference of large numbers has no digits). Default none: every such target has a matrix.
+        """
         statistics.require_variance()
         position = {gene: i for i, gene in enumerate(statistics.genes)}
         column = torch.tensor([position[t] for t in (targets or statistics.genes)], device=statistics.cross.device)
@@ -317,10 +229,10 @@ class RegressionStatistics:
         count = statistics.count[:, None].expand(-1, len(column)).clone()
         tf_mean = (statistics.mean[:, tf, None] / unit_tf[:, None]).expand(-1, -1, len(column)).clone()
         target_mean = statistics.mean[:, column] / unit
-        own = torch.zeros(0, dtype=torch.long, device=column.device)
-        own_gram = gram.new_zeros(len(gram), 0, *gram.shape[1:])
+        cut = _Cut.none(gram)
         if statistics.clamped is not None:
-            own, own_gram = _cut(statistics, column, gram, cross, square, count, tf_mean, target_mean, unit_tf, unit)
+            cut = _cut(statistics, column, gram, cross, square, count, tf_mean, target_mean, unit_tf, unit, share)
+        own, own_gram = cut.own, cut.own_gram
         short = (count < 3).any(0)
         if bool(short.any()):
             names = [n for n, s in zip(targets or statistics.genes, short.tolist(), strict=True) if s]
@@ -330,18 +242,43 @@ class RegressionStatistics:
                 "drop the context"
             )
         self_edge = tf[:, None] == column
-        anchor = _anchor(gram, cross, self_edge)
+        inverse = _ridge(gram)
+        anchor = _anchor(inverse, cross, self_edge)
         if len(own):
             for k in range(len(gram)):
                 anchor[k][:, own] = _anchor_each(own_gram[k], cross[k][:, own], self_edge[:, own])
+        for target, rows in cut.by_target():
+            anchor[0][:, target] = _anchor_less(inverse[0], rows, cross[0][:, target], self_edge[:, target])
         product = gram @ anchor
         if len(own):
             product[:, :, own] = torch.einsum("kpst,ktp->ksp", own_gram, anchor[:, :, own])
+        for target, rows in cut.by_target():
+            product[0][:, target] -= rows.T @ (rows @ anchor[0][:, target])
         residual = cross - product
-        sse = square - (anchor * (cross + residual)).sum(1)
-        return cls(
-            gram, own, own_gram, anchor, residual, sse.clamp_min(1e-10), count - 1, tf_mean, target_mean, count.log()
-        )
+        sse = (square - (anchor * (cross + residual)).sum(1)).clamp_min(1e-10)
+        moments = (tf_mean, target_mean, count.log())
+        return cls(gram, own, own_gram, anchor, residual, sse, count - 1, *moments, cut.rows, cut.target)
+
+
+class _Cut(NamedTuple):
+    """As of `RegressionStatistics`: ``own``, ``own_gram``, and ``rows`` of each ``target``."""
+
+    own: Tensor
+    own_gram: Tensor
+    rows: Tensor
+    target: Tensor
+
+    @classmethod
+    def none(cls, gram: Tensor) -> "_Cut":
+        nowhere = torch.zeros(0, dtype=torch.long, device=gram.device)
+        tfs = gram.shape[-1]
+        return cls(nowhere, gram.new_zeros(len(gram), 0, tfs, tfs), gram.new_zeros(0, tfs), nowhere)
+
+    def by_target(self) -> Iterator[tuple[int, Tensor]]:
+        """Targets, and the rows of each."""
+        if len(self.target):
+            which, number = self.target.unique_consecutive(return_counts=True)
+            yield from zip(which.tolist(), self.rows.split(number.tolist()), strict=True)
 
 
 def _cut(
@@ -355,32 +292,40 @@ def _cut(
     target_mean: Tensor,
     unit_tf: Tensor,
     unit: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Take each target's clamped cells out of its own statistics, in place; return the targets concerned and their Gram
-    matrices."""
+    share: float,
+) -> _Cut:
+    """Take each target's clamped cells out of its own statistics, in place; return what its Gram matrix loses."""
     clamped = statistics.clamped
     assert clamped is not None, "called when there are interventions"
     place = {int(c): i for i, c in enumerate(column.tolist())}
-    pairs = [
-        (i, int(k), place[int(g)])
-        for i, (k, g) in enumerate(zip(clamped.context.tolist(), clamped.target.tolist(), strict=True))
-        if int(g) in place
-    ]
-    own = torch.tensor(sorted({j for _, _, j in pairs}), dtype=torch.long, device=column.device)
-    slot = {int(j): p for p, j in enumerate(own.tolist())}
-    own_gram = gram[:, None].repeat(1, len(own), 1, 1)
-    for i, k, j in pairs:
+    found: dict[int, list[tuple[int, Tensor]]] = {}
+    few: dict[int, bool] = {}
+    for i, (k, g) in enumerate(zip(clamped.context.tolist(), clamped.target.tolist(), strict=True)):
+        if g not in place:
+            continue
+        j = place[g]
         n, left = clamped.count[i], count[k, j] - clamped.count[i]
         mean, own_mean = clamped.mean[i] / unit_tf, clamped.own[i] / unit[j]
         factor = n * count[k, j] / left.clamp_min(1)  # with the means of all cells: n_c n_u / n · (n / n_u)²
         dx, dy = mean - tf_mean[k, :, j], own_mean - target_mean[k, j]
-        own_gram[k, slot[j]] -= clamped.gram[i] / (unit_tf[:, None] * unit_tf) + factor * torch.outer(dx, dx)
+        rows = torch.cat([clamped.rows_of(i) / unit_tf, factor.sqrt() * dx[None]])
+        found.setdefault(j, []).append((k, rows))
+        few[j] = len(gram) == 1 and len(rows) <= share * len(unit_tf) and bool(2 * left > count[k, j])
         cross[k, :, j] -= clamped.cross[i] / (unit_tf * unit[j]) + factor * dx * dy
         square[k, j] -= clamped.square[i] / unit[j] ** 2 + factor * dy**2
         tf_mean[k, :, j] -= dx * n / left.clamp_min(1)
         target_mean[k, j] -= dy * n / left.clamp_min(1)
         count[k, j] = left
-    return own, own_gram
+    whole, low = sorted(j for j in found if not few[j]), sorted(j for j in found if few[j])
+    own = torch.tensor(whole, dtype=torch.long, device=column.device)
+    own_gram = gram[:, None].repeat(1, len(own), 1, 1)
+    for p, j in enumerate(whole):
+        for k, rows in found[j]:
+            own_gram[k, p] -= rows.T @ rows
+    parts = [found[j][0][1] for j in low]
+    target = [j for j, rows in zip(low, parts, strict=True) for _ in range(len(rows))]
+    rows = torch.cat([gram.new_zeros(0, len(unit_tf)), *parts])
+    return _Cut(own, own_gram, rows, torch.tensor(target, dtype=torch.long, device=column.device))
 
 
 def _ridge(gram: Tensor) -> Tensor:
@@ -390,10 +335,9 @@ def _ridge(gram: Tensor) -> Tensor:
     return torch.linalg.inv(gram + level[..., None, None] * torch.eye(size, dtype=gram.dtype, device=gram.device))
 
 
-def _anchor(gram: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
-    """Least squares for all targets from one inverse per context; a TF's own coefficient is removed by the
-    block-inverse identity."""
-    inverse = _ridge(gram)  # (context, tf, tf)
+def _anchor(inverse: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
+    """Least squares for all targets from one ``inverse`` (context, tf, tf) per context; a TF's own coefficient is
+    removed by the block-inverse identity."""
     full = inverse @ cross
     row, col = torch.nonzero(self_edge, as_tuple=True)
     anchor = full.clone()
@@ -411,4 +355,17 @@ def _anchor_each(gram: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
     step = full[row, pair] / inverse[pair, row, row]
     full[:, pair] -= inverse[pair, :, row].T * step
     full[row, pair] = 0.0
+    return full
+
+
+def _anchor_less(inverse: Tensor, rows: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
+    """The same ``(tf,)`` of one target, without ``rows`` (row, tf) (Woodbury); ``cross`` and ``self_edge`` (tf,)."""
+    turned = rows @ inverse
+    small = torch.eye(len(rows), dtype=rows.dtype, device=rows.device) - turned @ rows.T
+    part = torch.linalg.solve(small, turned)
+    full = inverse @ cross + turned.T @ (part @ cross)
+    for t in torch.nonzero(self_edge)[:, 0].tolist():
+        column = inverse[:, t] + turned.T @ part[:, t]
+        full = full - column * (full[t] / column[t])
+        full[t] = 0.0
     return full

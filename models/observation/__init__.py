@@ -1,7 +1,7 @@
 """Distributions of observed data by their sufficient statistics: what the site ``X`` of a model is."""
 
 from .cells import LogPoisson, MixedViews
-from .designs import CutDesign, Design, SharedDesign
+from .designs import ClampedDesign, CutDesign, Design, SharedDesign
 from .edge_evidence import ObservedEdges
 from .gram_factors import FactorMoments, GramFactors
 from .gram_normal import GramNormal, RegressionMoments
@@ -9,6 +9,7 @@ from .panel_normal import PanelNormal
 from .responses import ResponseNormal
 
 __all__ = [
+    "ClampedDesign",
     "CutDesign",
     "Design",
     "FactorMoments",

@@ -81,6 +81,30 @@ class SharedDesign(Design):
 
 
 @dataclass(frozen=True, eq=False)
+class ClampedDesign(SharedDesign):
+    """The same in one context, of which more targets are clamped in a few cells each: :math:`G_i = G - \\sum_r v_r
+    v_r^\\top` over the ``rows`` v (row, tf) of target i, ``row_target`` (row,)."""
+
+    rows: Tensor
+    row_target: Tensor
+
+    def product(self, step: Tensor) -> Tensor:
+        product = super().product(step)
+        mine = step.transpose(-2, -1)[..., self.row_target, :]  # (*batch, row, tf)
+        lost = (mine * self.rows).sum(-1, keepdim=True) * self.rows
+        return product.index_add(-1, self.row_target, -lost.transpose(-2, -1))
+
+    def blocks(self) -> Iterator[Block]:
+        few = self.row_target.unique().tolist()
+        yield from self._shared([{*self.own.tolist(), *few}])
+        for place, gram in enumerate(self.own_gram):
+            yield Block(None, self.own[place : place + 1], gram)
+        for target in few:
+            mine = self.rows[self.row_target == target].double()
+            yield Block(None, self.own.new_tensor([target]), self.gram.double() - mine.T @ mine)
+
+
+@dataclass(frozen=True, eq=False)
 class CutDesign(Design):
     """Regressions over conditions or pairs of times: :math:`G_i = G - \\sum_p v_p v_p^\\top` over the pairs p of target
     i; ``cut`` v (pair, tf), ``cut_context`` and ``cut_target`` (pair,)."""
