@@ -115,7 +115,8 @@ def _undirected(posterior: Posterior, shown: pd.DataFrame) -> list[str]:
     directed = directed_edges(posterior)
     row, column = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
     pairs = zip(shown["source"], shown["target"], strict=True)
-    loose = [f"{s} and {t}" for s, t in pairs if not directed[row[s], column[t]]]
+    found = [sorted(pair) for pair in pairs if not directed[row[pair[0]], column[pair[1]]]]
+    loose = list(dict.fromkeys(f"{one} and {other}" for one, other in found))  # an edge and its reverse are one link
     if not loose:
         return []
     return [f"between regulators the data do not tell the direction: {some(loose, 3)} are linked, one way or the other"]

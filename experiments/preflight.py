@@ -130,7 +130,8 @@ def preflight(
             "the regulators"
         )
     lines += _of_regulators(data, method, scale, zeros, name)
-    if suggestion is not None and suggestion.method != method:
+    programs = suggestion is not None and {method, suggestion.method} == {"ppca", "muvi"}  # no gene sets: a choice
+    if suggestion is not None and suggestion.method != method and not programs:
         lines.append(f"for such data there is {name('method')}{suggestion}")
     return [*lines, *_unused_columns(data, used, name)]
 

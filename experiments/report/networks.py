@@ -139,7 +139,7 @@ def write_report(
         parts.append(("truth", "Against the known network", _against(results, truth)))
     if results is not None:
         first = next(iter(results.top["source"]), None)
-        parts.append(("next", "What next", next_steps(posterior, first)))
+        parts.append(("next", "What next", next_steps(posterior, first, listed=results.found.get(RATES[-1], 0) > 0)))
     parts.append(("input", "What went in", given(posterior, data, alignment)))
     if results is not None:
         parts.append(("prior", "Prior knowledge", trusted(posterior)))
@@ -256,7 +256,10 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
     header = ("source", "", "target", *numeric)
     return [
         picture(forest, caption),
-        paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
+        paragraph(
+            f"The {len(shown)} most probable edges, as in edges.csv: of those with the same probability to two "
+            "decimals the larger effect first. The columns are explained further down."
+        ),
         table(header, rows, numeric=numeric, detail=detail, ranks=results.why_none is not None),
         *_links(results),
     ]
@@ -375,7 +378,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         "average precision": "average_precision",
         "average precision over chance": "average_precision_ratio",
         "area under ROC curve": "auroc",
-        "precision of the top k": "early_precision",
+        f"precision of the top {int(pairs.true.sum()):,}": "early_precision",  # as many as there are true edges
         "share of true edges (chance)": "base_rate",
     }
     paragraphs = [paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft")]
