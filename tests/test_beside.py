@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn.experiments.commands import infer_run
+from pyrogrn.inference.runs import beside as runs_beside
 from pyrogrn.inference.runs.beside import Beside, beside, can_fork
 from pyrogrn.models.simulators import simulate_linear
 
@@ -22,8 +24,9 @@ pytestmark = pytest.mark.skipif(not can_fork(), reason="only on Linux is there s
 class Odd(Exception):
     """An error that cannot be sent."""
 
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.held = threading.Lock()
 
 
 def children() -> list[int]:
@@ -67,9 +70,9 @@ def test_errors_come_back_as_they_are(apart):
 
 def test_an_error_that_cannot_be_sent_comes_in_words():
     def work(_):
-        raise Odd(1, 2)
+        raise Odd("held fast")
 
-    with beside(work, apart=True) as task, pytest.raises(RuntimeError, match="1 and 2"):
+    with beside(work, apart=True) as task, pytest.raises(RuntimeError, match="held fast"):
         task.result()
 
 
@@ -94,6 +97,58 @@ def test_the_copy_ends_with_the_block_and_cleans_up(tmp_path):
             time.sleep(0.01)
         raise KeyboardInterrupt
     assert kept.exists()
+
+
+def test_the_work_of_a_copy_that_stands_still_is_done_here(monkeypatch, caplog):
+    monkeypatch.setattr(runs_beside, "STILL", 0.1)
+    monkeypatch.setattr(runs_beside, "LOOK", 0.05)
+    own = os.getpid()
+
+    def work(receive):
+        found = receive()
+        if os.getpid() != own:
+            time.sleep(60)
+        return found
+
+    with beside(work, apart=True) as task:
+        task.send(3)
+        assert task.result() == 3
+        assert not children()
+    assert "stands still" in caplog.text
+
+
+def test_a_copy_that_works_is_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr(runs_beside, "STILL", 0.4)
+    monkeypatch.setattr(runs_beside, "LOOK", 0.05)
+
+    def work(_):
+        end = time.process_time() + 1.0
+        while time.process_time() < end:
+            pass
+        return os.getpid()
+
+    with beside(work, apart=True) as task:
+        assert task.result() != os.getpid()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_moment_of_the_fork_is_for_this_process(number, monkeypatch):
+    """The copy never goes on into what called it."""
+    fork, came = os.fork, []
+
+    def interrupted():
+        os.kill(os.getpid(), number)  # it is held back
+        return fork()
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    before = signal.signal(number, lambda *_: came.append(os.getpid()))
+    try:
+        with beside(lambda _: os.getpid(), apart=True) as task:
+            assert task.result() != os.getpid()
+    finally:
+        signal.signal(number, before)
+    assert came == [os.getpid()]
 
 
 def test_an_interrupt_of_the_terminal_is_for_the_other_process():

@@ -6,6 +6,7 @@ from pyrogrn.experiments.benchmarks import contexts_outside, trial_maps, trial_n
 from pyrogrn.experiments.benchmarks.ladder import RAW
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.inference.calibration import expected_list
+from pyrogrn.inference.recalibration.witnesses import measured_well
 from pyrogrn.models.simulators import RandomGRN
 
 
@@ -25,6 +26,12 @@ def test_clean_cells_of_a_family():
     assert len(made.logged.tfs) == 2
     assert float(made.logged.X.std(0).min()) > 0
     assert set(made.truth["source"]) - set(made.logged.tfs)  # the truth knows more
+
+
+def test_counts_of_which_many_values_were_lost():
+    made = trial_subjects.MAKE["SERGIO, wide, dropout"]("lost", 1)
+    assert not measured_well(made.logged)
+    assert not any(kind.endswith("dropout") for kind in trial_subjects.CHOSEN_KINDS)
 
 
 def test_networks_without_a_list_count_for_no_share(tmp_path):

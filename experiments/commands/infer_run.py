@@ -119,7 +119,7 @@ def infer_with(options: InferOptions, client: "Client | None", before: CellsRead
             drawn = lambda posterior, tables: stack.enter_context(
                 beside(
                     page_of(posterior, data, tables, config=config, truth=known, told=told_by(options, engine, data)),
-                    apart=engine.takes_client and is_apart(options, model, data, client),
+                    apart=engine.takes_client and is_apart(options, model, data),
                 )
             )
             if run.finished:
@@ -171,7 +171,7 @@ def fitted(
     """The posterior, as the trial corrects it, and what config.json says of it; ``what`` are model, data and engine of
     `prepared`."""
     model, data, engine = what
-    with trial(options, job, model, engine, data, client) as tried:
+    with trial(options, job, model, engine, data) as tried:
         posterior = fit(
             model,
             cells,

@@ -13,6 +13,7 @@ from ...inference.draws.edge_table import RECORD
 from ...inference.engines.base import Engine
 from ...inference.misfit_checks import unmeasured
 from ...inference.recalibration import TrialOptions, Tuning, tune
+from ...inference.recalibration.cells import trial_bytes
 from ...inference.recalibration.trial import MakeModel, no_trial
 from ...inference.recalibration.tuning import Others
 from ...inference.runs.beside import beside, can_fork
@@ -88,7 +89,7 @@ class Tried(NamedTuple):
 
 @contextmanager
 def trial(
-    options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData, client: "Client | None" = None
+    options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData
 ) -> Iterator[Callable[[], Tried]]:
     """The trial, or an earlier one whose record is given: beside what is done in the block where that gains time
     (`is_apart`), else before it. Yields what has to be called for what it has found (`Tried`), which is said."""
@@ -100,7 +101,7 @@ def trial(
         yield lambda: Tried(None if because is not None else recorded(Path(str(settings[REPLAY]))), None, ())
         return
     say("trial on made targets: how often is what the fit says right?")
-    apart = is_apart(options, model, data, client)
+    apart = is_apart(options, model, data)
     with beside(lambda _: tried(options, job, model, data, others=apart), apart=apart) as task:
         done = None if apart else told(task.result())
         yield lambda: done or told(task.result())
@@ -113,13 +114,19 @@ def told(found: Tried) -> Tried:
     return found
 
 
-def is_apart(options: InferOptions, model: Model, data: ExpressionData, client: "Client | None") -> bool:
+def is_apart(options: InferOptions, model: Model, data: ExpressionData) -> bool:
     """Whether the trial, half of which is one thread's work whatever there is of them, goes on beside the fit: of cells
     in memory, of networks of which what both hold at the same time is not the most that a run holds."""
     edges = math.prod(len(model.coords[axis]) for axis in model.axes)
     small = edges <= MOST_EDGES and data.num_cells * data.num_genes <= MOST_NUMBERS
     on_cpu = model.constant.device.type == "cpu"
-    return options.threads > 1 and client is None and on_cpu and small and in_memory(data) and can_fork()
+    return options.threads > 1 and options.scheduler is None and on_cpu and small and in_memory(data) and can_fork()
+
+
+def trial_memory(options: InferOptions, job: Job, model: Model, engine: Engine) -> float:
+    """Bytes that the trial takes beside the data and the model; 0 where there is none."""
+    none = why_not(options, model, engine, job.data) is not None or REPLAY in job.groups["calibrate"]
+    return 0.0 if none else trial_bytes(job.data, threads=options.threads)
 
 
 def tried(options: InferOptions, job: Job, model: Any, data: ExpressionData, *, others: bool) -> Tried:
