@@ -77,7 +77,8 @@ class ProgramPage:
         point = bool(self.programs["lower"].isna().all())
         sure = "" if point else f", {self.level:.0%} interval, false sign rate"
         found = [self.gene, "", f"in the programs (loading: change of the gene per sd of the program{sure})"]
-        found += [_program_line(row) for row in self.programs.to_dict("records")]
+        width = max([30, *map(len, self.programs["program"].astype(str))])
+        found += [_program_line(row, width) for row in self.programs.to_dict("records")]
         if len(self.effects):
             found += ["", f"changed directly by (effect per unit of the covariate{sure})"]
             found += [_change("covariate", "effect", row) for row in self.effects.to_dict("records")]
@@ -88,13 +89,15 @@ def _plain(table: pd.DataFrame) -> list[dict[Any, Any]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def _program_line(row: dict[Any, Any]) -> str:
-    return _change("program", "loading", row) + (f"  in its gene set: {row['prior']:.2f}" if row["prior"] > 0 else "")
+def _program_line(row: dict[Any, Any], width: int) -> str:
+    return _change("program", "loading", row, width) + (
+        f"  in its gene set: {row['prior']:.2f}" if row["prior"] > 0 else ""
+    )
 
 
-def _change(name: str, value: str, row: dict[Any, Any]) -> str:
+def _change(name: str, value: str, row: dict[Any, Any], width: int = 30) -> str:
     sure = "" if np.isnan(row["lower"]) else f"  {row['lower']:+.2f} to {row['upper']:+.2f}  {row['lfsr']:.3f}"
-    return f"  {row[name]!s:<30} {row[value]:+.2f}{sure}"
+    return f"  {row[name]!s:<{width}} {row[value]:+.2f}{sure}"
 
 
 def _edge_line(row: dict[Any, Any], other: str) -> str:

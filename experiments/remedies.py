@@ -80,7 +80,11 @@ def remedies(
     scale = scale_before(as_measured) if NON_LINEAR in wrong and as_measured is not None else None
     if scale is not None and scale.kind in (COUNTS, LEVELS):
         certain = f"{say.logarithms}, or give logarithms"
-        give = certain if scale.far_from_logarithms else f"give logarithms, if these {scale} are none"
+        give = (
+            certain
+            if scale.far_from_logarithms
+            else f"give logarithms, if values from {scale.low:.3g} to {scale.high:.3g} are none"
+        )
         lines.append(f"{MENDED}{give} ({NON_LINEAR})")
         wrong.remove(NON_LINEAR)
     if wrong:

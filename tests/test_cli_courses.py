@@ -74,7 +74,7 @@ def test_predictions(fitted, tmp_path):
 
 
 def test_influence_writes_all_or_nothing(fitted, tmp_path, monkeypatch):
-    from pyrogrn.experiments.figures import courses as figures
+    from pyrogrn.experiments.figures import effect_maps as figures
 
     def fail(*_, **__):
         raise KeyboardInterrupt

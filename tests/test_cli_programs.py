@@ -129,6 +129,9 @@ def test_a_run_writes_its_files(folder, tmp_path):
     files = "programs factors gene_sets covariate_effects enrichment".split()  # noqa: SIM905
     assert {f"{name}.csv" for name in files} < names
     assert {"scores.csv.gz", "posterior.nc", "diagnostics.json", "report.html", "config.json", "model"} < names
+    (said,) = [line for line in err.splitlines() if line.startswith(f"writes {out}: ")]  # before the fit: all of them
+    listed = said.removeprefix(f"writes {out}: ").split(", ")
+    assert {name.partition(" (")[0].rstrip("/") for name in listed} == names
     programs = pd.read_csv(out / "programs.csv")
     expected = ["program", "gene", "loading", "sd", "lower", "upper", "sign_probability", "lfsr", "prior"]
     assert list(programs.columns) == expected

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pyrogrn.experiments.figures import courses as F
+from pyrogrn.experiments.figures import effect_maps as E
 from pyrogrn.experiments.scores import balanced_accuracy
 
 
@@ -44,23 +45,23 @@ class TestOrders:
     def test_pooling_keeps_the_largest_entry_and_its_sign(self):
         matrix = np.zeros((7, 7))
         matrix[0, 0], matrix[1, 1], matrix[6, 6], matrix[2, 5] = 1, -3, 2, -0.5
-        small = F.pooled(matrix, 4)
+        small = E.pooled(matrix, 4)
         assert small.shape == (4, 4)
         expected = np.zeros((4, 4))
         expected[0, 0], expected[3, 3], expected[1, 2] = -3, 2, -0.5
         assert (small == expected).all()
-        assert (F.pooled(matrix, 7) == matrix).all()
+        assert (E.pooled(matrix, 7) == matrix).all()
 
     def test_a_single_edge_of_a_large_network_stays(self):
         matrix = np.zeros((1999, 1999))
         matrix[1998, 0] = -0.01
-        small = F.pooled(matrix)
-        assert max(small.shape) <= F.CELLS
+        small = E.pooled(matrix)
+        assert max(small.shape) <= E.CELLS
         assert small.min() == -0.01
         assert (small != 0).sum() == 1
 
     def test_effect_order_is_a_staircase(self, truth):
-        sources, targets = F.effect_order(truth)
+        sources, targets = E.effect_order(truth)
         assert list(sources[:3]) == [3, 8, 4]
         assert set(targets[:4]) == {0, 5, 6, 7}  # the shared target goes to the regulator with more of them
         assert set(targets[4:6]) == {1, 2}
@@ -69,12 +70,12 @@ class TestOrders:
 
     @pytest.mark.parametrize("limit", [2500, 4])
     def test_similar_genes_stand_together(self, limit, monkeypatch):
-        monkeypatch.setattr(F, "MAX_CLUSTERED", limit)
+        monkeypatch.setattr(E, "MAX_CLUSTERED", limit)
         similarity = np.zeros((7, 7))
         for group in ([0, 3, 5], [1, 4]):
             similarity[np.ix_(group, group)] = 0.9
         np.fill_diagonal(similarity, [1, 1, 0, 1, 1, 1, 0])
-        order = list(F.similar_order(similarity))
+        order = list(E.similar_order(similarity))
         assert sorted(order) == list(range(7))
         assert set(order[5:]) == {2, 6}
         if limit > 4:
@@ -82,21 +83,21 @@ class TestOrders:
             assert all(place == list(range(place[0], place[-1] + 1)) for place in places)
 
     def test_no_effects_at_all(self):
-        assert sorted(F.similar_order(np.zeros((4, 4)))) == [0, 1, 2, 3]
-        assert sorted(F.effect_order(np.zeros((4, 4)))[1]) == [0, 1, 2, 3]
+        assert sorted(E.similar_order(np.zeros((4, 4)))) == [0, 1, 2, 3]
+        assert sorted(E.effect_order(np.zeros((4, 4)))[1]) == [0, 1, 2, 3]
 
 
 class TestHeatMaps:
     def test_effects_beside_the_truth(self, truth, estimates):
         before = {name: matrix.copy() for name, matrix in estimates.items()}
-        figure = drawn(F.effect_heat_maps(estimates, truth=truth))
+        figure = drawn(E.effect_heat_maps(estimates, truth=truth))
         panels = figure.axes[:3]
         assert [ax.get_title(loc="left").split("\n")[0] for ax in panels] == ["Truth", "DASH", "none"]
         off = ~np.eye(12, dtype=bool)
         accuracy = balanced_accuracy(estimates["none"][off] != 0, truth[off] != 0)
         assert f"balanced accuracy {accuracy:.1%}" in panels[2].get_title(loc="left")
         assert "balanced accuracy 100.0%" in panels[1].get_title(loc="left")
-        rows, columns = F.effect_order(truth)
+        rows, columns = E.effect_order(truth)
         shown = panels[1].images[0].get_array()
         assert np.allclose(shown, estimates["DASH"][np.ix_(rows, columns)])
         scaled = panels[0].images[0].get_array()
@@ -108,30 +109,30 @@ class TestHeatMaps:
             assert (estimates[name] == matrix).all()
 
     def test_line_ends_the_true_sources(self, truth, estimates):
-        figure = F.effect_heat_maps(estimates, truth=truth)
+        figure = E.effect_heat_maps(estimates, truth=truth)
         assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(3 - 0.5)
 
     def test_coregulation_beside_the_truth(self, truth, estimates):
-        figure = drawn(F.coregulation_heat_maps(estimates, truth=truth))
+        figure = drawn(E.coregulation_heat_maps(estimates, truth=truth))
         shown = figure.axes[0].images[0].get_array()
         assert shown.shape == (12, 12)  # the dense estimate lets every gene regulate
         assert sorted(shown[shown > 0]) == pytest.approx([1 / np.sqrt(12)] * 2)
         line = figure.axes[1].lines
         assert [line[0].get_ydata()[0], line[1].get_xdata()[0]] == pytest.approx([2.5, 2.5])
-        alone = drawn(F.coregulation_heat_maps({"DASH": estimates["DASH"]}))
+        alone = drawn(E.coregulation_heat_maps({"DASH": estimates["DASH"]}))
         assert alone.axes[0].images[0].get_array().shape == (3, 3)
 
     def test_large_and_empty_networks(self):
         rng = np.random.default_rng(1)
         large = {"a": rng.normal(size=(450, 450)) * (rng.random((450, 450)) < 0.01)}
-        for draw in (F.effect_heat_maps, F.coregulation_heat_maps):
-            assert max(drawn(draw(large)).axes[0].images[0].get_array().shape) <= F.CELLS
+        for draw in (E.effect_heat_maps, E.coregulation_heat_maps):
+            assert max(drawn(draw(large)).axes[0].images[0].get_array().shape) <= E.CELLS
             drawn(draw({"a": np.zeros((5, 5))}))
             drawn(draw({"a$b": np.eye(5)}, truth=np.zeros((5, 5))))
             drawn(draw({str(i): rng.normal(size=(5, 5)) for i in range(5)}))
 
     def test_bad_input(self, truth):
-        for draw in (F.effect_heat_maps, F.coregulation_heat_maps):
+        for draw in (E.effect_heat_maps, E.coregulation_heat_maps):
             with pytest.raises(ValueError, match="at least one method"):
                 draw({}, truth=truth)
             with pytest.raises(ValueError, match="none called 'truth'"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Configuration = dict[str, Any]
+Ways = list[tuple[str, str | float]]  # strategies with their trust
 UNKEYED = ("inputs", "name")  # where the inputs lie, and what a run is called: the digest and the change say what it is
 
 
@@ -140,15 +141,8 @@ def ablate(
     changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), used)
     subject.check(changes)
     notes += _unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
-    ways: dict[str, Ways] = {}
-    for method in methods:
-        ways[method], dropped = _ways(method, strategies, trust)
-        notes += dropped + method_notes(method)
-        if ways[method] == [(EVIDENCE, SAMPLED)] and any(change.damage == "held-out" for change in changes):
-            raise ValueError(
-                f"method {method} reads a target without an edge in a list as one without regulators, so none can be "
-                "held out: leave out the changes 'held-out', or the method"
-            )
+    ways, of_methods = _ways_of_all(methods, strategies, trust, changes)
+    notes += of_methods
     measured = subject.measured(data, used, truth, within_truth)
     # a folder for the while only where none is given: a killed process would leave it
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place:
@@ -174,15 +168,7 @@ def ablate(
             client=client,
             unkeyed=UNKEYED,
         )
-    results = dict(zip(runs, found, strict=True))
-    rows, trusts = [], []
-    for label, run in cases:
-        own = results[_key(run)]
-        strategy, level = canonical(run["method"], run["strategy"], run["trust"], False)
-        bare = {"change": _content(Change(NO_SOURCE, ())), "strategy": strategy, "trust": level}
-        base = results[_key(run | bare)]
-        rows.append(label | measure(own, base, measured))
-        trusts += [label | row for row in own["trust"]]
+    rows, trusts = _against_bare(cases, dict(zip(runs, found, strict=True)), measured)
     told: dict[str, Any] = {
         "methods": list(methods),
         "strategies": None if strategies is None else list(strategies),
@@ -203,6 +189,47 @@ def ablate(
     if out is not None:
         result.write(folder)
     return result
+
+
+def _against_bare(
+    cases: Sequence[tuple[Configuration, Configuration]], results: Mapping[str, Any], measured: Any
+) -> tuple[list[Configuration], list[Configuration]]:
+    """A row for each run, measured against the one without any source, and rows of the trust in each source."""
+    rows, trusts = [], []
+    for label, run in cases:
+        own = results[_key(run)]
+        strategy, level = canonical(run["method"], run["strategy"], run["trust"], False)
+        bare = {"change": _content(Change(NO_SOURCE, ())), "strategy": strategy, "trust": level}
+        base = results[_key(run | bare)]
+        rows.append(label | measure(own, base, measured))
+        trusts += [label | row for row in own["trust"]]
+    return rows, trusts
+
+
+def _ways_of_all(
+    methods: Sequence[str],
+    strategies: Sequence[str] | None,
+    trust: Sequence[str | float],
+    changes: Sequence[Change],
+) -> tuple[dict[str, Ways], list[str]]:
+    """How knowledge enters each method, and what is to be said of methods.
+
+    Raises
+    ------
+    ValueError
+        Targets are to be held out of a method that would read them as targets without regulators.
+    """
+    ways: dict[str, Ways] = {}
+    notes: list[str] = []
+    for method in methods:
+        ways[method], dropped = _ways(method, strategies, trust)
+        notes += dropped + method_notes(method)
+        if ways[method] == [(EVIDENCE, SAMPLED)] and any(change.damage == "held-out" for change in changes):
+            raise ValueError(
+                f"method {method} reads a target without an edge in a list as one without regulators, so none can be "
+                "held out: leave out the changes 'held-out', or the method"
+            )
+    return ways, notes
 
 
 def _written_inputs(folder: Path, data: ExpressionData, used: Any, *, runs: bool) -> Path:
@@ -278,9 +305,6 @@ def _level(level: str | float) -> str:
     if isinstance(level, str | bool) or not 0 <= level < float("inf"):
         raise ValueError(f"trust {level!r}: expected 'sampled' or a number of at least 0")
     return f"{float(level):g}"
-
-
-Ways = list[tuple[str, str | float]]
 
 
 def _ways(method: str, strategies: Sequence[str] | None, trust: Sequence[str | float]) -> tuple[Ways, list[str]]:

@@ -125,7 +125,8 @@ def influence_command(
     from ...inference.neural_ode.surviving import weight_draws
     from ...models.dynamics.phoenix_layers import BlowUp
     from ...models.dynamics.phoenix_network import effect_matrix
-    from ..figures.courses import coregulation_heat_maps, effect_heat_maps, influence_bars, pathway_scores
+    from ..figures.courses import influence_bars, pathway_scores
+    from ..figures.effect_maps import coregulation_heat_maps, effect_heat_maps
     from ..files.whole import check_place, whole_folder
     from .options import read_gene_sets
     from .terminal import say, write_figure, write_table

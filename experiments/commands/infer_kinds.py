@@ -136,7 +136,12 @@ class InferPrograms(InferKind):
         return math.prod(len(model.coords[axis]) for axis in model.axes)
 
     def writes(self, model: Model, num_rows: int) -> list[str]:
-        return [f"programs.csv ({num_rows:,} loadings)", "factors.csv", "scores.csv.gz", *OF_EVERY_RUN]
+        sets = ["gene_sets.csv"] if model.coords["source"] else []
+        free = any(name.startswith("factor_") for name in model.coords["factor"])  # as those without a set are called
+        sets += ["enrichment.csv"] if sets and free else []
+        covariates = ["covariate_effects.csv"] if model.coords["covariate"] else []
+        tables = [f"programs.csv ({num_rows:,} loadings)", "factors.csv", *sets, *covariates, "scores.csv.gz"]
+        return [*tables, *OF_EVERY_RUN]
 
     def described(self, options: InferOptions, model: Model, chosen: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -219,7 +219,7 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
     found = badge(label, True if strict and failed == [] and tested else None)
     sentence = f"<strong>{escape(text)}</strong>{escape(advice)}."
     caution = (
-        f"An edge is a direct effect in {posterior.model.story} of the measured genes: evidence of regulation, not "
+        f"An edge is a direct effect between measured genes in {posterior.model.story}: evidence of regulation, not "
         "proof of binding. An unmeasured common cause looks like an edge."
     )
     return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>", paragraph(caution, "soft")]
