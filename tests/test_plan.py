@@ -18,6 +18,7 @@ from pyrogrn.experiments.commands.targets import most_variable
 from pyrogrn.inference import Blocked, Gibbs, MeanField, fit, plan
 from pyrogrn.inference.draws.moments import Collector
 from pyrogrn.inference.engines import plan as engine_plans
+from pyrogrn.inference.recalibration.cells import trial_bytes
 from pyrogrn.inference.runs import callbacks
 from pyrogrn.inference.runs.callbacks import FitState, Progress
 from pyrogrn.models import LinearNetwork, MuVI
@@ -268,6 +269,27 @@ def test_no_line_of_what_is_soon_over_or_not_asked_for(monkeypatch, capsys):
             progress(FitState(step, 100, "", dict))
         progress.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_trial_that_does_not_fit_is_refused_with_what_would(cells, tmp_path, monkeypatch):
+    """It grows with cells and regulators: fewer targets would not help."""
+    options = ("infer", cells / "cells.csv", "--tfs", cells / "tfs.csv", "--out", tmp_path / "run", "--steps", 5)
+    monkeypatch.setattr(plan_lines, "trial_memory", lambda *_: 6e9)
+    monkeypatch.setattr(plan_lines, "available", lambda: int(5e9))
+    code, _, err = call(*options)
+    assert code == 2
+    assert "it needs about 6.0 GB of memory beside the data" in err.splitlines()[-1]
+    assert err.splitlines()[-1].endswith("--no-calibrate, which leaves out the trial")
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_of_a_trial_grows_with_cells_and_regulators():
+    few, more_cells, more_tfs = (
+        trial_bytes(simulate_linear(num_genes=12, num_tfs=t, num_cells=n, seed=0).data)
+        for t, n in ((4, 50), (4, 100), (8, 50))
+    )
+    assert more_cells == 2 * few
+    assert few < more_tfs < 2 * few
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak")

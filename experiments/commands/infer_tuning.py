@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 REPLAY = "record"  # `--set calibrate.record=FILE`
 # edges, and cells x genes, up to which the trial goes on beside the fit
 MOST_EDGES, MOST_NUMBERS = 6_000_000, 100_000_000
+FEW_EDGES = 300_000  # of which one thread does the trial beside a fit as soon as several, which wait for one another
 
 
 def check_calibrate(options: InferOptions, settings: Mapping[str, Any]) -> None:
@@ -117,10 +118,14 @@ def told(found: Tried) -> Tried:
 def is_apart(options: InferOptions, model: Model, data: ExpressionData) -> bool:
     """Whether the trial, half of which is one thread's work whatever there is of them, goes on beside the fit: of cells
     in memory, of networks of which what both hold at the same time is not the most that a run holds."""
-    edges = math.prod(len(model.coords[axis]) for axis in model.axes)
-    small = edges <= MOST_EDGES and data.num_cells * data.num_genes <= MOST_NUMBERS
+    small = num_edges(model) <= MOST_EDGES and data.num_cells * data.num_genes <= MOST_NUMBERS
     on_cpu = model.constant.device.type == "cpu"
     return options.threads > 1 and options.scheduler is None and on_cpu and small and in_memory(data) and can_fork()
+
+
+def num_edges(model: Model) -> int:
+    """Edges of a network, loadings of programs."""
+    return math.prod(len(model.coords[axis]) for axis in model.axes)
 
 
 def trial_memory(options: InferOptions, job: Job, model: Model, engine: Engine) -> float:
@@ -132,15 +137,17 @@ def trial_memory(options: InferOptions, job: Job, model: Model, engine: Engine) 
 def tried(options: InferOptions, job: Job, model: Any, data: ExpressionData, *, others: bool) -> Tried:
     """The trial; and, if ``others`` are wanted, what its map takes of real genes."""
     cells, networks = data.to("cpu"), job.chosen["networks"]
-    asked = trial_options(job.groups["calibrate"])
+    asked, threads = trial_options(job.groups["calibrate"]), options.threads
+    if others and num_edges(model) < FEW_EDGES:
+        threads = 1
     try:
-        found = tune(cells, networks, make=maker(job), options=asked, seed=options.seed)
+        found = tune(cells, networks, make=maker(job), options=asked, seed=options.seed, threads=threads)
     except ValueError as error:  # the cells are fit for a network and not for a trial
         note = f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}"
         return Tried(None, None, (note,))
     some = found.settings["cells"] < data.num_cells
     on = f"note: the trial is on {found.settings['cells']:,} of {data.num_cells:,} cells, drawn at random"
-    beside_it = found.others(model, cells, networks, make=maker(job)) if others else None
+    beside_it = found.others(model, cells, networks, make=maker(job), threads=threads) if others else None
     return Tried(found, beside_it, (*([on] if some else []), in_words(found)))
 
 

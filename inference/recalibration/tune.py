@@ -31,6 +31,7 @@ def tune(
     make: MakeModel | None = None,
     options: TrialOptions | None = None,
     seed: int = 0,
+    threads: int | None = None,
 ) -> Tuning:
     r"""Learn on made targets how often what a fit says of an edge is right.
 
@@ -59,6 +60,8 @@ def tune(
         How long the trial is.
     seed
         Same seed, same tuning. The global generators are not touched.
+    threads
+        That work at once. Default as many as torch may use; numbers are the same.
 
     Returns
     -------
@@ -83,8 +86,8 @@ def tune(
     options = options or TrialOptions()
     if data.num_contexts > 1:
         raise ValueError(f"a trial on made targets is for one context, these cells have {data.num_contexts}")
-    with one_thread_each() as threads:
-        return _tuned(data, networks or {}, make or linear_network, options, seed=seed, threads=threads)
+    with one_thread_each() as number:
+        return _tuned(data, networks or {}, make or linear_network, options, seed=seed, threads=threads or number)
 
 
 def _tuned(

@@ -124,10 +124,13 @@ class Tuning:
         *,
         make: MakeModel | None = None,
         client: "Client | None" = None,
+        threads: int | None = None,
     ) -> "Others":
-        """What the map takes besides the posterior of this model on all cells. Arguments as of `apply`."""
+        """What the map takes besides the posterior of this model on all cells. Arguments as of `apply`; ``threads``
+        that work at once, default as many as torch may use."""
         length = lambda name: int(self.settings[name])
         options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
+        by: dict[str, Any] = {"client": client, "threads": threads}
         seed, number = length("seed"), len(self.map.slopes) - 1
         maps = [self.map] if self.shared_map is None else [self.map, self.shared_map]
         stated: list[np.ndarray | None] = [None] * number
@@ -138,10 +141,10 @@ class Tuning:
         if witnesses is not None and heard:
             options = replace(options, heard=float(self.settings["heard"]))
             made_by = make or linear_network
-            stated[0] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
+            stated[0] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, **by)
         for i, cells in enumerate(self.cells, start=number - len(self.cells)):
             if counts[i]:
-                stated[i] = short_fit(model, cells, options, seed=seed, client=client)
+                stated[i] = short_fit(model, cells, options, seed=seed, **by)
         evidence = evidence_of(model, data, witnesses if own else None) if any(one.weights for one in maps) else None
         shared = None
         if self.shared_map is not None and witnesses is not None:
