@@ -17,6 +17,7 @@ from ..inference.points import is_point
 from ..models.data.checks import some
 from .figures.knockouts import most_changed
 from .files.network_tables import WORTH_READING
+from .signs import sign_word
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _change(name: str, value: str, row: dict[Any, Any]) -> str:
 
 
 def _edge_line(row: dict[Any, Any], other: str) -> str:
-    sign = "activates" if row["weight"] >= 0 else "represses"
+    sign = sign_word(row["weight"])
     interval = "" if np.isnan(row["lower"]) else f"  {row['lower']:+.2f} to {row['upper']:+.2f}"
     sure = "" if np.isnan(row["inclusion"]) else f"  {row['inclusion']:.3f}"
     listed = f"  prior {row['prior']:.2f}" if row["prior"] > 0 else ""
@@ -114,7 +115,8 @@ def _undirected(posterior: Posterior, shown: pd.DataFrame) -> list[str]:
     directed = directed_edges(posterior)
     row, column = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
     pairs = zip(shown["source"], shown["target"], strict=True)
-    loose = [f"{s} and {t}" for s, t in pairs if not directed[row[s], column[t]]]
+    found = [sorted(pair) for pair in pairs if not directed[row[pair[0]], column[pair[1]]]]
+    loose = list(dict.fromkeys(f"{one} and {other}" for one, other in found))  # an edge and its reverse are one link
     if not loose:
         return []
     return [f"between regulators the data do not tell the direction: {some(loose, 3)} are linked, one way or the other"]

@@ -129,8 +129,9 @@ def preflight(
             f"{data.num_genes:,} genes, of which most vary little: {name('top-genes')}2000 keeps the most variable and "
             "the regulators"
         )
-    lines += _of_regulators(data, method, scale, zeros)
-    if suggestion is not None and suggestion.method != method:
+    lines += _of_regulators(data, method, scale, zeros, name)
+    programs = suggestion is not None and {method, suggestion.method} == {"ppca", "muvi"}  # no gene sets: a choice
+    if suggestion is not None and suggestion.method != method and not programs:
         lines.append(f"for such data there is {name('method')}{suggestion}")
     return [*lines, *_unused_columns(data, used, name)]
 
@@ -142,13 +143,18 @@ def share_of_zeros(data: ExpressionData) -> float:
     return float((block == 0).double().mean())
 
 
-def _of_regulators(data: ExpressionData, method: str, scale: Scale, zeros: float) -> list[str]:
-    """What dropout and dropped regulators mean to guides that learned on simulations."""
+def _of_regulators(data: ExpressionData, method: str, scale: Scale, zeros: float, name: Named) -> list[str]:
+    """What dropout and dropped regulators mean to guides that learned on simulations; what it means to name none."""
     dropped = [note for note in data.notes if "candidate regulators among them" in note]
     if method in KINDS and dropped:
         return [
             f"{method} takes the regulators that are left for all there are: without some of them its edges are far "
             "more often wrong, give it a file in which they were measured"
+        ]
+    if method == "linear" and data.perturbed is None and set(data.genes) <= set(data.tfs):
+        return [
+            "every gene is a candidate regulator: an edge between regulators has no direction, so there will be links "
+            f"and no list of edges; {name('tfs')}names the regulators"
         ]
     if method not in KINDS and scale.kind == COUNTS and zeros > MANY_ZEROS and len(data.tfs) < data.num_genes:
         return ["where all regulators are in the file, grnular reads such counts as they are: compare both"]

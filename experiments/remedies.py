@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from ..inference import Posterior
-from ..inference.choice import default_length, engine_of
+from ..inference.choice import default_length, engine_for, engine_of
 from ..inference.density_check import NAME as EDGE_NUMBER
 from ..inference.diagnostics import INTERVALS, RESIDUALS
 from ..inference.draws.edge_table import RECORD
+from ..inference.engines.base import Engine
 from ..inference.misfit_checks import COPIES, LISTS, NON_LINEAR, RESIDUALS_SHARED, UNMEASURED
 from ..inference.training_worlds import KNOWLEDGE
 from ..inference.training_worlds import NAME as LIKE_TRAINING
@@ -21,6 +22,7 @@ OF_LENGTH = (
     *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", "effective draws"),
     *("top edges agree", "inclusion agrees", EDGE_NUMBER),
 )
+BETWEEN_TRAININGS = ("R-hat of the edges", "top edges agree", "inclusion agrees", EDGE_NUMBER)
 SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimum", "fit ended in order"
 OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
 """Checks that see what a linear network gets wrong: longer fits change nothing."""
@@ -62,17 +64,24 @@ def remedies(
     failed = [str(name) for name, passed in zip(checks["check"], checks["passed"], strict=True) if passed is False]
     say = _InPython(engine) if in_python else _Typed()
     lines = []
-    short = [name for name in failed if name in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
-    if short and length is not None:
-        lines.append(_mend(say, _longer(short, posterior, engine, steps, length), short))
+    of_edges = lambda name: name.replace("loadings", "edges")  # as checks of programs are called there
+    short = [name for name in failed if of_edges(name) in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
+    made_by = engine_for(engine)
+    if short and made_by.refines is not None:
+        lines += _of_trainings(short, made_by, say)
+    elif short and length is not None:
+        lines.append(_mend(say, _longer(posterior, made_by, steps, length), short))
     if SAME_OPTIMUM in failed:
         number = 2 * (restarts or default_length(posterior.model).restarts)
         lines.append(_mend(say, {"restarts": number}, [SAME_OPTIMUM]))
     if IN_ORDER in failed and budget is not None:
         lines.append(_mend(say, {"budget": 2 * budget}, [IN_ORDER]))
     wrong = [name for name in failed if name in OF_THE_MODEL]
-    if NON_LINEAR in wrong and as_measured is not None and scale_before(as_measured).kind in (COUNTS, LEVELS):
-        lines.append(f"{MENDED}{say.logarithms}, or give logarithms ({NON_LINEAR})")
+    scale = scale_before(as_measured) if NON_LINEAR in wrong and as_measured is not None else None
+    if scale is not None and scale.kind in (COUNTS, LEVELS):
+        certain = f"{say.logarithms}, or give logarithms"
+        give = certain if scale.far_from_logarithms else f"give logarithms, if these {scale} are none"
+        lines.append(f"{MENDED}{give} ({NON_LINEAR})")
         wrong.remove(NON_LINEAR)
     if wrong:
         lines.append(_of_the_model(wrong, posterior, say, tried=length == "steps"))
@@ -106,19 +115,27 @@ def remedies(
     return lines
 
 
-def _longer(failed: list[str], posterior: Posterior, engine: Any, steps: int | None, length: str) -> dict[str, float]:
-    """Options of a run twice as long."""
-    if failed == [SETTLED] and posterior.model.name == "phoenix":
-        return {"guide.svi_steps": 2 * engine.svi_steps}
-    sampler = engine_of(posterior.guide).draws_chains
-    own = getattr(engine, "length_options", None)  # a guide of Pyro has none
-    usual = default_length(posterior.model).num_steps if own is None else getattr(engine, own[1])
-    if getattr(type(engine), "longest", None) == 1:  # with --steps it draws so many and no more
-        usual = usual * engine.longest
+def _longer(posterior: Posterior, engine: Engine, steps: int | None, length: str) -> dict[str, float]:
+    """Options of a run twice as long as the longest that was allowed."""
+    usual = default_length(posterior.model).num_steps if engine.most_draws is None else engine.most_draws
     found: dict[str, float] = {length: 2 * (steps or usual)}
-    if sampler and hasattr(engine, "num_warmup"):
+    if engine_of(posterior.guide).draws_chains and hasattr(engine, "num_warmup"):
         found["guide.num_warmup"] = 2 * engine.num_warmup
     return found
+
+
+def _of_trainings(failed: list[str], engine: Engine, say: "_Typed") -> list[str]:
+    """Where draws follow a training: more of them change nothing. What follows it may be longer, and trainings that do
+    not agree may be more."""
+    apart = [name for name in failed if name in BETWEEN_TRAININGS]
+    after = [name for name in failed if name not in apart]
+    lines = []
+    if after:
+        name = str(engine.refines)
+        lines.append(_mend(say, {f"guide.{name}": 2 * getattr(engine, name)}, after))
+    if apart and engine.length_options is not None:
+        lines.append(_mend(say, {"restarts": 2 * getattr(engine, engine.length_options[0])}, apart))
+    return lines
 
 
 def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed", *, tried: bool) -> str:

@@ -32,6 +32,8 @@ def density_check(inclusion: np.ndarray, runs: str) -> Check:
     meaning = (
         f"The model's own probabilities add up to {mean:,.0f} edges, known to {error:,.1f} by {len(number)} {runs}."
     )
+    if good and value > MAX_ERROR:
+        meaning += f" Of so few an error below {FEW:g} means nothing."
     if not good:
         meaning = (
             f"The {len(number)} {runs} expect {number.min():,.0f} to {number.max():,.0f} edges: probabilities are too "

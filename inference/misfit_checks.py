@@ -105,11 +105,13 @@ def unmeasured_check(record: Mapping[str, Any]) -> Check | None:
     found = record["settings"].get("shared")
     if found is None:
         return None
-    value = found["shares"][0]
+    value, limit = found["shares"][0], found.get("limit", STANDS_OUT)  # records of earlier versions know the one limit
     if not found["factors"]:
         text = "What genes have in common beyond the regulators is of many small causes alike: none stands out."
-        return Check(UNMEASURED, value, STANDS_OUT, True, text)
-    return Check(UNMEASURED, value, STANDS_OUT, False, f"{unmeasured(found)}. {SHORTER}")
+        if value > STANDS_OUT:
+            text = "What genes have in common beyond the regulators stands out no more than a hub's own targets do."
+        return Check(UNMEASURED, value, limit, True, text)
+    return Check(UNMEASURED, value, limit, False, f"{unmeasured(found)}. {SHORTER}")
 
 
 def unmeasured(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.inference import Adam, Gibbs, History, MapEstimate, MeanField, Posterior, diagnostics, fit
+from pyrogrn.inference import Adam, Gibbs, History, MapEstimate, MeanField, Posterior, diagnostics, fit, run_agreement
 from pyrogrn.inference import convergence as C
 from pyrogrn.inference.diagnostics import COLUMNS, diagnose, inclusion_by_chain, some_edges, to_records, verdict
 from pyrogrn.models import ExpressionData, LinearNetwork
@@ -302,7 +302,7 @@ def test_inclusion_by_chain_without_the_collector(good, variational):
 def test_edges_to_look_at(good, monkeypatch):
     source, target = some_edges(good, 0)
     assert len(source) == 5 * 25 - 5
-    monkeypatch.setattr(diagnostics, "NUM_EDGES", 20)
+    monkeypatch.setattr(run_agreement, "NUM_EDGES", 20)
     source, target = some_edges(good, 0)
     assert len(set(zip(source.tolist(), target.tolist(), strict=True))) == 20
     ranked = np.sort(good.moments["W"].inclusion.ravel())[::-1]

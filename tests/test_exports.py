@@ -423,6 +423,9 @@ def test_the_page_of_a_gene(posterior, run):
     code, out, _ = call("show", run, regulator, "--top", 4)
     assert code == 0
     assert page.targets["target"].iloc[0] in out
+    for note in gene_page(posterior, regulator).notes:  # A and B is B and A
+        pairs = [frozenset(pair.split(" and ")) for pair in re.findall(r"'(\w+ and \w+)'", note)]
+        assert len(pairs) == len(set(pairs))
     code, out, _ = call("show", run, regulator, "--json")
     assert json.loads(out)["gene"] == regulator
     code, _, err = call("show", run, "nothing")
@@ -454,6 +457,8 @@ def test_the_page_of_a_gene_of_activities(posterior, truth):
     assert page.knockout is None
     assert "sd of activity" in "".join(page.lines())
     assert "does not predict interventions" in page.notes[-1]
-    commands = re.sub(r"</?span>", "", "".join(next_steps(fitted, "G0000")))
+    commands = re.sub(r"</?span>", "", "".join(next_steps(fitted, "G0000", listed=False)))
+    assert "--top 100" in commands
+    assert "--fdr" not in commands
     assert "pyrogrn show RUN G0000" in commands
     assert "predict" not in commands

@@ -125,13 +125,15 @@ def test_raw_is_read_and_mentioned(frame, tmp_path, backed):
     adata = full[:, GENES].copy()
     adata.X = frame.to_numpy()
     adata.raw = full
+    adata.layers["spliced"] = adata.X
     adata.write_h5ad(tmp_path / "a.h5ad")
     data = read_expression(tmp_path / "a.h5ad", tfs=["SPI1"])
+    assert "it also has layers ['spliced'], read by --layer NAME" in data.notes
     assert any("also has a .raw, read by --layer raw" in note for note in data.notes)
     raw = read_expression(tmp_path / "a.h5ad", tfs=["SPI1"], layer="raw", backed=backed)
     assert raw.genes == (*GENES, "HBB")
     np.testing.assert_allclose(raw.X[:, :4], frame.to_numpy() + 10, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"no layer 'counts': the file has \['raw \(its .raw\)'\]"):
+    with pytest.raises(ValueError, match=r"no layer 'counts': the file has \['spliced', 'raw \(its .raw\)'\]"):
         read_expression(tmp_path / "a.h5ad", tfs=None, layer="counts")
     same = ExpressionData.from_anndata(anndata.read_h5ad(tmp_path / "a.h5ad"), layer="raw")
     torch.testing.assert_close(same.X, raw.X)

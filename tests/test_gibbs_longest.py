@@ -134,7 +134,7 @@ def test_steps_of_the_command_are_so_many():
 
 def test_a_run_twice_as_long_is_longer_than_one_that_went_on(model):
     posterior = fit(model, guide=SHORT)
-    longer = partial(remedies._longer, ["effective draws"], posterior, length="--steps")
+    longer = partial(remedies._longer, posterior, length="--steps")
     assert longer(engine=Gibbs(num_warmup=150, num_samples=150, longest=4), steps=None)["--steps"] == 1200
     assert longer(engine=Gibbs(num_samples=400), steps=400)["--steps"] == 800
     assert longer(engine=Gibbs(), steps=None)["--steps"] == 800
@@ -142,5 +142,6 @@ def test_a_run_twice_as_long_is_longer_than_one_that_went_on(model):
 
 def test_it_is_called_as_before_where_nothing_is_new():
     """By their names checkpoints are told apart: those of earlier versions go on."""
-    assert repr(Gibbs()) == "Gibbs(num_chains=4, num_warmup=300, num_samples=400, thin=1)"
-    assert repr(Gibbs(longest=3)) == "Gibbs(num_chains=4, num_warmup=300, num_samples=400, thin=1, longest=3)"
+    assert Gibbs().identity == "Gibbs(num_chains=4, num_warmup=300, num_samples=400, thin=1)"
+    assert Gibbs(longest=3).identity == "Gibbs(num_chains=4, num_warmup=300, num_samples=400, thin=1, longest=3)"
+    assert repr(Gibbs()) == "Gibbs(num_chains=4, num_warmup=300, num_samples=400, thin=1, longest=1)"

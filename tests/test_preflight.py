@@ -103,6 +103,22 @@ def test_another_method_and_columns_that_nobody_named_are_said(panel, tmp_path):
     assert not any("'guide'" in line for line in preflight(data, "linear", used=["guide"]))
 
 
+def test_regulators_that_nobody_named_are_said(counts):
+    every = [line for line in preflight(counts, "linear") if line.startswith("every gene is a candidate regulator")]
+    assert bool(every) == (set(counts.genes) <= set(counts.tfs))
+    alone = cells(RNG.normal(size=(20, 5)))
+    (line,) = [line for line in preflight(alone, "linear") if line.startswith("every gene is a candidate regulator")]
+    assert "no list of edges; --tfs" in line
+    assert not any("every gene" in line for line in preflight(alone, "muvi"))
+    assert not any("muvi" in line for line in preflight(alone, "ppca", suggestion=suggested(alone, programs=True)))
+
+
+def test_what_is_kept_beside_variable_genes_is_what_there_is(panel):
+    values = cells(RNG.normal(size=(20, 6)) * np.arange(1, 7), tfs=["G0"])
+    assert "the most variable, and 1 regulators beside them" in with_top_genes(values, 2).notes[-1]
+    assert with_top_genes(cells(RNG.normal(size=(20, 6))), 2).notes[-1].endswith("the most variable")
+
+
 def test_dropped_regulators_are_said_where_they_matter(counts):
     values = counts.X.numpy().copy()
     values[:, 1] = 0

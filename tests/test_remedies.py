@@ -1,5 +1,6 @@
 """Where checks fail, the command ends with the options to add, numbers included; and a run with them passes."""
 
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import torch
 from command_line import call
 from pyro.infer.autoguide import AutoNormal
 from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
-from pyrogrn.inference import Bagging, Gibbs, MeanField, SparseGibbs
+from pyrogrn.inference import Bagging, Gibbs, MeanField, Pruned, SparseGibbs
 from pyrogrn.inference.draws.edge_table import RECORD
 from pyrogrn.models import LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
@@ -45,6 +46,13 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --steps 6000 (ELBO settled)"]
     line = told(model, "restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
+    assert told(model, "top loadings agree") == [
+        "to mend it add --steps 800 --set guide.num_warmup=600 (top loadings agree)"
+    ]
+    trained = partial(told, model, guide="pruned", engine=Pruned(svi_steps=50, num_chains=3), steps=60)
+    first, second = trained("ELBO settled", "R-hat of the hyperparameters", "top edges agree")
+    assert first == "to mend it add --set guide.svi_steps=100 (ELBO settled, R-hat of the hyperparameters)"
+    assert second == "to mend it add --restarts 6 (top edges agree)"  # more draws of the same trainings change nothing
     assert told(model, "fit ended in order") == ["no option mends fit ended in order: the report says what it means"]
     bags = told(model, "inclusion agrees", guide="bagging", engine=Bagging(), steps=100, length="model.num_bags")
     assert bags == ["to mend it add --set model.num_bags=200 (inclusion agrees)"]
@@ -121,12 +129,17 @@ def test_what_no_option_mends_is_said(model):
     first, second = told(model, "shared residuals", "non-linearity", as_measured=counts)
     assert first == "to mend it add --normalize auto, or give logarithms (non-linearity)"
     assert second.startswith("no option mends shared residuals:")
+    wide = simulate_linear(num_genes=12, num_tfs=2, num_cells=40, seed=0).data
+    small = type(wide)(wide.X.exp().clamp(max=50), wide.genes, wide.tfs)  # --normalize auto leaves them alone
+    first, _ = told(model, "shared residuals", "non-linearity", as_measured=small)
+    assert first.startswith("to mend it give logarithms, if these levels, un-logged or not (values from ")
 
 
 def test_names_are_those_of_checks():
-    from pyrogrn.inference import density_check, diagnostics, misfit_checks
+    from pyrogrn.inference import density_check, diagnostics, misfit_checks, run_agreement
 
-    source = "".join(Path(m.__file__).read_text() for m in (density_check, diagnostics, misfit_checks))
+    modules = (density_check, diagnostics, misfit_checks, run_agreement)
+    source = "".join(Path(module.__file__).read_text() for module in modules)
     assert not [name for name in (*OF_LENGTH, *OF_THE_MODEL) if f'"{name}"' not in source]
 
 

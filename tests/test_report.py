@@ -250,6 +250,16 @@ def test_no_edge_found(tmp_path):
     assert "No regulatory edge can be named with at most 10% expected errors" in page.text
     assert "No edge is more probable than not, so there is no network to draw." in page.text
     assert "Nothing in this model takes up what a linear network gets wrong" in page.text
+    assert "the most probable one whose direction is known has a probability of" in page.text  # not A → B, which is one
+
+
+def test_no_edge_has_a_direction(tmp_path):
+    X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    X[:, 1] += 3 * X[:, 0]
+    data = ExpressionData(X, tuple("ABCD"))
+    page = report(fit(LinearNetwork.from_data(data), guide=SHORT), tmp_path / "r.html", data=data)
+    assert "No regulatory edge can be named: every gene is a candidate regulator" in page.text
+    assert "a probability of 0%" not in page.text
 
 
 def test_a_point_estimate_has_no_probabilities(sim, tmp_path):

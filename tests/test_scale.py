@@ -44,6 +44,7 @@ KINDS_OF = {
     "ranks from zero": pd.DataFrame(INTENSITY).rank(axis=1).to_numpy() - 1,
     "rounded log2 of intensities": np.log2(INTENSITY + 50).round(),
     "rounded log2 of counts": np.log2(1 + 20 * RNG.poisson(10 * MEAN, size=(200, 40))).round(),
+    "counts less what cells without a gene have": RAW - np.median(RAW, 0).round(),
     "zeros and ones": RNG.integers(0, 2, size=(200, 40)),
 }
 EXPECTED = {
@@ -55,6 +56,7 @@ EXPECTED = {
     "scaled": ("scaled, not centred", "from 0 to 1", *(name for name in KINDS_OF if name.endswith("at zero"))),
     "ranks": ("ranks", "ranks with ties", "ranks from zero"),
     "negative": ("log ratios",),
+    "counts below zero": ("counts less what cells without a gene have",),
     "unclear": ("zeros and ones",),
 }
 
@@ -77,6 +79,15 @@ def test_missing_values_and_constant_genes_do_not_hide_the_scale():
     assert scale_of(np.full((5, 3), np.nan)).kind == "unclear"
     assert scale_of(np.ones((5, 3))).kind == "unclear"
     assert scale_of(np.array([[0.5, 2.0]])).kind == "unclear"
+
+
+def test_counts_below_zero_are_said():
+    data = data_of("counts less what cells without a gene have")
+    (note,) = scale_notes(data, expects_of("linear"), method="linear")
+    assert "whole numbers of which some are below zero" in note
+    assert note.endswith("give the counts as they were measured (another --layer)")
+    with pytest.raises(ValueError, match=r"some are below zero .* For --method grnular give counts"):
+        scale_notes(data, expects_of("grnular"), method="grnular")
 
 
 def test_every_method_says_what_it_expects():

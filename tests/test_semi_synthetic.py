@@ -213,7 +213,7 @@ def test_what_cannot_be_made_is_refused(real, donors):
         make(real, replace(donors, r2=np.zeros(len(donors.genes))))
     with pytest.raises(ValueError, match="expected at least 1"):
         make(real, donors, num_targets=0)
-    for wrong in ({"hidden": 1.0}, {"noise": "none"}, {"responses": ("cubic",)}, {"most_acting": 0}):
+    for wrong in ({"hidden": 1.0}, {"noise": "none"}, {"responses": ("cubic",)}, {"most_acting": 0}, {"falling": -1.0}):
         with pytest.raises(ValueError, match=r"expected|choose"):
             WorldKind(**wrong)
 

@@ -6,13 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pyrogrn.experiments.benchmarks.trial_subjects import WIDE, linear, sergio
+from pyrogrn.experiments.benchmarks.trial_subjects import UNSEEN, WIDE, linear, sergio
 from pyrogrn.experiments.commands.infer_tuning import in_words
 from pyrogrn.experiments.report import write_report
 from pyrogrn.inference import SparseGibbs, fit
 from pyrogrn.inference.misfit_checks import STANDS_OUT, UNMEASURED, WITH_SHARED, trial_check, unmeasured_check
 from pyrogrn.inference.recalibration import TrialOptions, Tuning, tune
-from pyrogrn.inference.recalibration.shared_causes import Regressions, factors_of, shared_causes
+from pyrogrn.inference.recalibration.shared_causes import (
+    LIMIT,
+    SharedCauses,
+    factors_of,
+    largest_share,
+    shared_causes,
+    weights,
+)
 from pyrogrn.inference.recalibration.trial import HIDDEN, KINDS, benches_like, halfway
 from pyrogrn.inference.recalibration.witnesses import witnesses_of
 from pyrogrn.models import LinearNetwork
@@ -50,6 +57,41 @@ def test_regulators_of_one_network_of_sergio():
     """What a regulator was a moment ago is no cause that is missing."""
     assert found_in(sergio("all", WIDE, 2000).logged).number == 0
     assert found_in(sergio("some", WIDE, 2000, hidden=0.3).logged).number > 0
+
+
+def test_what_a_hub_leaves_is_no_cause_that_is_missing():
+    """One large factor, as large as the hub's part in the regulators' effects lets expect."""
+    whole = found_in(sergio("all", UNSEEN, 2027).logged)
+    assert whole.shares[0] > STANDS_OUT
+    assert whole.limit > whole.shares[0]
+    assert whole.number == 0
+    assert not whole.genes(tuple(whole.touched)).any()
+    check = unmeasured_check({"settings": {"shared": whole.to_dict()}})
+    assert (check.passed, check.threshold) == (True, pytest.approx(whole.limit, abs=1e-3))
+    assert "no more than a hub's own targets do" in check.meaning
+    some = found_in(sergio("some", UNSEEN, 2027, hidden=0.3).logged)
+    assert some.shares[0] > some.limit
+    assert some.number > 0
+
+
+def test_largest_share_of_what_regulators_do():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(5, 30)), rng.normal(size=(5, 20))
+    square = np.square(np.linalg.svd(first.T @ second)[1])
+    assert largest_share(first, second) == pytest.approx(square[0] / square.sum())
+    hub = np.ones((5, 1)) * (np.arange(5) == 2)[:, None]
+    assert largest_share(first * (1 + 50 * hub), second * (1 + 50 * hub)) > 0.99
+    assert largest_share(0 * first, second) == 0
+    X = rng.normal(size=(400, 5))
+    noise = rng.normal(size=(400, 30)) * 2.0
+    np.testing.assert_allclose(weights(X, X @ first + noise, noise), first / noise.std(0), atol=0.2)
+
+
+def test_only_the_first_factor_is_held_against_regulators():
+    made = lambda shares, limit: SharedCauses(shares, {"gene": 0.5}, limit=limit).number
+    assert made((0.5, 0.3, 0.1), 0.4) == 2
+    assert made((0.3, 0.25, 0.1), 0.4) == 0
+    assert made((0.3, 0.25, 0.1), LIMIT) == 2
 
 
 def test_which_genes_have_them():
@@ -101,23 +143,6 @@ def test_factors_against_those_that_were_put_in():
     none, scores = factors_of(standard(noise()), standard(noise()), alone)
     assert len(none) == 1
     assert scores[0].shape == (500, 0)
-
-
-def test_regressions_leave_what_ridge_leaves():
-    rng = np.random.default_rng(1)
-    X, Y, folds = rng.normal(size=(60, 4)), rng.normal(size=(60, 3)), np.arange(60) % 2
-    Y[:, 0] += 3 * X[:, 0]
-    found = Regressions.of(X, folds).left(Y)
-    out = folds == 0
-    mean, centre, number = X[~out].mean(0), Y[~out].mean(0), (~out).sum()
-    A = X[~out] - mean
-    fits = []
-    for penalty in (1e-3, 1e-2, 1e-1, 1.0):
-        weight = np.linalg.solve(A.T @ A / number + penalty * np.eye(4), A.T @ (Y[~out] - centre) / number)
-        fits.append(Y[out] - centre - (X[out] - mean) @ weight)
-    for g in range(3):
-        assert min(np.abs(found[out, g] - fit[:, g]).max() for fit in fits) < 1e-10
-    assert found[:, 0].var() < 0.5 * Y[:, 0].var()
 
 
 def test_more_worlds_with_hidden_causes():

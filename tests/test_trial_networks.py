@@ -6,6 +6,7 @@ from pyrogrn.experiments.benchmarks import contexts_outside, trial_maps, trial_n
 from pyrogrn.experiments.benchmarks.ladder import RAW
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.inference.calibration import expected_list
+from pyrogrn.inference.recalibration.witnesses import measured_well
 from pyrogrn.models.simulators import RandomGRN
 
 
@@ -27,6 +28,12 @@ def test_clean_cells_of_a_family():
     assert set(made.truth["source"]) - set(made.logged.tfs)  # the truth knows more
 
 
+def test_counts_of_which_many_values_were_lost():
+    made = trial_subjects.MAKE["SERGIO, wide, dropout"]("lost", 1)
+    assert not measured_well(made.logged)
+    assert not any(kind.endswith("dropout") for kind in trial_subjects.CHOSEN_KINDS)
+
+
 def test_networks_without_a_list_count_for_no_share(tmp_path):
     one = {"listed": 10.0, "wrong": 0.2, "power": 0.5}
     none = {"listed": 0.0, "wrong": float("nan"), "power": 0.0}
@@ -39,6 +46,18 @@ def test_networks_without_a_list_count_for_no_share(tmp_path):
     assert of("linear", "wrong") == of("linear", "worst list") == 0.2
     assert (of(RAW, "lists"), of("linear", "lists"), of("linear", "networks")) == (2, 1, 2)
     assert of("linear", "power") == 0.25
+
+
+def test_in_how_many_networks_causes_are_seen(tmp_path):
+    results = Results(tmp_path / "trial_networks.csv")
+    own = {}
+    for kind in ("simulate linear", "simulate linear, 40% of the regulators hidden"):
+        trial_networks.add_seen(results, kind, range(2003, 2006))
+        of = lambda score, kind=kind: results.value(kind, trial_networks.CAUSES, "2003-2005", score)
+        own[kind] = of(trial_networks.SEEN_IN)
+        assert own[kind] <= of(trial_networks.ALONE)
+        assert of(trial_networks.LAST) == 3
+    assert list(own.values()) == [0, pytest.approx(2 / 3)]
 
 
 def test_means_over_data_sets_are_of_their_kind(tmp_path):

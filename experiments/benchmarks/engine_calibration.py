@@ -28,7 +28,7 @@ from ...priors import SpikeSlab
 from ..commands.infer_command import infer_command
 from ..commands.infer_options import InferOptions
 from ..commands.infer_run import prepared, read_job
-from ..commands.infer_tuning import recalibrated, tuned
+from ..commands.infer_tuning import recalibrated, trial
 from .results import Results, commit
 
 DESIGN = LinearDesign(num_tfs=20, num_targets=30, num_cells=150)
@@ -134,9 +134,9 @@ def fitted(place: Path, seed: int) -> Posterior:
     options = InferOptions(**(defaults() | given))
     job = read_job(options)
     model, data, engine = prepared(options, job)
-    with contextlib.redirect_stderr(io.StringIO()):  # it says a line a data set
-        found = tuned(options, job, model, engine, data)
-    return recalibrated(fit(model, guide=engine, seed=seed), found, job, data)[0]
+    # it says a line a data set
+    with contextlib.redirect_stderr(io.StringIO()), trial(options, job, model, engine, data) as tried:
+        return recalibrated(fit(model, guide=engine, seed=seed), tried(), job, data)[0]
 
 
 def defaults() -> dict[str, Any]:

@@ -58,7 +58,9 @@ def made(
     labels = np.full(cells, "control", dtype=object)
     for g in range(genes):
         before = min(g, tfs)
-        sources = rng.choice(before, size=min(int(rng.integers(1, 6)), before), replace=False) if before else []
+        sources = (
+            rng.choice(before, size=min(int(rng.integers(1, 6)), before), replace=False) if before else np.zeros(0, int)
+        )
         W[sources, g] = rng.choice([-1, 1], len(sources)) * rng.uniform(0.25, 0.7, len(sources))
         X[:, g] = X[:, :tfs] @ W[:, g] + rng.normal(size=cells)
         X[held[g], g] = -3 + 0.3 * rng.normal(size=each)

@@ -115,9 +115,9 @@ def made_pairs(
         return {name: np.empty(0) for name in names}, np.empty(0, dtype=bool)
     parts, there = [], []
     for i, bench in enumerate(benches_like(data, donors, {}, options, seed=seed)):
-        cells = witnesses.averaged(bench.data, 1)
+        cells = witnesses.averaged(bench.data(), 1)
         heard = short_fit(linear_network(cells, {}, bench.targets), options.heard, options, seed=seed + i)
-        parts.append(stated(bench.data, bench.targets, heard, options, seed=seed + i).inclusion)
+        parts.append(stated(bench.data(), bench.targets, heard, options, seed=seed + i).inclusion)
         there.append(bench.present.ravel())
     return {name: np.concatenate([part[name].ravel() for part in parts]) for name in names}, np.concatenate(there)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...models import ExpressionData
-from ...models.simulators import RandomGRN, simulate_linear, simulate_sergio
+from ...models.simulators import RandomGRN, TechnicalNoise, simulate_linear, simulate_sergio
 from .ladder import Subject
 
 WIDE = RandomGRN(
@@ -23,6 +23,7 @@ WIDE = RandomGRN(
 """Networks more unlike one another than those of the paper."""
 UNSEEN = RandomGRN(hubs=(1.0, 1.0), copying=(0.5, 0.5))
 """The family of the network that the ladder calls unseen: with a hub, and clusters of targets that are alike."""
+DROPOUT = 60.0  # percentile of all values at which half of them are lost, as on the ladder
 LINEAR: dict[str, Any] = {"num_genes": 120, "num_tfs": 20, "num_cells": 600, "tf_correlation": 0.3}
 
 
@@ -32,6 +33,13 @@ def sergio(name: str, family: RandomGRN, seed: int, *, hidden: float = 0.0) -> S
     data = made.data(0, "clean")
     data = replace(data, matrix=data.X.log1p()).without_constant_genes()
     return Subject(name, unmeasured(data, hidden, seed), None, made.network(0))
+
+
+def dropout(name: str, family: RandomGRN, seed: int) -> Subject:
+    """Counts of SERGIO cells of which many values were lost, as log(1 + counts per million)."""
+    made = simulate_sergio(family, noise=TechnicalNoise(dropout_percentile=DROPOUT), seed=seed)
+    data = made.data(0, "X").normalized("log1p-cpm").without_constant_genes()
+    return Subject(name, data, None, made.network(0))
 
 
 def linear(name: str, seed: int, *, hidden: float = 0.0) -> Subject:
@@ -52,12 +60,18 @@ MAKE: dict[str, Callable[[str, int], Subject]] = {
     "SERGIO, wide": lambda name, seed: sergio(name, WIDE, seed),
     "SERGIO, wide, 30% of the regulators hidden": lambda name, seed: sergio(name, WIDE, seed, hidden=0.3),
     "SERGIO, unseen family": lambda name, seed: sergio(name, UNSEEN, seed),
+    "SERGIO, unseen family, 30% of the regulators hidden": lambda name, seed: sergio(name, UNSEEN, seed, hidden=0.3),
+    "SERGIO, as in the paper, dropout": lambda name, seed: dropout(name, RandomGRN(), seed),
+    "SERGIO, wide, dropout": lambda name, seed: dropout(name, WIDE, seed),
+    "SERGIO, unseen family, dropout": lambda name, seed: dropout(name, UNSEEN, seed),
     "simulate linear": linear,
     "simulate linear, 40% of the regulators hidden": lambda name, seed: linear(name, seed, hidden=0.4),
 }
 """Kinds of networks: name and seed to cells."""
 CHOSEN_SEEDS = range(800, 804)  # of those that choices were made on; of the unseen family none was looked at
-CHOSEN_KINDS = tuple(kind for kind in MAKE if kind != "SERGIO, unseen family")
+CHOSEN_KINDS = tuple(
+    kind for kind in MAKE if not kind.startswith("SERGIO, unseen family") and not kind.endswith("dropout")
+)
 
 
 def fresh(kind: str, seed: int) -> Callable[[Path], Subject]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...inference.choice import engine_of
 from ...inference.diagnostics import verdict
+from ...inference.runs.beside import Later
 from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..celloracle import NUM_BAGS, celloracle, cells_of, links, unfit
@@ -16,7 +17,7 @@ from ..files.file_names import file_names
 from ..files.result_tables import write_csv
 from ..remedies import REMEDIES, remedies
 from ..report.run import REPORTS
-from .run import write_reports, write_results
+from .run import page_of, write_reports, write_results
 from .run_folder import RunFolder
 
 
@@ -92,14 +93,14 @@ def run_celloracle(
             bags = options.get("num_bags", NUM_BAGS) if options.get("estimator", "bagging") == "bagging" else None
             told = partial(
                 remedies,
-                posterior=posterior,
                 engine=engine_of(posterior.guide),
                 steps=bags,
                 restarts=None,
                 as_measured=own if config.get("normalize") == "none" else None,
                 length=None if bags is None else "model.num_bags",
             )
-            checks = write_reports(folder, posterior, own, tables, config=config, truth=truth, told=told)
+            page = Later(page_of(posterior, own, tables, config=config, truth=truth, told=told))
+            checks = write_reports(folder, posterior, own, page)
             write_csv(links(posterior), folder / "links.csv")
             written.append((name, run.out if alone else run.out / folder.name, verdict(checks), checks.attrs[REMEDIES]))
         run.publish()

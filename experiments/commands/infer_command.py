@@ -175,7 +175,9 @@ Calibrate = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same draws", min=0, max=LARGEST_SEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Threads = Annotated[int, typer.Option(help="CPU threads; more than one helps from about 500 regulators on")]
+Threads = Annotated[
+    int, typer.Option(help="CPU threads; with two the trial of linear goes beside its fit, its report beside the files")
+]
 
 # -- what is written ----
 Level = Annotated[float, typer.Option(help="Probability of the intervals")]

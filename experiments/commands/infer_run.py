@@ -3,20 +3,21 @@
 import math
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from ...inference import Posterior, Progress, fit
+from ...inference import Checkpoint, Posterior, Progress, fit
 from ...inference.amortised import KINDS
-from ...inference.choice import applies
 from ...inference.confounding import confounded
 from ...inference.diagnostics import verdict
-from ...inference.engines.base import Engine
 from ...inference.engines.sparse_gibbs import OUT_OF_TIME
+from ...inference.runs.beside import beside
 from ...inference.runs.interrupts import deferred_interrupts
 from ...models import ExpressionData, LinearNetwork, Model
 from ...models.data.twins import twin_notes
@@ -26,25 +27,26 @@ from ..files.likely_keys import likely_keys
 from ..files.needed_notes import needed_notes
 from ..files.network_tables import check_parquet
 from ..files.readers import in_memory, read_expression
-from ..files.scale_notes import expects_of, scale_notes
+from ..files.scale_notes import expects_of
 from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
-from ..preflight import AUTO, Suggestion, normalization_for, preflight, suggested
+from ..preflight import AUTO, normalization_for
 from ..remedies import REMEDIES, remedies
 from ..report.kind import Tables
 from ..report.run import REPORTS
-from ..wording import for_command_line, in_options
+from ..wording import in_options
 from .course_edges import edges_beside, write_edges_beside
 from .infer_job import Job
 from .infer_kinds import INFERS
+from .infer_notes import say_preflight, suggestion_of, with_evidence_notes, with_point_notes, with_scale_notes
 from .infer_options import OF_SOME, InferOptions
-from .infer_tuning import check_calibrate, recalibrated, tuned
+from .infer_tuning import check_calibrate, is_apart, recalibrated, trial
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
 from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
-from .run import REPORT_FILES, file_digest, same_run, versions, write_reports, write_results
+from .run import REPORT_FILES, file_digest, page_of, same_run, versions, write_reports, write_results
 from .run_folder import RunFolder
 from .scheduler import check_scheduler, say_workers, workers_of
 from .targets import read_targets
@@ -113,53 +115,30 @@ def infer_with(options: InferOptions, client: "Client | None", before: CellsRead
         say_plan(planned(options, job, model, engine, cells, timed=not in_short), kind, options.out)
     checkpoint = run.open()
     try:
-        if run.finished:
-            config, posterior = same_run(run.place, config), Posterior.load(run.place / "model")
-            tables = tables_of(options, posterior, data, chosen)
-        else:
-            found = tuned(options, job, model, engine, data)
-            posterior = fit(
-                model,
-                cells,
-                guide=engine,
-                num_steps=options.steps,
-                restarts=options.restarts,
-                seed=options.seed,
-                callbacks=(Progress(lines=True), checkpoint),
-                resume=run.resumed,
-                client=client,
-                **groups["fit"],
+        with ExitStack() as stack:
+            drawn = lambda posterior, tables: stack.enter_context(
+                beside(
+                    page_of(posterior, data, tables, config=config, truth=known, told=told_by(options, engine, data)),
+                    apart=engine.takes_client and is_apart(options, model, data),
+                )
             )
-            posterior = refuse_diverged(posterior).with_notes(data.notes)
-            config |= {"guide": repr(engine), **kind.described(options, model, chosen)}
-            posterior, said = recalibrated(posterior, found, job, data, client)
-            config |= said
-            with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
-                tables = tables_of(options, posterior, data, chosen)
-                beside = edges_beside(posterior, data, chosen, seed=options.seed, level=options.level)
-                write_results(run.partial, posterior, tables, top=options.top, config=config)
-                written = write_edges_beside(beside, run.partial)
-                if written is not None:
-                    say(written)
-                run.publish(missing=REPORT_FILES)
-                check_interrupt()
-        checks = write_reports(
-            run.place,
-            posterior,
-            data,
-            tables,
-            config=config,
-            truth=known,
-            told=lambda checks: remedies(
-                checks,
-                posterior,
-                engine,
-                steps=options.steps,
-                restarts=options.restarts,
-                budget=options.budget,
-                as_measured=data if options.normalize == "none" else None,
-            ),
-        )
+            if run.finished:
+                config, posterior = same_run(run.place, config), Posterior.load(run.place / "model")
+                page = drawn(posterior, tables_of(options, posterior, data, chosen))
+            else:
+                posterior, said = fitted(options, job, (model, data, engine), cells, run, checkpoint, client)
+                config |= said
+                with deferred_interrupts() as check_interrupt:  # the fit is done: it is not lost for a moment's haste
+                    tables = tables_of(options, posterior, data, chosen)
+                    page = drawn(posterior, tables)
+                    other_edges = edges_beside(posterior, data, chosen, seed=options.seed, level=options.level)
+                    write_results(run.partial, posterior, tables, top=options.top, config=config)
+                    written = write_edges_beside(other_edges, run.partial)
+                    if written is not None:
+                        say(written)
+                    run.publish(missing=REPORT_FILES)
+                    check_interrupt()
+            checks = write_reports(run.place, posterior, data, page)
         if options.annotate is not None:
             write_annotated(posterior, data, options.expression[0], options.annotate)
         run.close()
@@ -178,6 +157,48 @@ def infer_with(options: InferOptions, client: "Client | None", before: CellsRead
     for warning in confounded(checks):
         say(f"note: {warning}")
     say(f"{options.out}/report.html")
+
+
+def fitted(
+    options: InferOptions,
+    job: Job,
+    what: tuple[Any, ExpressionData, Any],
+    cells: ExpressionData | None,
+    run: RunFolder,
+    checkpoint: Checkpoint,
+    client: "Client | None",
+) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior, as the trial corrects it, and what config.json says of it; ``what`` are model, data and engine of
+    `prepared`."""
+    model, data, engine = what
+    with trial(options, job, model, engine, data) as tried:
+        posterior = fit(
+            model,
+            cells,
+            guide=engine,
+            num_steps=options.steps,
+            restarts=options.restarts,
+            seed=options.seed,
+            callbacks=(Progress(lines=True), checkpoint),
+            resume=run.resumed,
+            client=client,
+            **job.groups["fit"],
+        )
+        posterior = refuse_diverged(posterior).with_notes(data.notes)
+        posterior, said = recalibrated(posterior, tried(), job, data, client)
+    return posterior, {"guide": repr(engine), **job.kind.described(options, model, job.chosen), **said}
+
+
+def told_by(options: InferOptions, engine: Any, data: ExpressionData) -> Callable[[pd.DataFrame, Posterior], list[str]]:
+    """`remedies` of a run with these options."""
+    return partial(
+        remedies,
+        engine=engine,
+        steps=options.steps,
+        restarts=options.restarts,
+        budget=options.budget,
+        as_measured=data if options.normalize == "none" else None,
+    )
 
 
 def read_job(options: InferOptions, before: CellsRead | None = None) -> Job:
@@ -358,19 +379,6 @@ def _with_keys(options: InferOptions, data: ExpressionData) -> InferOptions:
     return replace(options, **taken)
 
 
-def suggestion_of(options: InferOptions, data: ExpressionData | None) -> Suggestion:
-    """The method to begin with, by the options and the cells."""
-    programs = ("gene_sets", "factors", "covariates", "likelihood", "missing", "annotate", "loading_prior")
-    return suggested(
-        data,
-        inputs=options.inputs is not None,
-        times=options.time_key is not None,
-        perturbed=options.perturbation_key is not None,
-        programs=any(getattr(options, name) for name in programs),
-        evidence=bool(options.evidence or options.evidence_list),
-    )
-
-
 def read(
     options: InferOptions, known: Mapping[str, Collection[str]] | None = None, before: CellsRead | None = None
 ) -> ExpressionData:
@@ -420,59 +428,6 @@ def drop_constant_of(options: InferOptions) -> bool | None:
     if options.drop_constant is None and "inputs" in METHODS[options.method].needs:
         return False
     return options.drop_constant
-
-
-def say_preflight(options: InferOptions, data: ExpressionData, expects: str) -> None:
-    """What the numbers look like, and what else there is for them."""
-    keys = (options.context_key, options.perturbation_key, options.time_key, options.trajectory_key)
-    lines = preflight(
-        data,
-        options.method,
-        expects=expects,
-        normalize=options.normalize,
-        suggestion=suggestion_of(options, data),
-        used=(*keys, *parse_columns(options.covariates)),
-    )
-    for line in lines:
-        say(line)
-
-
-def with_evidence_notes(model: Model, data: ExpressionData) -> ExpressionData:
-    """What of the evidence was not used, and what was made of the data, goes to the report with their notes."""
-    notes = [for_command_line(note) for note in model.evidence_notes]
-    for note in notes:
-        say(note)
-    return data.with_missing(data.missing, *notes)
-
-
-def with_scale_notes(options: InferOptions, data: ExpressionData, expects: str) -> ExpressionData:
-    """What the scale of the data does to the results goes to the report too.
-
-    Raises
-    ------
-    ValueError
-        Data that the method must not be given.
-    """
-    notes = scale_notes(data, expects, method=options.method, normalize=options.normalize)
-    for note in notes:
-        say(f"note: {note}")
-    return data.with_missing(data.missing, *notes)
-
-
-def with_point_notes(model: Model, engine: Engine, data: ExpressionData) -> ExpressionData:
-    """That a fit is a point estimate, and where its prior has no mode worth having, goes to terminal and report."""
-    if not engine.point:
-        return data
-    prior = type(model.edge_prior.family)
-    notes = [f"--guide {engine.name} is a point estimate: no probabilities, intervals or false sign rates"]
-    if not applies(type(engine), prior, type(model)):
-        notes.append(
-            f"{prior.__name__} has no mode to find where its scales are learned (they shrink to nothing): take another "
-            "--guide, or the prior normal or laplace"
-        )
-    for note in notes:
-        say(f"note: {note}")
-    return data.with_missing(data.missing, *notes)
 
 
 # -- results ----

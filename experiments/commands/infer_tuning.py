@@ -1,19 +1,25 @@
 """The trial of ``pyrogrn infer`` on made targets, and what it makes of probabilities (`inference.recalibration`)."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...inference import Posterior
 from ...inference.draws.edge_table import RECORD
 from ...inference.engines.base import Engine
 from ...inference.misfit_checks import unmeasured
 from ...inference.recalibration import TrialOptions, Tuning, tune
+from ...inference.recalibration.cells import trial_bytes
 from ...inference.recalibration.trial import MakeModel, no_trial
+from ...inference.recalibration.tuning import Others
+from ...inference.runs.beside import beside, can_fork
 from ...models import ExpressionData, Model
 from ...priors import PriorNetwork
+from ..files.readers import in_memory
 from ..wording import for_command_line
 from .infer_job import Job
 from .infer_options import InferOptions
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 REPLAY = "record"  # `--set calibrate.record=FILE`
+# edges, and cells x genes, up to which the trial goes on beside the fit
+MOST_EDGES, MOST_NUMBERS = 6_000_000, 100_000_000
 
 
 def check_calibrate(options: InferOptions, settings: Mapping[str, Any]) -> None:
@@ -70,34 +78,70 @@ def trial_options(settings: Mapping[str, Any]) -> TrialOptions:
     return TrialOptions(**chosen)
 
 
-def tuned(options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData) -> Tuning | None:
-    """What the trial has found, or an earlier one whose record is given; None where there is none, and it is said
-    why."""
-    because = why_not(options, model, engine, data)
-    if because is not None:
-        if options.method == "linear":
-            say(f"note: probabilities are those of the model, not tried on made targets: {because}")
-        return None
-    settings = job.groups["calibrate"]
-    if REPLAY in settings:
-        return recorded(Path(str(settings[REPLAY])))
-    say("trial on made targets: how often is what the fit says right?")
+class Tried(NamedTuple):
+    """What the trial has found, None where none was possible; what it takes of real genes, where that was asked with
+    it; and lines that say so."""
 
-    try:
-        found = tune(
-            data.to("cpu"),
-            job.chosen["networks"],
-            make=maker(job),
-            options=trial_options(settings),
-            seed=options.seed,
-        )
-    except ValueError as error:  # the cells are fit for a network and not for a trial
-        say(f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}")
-        return None
-    if found.settings["cells"] < data.num_cells:
-        say(f"note: the trial is on {found.settings['cells']:,} of {data.num_cells:,} cells, drawn at random")
-    say(in_words(found))
+    found: Tuning | None
+    others: Others | None
+    said: tuple[str, ...]
+
+
+@contextmanager
+def trial(
+    options: InferOptions, job: Job, model: Model, engine: Engine, data: ExpressionData
+) -> Iterator[Callable[[], Tried]]:
+    """The trial, or an earlier one whose record is given: beside what is done in the block where that gains time
+    (`is_apart`), else before it. Yields what has to be called for what it has found (`Tried`), which is said."""
+    because = why_not(options, model, engine, data)
+    settings = job.groups["calibrate"]
+    if because is not None or REPLAY in settings:
+        if because is not None and options.method == "linear":
+            say(f"note: probabilities are those of the model, not tried on made targets: {because}")
+        yield lambda: Tried(None if because is not None else recorded(Path(str(settings[REPLAY]))), None, ())
+        return
+    say("trial on made targets: how often is what the fit says right?")
+    apart = is_apart(options, model, data)
+    with beside(lambda _: tried(options, job, model, data, others=apart), apart=apart) as task:
+        done = None if apart else told(task.result())
+        yield lambda: done or told(task.result())
+
+
+def told(found: Tried) -> Tried:
+    """The same, said."""
+    for line in found.said:
+        say(line)
     return found
+
+
+def is_apart(options: InferOptions, model: Model, data: ExpressionData) -> bool:
+    """Whether the trial, half of which is one thread's work whatever there is of them, goes on beside the fit: of cells
+    in memory, of networks of which what both hold at the same time is not the most that a run holds."""
+    edges = math.prod(len(model.coords[axis]) for axis in model.axes)
+    small = edges <= MOST_EDGES and data.num_cells * data.num_genes <= MOST_NUMBERS
+    on_cpu = model.constant.device.type == "cpu"
+    return options.threads > 1 and options.scheduler is None and on_cpu and small and in_memory(data) and can_fork()
+
+
+def trial_memory(options: InferOptions, job: Job, model: Model, engine: Engine) -> float:
+    """Bytes that the trial takes beside the data and the model; 0 where there is none."""
+    none = why_not(options, model, engine, job.data) is not None or REPLAY in job.groups["calibrate"]
+    return 0.0 if none else trial_bytes(job.data, threads=options.threads)
+
+
+def tried(options: InferOptions, job: Job, model: Any, data: ExpressionData, *, others: bool) -> Tried:
+    """The trial; and, if ``others`` are wanted, what its map takes of real genes."""
+    cells, networks = data.to("cpu"), job.chosen["networks"]
+    asked = trial_options(job.groups["calibrate"])
+    try:
+        found = tune(cells, networks, make=maker(job), options=asked, seed=options.seed)
+    except ValueError as error:  # the cells are fit for a network and not for a trial
+        note = f"note: probabilities are those of the model, no trial was possible: {for_command_line(str(error))}"
+        return Tried(None, None, (note,))
+    some = found.settings["cells"] < data.num_cells
+    on = f"note: the trial is on {found.settings['cells']:,} of {data.num_cells:,} cells, drawn at random"
+    beside_it = found.others(model, cells, networks, make=maker(job)) if others else None
+    return Tried(found, beside_it, (*([on] if some else []), in_words(found)))
 
 
 def maker(job: Job) -> MakeModel:
@@ -125,8 +169,8 @@ def in_words(found: Tuning) -> str:
     parts = []
     for name, what in (("raw", "as the model states them"), ("recalibrated", "recalibrated")):
         score = found.scores[name]
-        wrong = "none listed" if score["wrong"] is None else f"{score['wrong']:.0%} wrong"
-        parts.append(f"{what}, lists at 10% are {wrong} (calibration error {score['ece']:.2f})")
+        wrong = "hold no edge" if score["wrong"] is None else f"are {score['wrong']:.0%} wrong"
+        parts.append(f"{what}, lists at 10% {wrong} (calibration error {score['ece']:.2f})")
     shared = found.settings.get("shared")
     told = (
         f". {unmeasured(shared)}: edges into these are listed more cautiously" if shared and shared["factors"] else ""
@@ -158,13 +202,14 @@ def recorded(path: Path) -> Tuning:
 
 def recalibrated(
     posterior: Posterior,
-    found: Tuning | None,
+    tried: Tried,
     job: Job,
     data: ExpressionData,
     client: "Client | None" = None,
 ) -> tuple[Posterior, dict[str, Any]]:
     """The posterior as the trial corrects it, and what config.json says of it."""
+    found = tried.found
     if found is None:
         return posterior, {RECORD: None}
-    mapped = found.apply(posterior, data.to("cpu"), job.chosen["networks"], make=maker(job), client=client)
-    return mapped, {RECORD: found.to_dict()}
+    how: dict[str, Any] = {"make": maker(job), "client": client, "others": tried.others}
+    return found.apply(posterior, data.to("cpu"), job.chosen["networks"], **how), {RECORD: found.to_dict()}

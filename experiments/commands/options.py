@@ -202,16 +202,8 @@ def make_guide(
     name = GUIDE_WORDS.get(name, name) if name is not None else None
     if name is not None and name not in classes:
         raise ValueError(f"unknown guide {name!r}: choose one of {', '.join((*GUIDE_WORDS, *classes))}")
-    kind, options = type(default) if name is None else classes[name], dict(options)
-    if kind.length_options is not None:
-        for key, value in zip(kind.length_options, (restarts, steps), strict=True):
-            if value is not None:
-                options.setdefault(key, value)
-    lengths = {f.name: f.default for f in fields(kind)}
-    if "shortest" in lengths and steps == lengths["num_samples"]:
-        options.setdefault("shortest", steps)  # as many as were asked for, also where that is the default
-    if steps is not None and lengths.get("longest") == 1:
-        options.setdefault("longest", 1)  # so many and no more, also where the default of a model may go on
+    kind = type(default) if name is None else classes[name]
+    options = kind.asked(restarts, steps) | dict(options)
     if budget is not None:
         if "budget" not in {f.name for f in fields(kind)}:
             raise ValueError(f"--budget is for the guide sparse, this is {kind.name}: leave it out, or lower --steps")

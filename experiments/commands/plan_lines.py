@@ -15,6 +15,7 @@ from ..files.network_tables import BIG
 from .infer_job import Job
 from .infer_kinds import InferKind
 from .infer_options import InferOptions
+from .infer_tuning import is_apart, trial_memory
 from .targets import takes_targets
 from .terminal import say
 
@@ -28,20 +29,26 @@ TIMED_FROM = 100_000
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run of ``engine`` on ``model`` takes: `EnginePlan`, and rows of the table that is written."""
+    """What a run of ``engine`` on ``model`` takes: `EnginePlan`, rows of the table that is written, and bytes of its
+    ``trial``, which goes on beside the fit or before it."""
 
     model: Model
     engine: Engine
     fit: EnginePlan
     num_rows: int
+    trial: float = 0.0
+    apart: bool = False
 
     @property
     def num_bytes(self) -> float:
         """Memory at its peak, beside the data and the model: of what the fit leaves, and the table or the report made
-        of it."""
+        of it; or of the trial."""
         table = TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
         density = DENSITY_BYTES * self.num_rows if self.num_rows <= MAX_DENSITY else 0.0
-        return self.fit.num_bytes + max(table, REPORT_BYTES + density)
+        results = self.fit.num_bytes + max(table, REPORT_BYTES + density)
+        if not self.apart:
+            return max(results, self.trial)
+        return max(results, self.fit.num_bytes + self.trial)
 
     def lines(self, kind: InferKind, out: Path | None) -> list[str]:
         """Time, memory, and what will be written."""
@@ -69,7 +76,9 @@ class RunPlan:
             return
         fewer, targets = self.fitting_targets(there), len(self.model.coords[self.model.axes[1]])
         remedy = "use fewer genes, or --restarts 1"
-        if fewer and takes_targets(method, type(self.model)):
+        if self.trial > there:
+            remedy, fewer = "use fewer cells or regulators, or --no-calibrate, which leaves out the trial", 0
+        elif fewer and takes_targets(method, type(self.model)):
             remedy = f"--targets {fewer} would, the most variable of {targets} genes (`pyrogrn plan` lists them)"
         raise Unfit(
             f"this run does not fit: it needs about {size(needed)} of memory beside the data, and {size(there)} are "
@@ -108,7 +117,8 @@ def planned(
         "num_draws": job.groups["fit"].get("num_draws"),
         "seed": options.seed,
     }
-    run = RunPlan(model, engine, plan(model, cells, timed=False, **arguments), job.kind.rows(model))
+    trial, apart = trial_memory(options, job, model, engine), is_apart(options, model, job.data)
+    run = RunPlan(model, engine, plan(model, cells, timed=False, **arguments), job.kind.rows(model), trial, apart)
     run.check(options.method)
     return replace(run, fit=plan(model, cells, **arguments)) if timed else run
 

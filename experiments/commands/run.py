@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from ...inference import Posterior
 from ...inference.diagnostics import to_records, verdict
+from ...inference.runs.beside import Beside, Later, Receive, Work
 from ...models import ExpressionData
 from ..files.netcdf import write_netcdf
 from ..files.stored_config import read_config
@@ -36,24 +38,56 @@ def write_results(
         (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def write_reports(
-    folder: Path,
+Page = Work[tuple[pd.DataFrame, str]]
+"""Makes the diagnostics table and the page; it receives what `checked_cells` finds in the DataTree."""
+
+
+def page_of(
     posterior: Posterior,
     data: ExpressionData,
     tables: Tables,
     *,
     config: Mapping[str, Any],
     truth: pd.DataFrame | None = None,
-    told: Callable[[pd.DataFrame], list[str]] | None = None,
+    told: Callable[[pd.DataFrame, Posterior], list[str]] | None = None,
+) -> Page:
+    """``truth`` is a known network, ``told`` makes of the diagnostics what to type where a check failed: in the page,
+    and in ``attrs[REMEDIES]``."""
+
+    def work(receive: Receive) -> tuple[pd.DataFrame, str]:
+        checks = posterior.diagnose(data)
+        checks = checks.assign(meaning=checks["meaning"].map(for_command_line))  # who reads them has typed a command
+        checks.attrs[REMEDIES] = [] if told is None else told(checks, posterior)
+        text = StringIO()
+        REPORTS[posterior.model.infers].page(
+            posterior,
+            text,
+            data=data,
+            diagnostics=checks,
+            alignment=posterior.model.knowledge.reports,
+            command=str(config["command"]),
+            truth=truth,
+            predictive=receive,
+            tables=tables,
+        )
+        return checks, text.getvalue()
+
+    return work
+
+
+def write_reports(
+    folder: Path,
+    posterior: Posterior,
+    data: ExpressionData,
+    page: Beside[tuple[pd.DataFrame, str]] | Later[tuple[pd.DataFrame, str]],
 ) -> pd.DataFrame:
-    """DataTree, diagnostics and report, `REPORT_FILES`; returns the diagnostics table. ``truth`` is a known network,
-    ``told`` makes of the table what to type where a check failed: in the page, and in ``attrs[REMEDIES]``."""
+    """DataTree, diagnostics and report, `REPORT_FILES`; returns the diagnostics table. ``page`` does the work of
+    `page_of`."""
     tree = posterior.to_datatree(data)
     with whole_file(folder / "posterior.nc") as path:
         write_netcdf(tree, path)
-    checks = posterior.diagnose(data)
-    checks = checks.assign(meaning=checks["meaning"].map(for_command_line))  # whoever reads them has typed a command
-    checks.attrs[REMEDIES] = [] if told is None else told(checks)
+    page.send(checked_cells(tree))
+    checks, text = page.result()
     report = {
         "verdict": verdict(checks),
         "checks": to_records(checks),
@@ -63,17 +97,7 @@ def write_reports(
     with whole_file(folder / "diagnostics.json") as path:
         path.write_text(json.dumps(report, indent=1))
     with whole_file(folder / "report.html") as path:
-        REPORTS[posterior.model.infers].page(
-            posterior,
-            path,
-            data=data,
-            diagnostics=checks,
-            alignment=posterior.model.knowledge.reports,
-            command=str(config["command"]),
-            truth=truth,
-            predictive=checked_cells(tree),
-            tables=tables,
-        )
+        path.write_text(text, encoding="utf-8")
     return checks
 
 

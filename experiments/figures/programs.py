@@ -25,6 +25,7 @@ from .style import (
     shortened,
     sign_colours,
     styled,
+    told_apart,
 )
 
 MAX_CELLS = 20_000  # of a scatter plot: more cannot be seen
@@ -35,7 +36,7 @@ NAME = 30  # letters of a program's name
 def _rows(ax: Axes, names: Sequence[str], limit: int = NAME) -> np.ndarray:
     """Name the rows of an axes from top to bottom, and return their heights."""
     y = np.arange(len(names))[::-1]
-    ax.set_yticks(y, [shortened(str(name), limit) for name in names])
+    ax.set_yticks(y, told_apart([str(name) for name in names], limit))
     ax.set_ylim(-0.8, len(names) - 0.2)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE, lw=0.6)
@@ -148,7 +149,7 @@ def _heat_map(parts: Sequence[pd.DataFrame], names: Sequence[str], labels: Seque
 def _heat(ax: Axes, values: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> AxesImage:
     """A heat map of (program, case), with its numbers where there is room."""
     image = ax.imshow(values, cmap="Blues", aspect="auto", vmin=0)
-    ax.set_yticks(np.arange(len(names)), [shortened(name, NAME) for name in names])
+    ax.set_yticks(np.arange(len(names)), told_apart(names, NAME))
     ax.set_xticks(np.arange(len(labels)), labels, rotation=45, ha="right")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -187,8 +188,9 @@ def loading_forest(programs: pd.DataFrame, names: Sequence[str], *, level: float
         fontweight="bold",
     )
     listed = False
-    for ax, name in zip(panels, names, strict=False):
+    for ax, name, title in zip(panels, names, told_apart([str(name) for name in names], 24), strict=False):
         listed |= draw_loadings(ax, programs, str(name), count=count)
+        ax.set_title(title, fontsize=9)
     for ax in panels[len(names) :]:
         ax.axis("off")
     if not names:

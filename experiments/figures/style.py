@@ -6,7 +6,7 @@ No pyplot and no global state: a figure that is not kept is gone. Backgrounds ar
 a dark page and printed. Colours are those of Okabe & Ito, distinguishable with any colour vision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -93,6 +93,28 @@ def shortened(name: str, limit: int = 18) -> str:
     name = name if len(name) <= limit else name[: limit - 1] + "…"
     name = "".join(letter if letter.isprintable() else "·" for letter in name)  # no font has a line break
     return name.replace("$", r"\$")
+
+
+def told_apart(names: Sequence[str], limit: int = 18) -> list[str]:
+    """Names that fit labels and stay different: where a cut end makes some alike, the middle that they share goes.
+
+    Examples
+    --------
+    >>> told_apart(["HALLMARK_INTERFERON_ALPHA", "HALLMARK_INTERFERON_GAMMA", "TNF"], 18)
+    ['HALLMA…ALPHA', 'HALLMA…GAMMA', 'TNF']
+    """
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(shortened(name, limit), []).append(name)
+    labels = {}
+    for label, group in alike.items():
+        differ = (len(set(letters)) > 1 for letters in zip(*group, strict=False))
+        same = next((i for i, there in enumerate(differ) if there), min(map(len, group)))
+        for name in group:
+            start = 1 + max(name.rfind(mark, 0, same) for mark in "_ -.")  # of the word in which they differ
+            whole = len(group) == 1 or start <= limit // 3
+            labels[name] = label if whole else shortened(f"{name[: limit // 3]}…{name[start:]}", limit)
+    return [labels[name] for name in names]
 
 
 def nothing_to_draw(ax: Axes, text: str) -> None:

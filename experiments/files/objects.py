@@ -9,7 +9,7 @@ import torch
 
 from ...models.data.checks import some
 from ...models.data.containers import matrix_and_genes
-from .stored import STREAMED, RowsOnDisk, Stored
+from .stored import STREAMED, RowsOnDisk, Stored, also_has
 
 if TYPE_CHECKING:
     import anndata
@@ -48,8 +48,10 @@ def stored_of(adata: "anndata.AnnData", layer: str | None) -> Stored:
     else:
         raise ValueError(f"X is a {type(matrix).__name__}: expected a NumPy array or a SciPy matrix of numbers")
     genes_of = adata.raw.var if layer == "raw" and "raw" not in adata.layers else adata.var
-    notes: tuple[str, ...]
-    notes = ("it also has a .raw, read by use_raw=True",) if adata.raw is not None and layer is None else ()
+    notes: tuple[str, ...] = ()
+    if layer is None:
+        layers = [str(name) for name in adata.layers]
+        notes = also_has(layers, adata.raw is not None, layers_by="layer=NAME", raw_by="use_raw=True")
     kind = f"AnnData, {label}" + (f", layer {layer}" if layer else "")
     rows = tuple(str(name) for name in adata.obs_names)
     if len(rows) != len(set(rows)):

@@ -8,11 +8,13 @@ from ...models.data.scale import LOGARITHMS, scale_before, scale_findings
 REMEDIES = {
     "log": "pass --normalize log1p-cpm, or a --layer of logarithms",
     "unlogged": "give counts or un-logged levels (another --layer, and no --normalize)",
+    "raw": "give the counts as they were measured (another --layer)",
     "ratios": "give logarithms of the ratio to the undisturbed state",
 }
 IN_PYTHON = {
     "log": "pass normalize='log1p-cpm', or a layer of logarithms",
     "unlogged": "give counts or un-logged levels (another layer, and no normalize)",
+    "raw": "give the counts as they were measured (another layer)",
     "ratios": REMEDIES["ratios"],
 }
 

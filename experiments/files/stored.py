@@ -270,9 +270,17 @@ def _read_anndata(path: Path, store: Any, layer: str | None, backed: bool | None
         matrix = matrix.astype(np.float32, copy=False) if sparse else np.asarray(matrix, dtype=np.float32)
     label = f"{kind}, {encoding[:3].upper() if sparse else 'dense'}" + (f", layer {layer}" if layer else "")
     rows, columns = (tuple(str(n) for n in table.index) for table in (obs, var))
-    raw_too = ["it also has a .raw, read by --layer raw"] if has_raw and layer is None else []
-    notes = (*raw_too, *([why] if why else []))
+    others = also_has(layers, has_raw, layers_by="--layer NAME", raw_by="--layer raw") if layer is None else ()
+    notes = (*others, *([why] if why else []))
     return Stored(matrix, rows, columns, obs, var, label + STREAMED * isinstance(matrix, RowsOnDisk), notes=notes)
+
+
+def also_has(layers: Sequence[str], has_raw: bool, *, layers_by: str, raw_by: str) -> tuple[str, ...]:
+    """What else an AnnData holds than X: one who reads z-scores may want the counts beside them."""
+    return (
+        *((f"it also has layers {some(sorted(layers), 3)}, read by {layers_by}",) if layers else ()),
+        *((f"it also has a .raw, read by {raw_by}",) if has_raw else ()),
+    )
 
 
 def _to_stream(path: Path, element: Any, encoding: str) -> tuple[bool, str]:

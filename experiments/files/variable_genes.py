@@ -40,14 +40,15 @@ def with_top_genes(data: ExpressionData, number: int) -> ExpressionData:
     if number >= data.num_genes:
         return data
     kept = set(most_variable(data)[:number])
-    named = set(data.tfs) if len(data.tfs) < data.num_genes else set()
+    beside = {"regulators": set(data.tfs) if len(data.tfs) < data.num_genes else set()}
     if data.perturbed is not None:
-        named |= {data.genes[g] for g in data.perturbed[:, 1].unique().tolist()}
+        beside["perturbed genes"] = {data.genes[g] for g in data.perturbed[:, 1].unique().tolist()}
     if data.inputs is not None:
-        named |= {data.genes[g] for g in data.inputs.ne(0).any(0).nonzero().flatten().tolist()}
+        beside["nodes with inputs"] = {data.genes[g] for g in data.inputs.ne(0).any(0).nonzero().flatten().tolist()}
+    named = set().union(*beside.values())
     extra = len(named - kept)
     chosen = data.select_genes([gene for gene in data.genes if gene in kept or gene in named])
-    acted_on = "perturbed genes" if data.inputs is None else "nodes with inputs"
-    beside = f", and {extra} regulators and {acted_on} beside them" if extra else ""
-    note = f"{number} of {data.num_genes} genes were kept, the most variable{beside}"
+    kinds = " and ".join(kind for kind, genes in beside.items() if genes - kept)
+    besides = f", and {extra} {kinds} beside them" if extra else ""
+    note = f"{number} of {data.num_genes} genes were kept, the most variable{besides}"
     return chosen.with_missing(chosen.missing, note)

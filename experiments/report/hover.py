@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..signs import sign_word
+
 MOST_LINES = 12  # of the edges of one gene
 
 
@@ -17,7 +19,7 @@ def edge_words(row: Mapping[Any, Any]) -> str:
     >>> edge_words({"source": "A", "target": "B", "weight": 0.5, "lower": 0.2, "upper": 0.8, "inclusion": 0.9})
     'A activates B: effect +0.50 (+0.20 to +0.80), probability 0.90'
     """
-    sign = "activates" if row["weight"] >= 0 else "represses"
+    sign = sign_word(row["weight"])
     interval = "" if np.isnan(row["lower"]) else f" ({row['lower']:+.2f} to {row['upper']:+.2f})"
     return f"{row['source']} {sign} {row['target']}: effect {row['weight']:+.2f}{interval}{_sure(row)}"
 

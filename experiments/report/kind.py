@@ -1,7 +1,8 @@
 """What is written of a fit, by what its model infers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,35 @@ import pandas as pd
 from ...inference import Posterior
 from ...models import ExpressionData
 from ...priors import AlignmentReport
+from ...priors.formats.files import replacing
 from .program_tables import GeneSets
+
+Place = Path | str | TextIOBase
+"""A file, or a stream of text."""
+Checked = tuple[np.ndarray, np.ndarray] | None
+"""Observed values (n,) and predictive draws of them (draws, n)."""
+Predictive = Checked | Callable[[], Checked]
+"""These, or what gives them."""
+
+
+def asked(predictive: Predictive) -> Checked:
+    """What is meant."""
+    return predictive() if callable(predictive) else predictive
+
+
+def put(text: str, place: Place) -> None:
+    """Write a page: a file is replaced only by a whole one.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be written.
+    """
+    if isinstance(place, TextIOBase):
+        place.write(text)
+        return
+    with replacing(Path(place)) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 class Tables(Protocol):
@@ -49,14 +78,14 @@ class ReportKind(ABC):
     def page(
         self,
         posterior: Posterior,
-        path: Path | str,
+        path: Place,
         *,
         data: ExpressionData | None,
         diagnostics: pd.DataFrame | None,
         alignment: Mapping[str, AlignmentReport],
         command: str,
         truth: pd.DataFrame | None,
-        predictive: tuple[np.ndarray, np.ndarray] | None,
+        predictive: Predictive,
         tables: Any,
     ) -> None:
         """report.html; ``tables`` are those of the fit, None where it diverged before the first draw."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from ...inference.points import is_point
 from ...inference.training_worlds import why_no_list as why_unlike
 from ...models import ExpressionData
 from ...priors import AlignmentReport
-from ...priors.formats.files import replacing
 from .. import figures
 from ..figures.edges import all_certain
 from ..files.network_tables import NetworkTables
@@ -27,10 +25,10 @@ from ..wording import in_options
 from .contexts import contexts_section
 from .degrees import out_degrees
 from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
-from .kind import ReportKind
+from .kind import Place, Predictive, ReportKind, asked, put
 from .knowledge import given, trusted
 from .next_steps import next_steps
-from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, table, tiles
+from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, sign_cell, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .pictures import network, panels, picture
 from .points import NO_CERTAINTY, known_columns, point_edges, point_network, point_verdict
@@ -77,14 +75,14 @@ def _columns(posterior: Posterior) -> dict[str, str]:
 
 def write_report(
     posterior: Posterior,
-    path: Path | str,
+    path: Place,
     *,
     data: ExpressionData | None = None,
     diagnostics: pd.DataFrame | None,
     alignment: Mapping[str, AlignmentReport],
     command: str,
     truth: pd.DataFrame | None = None,
-    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+    predictive: Predictive = None,
 ) -> None:
     """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
 
@@ -93,7 +91,7 @@ def write_report(
     posterior
         The fit. One that diverged is reported as such.
     path
-        File to write; it is replaced only when the new one is complete.
+        File to write, which is replaced only when the new one is complete; or a stream of text.
     data
         The cells, for their numbers.
     diagnostics
@@ -105,7 +103,8 @@ def write_report(
     truth
         A known network, ``source, target``: adds scores and a reliability diagram. One that cannot be compared is said.
     predictive
-        Observed values (n,) and posterior predictive draws of them (draws, n): adds the predictive check.
+        Observed values (n,) and posterior predictive draws of them (draws, n), or what gives them when they are needed:
+        adds the predictive check.
 
     Raises
     ------
@@ -133,13 +132,14 @@ def write_report(
         if len(posterior.coords["context"]) > 1:
             parts.append(("contexts", "Contexts", contexts_section(posterior)))
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
-    if predictive is not None and results is not None:
-        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    checked = asked(predictive)
+    if checked is not None and results is not None:
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*checked)))
     if truth is not None and results is not None:
         parts.append(("truth", "Against the known network", _against(results, truth)))
     if results is not None:
         first = next(iter(results.top["source"]), None)
-        parts.append(("next", "What next", next_steps(posterior, first)))
+        parts.append(("next", "What next", next_steps(posterior, first, listed=results.found.get(RATES[-1], 0) > 0)))
     parts.append(("input", "What went in", given(posterior, data, alignment)))
     if results is not None:
         parts.append(("prior", "Prior knowledge", trusted(posterior)))
@@ -151,8 +151,7 @@ def write_report(
     links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
     head = f"<h1>Gene regulatory network: {escape(_size(posterior))}</h1>\n<nav>{links}</nav>"
     body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
-    with replacing(Path(path)) as part:
-        part.write_text(page("Gene regulatory network", body), encoding="utf-8")
+    put(page("Gene regulatory network", body), path)
 
 
 def _size(posterior: Posterior) -> str:
@@ -192,10 +191,16 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         )
     elif loose:
         text = f"No list of edges{exists} reaches 5% expected errors; {count(loose, 'edge')} can be named at 10%"
-    else:
+    elif not results.promised.any():
         text = (
-            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one has a "
-            f"probability of {results.inclusion[results.promised].max(initial=0):.0%}"
+            "No regulatory edge can be named: every gene is a candidate regulator, and edges between regulators have "
+            "no direction that these data tell"
+        )
+    else:
+        known = "" if results.promised.all() else " whose direction is known"
+        text = (
+            f"No regulatory edge{exists} can be named with at most 10% expected errors: the most probable one{known} "
+            f"has a probability of {results.inclusion[results.promised].max():.0%}"
         )
     tested = is_tested(posterior) and results.why_none is None
     failed, checked, engine, advice = trust_badges(posterior, diagnostics, tested=tested)
@@ -227,7 +232,7 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
         rows.append(
             [
                 Cell(escape(edge.source), "gene"),
-                Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+                sign_cell(edge.weight),
                 Cell(escape(edge.target), "gene"),
                 f"{edge.weight:+.3f}",
                 f"{edge.sd:.3f}",
@@ -251,7 +256,10 @@ def _edges(posterior: Posterior, results: Results) -> list[str]:
     header = ("source", "", "target", *numeric)
     return [
         picture(forest, caption),
-        paragraph(f"The {len(shown)} most probable edges, as in edges.csv. The columns are explained further down."),
+        paragraph(
+            f"The {len(shown)} most probable edges, as in edges.csv: of those with the same probability to two "
+            "decimals the larger effect first. The columns are explained further down."
+        ),
         table(header, rows, numeric=numeric, detail=detail, ranks=results.why_none is not None),
         *_links(results),
     ]
@@ -370,7 +378,7 @@ def _against(results: Results, truth: pd.DataFrame) -> list[str]:
         "average precision": "average_precision",
         "average precision over chance": "average_precision_ratio",
         "area under ROC curve": "auroc",
-        "precision of the top k": "early_precision",
+        f"precision of the top {int(pairs.true.sum()):,}": "early_precision",  # as many as there are true edges
         "share of true edges (chance)": "base_rate",
     }
     paragraphs = [paragraph(f"Over {scores.matching}; regulators without any known edge are left out.", "soft")]
@@ -454,14 +462,14 @@ class NetworkReport(ReportKind):
     def page(
         self,
         posterior: Posterior,
-        path: Path | str,
+        path: Place,
         *,
         data: ExpressionData | None,
         diagnostics: pd.DataFrame | None,
         alignment: Mapping[str, AlignmentReport],
         command: str,
         truth: pd.DataFrame | None,
-        predictive: tuple[np.ndarray, np.ndarray] | None,
+        predictive: Predictive,
         tables: Any,
     ) -> None:
         write_report(

@@ -3,14 +3,13 @@
 from html import escape
 
 from ...inference import Posterior
-from ...inference.answers.promise import why_no_list
 from ...inference.answers.registry import answers_of
 from ...inference.choice import engine_of
 from ...inference.draws.layout import has_edges
 from .page import Cell, table
 
 
-def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
+def next_steps(posterior: Posterior, regulator: str | None, *, listed: bool) -> list[str]:
     """Questions and the commands that answer them.
 
     Parameters
@@ -19,13 +18,18 @@ def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
         The fit.
     regulator
         One with a probable edge, for the examples; None: there is none.
+    listed
+        Whether a list at 10% has edges: commands that make one refuse to make an empty one.
     """
     gene = regulator or "GENE"
     steps = [("What of one gene: its regulators, its targets?", f"pyrogrn show RUN {gene}")]
     if has_edges(posterior.model) and posterior.model.plain_regression:
         steps.append(("How wrong is such a list on cells like mine?", "pyrogrn calibrate FILE --tfs TFS --out trust"))
         steps.append(
-            ("How active is each regulator in each cell?", "pyrogrn regulons RUN --expression FILE --out regulons")
+            (
+                "How active is each regulator in each cell?",
+                f"pyrogrn regulons RUN{'' if listed else ' --top 100'} --expression FILE --out regulons",
+            )
         )
     if posterior.coords["source"]:
         steps.append(("What is each source of knowledge worth?", "pyrogrn ablate FILE --prior NAME=FILE --out worth"))
@@ -44,7 +48,7 @@ def next_steps(posterior: Posterior, regulator: str | None) -> list[str]:
         steps.append(("Which genes drive the dynamics?", "pyrogrn influence RUN --out influence"))
         times = "--times 0,1,2 --out course.csv"
         steps.append((f"How does it go on without {gene}?", f"pyrogrn course RUN --knockout {gene} {times}"))
-    which = "--fdr 0.1" if why_no_list(posterior) is None else "--top 100"
+    which = "--fdr 0.1" if listed else "--top 100"
     steps.append(("How do I draw it in Cytoscape?", f"pyrogrn convert RUN network.graphml --to graphml {which}"))
     steps.append(
         ("How do I test it?", "perturb the regulators of the edges that matter: interventions tell directions")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from ..signs import sign_word
 from .script import HASH, SCRIPT
 
 STYLE = """
@@ -164,6 +165,11 @@ class Cell(str):
         cell = super().__new__(cls, html)
         cell.kind = kind
         return cell
+
+
+def sign_cell(weight: float) -> Cell:
+    """What a regulator does to its target, in the colour of it."""
+    return Cell(sign_word(weight), "" if weight == 0 else "up" if weight > 0 else "down")
 
 
 MANY = 6  # columns, beyond which their names may break

@@ -8,7 +8,7 @@ import pandas as pd
 from ...inference import Posterior
 from ...inference.points import UNKNOWN
 from ..figures import edge_forest
-from .page import Cell, badge, paragraph, table
+from .page import Cell, badge, paragraph, sign_cell, table
 from .parts import count, records, trust_badges
 from .pictures import network, picture
 
@@ -43,7 +43,7 @@ def point_edges(top: pd.DataFrame, unit: str) -> list[str]:
     rows = [
         [
             Cell(escape(edge.source), "gene"),
-            Cell("activates", "up") if edge.weight >= 0 else Cell("represses", "down"),
+            sign_cell(edge.weight),
             Cell(escape(edge.target), "gene"),
             f"{edge.weight:+.3f}",
             f"{edge.prior:.2f}" if edge.prior > 0 else "–",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from ...inference.draws.intervals import LEVEL
 from ...inference.points import is_point
 from ...models import ExpressionData
 from ...priors import AlignmentReport
-from ...priors.formats.files import replacing
 from ..figures import programs as program_figures
-from .kind import ReportKind
+from .kind import Place, Predictive, ReportKind, asked, put
 from .next_steps import program_steps
 from .page import Cell, badge, glossary, listing, page, paragraph, section, table, tiles
 from .parts import (
@@ -40,14 +38,14 @@ MIN_SHARE, MAX_FDR = 0.01, 0.05
 
 def write_program_report(
     posterior: Posterior,
-    path: Path | str,
+    path: Place,
     *,
     data: ExpressionData | None,
     diagnostics: pd.DataFrame | None,
     alignment: Mapping[str, AlignmentReport],
     command: str,
     tables: ProgramTables | None,
-    predictive: tuple[np.ndarray, np.ndarray] | None = None,
+    predictive: Predictive = None,
 ) -> None:
     """Write the report: one self-contained HTML file with its figures inside, no script and no link to the outside.
 
@@ -95,8 +93,9 @@ def write_program_report(
         if tables.scores is not None:
             parts.append(("scores", "Programs in the cells", _scores(tables, tables.scores, data)))
     parts.append(("diagnostics", "Can the fit be trusted?", diagnostics_section(posterior, diagnostics)))
-    if predictive is not None and tables is not None:
-        parts.append(("predictions", "Does the model describe the data?", predictions_section(*predictive)))
+    checked = asked(predictive)
+    if checked is not None and tables is not None:
+        parts.append(("predictions", "Does the model describe the data?", predictions_section(*checked)))
     if tables is not None:
         first = tables.programs["gene"].iloc[int(tables.programs["loading"].abs().to_numpy().argmax())]
         parts.append(("next", "What next", program_steps(posterior, str(first))))
@@ -114,8 +113,7 @@ def write_program_report(
     size = f"{count(len(coords['factor']), 'program')}, {count(len(coords['gene']), 'gene')}"
     head = f"<h1>Gene programs: {escape(size)}</h1>\n<nav>{links}</nav>"
     body = "\n".join([head, *(section(anchor, title, *content) for anchor, title, content in parts)])
-    with replacing(Path(path)) as part:
-        part.write_text(page("Gene programs", body), encoding="utf-8")
+    put(page("Gene programs", body), path)
 
 
 class ProgramReport(ReportKind):
@@ -140,14 +138,14 @@ class ProgramReport(ReportKind):
     def page(
         self,
         posterior: Posterior,
-        path: Path | str,
+        path: Place,
         *,
         data: ExpressionData | None,
         diagnostics: pd.DataFrame | None,
         alignment: Mapping[str, AlignmentReport],
         command: str,
         truth: pd.DataFrame | None,
-        predictive: tuple[np.ndarray, np.ndarray] | None,
+        predictive: Predictive,
         tables: Any,
     ) -> None:
         write_program_report(

@@ -1,7 +1,7 @@
 """`Engine`: what every engine does, and says of itself."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ...models import ExpressionData, Model
 from ..draws.moments import Collector
@@ -41,6 +41,26 @@ class Engine(ABC):
     length_options: ClassVar[tuple[str, str] | None] = None
     """Its own options for the number of chains and the draws (or rounds) of each; None where `fit` takes both, as
     ``restarts`` and ``num_steps``."""
+
+    refines: ClassVar[str | None] = None
+    """Its own option for the steps of what follows each training, whose course the checks see; None: no training."""
+
+    @classmethod
+    def asked(cls, chains: int | None, draws: int | None) -> dict[str, Any]:
+        """Its own options where so many chains, and draws (or rounds) of each, are asked for, and no more; None: not
+        said. Empty where `fit` takes both."""
+        names = cls.length_options or ()
+        return {name: value for name, value in zip(names, (chains, draws), strict=False) if value is not None}
+
+    @property
+    def most_draws(self) -> int | None:
+        """Draws (or rounds) of a chain, at the most where their number is not asked for; None where `fit` takes it."""
+        return None if self.length_options is None else int(getattr(self, self.length_options[1]))
+
+    @property
+    def identity(self) -> str:
+        """The options that make its numbers, as text, by which checkpoints of one fit are told from another's."""
+        return repr(self)
 
     @property
     def why_not(self) -> str | None:

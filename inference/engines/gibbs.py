@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -67,11 +67,18 @@ class Gibbs(Sampler):
         if self.longest < 1:
             raise ValueError(f"longest={self.longest}: expected at least 1, the samples asked for")
 
-    def __repr__(self) -> str:
-        """As earlier versions wrote it where that says all: checkpoints are told apart by it."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        words = (f"{name}={value!r}" for name, value in given.items() if name != "longest" or value > 1)
-        return f"{type(self).__name__}({', '.join(words)})"
+    @classmethod
+    def asked(cls, chains: int | None, draws: int | None) -> dict[str, Any]:
+        return super().asked(chains, draws) | ({} if draws is None else {"longest": 1})
+
+    @property
+    def most_draws(self) -> int:
+        return self.num_samples * self.longest
+
+    @property
+    def identity(self) -> str:
+        """Without `longest` where it is 1: checkpoints of versions that did not have it go on."""
+        return repr(self).replace(", longest=1)", ")")
 
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         return replace(self, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples)

@@ -97,6 +97,11 @@ class SparseGibbs(Sampler):
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise ValueError(f"budget={self.budget}: expected minutes, a positive number")
 
+    @classmethod
+    def asked(cls, chains: int | None, draws: int | None) -> dict[str, Any]:
+        """So many also where that is the default, of which fewer may do."""
+        return super().asked(chains, draws) | ({"shortest": draws} if draws == cls.num_samples else {})
+
     def sized(self, *, num_chains: int, num_warmup: int, num_samples: int) -> Self:
         lengths = {"num_chains": num_chains, "num_warmup": num_warmup, "num_samples": num_samples}
         return replace(self, **lengths, shortest=num_samples)

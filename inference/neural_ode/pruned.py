@@ -109,6 +109,7 @@ class Pruned(Sampler):
     calibrated = False
     draws_chains = False  # trainings from scratch
     prunes = True
+    refines = "svi_steps"
     name = "pruned"
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from .trial import (
     short_fit,
     stated,
 )
-from .witnesses import Witnesses
+from .witnesses import Witnesses, measured_well
 
 Causes = dict[int, tuple[int, int]]
 """By kind of world, the fewest and the most regulators of a target that stands for a gene that is explained."""
@@ -43,9 +43,9 @@ def stated_alike(
     threads: int = 1,
 ) -> tuple[Stated, Causes]:
     """What fits of all worlds say (`stated`), of targets with one to four regulators, or as many more as makes the fits
-    state as many edges of them as they do of the real genes that they stand for (`causes_like`); and how many that
-    are. ``further``: after the usual worlds come more with hidden causes (`benches_like`). ``threads`` as of
-    `stated`."""
+    state as many edges of them as they do of the real genes that they stand for (`causes_like`), if regulators are
+    measured well; and how many that are. ``further``: after the usual worlds come more with hidden causes
+    (`benches_like`). ``threads`` as of `stated`."""
 
     def worlds(causes: Causes | None = None) -> list[Bench]:
         made = lambda more: benches_like(
@@ -56,6 +56,8 @@ def stated_alike(
     benches = worlds()
     found = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
     made = {kind: edges_stated(found, benches, kind) for kind in range(KINDS) if (found.world % KINDS == kind).any()}
+    if not measured_well(data):  # where each of several regulators tells a part of one, fits state more edges anyhow
+        return found, dict.fromkeys(made, FEWEST_MOST)
     real = real_edges(
         data, donors, networks, make, cells, options, made, witnesses=witnesses, seed=seed, threads=threads
     )
@@ -63,6 +65,7 @@ def stated_alike(
     more = {kind: span for kind, span in causes.items() if span != FEWEST_MOST}
     if more:
         kept = ~np.isin(found.world % KINDS, list(more))
+        del benches  # before others are made
         benches = worlds(more)
         new = stated(benches, make, cells, options, witnesses=witnesses, seed=seed, threads=threads)
         found = Stated.together([found.of(kept), new])

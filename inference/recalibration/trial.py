@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ import torch
 from ...models import ExpressionData, Model, RegressionNetwork
 from ...models.data.out_of_fold import OutOfFold, contexts_of, within_contexts
 from ...models.simulators import World, WorldKind, matched_world, prior_like, seen_through
-from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING, WEIGHT
+from ...models.simulators.semi_synthetic import FEWEST_TFS, MOST_ACTING, WEIGHT, with_targets
 from ...priors import PriorNetwork
 from ..engines.base import Engine
 from ..engines.sparse_gibbs import SparseGibbs, refusal
@@ -33,6 +33,9 @@ MOVED = 0.5  # of the edges of made prior networks, at random places: no source 
 
 UNSEEN = 0.5  # of genes of which regulators explain nothing, the share that has some, measured too badly to be seen
 NOTHING = 1e-2  # variance of a weight over that of its estimate: of a score of four sd, a tenth of a unit of log-odds
+# Of numbers of regulators, where cells cannot tell: in yeast they fall with exp(−0.45 k) (Guelzim, Bottani, Bourgine &
+# Képès 2002, Nat Genet 31:60).
+FALLING = 0.45
 FEWEST_CELLS = 20
 KINDS = 3  # of worlds; see `benches_like`
 HIDDEN = 2  # the kind with hidden causes
@@ -110,15 +113,34 @@ class TrialOptions:
 class Bench:
     """Worlds of one kind that offer the same regulators: they are fitted together, as the genes of a data set are.
 
-    ``data`` the regulators and the targets of all; ``networks`` the prior networks around their truth; ``targets``
-    (target,) names, ``world`` (target,) the number of the world that each is of, ``present`` (tf, target) its truth.
+    ``cells`` the real ones, ``tfs`` the regulators offered, ``made`` (cell, target) values of the targets of all
+    worlds; ``networks`` the prior networks around their truth; ``targets`` (target,) names, ``world`` (target,) the
+    number of the world that each is of, ``present`` (tf, target) its truth.
     """
 
-    data: ExpressionData
+    cells: ExpressionData
+    tfs: tuple[str, ...]
+    made: torch.Tensor
     networks: dict[str, PriorNetwork]
     targets: tuple[str, ...]
     world: np.ndarray
     present: np.ndarray
+
+    def data(self) -> ExpressionData:
+        """The regulators and the targets, put together anew: they are not held for all benches at once."""
+        return with_targets(self.cells, self.tfs, self.targets, self.made)
+
+
+class Made(NamedTuple):
+    """What is kept of a `World`: its ``number``, the regulators offered, names and values (cell, target) of its
+    targets, the truth (tf, target), and prior networks around that."""
+
+    number: int
+    tfs: tuple[str, ...]
+    targets: tuple[str, ...]
+    values: torch.Tensor
+    present: np.ndarray
+    networks: dict[str, PriorNetwork]
 
 
 def benches_like(
@@ -138,7 +160,8 @@ def benches_like(
     Noise is the residuals of real genes, and the regulators offered explain as much of each target as they do of the
     gene that it stands for (`matched_world`). World number w is of kind w % 3 and of round w // 3. Where more than 0.3
     of the regulators' values are zero, much of what was measured of them is dropout and low depth, which targets never
-    saw: there are no worlds of the first kind. ``donors`` are of `donors_of` the same ``data``, some of them explained.
+    saw: there are no worlds of the first kind, and as such cells hardly tell how many regulators a gene has, more of
+    them are rarer (`FALLING`). ``donors`` are of `donors_of` the same ``data``, some of them explained.
     Of targets that stand for genes of which nothing is explained, some have regulators that nothing shows of
     (`with_unseen`). ``causes`` by kind, from 0, the fewest and the most regulators of a target (`causes.causes_like`),
     which then have weights of more unequal sizes: worlds of these kinds alone are made. Default all, one to four.
@@ -148,6 +171,7 @@ def benches_like(
     through = seen_through(data, seed=seed)
     hidden = min(options.hidden, 1 - 2 / len(data.tfs))  # two regulators are left
     well = measured_well(data)
+    falling = 0.0 if well else FALLING
     turns, told = range(options.worlds), through
     if further:
         turns, told = range(options.worlds, 2 * options.worlds - 1), halfway(data, through) if well else through
@@ -159,12 +183,12 @@ def benches_like(
         if (levels is not None or well) and (causes is None or place in causes) and (place == HIDDEN or not further)
     ]
 
-    def of(which: tuple[int, int, float, np.ndarray | None]) -> tuple[int, World, dict[str, PriorNetwork]]:
+    def of(which: tuple[int, int, float, np.ndarray | None]) -> Made:
         turn, place, share, levels = which
         number, own = len(kinds) * turn + place, seed + 1000 * turn + 7
         fewest, most = FEWEST_MOST if causes is None else causes[place]
         weight = WEIGHT if causes is None else MANY_WEIGHT
-        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, weight=weight)
+        kind = WorldKind(share, "residual", fewest_acting=fewest, most_acting=most, falling=falling, weight=weight)
         seeds = {"seed": own, "division": seed + 7}
         world = matched_world(data, donors, kind, num_targets=options.targets, levels=levels, **seeds)
         world = renamed(with_unseen(world, num_tfs=len(data.tfs), seed=own + 1), f"w{number}")
@@ -172,13 +196,14 @@ def benches_like(
             name: prior_like(network, data, world, moved=MOVED, seed=own + 101 * i)
             for i, (name, network) in enumerate(networks.items())
         }
-        return number, world, sources
+        values = world.data.X[:, len(world.data.tfs) :].clone()  # the regulators are those of all
+        return Made(number, world.data.tfs, world.targets, values, world.present, sources)
 
-    groups: dict[tuple[int, tuple[str, ...]], list[tuple[int, World, dict[str, PriorNetwork]]]] = {}
+    groups: dict[tuple[int, tuple[str, ...]], list[Made]] = {}
     with ThreadPoolExecutor(threads) as pool:
         for (_, place, _, _), found in zip(made, pool.map(of, made), strict=True):
-            groups.setdefault((place, found[1].data.tfs), []).append(found)
-    return [joined(tfs, worlds) for (_, tfs), worlds in groups.items()]
+            groups.setdefault((place, found.tfs), []).append(found)
+    return [joined(data, worlds) for worlds in groups.values()]
 
 
 def halfway(data: ExpressionData, levels: np.ndarray) -> np.ndarray:
@@ -206,21 +231,20 @@ def renamed(world: World, start: str) -> World:
     return replace(world, targets=names, data=replace(world.data, genes=(*world.data.tfs, *names)))
 
 
-def joined(tfs: tuple[str, ...], worlds: Sequence[tuple[int, World, dict[str, PriorNetwork]]]) -> Bench:
-    """Worlds that offer ``tfs``."""
-    first = worlds[0][1].data
-    made = torch.cat([first.X[:, : len(tfs)], *(world.data.X[:, len(tfs) :] for _, world, _ in worlds)], dim=1)
-    targets = tuple(name for _, world, _ in worlds for name in world.targets)
+def joined(data: ExpressionData, worlds: Sequence[Made]) -> Bench:
+    """Worlds on these cells that offer the same regulators."""
     networks = {
-        name: PriorNetwork.from_edges(pd.concat([sources[name].to_frame() for *_, sources in worlds]), name=name)
-        for name in worlds[0][2]
+        name: PriorNetwork.from_edges(pd.concat([world.networks[name].to_frame() for world in worlds]), name=name)
+        for name in worlds[0].networks
     }
     return Bench(
-        replace(first, matrix=made, genes=(*tfs, *targets)),
+        data,
+        worlds[0].tfs,
+        torch.cat([world.values for world in worlds], dim=1),
         networks,
-        targets,
-        np.concatenate([np.full(len(world.targets), number) for number, world, _ in worlds]),
-        np.concatenate([world.present for _, world, _ in worlds], axis=1),
+        tuple(name for world in worlds for name in world.targets),
+        np.concatenate([np.full(len(world.targets), world.number) for world in worlds]),
+        np.concatenate([world.present for world in worlds], axis=1),
     )
 
 
@@ -297,18 +321,19 @@ def stated(
     cells say beside them (`evidence_of`). ``threads`` benches are fitted at once, by a thread each."""
 
     def of(i: int, bench: Bench) -> Stated:
-        model = make(bench.data, bench.networks, bench.targets)
+        data = bench.data()
+        model = make(data, bench.networks, bench.targets)
         tf, target = np.nonzero(model.edge_prior.allowed.cpu().numpy())
         fitted = lambda network, number: short_fit(network, number, options, seed=seed + i, threads=1)[
             tf, target
         ].astype(float)
         found = [fitted(model, number) for number in cells]
         if witnesses is not None:
-            heard = make(witnesses.averaged(bench.data, 1), bench.networks, bench.targets)
+            heard = make(witnesses.averaged(data, 1), bench.networks, bench.targets)
             found.insert(1, fitted(heard, options.heard))
         asked = witnesses if witnesses is not None and witnesses.well else None
         second = np.ones(len(bench.targets), dtype=int)
-        evidence = evidence_of(model, bench.data, asked, second)[:, tf, target]
+        evidence = evidence_of(model, data, asked, second)[:, tf, target]
         return Stated(np.stack(found), evidence, bench.present[tf, target], bench.world[target])
 
     with ThreadPoolExecutor(threads) as pool:

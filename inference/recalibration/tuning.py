@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from ..posterior import Posterior
+
+
+class Others(NamedTuple):
+    """What a map of a trial takes of real genes beside the posterior that it corrects.
+
+    ``stated`` (tf, target) by each of the other posteriors, None of one that does not count; ``evidence`` of
+    `evidence_of`, or None; ``shared`` (edge,) positions of targets of which the trial has a map of their own, or None.
+    """
+
+    stated: list[np.ndarray | None]
+    evidence: np.ndarray | None
+    shared: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class Tuning:
         *,
         make: MakeModel | None = None,
         client: "Client | None" = None,
+        others: "Others | None" = None,
     ) -> "Posterior":
         """The posterior with the inclusion of its edges recalibrated; what the model states is kept as
         ``attributes["inclusion_model"]``. ``lfsr``, tables, lists and reports follow; draws stay those of the model.
@@ -74,6 +87,8 @@ class Tuning:
             Of a linear network of one context, not recalibrated before.
         data, networks, make
             As of `tune`: what it was fitted to.
+        others
+            Of `others`, with the same arguments, where that was asked before. Default: it is asked.
 
         Raises
         ------
@@ -86,32 +101,52 @@ class Tuning:
         model: Any = posterior.model
         if not model.plain_regression or model.has_contexts:
             raise ValueError("recalibration is for linear networks of one context")
-        length = lambda name: int(self.settings[name])
-        options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
-        raw, seed = posterior.moments["W"], length("seed")
-        maps = [self.map] if self.shared_map is None else [self.map, self.shared_map]
-        stated = [raw.inclusion] * len(self.map.slopes)  # of a slope of 0 it does not matter which
-        counts = [max(slopes) > 0 for slopes in zip(*(one.slopes for one in maps), strict=True)]
-        own = max(len(one.weights) for one in maps) > 1  # what only the regulators' own measurement says
-        heard = self.settings.get("heard") is not None and counts[1]
-        witnesses = self._witnesses(data) if own or heard or len(maps) > 1 else None
-        if witnesses is not None and heard:
-            options = replace(options, heard=float(self.settings["heard"]))
-            made_by = make or linear_network
-            stated[1] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
-        for i, number in enumerate(self.cells, start=len(stated) - len(self.cells)):
-            if counts[i]:
-                stated[i] = short_fit(model, number, options, seed=seed, client=client)
-        evidence = evidence_of(model, data, witnesses if own else None) if any(one.weights for one in maps) else None
-        inclusion = self.map(stated, evidence if self.map.weights else None)
-        if self.shared_map is not None and witnesses is not None:
-            at = np.flatnonzero(self._shared(data, witnesses).genes(model.targets))
-            known = None if evidence is None or not self.shared_map.weights else evidence[:, :, at]
+        if others is None:
+            others = self.others(model, data, networks, make=make, client=client)
+        raw = posterior.moments["W"]
+        # of a slope of 0 it does not matter which
+        stated = [raw.inclusion, *(raw.inclusion if table is None else table for table in others.stated)]
+        inclusion = self.map(stated, others.evidence if self.map.weights else None)
+        if self.shared_map is not None and others.shared is not None:
+            at = others.shared
+            known = None if others.evidence is None or not self.shared_map.weights else others.evidence[:, :, at]
             inclusion[:, at] = self.shared_map([table[:, at] for table in stated], known)
         inclusion = inclusion * model.edge_prior.allowed.cpu().numpy()
         moments = {**posterior.moments, "W": with_inclusion(raw, inclusion)}
         attributes = {**posterior.attributes, RAW: raw.inclusion, RECORD: self.to_dict()}
         return replace(posterior, moments=moments, attributes=attributes)
+
+    def others(
+        self,
+        model: RegressionNetwork,
+        data: ExpressionData,
+        networks: Mapping[str, PriorNetwork] | None = None,
+        *,
+        make: MakeModel | None = None,
+        client: "Client | None" = None,
+    ) -> "Others":
+        """What the map takes besides the posterior of this model on all cells. Arguments as of `apply`."""
+        length = lambda name: int(self.settings[name])
+        options = TrialOptions(warmup=length("warmup"), samples=length("samples"), sweeps=length("sweeps"))
+        seed, number = length("seed"), len(self.map.slopes) - 1
+        maps = [self.map] if self.shared_map is None else [self.map, self.shared_map]
+        stated: list[np.ndarray | None] = [None] * number
+        counts = [max(slopes) > 0 for slopes in zip(*(one.slopes for one in maps), strict=True)][1:]
+        own = max(len(one.weights) for one in maps) > 1  # what only the regulators' own measurement says
+        heard = self.settings.get("heard") is not None and counts[0]
+        witnesses = self._witnesses(data) if own or heard or len(maps) > 1 else None
+        if witnesses is not None and heard:
+            options = replace(options, heard=float(self.settings["heard"]))
+            made_by = make or linear_network
+            stated[0] = heard_fit(model, data, networks or {}, made_by, witnesses, options, seed=seed, client=client)
+        for i, cells in enumerate(self.cells, start=number - len(self.cells)):
+            if counts[i]:
+                stated[i] = short_fit(model, cells, options, seed=seed, client=client)
+        evidence = evidence_of(model, data, witnesses if own else None) if any(one.weights for one in maps) else None
+        shared = None
+        if self.shared_map is not None and witnesses is not None:
+            shared = np.flatnonzero(self._shared(data, witnesses).genes(model.targets))
+        return Others(stated, evidence, shared)
 
     def _witnesses(self, data: ExpressionData) -> Witnesses:
         """Those of the trial, or the same found again."""

@@ -17,7 +17,7 @@ def fingerprint_of(model: Model, engine: Engine, run: Run) -> dict[str, Any]:
     return {
         "model": model.name,
         "edge_prior": json.dumps(describe(model.edge_prior), sort_keys=True),
-        "guide": repr(engine),
+        "guide": engine.identity,
         "optimizer": described(run.optimizer),
         "stop": repr(run.stop),
         "seed": run.seed,

@@ -18,7 +18,7 @@ from .expression import ExpressionData
 
 COUNTS, LOG_COUNTS, LOG_LEVELS = "counts", "log counts", "log levels"
 LEVELS, ZSCORES, SCALED, NEGATIVE, UNCLEAR = "levels", "z-scores", "scaled", "negative", "unclear"
-RANKS = "ranks"
+RANKS, BELOW_ZERO = "ranks", "counts below zero"
 LOGARITHMS = (LOG_COUNTS, LOG_LEVELS)
 
 ROWS = 500  # of a context that are looked at
@@ -47,9 +47,19 @@ class Scale(NamedTuple):
             SCALED: "scaled genes (all with the same spread or range, values",
             NEGATIVE: "differences or logarithms of ratios (values",
             RANKS: "ranks of the genes of each cell (values",
+            BELOW_ZERO: "whole numbers of which some are below zero (values",
             UNCLEAR: "levels (values",
         }
-        return f"{words[self.kind]} from {self.low:.3g} to {self.high:.3g})"
+        said = words[self.kind]
+        if self.kind == LEVELS and not self.far_from_logarithms:
+            said = "levels, un-logged or not (values"
+        return f"{said} from {self.low:.3g} to {self.high:.3g})"
+
+    @property
+    def far_from_logarithms(self) -> bool:
+        """Whether logarithms are still to be taken for sure: of values below a hundred the spread of some genes says
+        little, and those that were chosen for it even less."""
+        return self.kind == COUNTS or (self.kind == LEVELS and self.high >= LARGEST_LEVEL)
 
 
 def scale_of(X: np.ndarray) -> Scale:
@@ -71,6 +81,8 @@ def _kind(X: np.ndarray, known: np.ndarray, low: float, high: float) -> str:
     mean, sd = np.nanmean(X[:, varied], 0), np.nanstd(X[:, varied], 0)
     if low < 0:
         centred = np.median(np.abs(mean)) < 0.1 and np.median(np.abs(sd - 1)) < 0.15
+        if np.array_equal(known, known.round()) and high > LARGEST_LOG:
+            return BELOW_ZERO
         return ZSCORES if centred else NEGATIVE
     if _ranked(X):
         return RANKS
@@ -180,7 +192,7 @@ def finding(scale: Scale, expects: str) -> Finding | None:
     if expects not in EXPECTATIONS:
         raise ValueError(f"expects={expects!r}: expected one of {', '.join(EXPECTATIONS)}")
     for kinds, cost, remedy, fatal in EXPECTATIONS[expects]:
-        if scale.kind in kinds and not (scale.kind == LEVELS and remedy == "log" and scale.high < LARGEST_LEVEL):
+        if scale.kind in kinds and (remedy != "log" or scale.far_from_logarithms):
             return Finding(str(scale), cost, remedy, fatal)
     return None
 
@@ -198,6 +210,12 @@ _INTENSITIES: Row = (
     "log",
     False,
 )
+_SUBTRACTED: Row = (
+    (BELOW_ZERO,),
+    "counts never are: something was subtracted from them, or the file is damaged",
+    "raw",
+    False,
+)
 _LOGGED: Row = (
     LOGARITHMS,
     "the model takes logarithms itself, and a logarithm of a logarithm is no level",
@@ -211,7 +229,7 @@ _RESPONSES: Row = (
     False,
 )
 _UNTRAINED: Row = (
-    (ZSCORES, SCALED, NEGATIVE, RANKS),
+    (ZSCORES, SCALED, NEGATIVE, RANKS, BELOW_ZERO),
     "the network was trained on counts and un-logged levels, of which means, variances and zeros say something; here "
     "its edges and probabilities would be wrong without any check seeing it",
     "unlogged",
@@ -227,8 +245,8 @@ _RARELY_TRAINED: Row = (
 # by the word that a model or an engine says: kinds of data, what they cost, what to do, whether it is refused
 EXPECTATIONS: dict[str, tuple[Row, ...]] = {
     "any": (),
-    "log": (_DEPTH, _INTENSITIES),
-    "course": (_DEPTH,),
+    "log": (_DEPTH, _INTENSITIES, _SUBTRACTED),
+    "course": (_DEPTH, _SUBTRACTED),
     "levels": (_LOGGED,),
     "ratios": (_RESPONSES,),
     "trained on counts": (_UNTRAINED, _RARELY_TRAINED),

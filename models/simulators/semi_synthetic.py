@@ -7,14 +7,14 @@ al. 2024, Cell Systems, Algorithm 1).
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ..data.expression import ExpressionData
-from ..data.out_of_fold import OutOfFold, contexts_of, out_of_fold, within_contexts
+from ..data.out_of_fold import OutOfFold, contexts_of, moments_within, out_of_fold, values_within
 from .responses import RESPONSES, response
 
 FEWEST_TFS = 4
@@ -45,6 +45,9 @@ class WorldKind:
     as_measured
         Give each target the very values of a real gene, in the order of what was made: zeros and skew as measured, for
         methods that look at them. A linear response is then a monotone one.
+    falling
+        How much rarer each further regulator makes a target: k of them have a probability in proportion to
+        exp(−``falling`` k). Default 0, all numbers alike.
     """
 
     hidden: float = 0.0
@@ -54,6 +57,7 @@ class WorldKind:
     most_acting: int = MOST_ACTING
     weight: tuple[float, float] = WEIGHT
     as_measured: bool = False
+    falling: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.hidden < 1:
@@ -66,6 +70,8 @@ class WorldKind:
             raise ValueError(f"{self}: expected at least one acting regulator and one response")
         if not 0 <= self.weight[0] < self.weight[1]:
             raise ValueError(f"`weight` is {self.weight}, expected two sizes, the larger one last")
+        if not self.falling >= 0:
+            raise ValueError(f"`falling` is {self.falling}, expected at least 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +284,9 @@ def signals_of(
         raise ValueError(f"`hidden` is {kind.hidden}: of {number} regulators fewer than two would be offered")
     offered = np.sort(generator.permutation(number)[num_hidden:])
     regulators = data.select_genes(data.tfs).X.numpy(force=True) if levels is None else levels
-    Z, _, sd = within_contexts(regulators, contexts_of(data))
+    context = contexts_of(data)
+    mean, sd = moments_within(regulators, context)
+    of = lambda t: values_within(regulators[:, t], context, mean[:, t], float(sd[t]))  # of all there would be gigabytes
     varied = np.flatnonzero(sd > 0)
     donor = _in_turn(len(donors.genes), num_targets, generator)
     answers = _in_turn(len(kind.responses), num_targets, generator)
@@ -291,17 +299,26 @@ def signals_of(
         left = generator.normal(size=data.num_cells) if kind.noise == "gaussian" else donors.residual[:, donor[g]]
         noise[:, g] = _standard(left)
         if explained[g]:
-            acting = generator.choice(varied, size=generator.integers(fewest, most + 1), replace=False)
+            acting = generator.choice(varied, size=number_acting(fewest, most, kind.falling, generator), replace=False)
             weight = generator.choice([-1.0, 1.0], size=len(acting)) * generator.uniform(*kind.weight, len(acting))
-            parts = [response(Z[:, t], kind.responses[answers[g]], generator) for t in acting]
+            parts = [response(of(t), kind.responses[answers[g]], generator) for t in acting]
             effect[acting, g] = weight
             signal[:, g] = _standard(np.stack(parts, axis=1) @ weight)
     return Signals(kind, donors, offered, donor, answers, effect, signal, noise)
 
 
-def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: np.ndarray) -> ExpressionData:
-    """The real values of these regulators, with their contexts and interventions, beside made targets (cell, target);
-    nothing is left to normalise."""
+def number_acting(fewest: int, most: int, falling: float, generator: np.random.Generator) -> int:
+    """How many regulators a target has, from ``fewest`` to ``most``, as `WorldKind` says."""
+    if falling == 0:
+        return int(generator.integers(fewest, most + 1))
+    numbers = np.arange(fewest, most + 1)
+    chance = np.exp(-falling * (numbers - fewest))
+    return int(generator.choice(numbers, p=chance / chance.sum()))
+
+
+def with_targets(data: ExpressionData, tfs: tuple[str, ...], targets: tuple[str, ...], Y: Any) -> ExpressionData:
+    """The real values of these regulators, with their contexts and interventions, beside made targets (cell, target),
+    an array or a tensor; nothing is left to normalise."""
     kept = data.select_genes(tfs)
     matrix = torch.cat([kept.X, torch.as_tensor(Y, dtype=kept.X.dtype, device=kept.X.device)], dim=1)
     return replace(

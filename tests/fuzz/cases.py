@@ -145,7 +145,7 @@ class _reports:
 
     def __enter__(self) -> None:
         if not self.full:
-            infer_run.write_reports = lambda folder, posterior, data, tables, **_: posterior.diagnose(data)
+            infer_run.write_reports = lambda folder, posterior, data, page: posterior.diagnose(data)
 
     def __exit__(self, *_: object) -> None:
         infer_run.write_reports = self.kept
