@@ -11,7 +11,7 @@ from pyrogrn.inference import Checkpoint, Gibbs, Posterior, SparseGibbs, fit, lo
 from pyrogrn.inference.draws.kept_edges import KeptEdges
 from pyrogrn.inference.runs import cluster as cluster_module
 from pyrogrn.inference.sparse import kernel
-from pyrogrn.models import LinearNetwork
+from pyrogrn.models import LinearNetwork, linear
 from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors import PriorNetwork
 
@@ -78,6 +78,18 @@ def test_two_workers_give_the_numbers_of_one_machine(client):
     model = network()
     assert len(model.own) == 2
     same(fit(model, guide=SHORT, seed=3), fit(model, guide=SHORT, seed=3, client=client))
+
+
+def test_and_of_targets_that_leave_rows_out(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(linear, "FEW_ROWS", 10.0)
+    model, path = network(), tmp_path / "fit.ckpt"
+    assert not len(model.own)
+    assert len(model.perturbed) == 2
+    whole = fit(model, guide=SHORT, seed=3)
+    same(whole, fit(model, guide=SHORT, seed=3, client=client))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, guide=SHORT, seed=3, callbacks=[Checkpoint(path), At(11, stop)])
+    same(whole, fit(model, guide=SHORT, seed=3, client=client, resume=load_checkpoint(path)))
 
 
 def test_and_where_only_edges_that_matter_are_kept(client, monkeypatch):

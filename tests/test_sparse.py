@@ -462,9 +462,7 @@ def test_rounding_does_not_add_up():
         weight, z, sse, np.ones(1), np.zeros(1, np.int64), np.array([4e5]), np.array([-1]), np.array([0])
     )
     partners = kernel.partners_of(gram)
-    none = tables.Cut(np.zeros(1, np.int64), np.zeros(1, np.int64), np.empty((0, 40), np.float32))
-    given = (gram_of_h, none, terms, partners, state)
-    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, *given, 2.0, 0.5)
+    sweep.sweep_targets(np.array([0]), np.array([1]), 200, 0, 0, 1, gram_of_h, terms, partners, state, 2.0, 0.5)
     fresh = np.empty_like(z)
     exact = group.residual(weight, gram_of_h, fresh)
     scale = math.sqrt(float(state.noise[0]) * gram[0, 0])  # of the noise of a score

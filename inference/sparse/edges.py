@@ -13,16 +13,15 @@ import math
 import numpy as np
 
 from .compiled import pasted
-from .cuts import own_correction
 from .random_numbers import normal
-from .tables import Cut, Edges, Gram, Targets, Terms
+from .tables import Edges, Gram, Targets, Terms
 
 NEVER, ALWAYS = np.float32(-1e30), np.float32(1e30)  # log-odds of what may not exist, and of what is to be looked at
 
 
 @pasted
-def prepare(target: int, gram: Gram, cut: Cut, terms: Terms, state: Targets, scratch: np.ndarray) -> Edges:
-    """The constants of a target at the current hyperparameters, in ``scratch`` (6, tf) float32."""
+def prepare(target: int, gram: Gram, terms: Terms, state: Targets, scratch: np.ndarray) -> Edges:
+    """The constants of a target at the current hyperparameters, in ``scratch`` (5, tf) float32."""
     own, matrix, num_tfs = state.own[target], gram.matrix, gram.matrix.shape[0]
     correction = 0.0
     diagonal, half, odds, pull, watch = terms.diagonal, terms.half, terms.odds, terms.pull, scratch[0]
@@ -32,30 +31,16 @@ def prepare(target: int, gram: Gram, cut: Cut, terms: Terms, state: Targets, scr
         for j in range(num_tfs):
             odds[j] = terms.logit[member[j]] + terms.bend[j]
             pull[j] = terms.pull[member[j]]
-    begin, end, rows, level = cut.begin[target], cut.end[target], cut.rows, matrix[0]
     if own >= 0:
-        correction, level = own_correction(gram.correction[own], rows, begin, end, own), matrix[own]
-    if own >= 0 and end > begin:
-        shared, level = level, scratch[5]
-        for j in range(num_tfs):
-            level[j] = shared[j]
-        for r in range(begin, end):
-            share = rows[r, own]
-            for j in range(num_tfs):
-                level[j] -= share * rows[r, j]
-    if own >= 0 or end > begin:
+        correction, mine = float(gram.correction[own]), matrix[own]
         given, shared = odds, diagonal
         odds, diagonal, half = scratch[1], scratch[3], scratch[4]
         for j in range(num_tfs):
-            d = float(shared[j]) + correction * float(level[j]) ** 2
-            for r in range(begin, end):
-                d -= float(rows[r, j]) ** 2
-            d = max(d, 0.0)
+            d = float(shared[j]) + correction * float(mine[j]) ** 2
             k = 1.0 / (d + 1.0 / terms.width)
             diagonal[j] = d
             half[j] = 0.5 * k
             odds[j] = given[j] - terms.bend[j] + 0.5 * math.log(k / terms.width)
-    if own >= 0:
         odds[own] = NEVER
     weight = state.weight[target]
     for j in range(num_tfs):
@@ -73,10 +58,6 @@ def prepare(target: int, gram: Gram, cut: Cut, terms: Terms, state: Targets, scr
         own,
         correction,
         terms.width,
-        level,
-        rows,
-        begin,
-        end,
     )
 
 
@@ -84,10 +65,8 @@ def prepare(target: int, gram: Gram, cut: Cut, terms: Terms, state: Targets, scr
 def gram_of(edges: Edges, i: int, j: int) -> float:
     """G̃_ij of this target."""
     value = float(edges.gram[i, j])
-    for r in range(edges.begin, edges.end):
-        value -= float(edges.cut[r, i]) * float(edges.cut[r, j])
     if edges.own >= 0:
-        value += edges.correction * float(edges.level[i]) * float(edges.level[j])
+        value += edges.correction * float(edges.gram[edges.own, i]) * float(edges.gram[edges.own, j])
     return value
 
 
@@ -105,15 +84,11 @@ def move(edges: Edges, j: int, value: float) -> None:
     row = np.uint64(j)
     for k in range(np.uint64(len(edges.residual))):
         edges.residual[k] -= step * edges.gram[row, k]
-    for place in range(edges.begin, edges.end):
-        r = np.uint64(place)
-        back = step * edges.cut[r, row]
-        for k in range(np.uint64(len(edges.residual))):
-            edges.residual[k] += back * edges.cut[r, k]
     if edges.own >= 0:
-        more = np.float32(float(step) * edges.correction * float(edges.level[row]))
+        mine = np.uint64(edges.own)
+        more = np.float32(float(step) * edges.correction * float(edges.gram[mine, row]))
         for k in range(np.uint64(len(edges.residual))):
-            edges.residual[k] -= more * edges.level[k]
+            edges.residual[k] -= more * edges.gram[mine, k]
 
 
 @pasted

@@ -12,16 +12,15 @@ import math
 import numpy as np
 
 from .compiled import compiled, inlined
-from .cuts import own_correction
 from .edges import prepare, twin_odds
-from .tables import Cut, Edges, Gram, Sums, Targets, Terms
+from .tables import Edges, Gram, Sums, Targets, Terms
 
 LOG2E = np.float32(1.4426950408889634)
 
 
 @compiled
 def record_targets(
-    targets: np.ndarray, gram: Gram, cut: Cut, terms: Terms, twins: np.ndarray, state: Targets, sums: Sums
+    targets: np.ndarray, gram: Gram, terms: Terms, twins: np.ndarray, state: Targets, sums: Sums
 ) -> None:
     """Add the state of ``targets`` (index,) to ``sums``, of which all but the inclusion may have no rows, and is then
     left out; ``twins`` (pair, 2) as in `Partners`."""
@@ -31,11 +30,11 @@ def record_targets(
     for pair in range(len(twins)):
         pairs[twins[pair, 0]] += 1
         pairs[twins[pair, 1]] += 1
-    scratch = np.empty((6, num_tfs), np.float32)
+    scratch = np.empty((5, num_tfs), np.float32)
     score, probability = np.empty(num_tfs, np.float32), np.empty(num_tfs, np.float32)
     bits = np.empty(num_tfs, np.int32)
     for target in targets:
-        edges = prepare(target, gram, cut, terms, state, scratch)
+        edges = prepare(target, gram, terms, state, scratch)
         noise = state.noise[target]
         sd = math.sqrt(noise)
         inverse = np.float32(1.0 / sd)
@@ -159,22 +158,15 @@ def class_sums(
 
 
 @compiled
-def edge_moments(
-    target: np.ndarray, tf: np.ndarray, gram: Gram, cut: Cut, state: Targets
-) -> tuple[np.ndarray, np.ndarray]:
+def edge_moments(target: np.ndarray, tf: np.ndarray, gram: Gram, state: Targets) -> tuple[np.ndarray, np.ndarray]:
     """``(edge,)`` float64 mean and sd of W = w + u given the weights, of edges from ``tf`` to ``target`` (edge,)."""
     h = gram.background
     mean, sd = np.empty(len(target)), np.empty(len(target))
     for edge in range(len(target)):
         g, t = target[edge], tf[edge]
         own, diagonal = state.own[g], np.float64(gram.matrix[t, t])
-        begin, end, level = cut.begin[g], cut.end[g], np.float64(gram.matrix[max(own, 0), t])
-        for r in range(begin, end):
-            diagonal -= np.float64(cut.rows[r, t]) ** 2
         if own >= 0:
-            for r in range(begin, end):
-                level -= np.float64(cut.rows[r, own]) * np.float64(cut.rows[r, t])
-            diagonal += own_correction(gram.correction[own], cut.rows, begin, end, own) * level**2
+            diagonal += np.float64(gram.correction[own]) * np.float64(gram.matrix[own, t]) ** 2
         mean[edge] = np.float64(state.weight[g, t]) + h * np.float64(state.residual[g, t])
         sd[edge] = math.sqrt(max(state.noise[g] * h * (1.0 - h * diagonal), 0.0))
     return mean, sd

@@ -12,7 +12,7 @@ import numpy as np
 from .compiled import compiled, pasted
 from .edges import draw_both, draw_weight, gram_of, move, prepare, twin_odds
 from .random_numbers import gamma, normal, seeded, uniform
-from .tables import Cut, Edges, Gram, Partners, Targets, Terms
+from .tables import Edges, Gram, Partners, Targets, Terms
 
 CHUNK = 32  # regulators looked at together: where none of them is, or is likely to be, present, that is all it takes
 BITS = np.uint32(1) << np.arange(CHUNK, dtype=np.uint32)
@@ -36,7 +36,6 @@ def sweep_targets(
     chain: int,
     seed: int,
     gram: Gram,
-    cut: Cut,
     terms: Terms,
     partners: Partners,
     state: Targets,
@@ -46,11 +45,11 @@ def sweep_targets(
     """``sweeps`` sweeps, numbered from ``first``, of each of ``targets`` (index,), or as many times more as ``effort``
     (target,) says; in place."""
     num_tfs = gram.matrix.shape[0]
-    scratch = np.empty((6, num_tfs), np.float32)
+    scratch = np.empty((5, num_tfs), np.float32)
     active = np.empty(num_tfs, np.int64)
     stream = np.empty(1, np.uint64)
     for target in targets:
-        edges = prepare(target, gram, cut, terms, state, scratch)
+        edges = prepare(target, gram, terms, state, scratch)
         for sweep in range(first, first + sweeps * effort[target]):
             seeded(stream, seed, chain, state.number[target], sweep)
             sd = math.sqrt(state.noise[target])

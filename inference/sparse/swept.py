@@ -9,6 +9,7 @@ import torch
 
 from ...models.regression import FREE_RATE, FREE_SHAPE
 from .background import Background, BackgroundLikelihood, Stored
+from .cut_sweep import cut_edge_moments, record_cut_targets, sweep_cut_targets
 from .early import spread_of
 from .record import class_sums, edge_moments, record_targets
 from .start import Ridge, draw_ridge
@@ -79,7 +80,7 @@ class SweptTargets:
         self.effort = np.ones(number, np.int64)
         self.background = torch.zeros(num_chains, dtype=torch.float64)
         self.grams: list[list[Gram]] = []  # by chain, then group
-        self.cuts: list[list[Cut]] = []  # the same
+        self.cuts: list[list[np.ndarray | None]] = []  # the same: B (row, tf) of `Cuts`, where targets have any
         self.window: Window | None = None  # of h in which statistics are interpolated
         self.stored: list[Stored | None] = [None] * len(self.groups)
         self._pool: ThreadPoolExecutor | None = None
@@ -140,7 +141,7 @@ class SweptTargets:
         def work(chain: int, i: int) -> None:
             group = self._group_of(chain, i)
             weight, residual = self.weight[chain, group.place], self.residual[chain, group.place]
-            given = (self.grams[chain][i], residual, self.stored[i], self.cuts[chain][i].rows)
+            given = (self.grams[chain][i], residual, self.stored[i], self.cuts[chain][i])
             self.sse[chain, group.targets] = group.residual(weight, *given)
             if not np.shares_memory(residual, self.residual):
                 self.residual[chain, group.targets] = residual
@@ -177,17 +178,18 @@ class SweptTargets:
 
         self._share_out(work, [(chain,) for chain in range(len(levels))])
         self.grams = [made[chain] for chain in range(len(levels))]
-        none = np.empty((0, self.weight.shape[2]), np.float32)
-        rows = {pair: none for pair in self._chains_of_groups()}
+        rows: dict[tuple[int, int], np.ndarray | None] = dict.fromkeys(self._chains_of_groups())
 
         def cut(chain: int, i: int) -> None:
             rows[chain, i] = self.groups[i].cut_rows(levels[chain], self.stored[i])
 
         self._share_out(cut, [pair for pair in rows if self.groups[pair[1]].cuts is not None])
-        self.cuts = [
-            [Cut(self.cut_begin, self.cut_end, rows[chain, i]) for i in range(len(self.groups))]
-            for chain in range(len(levels))
-        ]
+        self.cuts = [[rows[chain, i] for i in range(len(self.groups))] for chain in range(len(levels))]
+
+    def _gram(self, chain: int, group: int) -> Gram | Cut:
+        """With what targets leave out, where they do."""
+        gram, rows = self.grams[chain][group], self.cuts[chain][group]
+        return gram if rows is None else Cut(*gram, self.cut_begin, self.cut_end, rows)
 
     # -- sweeps ----
     def sweep(self, priors: Sequence[EdgePriors], first: int, streams: Sequence[Sums] | None = None) -> None:
@@ -196,14 +198,15 @@ class SweptTargets:
 
         def work(group: int, targets: np.ndarray) -> None:
             for chain in range(self.num_chains):
-                gram, state, prior = self.grams[chain][group], self._targets(chain), terms[chain][group]
-                cut = self.cuts[chain][group]
-                sweep_targets(
-                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, cut, prior, self.partners, state,
+                gram, state, prior = self._gram(chain, group), self._targets(chain), terms[chain][group]
+                whole = isinstance(gram, Gram)
+                (sweep_targets if whole else sweep_cut_targets)(
+                    targets, self.effort, self.sweeps, first, chain, self.seed, gram, prior, self.partners, state,
                     FREE_SHAPE, FREE_RATE,
                 )  # fmt: skip
                 if streams is not None:
-                    record_targets(targets, gram, cut, prior, self.partners.twins, state, streams[chain])
+                    record = record_targets if whole else record_cut_targets
+                    record(targets, gram, prior, self.partners.twins, state, streams[chain])
 
         self._share_out(work, self._tasks())
 
@@ -300,10 +303,9 @@ class SweptTargets:
 
         def work(chain: int) -> None:
             for i, mine in parts:
-                found = edge_moments(
-                    target[mine], tf[mine], self.grams[chain][i], self.cuts[chain][i], self._targets(chain)
-                )
-                mean[chain, mine], sd[chain, mine] = found
+                gram = self._gram(chain, i)
+                moments = edge_moments if isinstance(gram, Gram) else cut_edge_moments
+                mean[chain, mine], sd[chain, mine] = moments(target[mine], tf[mine], gram, self._targets(chain))
 
         self._share_out(work, [(chain,) for chain in range(self.num_chains)])
         return mean, sd

@@ -21,9 +21,12 @@ class Gram(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Cells that targets leave out, at one h (`cuts`): ``rows`` (row, tf) float32 B, those of a target from ``begin``
-    to ``end`` (target,); of most targets none."""
+    """`Gram`, and cells that targets leave out (`cuts`): ``rows`` (row, tf) float32 B, those of a target from ``begin``
+    to ``end`` (target,)."""
 
+    matrix: np.ndarray
+    background: float
+    correction: np.ndarray
     begin: np.ndarray
     end: np.ndarray
     rows: np.ndarray
@@ -104,9 +107,26 @@ class Edges(NamedTuple):
     ``weight``, ``residual`` as in `Targets`; ``diagonal`` of its G̃; ``odds`` and ``half``: a regulator whose score is c
     is present with log-odds odds + half (c/σ + pull)²; ``pull``; ``watch`` is odds where the edge
     is absent, and beyond all where it is present; ``sse`` (1,) float64; ``own``, ``correction`` of its
-    own level, 0 where it is no regulator, ``level`` that row of its G̃; ``width`` τ²; ``cut`` (row, tf), of which it has
-    the rows from ``begin`` to ``end``: its G̃ is ``gram`` less the sum of their squares.
+    own level, 0 where it is no regulator; ``width`` τ².
     """
+
+    gram: np.ndarray
+    weight: np.ndarray
+    residual: np.ndarray
+    diagonal: np.ndarray
+    odds: np.ndarray
+    half: np.ndarray
+    pull: np.ndarray
+    watch: np.ndarray
+    sse: np.ndarray
+    own: int
+    correction: float
+    width: float
+
+
+class CutEdges(NamedTuple):
+    """`Edges` of a target that leaves cells out: its G̃ is ``gram`` less the sum of the squares of rows ``begin`` to
+    ``end`` of ``cut`` (row, tf), and ``level`` (tf,) the row of that for the regulator that it is."""
 
     gram: np.ndarray
     weight: np.ndarray
