@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,16 +158,16 @@ def infer(place: Path, *options: str, **variables: str) -> Spent:
         process = subprocess.Popen(
             [sys.executable, "-m", "pyrogrn", *words], cwd=place, env=environment, stdout=said, stderr=said
         )
-        memory, ended = 0.0, 0
+        memory, apart, ended = 0.0, 0.0, 0
         while not ended:
-            memory = max(memory, peak_of(process.pid))
+            memory, apart = max(memory, peak_of(process.pid)), max(apart, of_copies(process.pid))
             time.sleep(EVERY)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
     if process.returncode != 0:
         raise RuntimeError(f"infer ended with {process.returncode}: {(place / 'said.txt').read_text()[-500:]}")
-    return Spent(wall, usage.ru_utime + usage.ru_stime, memory)
+    return Spent(wall, usage.ru_utime + usage.ru_stime, memory + apart)
 
 
 def peak_of(pid: int) -> float:
@@ -177,3 +178,14 @@ def peak_of(pid: int) -> float:
     except OSError:
         return 0.0
     return 1024.0 * sum(float(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def of_copies(pid: int) -> float:
+    """Bytes that copies of a running process hold now and do not share with it. At its most beside the most of the
+    process this is what both can have held at one time."""
+    held = 0.0
+    with suppress(OSError):  # it has ended, or a copy has
+        for copy in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            lines = Path(f"/proc/{copy}/smaps_rollup").read_text().splitlines()
+            held += 1024.0 * sum(float(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return held
