@@ -261,6 +261,25 @@ def test_map_rises_and_knows_its_range():
         EdgeMap.from_dict({"intercept": 1.0})
 
 
+def test_probabilities_are_hardly_larger_than_a_few_made_edges_bear_out():
+    # of thousands of made edges hardly one is told from none; of real genes some edges are certain, to the model
+    rng = np.random.default_rng(3)
+    odds = rng.normal(-5, 1.5, size=20_000)
+    truth = rng.random(odds.size) < 1 / (1 + np.exp(4.5 - 0.5 * (odds + 5)))
+    odds[:3], truth[:3] = 13.0, True  # three lucky ones
+    found = EdgeMap.fit([1 / (1 + np.exp(-odds))], truth)
+    certain = float(found([np.array([1 - 1e-6])])[0])
+    line = 1 / (1 + np.exp(-(found.intercept + found.slopes[0] * 13)))
+    assert line > 0.5  # what the line alone would say
+    tenth = np.sort(found([1 / (1 + np.exp(-odds))]))[-10]
+    assert certain == pytest.approx(tenth, rel=0.25)
+    assert certain < 0.2
+    assert (np.diff(found([np.array([1 - 1e-4, 1 - 1e-5])])) > 0).all()  # edges keep their order
+    assert np.isfinite(found.top)
+    old = {name: value for name, value in found.to_dict().items() if name != "top"}
+    assert float(EdgeMap.from_dict(old)([np.array([1 - 1e-6])])[0]) > 0.5  # a record of an earlier version
+
+
 def test_map_of_nothing_is_flat():
     found = EdgeMap.fit([np.linspace(0, 1, 99)], np.zeros(99, dtype=bool))
     np.testing.assert_allclose(found([np.array([0.0, 0.5, 1.0])]), 0.005)

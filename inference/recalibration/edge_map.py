@@ -11,6 +11,8 @@ from ..calibration import LOG_CLIP
 
 RIDGE = 1e-2  # weight of the identity in the fit: keeps it finite where edges separate perfectly
 
+TOP = 10  # made edges that log-odds have to have been said of, or higher ones
+BEYOND = 0.02  # slope beyond: order alone
 AT_ONCE = 1 << 20  # edges
 
 
@@ -18,13 +20,16 @@ AT_ONCE = 1 << 20  # edges
 class EdgeMap:
     r"""A map from the inclusion :math:`p_1, p_2, \dots` that several posteriors state of an edge to a probability.
 
-    .. math:: p' = \sigma\Big(a + \sum_i b_i \min(\mathrm{logit}\, p_i,\ c_i) + \sum_j d_j x_j\Big), \qquad
+    .. math:: p' = \sigma\big(\min(\ell, e) + 0.02\, (\ell - e)_+\big), \qquad
+              \ell = a + \sum_i b_i \min(\mathrm{logit}\, p_i,\ c_i) + \sum_j d_j x_j, \qquad
               0 \le b_i \le 1,\ 0 \le d_j
 
     with other evidence :math:`x_j` of the edge (`evidence.evidence_of`), if there is any. It rises with each of them,
     and is never more sensitive than the posteriors are. Beyond the log-odds :math:`c_i` that were seen when it was
     learned nothing is known, and more certainty of the model counts for nothing; evidence counts within what was seen.
-    A posterior that says the same of all edges has the slope 0.
+    A posterior that says the same of all edges has the slope 0. A line through the log-odds of many edges that are
+    likely absent says nothing of a few that the model is certain of: beyond the log-odds e that it gives to ``TOP``
+    edges of those that it was learned from, or more, it rises so little that edges keep their order, and no more.
 
     Attributes
     ----------
@@ -38,6 +43,8 @@ class EdgeMap:
         d, by evidence; empty without it.
     span
         The least and the largest of each evidence that were seen.
+    top
+        e; infinite in records of earlier versions.
 
     Examples
     --------
@@ -54,6 +61,7 @@ class EdgeMap:
     most: tuple[float, ...]
     weights: tuple[float, ...] = ()
     span: tuple[tuple[float, float], ...] = ()
+    top: float = np.inf
 
     def __post_init__(self) -> None:
         numbers = (
@@ -117,7 +125,9 @@ class EdgeMap:
         bounds = [(None, None), *((0.0, 1.0 if one else 0.0) for one in says), *[(0.0, None)] * len(more)]
         found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
         slopes, weights = found[1 : 1 + len(odds)].tolist(), found[1 + len(odds) :].tolist()
-        return cls(float(found[0]), tuple(slopes), most, tuple(weights), span)
+        place = min(TOP, true.size)
+        top = float(np.partition(found @ X, -place)[-place])
+        return cls(float(found[0]), tuple(slopes), most, tuple(weights), span, top)
 
     @classmethod
     def constant(cls, probability: float, number: int) -> "EdgeMap":
@@ -147,17 +157,20 @@ class EdgeMap:
                 linear += slope * np.minimum(_logit(p[rows]), most)
             for weight, (low, high), x in zip(self.weights, self.span, more, strict=True):
                 linear += weight * x[rows].clip(low, high)
-            found[rows] = expit(linear)
+            below = np.minimum(linear, self.top)
+            found[rows] = expit(below + BEYOND * (linear - below))
         return found.reshape(np.shape(stated[0]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON, which has no infinity."""
+        known = {"top": self.top} if np.isfinite(self.top) else {}
         return {
             "intercept": self.intercept,
             "slopes": list(self.slopes),
             "most": list(self.most),
             "weights": list(self.weights),
             "span": [list(ends) for ends in self.span],
+            **known,
         }
 
     @classmethod
@@ -173,7 +186,8 @@ class EdgeMap:
             numbers = lambda name: tuple(float(value) for value in values[name])
             weights = numbers("weights") if "weights" in values else ()  # records of earlier versions know no evidence
             span = tuple((float(low), float(high)) for low, high in values.get("span", ()))
-            return cls(float(values["intercept"]), numbers("slopes"), numbers("most"), weights, span)
+            top = float(values.get("top", np.inf))
+            return cls(float(values["intercept"]), numbers("slopes"), numbers("most"), weights, span, top)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a map of edges ({error}): expected intercept, slopes and most") from None
 
