@@ -159,7 +159,7 @@ QUICK = (
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how some begin; default all")
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how the names of some begin; default all")
     parser.add_argument("--data", type=Path, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
     parser.add_argument("--quick", action="store_true", help=f"the sections {', '.join(QUICK)}: twenty minutes")
@@ -185,7 +185,9 @@ def main() -> None:
     if not arguments.data.is_dir():
         parser.error(f"no folder {arguments.data}: the benchmarks need the data; nothing was run")
     torch.set_num_threads(1)
-    for name in (section for section in SECTIONS if any(section.startswith(start) for start in wanted)):
+    for name in SECTIONS:
+        if name not in wanted and not any(name.startswith(start) for start in wanted if start not in SECTIONS):
+            continue
         file = arguments.out / f"{name}.csv"
         if (arguments.quick and name not in QUICK) or (arguments.missing and file.exists()):
             continue
