@@ -159,7 +159,9 @@ QUICK = (
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how the names of some begin; default all")
+    parser.add_argument(
+        "sections", nargs="*", help=f"of {', '.join(SECTIONS)}, or how the names of some begin; default all"
+    )
     parser.add_argument("--data", type=Path, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
     parser.add_argument("--quick", action="store_true", help=f"the sections {', '.join(QUICK)}: twenty minutes")
