@@ -7,18 +7,22 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command_line import call
-from pyrogrn.experiments.commands import infer_run
+from pyrogrn.experiments.commands import infer_run, infer_tuning
 from pyrogrn.inference.runs import beside as runs_beside
 from pyrogrn.inference.runs.beside import Beside, beside, can_fork
 from pyrogrn.models.simulators import simulate_linear
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="only on Linux is there such a copy")
+
+
+LARGE = 3_000_000  # bytes, more than a pipe holds
 
 
 class Odd(Exception):
@@ -76,10 +80,28 @@ def test_an_error_that_cannot_be_sent_comes_in_words():
         task.result()
 
 
-def test_a_copy_that_is_killed_is_said():
-    work = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-    with beside(work, apart=True) as task, pytest.raises(MemoryError, match="was killed"):
-        task.result()
+def test_the_work_of_a_copy_that_is_killed_is_done_here(caplog):
+    own = os.getpid()
+
+    def work(receive):
+        found = receive()
+        if os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    with beside(work, apart=True) as task:
+        task.send(3)
+        assert task.result() == 3
+    assert "was killed" in caplog.text
+
+
+def test_both_sides_may_say_more_than_a_pipe_holds():
+    def work(receive):
+        return receive() + b"more"
+
+    with beside(work, apart=True) as task:
+        task.send(bytes(LARGE))
+        assert task.result() == bytes(LARGE) + b"more"
 
 
 def test_the_copy_ends_with_the_block_and_cleans_up(tmp_path):
@@ -99,20 +121,23 @@ def test_the_copy_ends_with_the_block_and_cleans_up(tmp_path):
     assert kept.exists()
 
 
-def test_the_work_of_a_copy_that_stands_still_is_done_here(monkeypatch, caplog):
+@pytest.mark.parametrize("when", ["before it asks", "before it answers"])
+def test_the_work_of_a_copy_that_stands_still_is_done_here(when, monkeypatch, caplog):
     monkeypatch.setattr(runs_beside, "STILL", 0.1)
     monkeypatch.setattr(runs_beside, "LOOK", 0.05)
     own = os.getpid()
 
     def work(receive):
+        if os.getpid() != own and when == "before it asks":
+            time.sleep(60)
         found = receive()
         if os.getpid() != own:
             time.sleep(60)
-        return found
+        return len(found)
 
     with beside(work, apart=True) as task:
-        task.send(3)
-        assert task.result() == 3
+        task.send(bytes(LARGE))
+        assert task.result() == LARGE
         assert not children()
     assert "stands still" in caplog.text
 
@@ -151,6 +176,48 @@ def test_a_signal_at_the_moment_of_the_fork_is_for_this_process(number, monkeypa
     assert came == [os.getpid()]
 
 
+@pytest.mark.parametrize("to", ["this thread", "another"])
+def test_an_interrupt_at_the_moment_of_the_fork_leaves_no_copy(to, monkeypatch):
+    fork, end = os.fork, threading.Event()
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    if to == "another":  # which does not hold it back
+        threading.Thread(target=end.wait).start()
+    try:
+        with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60), apart=True):
+            raise AssertionError("the block has begun")
+    finally:
+        end.set()
+    assert not children()
+
+
+def test_an_interrupt_while_the_copy_ends_leaves_none(monkeypatch):
+    wait = os.waitpid
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return wait(*arguments)
+
+    monkeypatch.setattr(os, "waitpid", interrupted)
+    with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60), apart=True):
+        pass
+    assert not children()
+
+
+def test_nobody_may_wait_for_copies():
+    """As some managers of services start their programs."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with beside(lambda _: 3, apart=True) as task:
+            assert task.result() == 3
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_an_interrupt_of_the_terminal_is_for_the_other_process():
     def work(receive):
         os.kill(os.getpid(), signal.SIGINT)
@@ -166,6 +233,7 @@ def test_the_copy_does_not_outlive_its_process():
         "import os, time\n"
         "from pyrogrn.inference.runs.beside import Beside\n"
         "task = Beside(lambda _: time.sleep(60))\n"
+        "task.start()\n"
         "print(task._pid, flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
@@ -227,6 +295,51 @@ def test_an_interrupted_fit_leaves_no_trial_behind(cells, tmp_path, monkeypatch)
     monkeypatch.setattr(infer_run, "fit", interrupted)
     code, _, err = infer(cells, tmp_path / "run", "--threads", "2")
     assert (code, "interrupted" in err) == (130, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_that_waits_for_its_trial_is_kept(cells, tmp_path, monkeypatch):
+    own, look, fit, resumed = os.getpid(), infer_tuning.tried, infer_run.fit, []
+
+    def slow(*arguments, **settings):
+        if os.getpid() != own:
+            time.sleep(60)
+        return look(*arguments, **settings)
+
+    def interrupted(_):
+        os.kill(own, signal.SIGINT)
+        return 0
+
+    def fitted(*arguments, **settings):
+        resumed.append(settings["resume"])
+        return fit(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(infer_tuning, "tried", slow)
+        patch.setattr(runs_beside, "_ticks", interrupted)  # the first look at a copy that is waited for
+        patch.setattr(runs_beside, "LOOK", 0.05)
+        code, _, err = infer(cells, tmp_path / "run", "--threads", "2")
+    assert (code, "continue with --resume" in err) == (130, True), err
+    monkeypatch.setattr(infer_run, "fit", fitted)
+    for name, *words in (("run", "--resume"), ("whole",)):
+        code, _, err = infer(cells, tmp_path / name, "--threads", "2", *words)
+        assert code == 0, err
+    assert resumed[0]["step"] == resumed[0]["total"]
+    assert (tmp_path / "run" / "edges.csv").read_bytes() == (tmp_path / "whole" / "edges.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "whole"}
+
+
+def test_a_fit_that_diverges_beside_its_trial_leaves_nothing(cells, tmp_path, monkeypatch):
+    fit = infer_run.fit
+
+    def diverges(*arguments, **settings):
+        posterior = fit(*arguments, **settings)
+        assert settings["callbacks"][1].path.exists()
+        return replace(posterior, history=replace(posterior.history, reason="diverged at block 3"))
+
+    monkeypatch.setattr(infer_run, "fit", diverges)
+    code, _, err = infer(cells, tmp_path / "run", "--threads", "2")
+    assert (code, "diverged at block 3" in err) == (2, True)
     assert not list(tmp_path.iterdir())
 
 

@@ -136,6 +136,18 @@ def test_infer_begins_with_it(cells, tmp_path):
     assert lines[place + 1].startswith(f"writes {tmp_path / 'a'}: edges.csv (21 edges)")
 
 
+def test_the_page_beside_the_table_counts_with_it():
+    model = LinearNetwork.from_data(simulate_linear(num_genes=8, num_tfs=3, num_cells=60, seed=1).data)
+    page = plan_lines.REPORT_BYTES + 20 * plan_lines.DENSITY_BYTES
+    table = 20 * (plan_lines.TABLE_BYTES + plan_lines.CHOICE_BYTES)
+    alone, beside = (
+        plan_lines.RunPlan(model, GIBBS, plan(model, guide=GIBBS, timed=False), 20, apart=apart)
+        for apart in (False, True)
+    )
+    assert alone.num_bytes == alone.fit.num_bytes + page
+    assert beside.num_bytes == alone.num_bytes + table
+
+
 @pytest.fixture
 def little_memory(monkeypatch):
     """Room for half of what the run takes."""

@@ -40,7 +40,7 @@ from .infer_job import Job
 from .infer_kinds import INFERS
 from .infer_notes import say_preflight, suggestion_of, with_evidence_notes, with_point_notes, with_scale_notes
 from .infer_options import OF_SOME, InferOptions
-from .infer_tuning import check_calibrate, is_apart, recalibrated, trial
+from .infer_tuning import check_calibrate, is_apart, recalibrated, trial, why_not
 from .method_options import check_method_options, check_settings
 from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
 from .partners import OF_INFER, check_partners, options_of
@@ -171,6 +171,8 @@ def fitted(
     """The posterior, as the trial corrects it, and what config.json says of it; ``what`` are model, data and engine of
     `prepared`."""
     model, data, engine = what
+    # the trial may still go on when the fit has ended: an interrupt then is to cost neither
+    checkpoint.at_end = is_apart(options, model, data) and why_not(options, model, engine, data) is None
     with trial(options, job, model, engine, data) as tried:
         posterior = fit(
             model,
@@ -184,6 +186,8 @@ def fitted(
             client=client,
             **job.groups["fit"],
         )
+        if checkpoint.at_end and posterior.history.reason.startswith("diverged"):
+            checkpoint.path.unlink(missing_ok=True)  # nothing to go on from
         posterior = refuse_diverged(posterior).with_notes(data.notes)
         posterior, said = recalibrated(posterior, tried(), job, data, client)
     return posterior, {"guide": repr(engine), **job.kind.described(options, model, job.chosen), **said}

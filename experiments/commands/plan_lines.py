@@ -42,13 +42,13 @@ class RunPlan:
     @property
     def num_bytes(self) -> float:
         """Memory at its peak, beside the data and the model: of what the fit leaves, and the table or the report made
-        of it; or of the trial."""
+        of it (both, where they are made beside each other); or of the trial."""
         table = TABLE_BYTES * min(self.num_rows, BIG) + CHOICE_BYTES * self.num_rows
         density = DENSITY_BYTES * self.num_rows if self.num_rows <= MAX_DENSITY else 0.0
-        results = self.fit.num_bytes + max(table, REPORT_BYTES + density)
+        page = REPORT_BYTES + density
         if not self.apart:
-            return max(results, self.trial)
-        return max(results, self.fit.num_bytes + self.trial)
+            return max(self.fit.num_bytes + max(table, page), self.trial)
+        return self.fit.num_bytes + max(table + page, self.trial)  # the page is made beside the table
 
     def lines(self, kind: InferKind, out: Path | None) -> list[str]:
         """Time, memory, and what will be written."""

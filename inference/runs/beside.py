@@ -36,68 +36,75 @@ def can_fork() -> bool:
 
 
 class Beside(Generic[T]):
-    """Work in a copy of this process, by one thread."""
+    """Work in a copy of this process, by one thread, from `start` to `stop`."""
 
     def __init__(self, work: Work[T]) -> None:
         self._work, self._sent = work, list[Any]()
-        self._pipe, theirs = Pipe()
+        self._pipe, self._theirs = Pipe()
+        self._pid: int | None = None  # of a copy that has not been taken leave of
+        self._outcome: tuple[bool, Any] | None = None
+        self._talk = threading.Thread(target=self._talks, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         parent = os.getpid()
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none comes before the copy knows what it is
-        try:
-            with warnings.catch_warnings():  # of threads of libraries, which wait and hold nothing
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self._pid = os.fork()
-                if self._pid == 0:
-                    _be_the_copy(work, theirs, parent)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        theirs.close()
+        with _held_back(), warnings.catch_warnings():  # warned of threads of libraries, which hold nothing
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+            if self._pid == 0:
+                _be_the_copy(self._work, self._theirs, parent)
+            self._theirs.close()
 
     def send(self, value: Any) -> None:
-        """To the work, which waits for it; lost where that has failed, as `result` will tell."""
+        """To the work, once that asks and `result` waits for it."""
         self._sent.append(value)
-        with suppress(OSError):
-            self._pipe.send(value)
 
     def result(self) -> T:
         """What the work has returned, once it has; raises what it has raised. If the copy stands still (a library that
-        does not stand to be copied), the work is done here.
-
-        Raises
-        ------
-        MemoryError
-            The copy was killed, as a system does where memory runs out.
-        """
-        used, since = -1, time.monotonic()
-        try:
-            while not self._pipe.poll(LOOK):
-                before, used = used, _ticks(self._pid)
-                if used != before:
-                    since = time.monotonic()
-                elif time.monotonic() - since > STILL:
-                    LOGGER.warning("a process beside this one stands still: its work is done again here")
-                    self.stop()
-                    return self._work(lambda: self._sent.pop(0))
-            done, found = self._pipe.recv()
-        except (EOFError, OSError):
-            raise MemoryError("a process beside this one was killed") from None
+        does not stand to be copied) or is killed (memory runs out), that is said and the work is done here."""
+        assert self._pid is not None
+        self._talk.start()
+        used, since, why = -1, time.monotonic(), "was killed, as where memory runs out"
+        while self._talk.is_alive():
+            self._talk.join(LOOK)
+            before, used = used, _ticks(self._pid)
+            if used != before:
+                since = time.monotonic()
+            elif time.monotonic() - since > STILL:
+                why = "stands still"
+                break
+        if self._outcome is None:
+            self.stop()
+            LOGGER.warning("a process beside this one %s: its work is done again here", why)
+            return self._work(iter(self._sent).__next__)
+        done, found = self._outcome
         if not done:
             raise found
         return found
 
+    def _talks(self) -> None:
+        """With the copy, in a thread: either side may have more to say than a pipe holds while nobody listens."""
+        values = iter(self._sent)
+        with suppress(EOFError, OSError):
+            while (said := self._pipe.recv()) is None:
+                self._pipe.send(next(values))
+            self._outcome = said
+
     def stop(self) -> None:
-        """End the copy, if it has not ended."""
-        if self._pipe.closed:
+        """End the copy, if it has not ended; no interrupt leaves it half done."""
+        if self._pid is None:
             return
-        self._pipe.close()
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGTERM)
-        alarm = threading.Timer(PATIENCE, os.kill, (self._pid, signal.SIGKILL))
-        alarm.start()
-        try:
-            os.waitpid(self._pid, 0)
-        finally:
+        with _held_back():
+            _kill(self._pid, signal.SIGTERM)
+            alarm = threading.Timer(PATIENCE, _kill, (self._pid, signal.SIGKILL))
+            alarm.start()
+            with suppress(ChildProcessError):  # where SIGCHLD is ignored nothing is left to be waited for
+                os.waitpid(self._pid, 0)
+            self._pid = None
             alarm.cancel()
+            if self._talk.is_alive():
+                self._talk.join(PATIENCE)
+            self._pipe.close()
 
 
 class Later(Generic[T]):
@@ -112,7 +119,7 @@ class Later(Generic[T]):
 
     def result(self) -> T:
         """What the work returns."""
-        return self._work(lambda: self._sent.pop(0))
+        return self._work(iter(self._sent).__next__)
 
 
 @contextmanager
@@ -124,19 +131,50 @@ def beside(work: Work[T], *, apart: bool) -> Iterator[Beside[T] | Later[T]]:
         return
     copy = Beside(work)
     try:
+        copy.start()
         yield copy
     finally:
         copy.stop()
 
 
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Interrupts come after the block, to the handlers that were there. To block them is not enough: another
+    thread may take one, and Python raises it in this."""
+    came: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
+
+
+def _kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def _ticks(pid: int) -> int:
-    """Processor time that a process has had."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Processor time that a process has had; -1 of one that has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
     return int(stat[11]) + int(stat[12])
 
 
 def _be_the_copy(work: Work[T], pipe: Connection, parent: int) -> NoReturn:
     status = 1
+
+    def receive() -> Any:
+        pipe.send(None)
+        return pipe.recv()
+
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, to both: this process is told by the other
         signal.signal(signal.SIGTERM, _leave)
@@ -147,7 +185,7 @@ def _be_the_copy(work: Work[T], pipe: Connection, parent: int) -> NoReturn:
             os._exit(status)
         gc.freeze()  # what was there stays: a search of it would write to all of it, and shared memory become two
         torch.set_num_threads(1)
-        pipe.send(_outcome(work, pipe.recv))
+        pipe.send(_outcome(work, receive))
         status = 0
     finally:
         os._exit(status)

@@ -122,10 +122,13 @@ class Checkpoint:
     seconds
         Least time between two writes. Default 30; where a write takes long, of large networks, twenty times as long as
         the last one took.
+    at_end
+        Also when the fit has ended, for what comes after it may be interrupted. Default: no.
     """
 
     path: Path
     seconds: float = 30.0
+    at_end: bool = False
     _last: float = field(default_factory=time.monotonic)
     _state: FitState | None = None
     _refused: bool = False

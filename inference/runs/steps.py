@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .callbacks import Callback, FitState, write_checkpoints
+from .callbacks import Callback, Checkpoint, FitState, write_checkpoints
 from .interrupts import Aborted, deferred_interrupts
 
 Tell = Callable[[FitState], None]
@@ -43,9 +43,11 @@ def taking_steps(callbacks: Sequence[Tell], first: int, total: int) -> Iterator[
 
 @contextmanager
 def closing(callbacks: Sequence[Callback]) -> Iterator[None]:
-    """Close ``callbacks`` at the end, however it comes; an interrupt between steps has checkpoints written first."""
+    """Close ``callbacks`` at the end, however it comes; an interrupt between steps has checkpoints written first,
+    and the end those that are to be."""
     try:
         yield
+        write_checkpoints([each for each in callbacks if isinstance(each, Checkpoint) and each.at_end])
     except Aborted:
         raise  # in the middle of a step: the last checkpoint on disk stands
     except KeyboardInterrupt:
