@@ -9,9 +9,10 @@ import torch
 from pyrogrn.inference import Gibbs, SparseGibbs, fit
 from pyrogrn.inference.recalibration.coarsening import coarsened
 from pyrogrn.inference.recalibration.evidence import left_out
-from pyrogrn.inference.sparse.background import Background, Spectrum
+from pyrogrn.inference.sparse.background import Background, BackgroundLikelihood, Spectrum
 from pyrogrn.inference.sparse.cuts import Cuts
 from pyrogrn.inference.sparse.kernel import SparseKernel
+from pyrogrn.inference.sparse.tables import factor_bytes, factors_kept
 from pyrogrn.models import ExpressionData, LinearNetwork, linear
 from pyrogrn.models.data.clamped import contrasts
 from pyrogrn.models.data.gram import GramStatistics, RegressionStatistics
@@ -39,9 +40,25 @@ def screen(clamped=CLAMPED):
 
 def network(data, *, rows=True, **options):
     with pytest.MonkeyPatch.context() as patch:
-        if not rows:
-            patch.setattr(linear, "FEW_ROWS", 0.0)
+        patch.setattr(linear, "FEW_ROWS", 0.25 if rows else 0.0)  # of 16 regulators, four cells
         return LinearNetwork.from_data(data, edge_prior=SpikeSlab(unit="noise"), **options)
+
+
+def network_of(data, share):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "FEW_ROWS", share)
+        return LinearNetwork.from_data(data)
+
+
+def few_cells():
+    """Thirty cells and forty regulators; genes perturbed in two cells each."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(30, 50))
+    X[:, 40:] += X[:, :10]
+    names = tuple(f"g{i}" for i in range(50))
+    data = ExpressionData(torch.as_tensor(X), names, names[:40], dtype=torch.float64)
+    pairs = [(2 * i + j, g) for i, g in enumerate([*range(3), *range(40, 50)]) for j in range(2)]
+    return replace(data, perturbed=torch.tensor(sorted(pairs)))
 
 
 # -- statistics ----
@@ -64,9 +81,32 @@ def test_a_target_has_rows_or_a_matrix_by_how_many_cells_it_is_clamped_in():
     assert not len(network(screen({})).perturbed)
 
 
+def test_rows_take_the_place_of_matrices_that_there_is_no_memory_for(monkeypatch):
+    data = screen({**CLAMPED, 22: range(70, 76)})
+    rows = lambda share: sorted(set(network_of(data, share).clamped_rows.target.tolist()))
+    assert rows(0.2) == [1, 5, 19]
+    monkeypatch.setattr("pyrogrn.models.data.gram.MATRIX_BYTES", 5 * 8 * TFS**2 - 1)
+    assert rows(0.2) == [0, 1, 5, 18, 19, 22]
+    assert rows(0.0) == []
+    monkeypatch.setattr("pyrogrn.models.data.gram.MATRIX_BYTES", 5 * 8 * TFS**2)
+    assert rows(0.2) == [1, 5, 19]
+
+
+def test_cells_of_which_the_others_leave_nothing_are_taken_out_of_matrices():
+    """Fewer of them than regulators; or one like no other, which float32 has no digits of what is left of."""
+    few = few_cells()
+    assert not len(network(few).clamped_rows.target)
+    data = screen({18: [10], 19: [11]})
+    X = data.X.clone()
+    X[10, 3] = 1e4
+    outlying = ExpressionData(X, data.genes, data.tfs, dtype=torch.float64)
+    model = network(replace(outlying, perturbed=data.perturbed))
+    assert (model.own.tolist(), model.clamped_rows.target.tolist()) == ([18], [19])
+
+
 def test_rows_give_the_statistics_of_matrices_to_rounding():
     data = screen()
-    few = RegressionStatistics.from_statistics(data.statistics(), share=linear.FEW_ROWS)
+    few = RegressionStatistics.from_statistics(data.statistics(), share=0.25)
     whole = RegressionStatistics.from_statistics(data.statistics())
     assert whole.own.tolist() == sorted(CLAMPED)
     assert not len(whole.left_out)
@@ -224,3 +264,50 @@ def test_the_dense_sampler_draws_the_same_of_rows_and_matrices():
     engine = Gibbs(num_chains=2, num_warmup=20, num_samples=20)
     few, whole = (fit(network(data, rows=rows), guide=engine, seed=0).moments["W"] for rows in (True, False))
     np.testing.assert_allclose(few.inclusion, whole.inclusion, atol=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+def test_fewer_cells_than_regulators(monkeypatch):
+    """As matrices where there is no memory for them, as far as float32 has digits; no warning, and never +inf."""
+    monkeypatch.setattr("pyrogrn.models.data.gram.MATRIX_BYTES", 0.0)
+    few, whole = network(few_cells()), network(few_cells(), rows=False)
+    assert len(few.clamped_rows.target) == 26
+    assert not len(whole.clamped_rows.target)
+    kernels = [states(model, blocks=2) for model in (few, whole)]
+    weight = np.zeros_like(kernels[0].weight)
+    weight[:, 5, 7] = 0.4
+    h = 10.0 ** np.arange(-4, 9)
+    found = []
+    for kernel in kernels:
+        kernel.weight[:], kernel.noise[:] = weight, 0.5
+        kernel.refresh(torch.tensor([0.1, 10.0]))
+        parts = BackgroundLikelihood.joined(kernel.likelihoods()[0])
+        found.append(np.sum([one(h) for one in parts], axis=0))
+    rows, matrices = found
+    assert (rows < math.inf).all()
+    assert not np.isfinite(rows[-1])
+    near = h <= 1e3
+    np.testing.assert_allclose((rows - rows[0])[near], (matrices - matrices[0])[near], rtol=1e-3, atol=0.1)
+    np.testing.assert_allclose(kernels[0].residual, kernels[1].residual, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(kernels[0].sse, kernels[1].sse, rtol=1e-3)
+    kernel = states(few, blocks=12)
+    assert np.isfinite(kernel.weight).all()
+    assert np.isfinite(kernel.log_likelihood()).all()
+    middle = BackgroundLikelihood.joined(kernel.likelihoods()[0])[0].around(1e8)(np.array([1e8, 1.0]))
+    assert middle[0] == -math.inf
+    assert np.isfinite(middle[1])
+
+
+def test_factors_are_kept_within_what_the_plan_counts(monkeypatch):
+    monkeypatch.setattr("pyrogrn.inference.sparse.kernel.PART", 2)
+    model = network(screen())
+    for limit in (0.0, 3000.0, 1e9):
+        monkeypatch.setattr("pyrogrn.inference.sparse.tables.FACTOR_BYTES", limit)
+        kernel = states(model, blocks=4)
+        kept = [group.cuts.kept for group in kernel.groups if group.cuts is not None]
+        assert len(kept) == 3
+        number = np.array([4, 3, 1, 4, 2])
+        held = sum(a.nbytes for one in kept for made in one.values() for a in made[1:])
+        assert 0 < held <= factors_kept(number, 2) * factor_bytes(number)
+        assert factors_kept(number, 2) * factor_bytes(number) <= max(limit, 2 * factor_bytes(number))
+    assert all(len(one) > 2 for one in kept)

@@ -20,7 +20,7 @@ from ..runs.saving import restoring
 from ..runs.threads import one_thread_each
 from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, left_of
 from ..sparse.settling import FEWEST, Traces, effort_of, is_of_targets, not_reached
-from ..sparse.tables import FACTOR_BYTES, MOST_FACTORS
+from ..sparse.tables import factor_bytes, factors_kept
 from ..sparse.window import FEW_TFS, LEAST_NODES
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def _own_bytes(model: Any, chains: int, nodes: int) -> float:
     if not hasattr(model, "clamped_rows"):
         return 0.0
     num_tfs, rows = float(len(model.tfs)), model.clamped_rows.target
-    number = torch.bincount(rows).double() if len(rows) else torch.zeros(1)
-    factors = min(8 * float(number.square().sum()) * MOST_FACTORS, FACTOR_BYTES)
+    number = rows.unique(return_counts=True)[1].numpy(force=True)
+    factors = factors_kept(number, chains) * factor_bytes(number)
     return 4 * len(model.own) * num_tfs**2 * (1 + chains) + 4 * len(rows) * num_tfs * (1 + chains + nodes) + factors
 
 

@@ -34,8 +34,7 @@ Place = tuple[float, Window | None]
 DENSE = 0.2  # share of the weights that are not zero, beyond which a product of matrices is quicker
 CLOSE, HALF = 14, 2.0  # nodes of the likelihood of h, and how far from their middle in log h: wrong by 1e-7
 GRID = 0.5  # of the middles: what does not depend on the weights is then known from the last time
-MOST_LEFTS = 256
-LEFTS = Lock()  # of what is kept of a spectrum
+MOST_LEFTS, LEFTS = 256, Lock()  # of what is kept of a spectrum
 CACHE_LINE = 64  # bytes; torch aligns what it allocates to it, numpy does not
 AT_ONCE = 1024  # targets of which rotated statistics are in memory together
 
@@ -304,8 +303,8 @@ class Background:
         return np.arange(len(self.own)) if self.cuts is not None else np.flatnonzero(self.own >= 0)
 
     def factors(self, h: float) -> CutFactors:
-        """Of the ``cuts``."""
-        assert self.cuts is not None, "asked for where there are some"
+        """Of the ``cuts``, of which there are some."""
+        assert self.cuts is not None
         return self.cuts.factors(h, self.values, self.vectors, self.own)
 
     def cut_rows(self, h: float, stored: Stored | None = None) -> np.ndarray:
@@ -475,8 +474,8 @@ class BackgroundLikelihood:
         return np.where(np.isfinite(found), found, -math.inf)
 
     def around(self, h: float) -> Callable[[np.ndarray], np.ndarray]:
-        """The same, quicker within a factor of five of ``h``: targets that are regulators are interpolated there, so
-        that a value costs their number and not that times the number of regulators; ``more`` all together."""
+        """The same, quicker within a factor of five of ``h``: targets that are regulators are interpolated there, a
+        value costs their number and not that times the number of regulators; ``more`` all together, if finite."""
         if len(self.noise) == 0 and not self.more:
             return self
         middle = GRID * round(math.log(h) / GRID)
@@ -486,6 +485,8 @@ class BackgroundLikelihood:
         shrinks = np.ascontiguousarray(1 / (1 + values[:, None] * window.nodes))  # (tf, node)
         level = levels_at(self.spectrum.vectors, self.own, self.z, shrinks).T
         rest = np.zeros(len(window.nodes)) + sum(part(window.nodes) for part in self.more)
+        if not np.isfinite(rest).all():
+            return self
 
         def found(at: np.ndarray) -> np.ndarray:
             near = window.holds(at)

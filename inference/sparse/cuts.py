@@ -22,21 +22,24 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import compiled, inlined
-from .tables import FACTOR_BYTES, MOST_FACTORS
+from .tables import MOST_FACTORS
 
 KEPT = Lock()
+DIGITS = 1e-6  # what is left of one when a row is taken out, below which float32 rows have no digits of it
 
 
 class CutFactors(NamedTuple):
     """At one h, float64: ``lower`` C of each target, one after the other from ``place`` (index + 1,) on, by rows;
     ``log_det`` (index,) log|C Cᵀ|; of targets that are regulators, t, ``turned`` (row,) the column t of B and ``left``
-    (index,) the diagonal of (1 + h G_t)⁻¹ there (1 of others)."""
+    (index,) the diagonal of (1 + h G_t)⁻¹ there (1 of others); ``least`` (index,) the smallest square on the
+    diagonal of C, before it is made no smaller than `DIGITS`."""
 
     place: np.ndarray
     lower: np.ndarray
     log_det: np.ndarray
     turned: np.ndarray
     left: np.ndarray
+    least: np.ndarray
 
 
 @inlined
@@ -73,14 +76,14 @@ def own_correction(correction: np.float32, cut: np.ndarray, begin: int, end: int
 @compiled
 def factor_all(
     start: np.ndarray, rows: np.ndarray, shrink: np.ndarray, h: float, vectors: np.ndarray, own: np.ndarray,
-    place: np.ndarray, lower: np.ndarray, log_det: np.ndarray, turned: np.ndarray, left: np.ndarray,
+    place: np.ndarray, lower: np.ndarray, log_det: np.ndarray, turned: np.ndarray, left: np.ndarray, least: np.ndarray,
 ) -> None:  # fmt: skip
     """Fill what `CutFactors` has; ``rows`` (row, tf) A V, ``shrink`` (tf,) 1 / (1 + h λ), ``vectors`` V."""
     num_tfs = len(shrink)
     weighed = np.empty(num_tfs)
     for target in range(len(own)):
         begin, size, first = start[target], start[target + 1] - start[target], place[target]
-        logarithm = 0.0
+        logarithm, smallest = 0.0, 1.0
         for i in range(size):
             for k in range(num_tfs):
                 weighed[k] = h * shrink[k] * np.float64(rows[begin + i, k])
@@ -91,12 +94,13 @@ def factor_all(
                 for k in range(j):
                     value -= lower[first + i * size + k] * lower[first + j * size + k]
                 if i == j:
-                    value = math.sqrt(max(value, 1e-12))
+                    smallest = min(smallest, value)
+                    value = math.sqrt(max(value, DIGITS))
                     logarithm += 2.0 * math.log(value)
                     lower[first + i * size + i] = value
                 else:
                     lower[first + i * size + j] = value / lower[first + j * size + j]
-        log_det[target] = logarithm
+        log_det[target], least[target] = logarithm, smallest
         left[target] = 1.0
         if own[target] >= 0:
             mine, level = own[target], 0.0
@@ -194,16 +198,17 @@ def divide_all(start: np.ndarray, place: np.ndarray, lower: np.ndarray, table: n
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """The rows A of some targets: ``start`` (index + 1,) int64 where each has its own; ``rows`` (row, tf) float32,
-    A V."""
+    A V; ``most`` values of h of which `CutFactors` are kept."""
 
     start: np.ndarray
     rows: np.ndarray
+    most: int = MOST_FACTORS
     kept: dict[float, CutFactors] = field(default_factory=dict)
 
     def chosen(self, cut: slice) -> "Cuts":
         """Of some targets that follow one another."""
         start = self.start[cut.start : min(cut.stop, len(self.start) - 1) + 1]
-        return Cuts(start - start[0], self.rows[start[0] : start[-1]])
+        return Cuts(start - start[0], self.rows[start[0] : start[-1]], self.most)
 
     def product(self, weight: np.ndarray) -> np.ndarray:
         """``(tf, index)`` float64 Aᵀ A w of ``weight`` (tf, index), of rows that are not rotated."""
@@ -216,7 +221,7 @@ class Cuts:
 
     def rotated(self, vectors: np.ndarray) -> "Cuts":
         """A V from A."""
-        return Cuts(self.start, self.rows @ vectors)
+        return Cuts(self.start, self.rows @ vectors, self.most)
 
     def levels_of(self, turned: np.ndarray) -> np.ndarray:
         """``(row,)`` float64 A w of ``turned`` (index, tf), Vᵀ w."""
@@ -234,31 +239,30 @@ class Cuts:
             found = self.kept.get(h)
         if found is None:
             number, place = len(own), self.place
-            made = np.empty(place[-1]), np.empty(number), np.zeros(len(self.rows)), np.empty(number)
+            made = np.empty(place[-1]), np.empty(number), np.zeros(len(self.rows)), np.empty(number), np.empty(number)
             factor_all(self.start, self.rows, 1 / (1 + h * values), h, vectors, own, place, *made)
             found = CutFactors(place, *made)
             with KEPT:
-                most = min(MOST_FACTORS, max(1, FACTOR_BYTES // max(8 * place[-1], 1)))
-                while len(self.kept) >= most:
+                while len(self.kept) >= self.most:
                     del self.kept[next(iter(self.kept))]
                 self.kept[h] = found
         return found
 
     def __getstate__(self) -> dict:
         """What is made of them is made again in another process."""
-        return {"start": self.start, "rows": self.rows, "kept": {}}
+        return {"start": self.start, "rows": self.rows, "most": self.most, "kept": {}}
 
     def levels(
         self, h: np.ndarray, values: np.ndarray, vectors: np.ndarray, own: np.ndarray, z: np.ndarray
     ) -> "CutLevels":
         """At each of ``h`` (value,), of ``z`` (index, tf)."""
-        found = CutLevels(*(np.empty((len(h), len(own))) for _ in range(4)))
+        found = CutLevels(*(np.empty((len(h), len(own))) for _ in range(5)))
         for i, value in enumerate(h.tolist()):
             at = self.factors(value, values, vectors, own)
             shrink = 1 / (1 + value * values)
             given = (self.start, self.rows, shrink, value, vectors, own, at.place, at.lower, at.turned)
             quadratics(*given, z, found.square[i], found.level[i])
-            found.log_det[i], found.left[i] = at.log_det, at.left
+            found.log_det[i], found.left[i], found.least[i] = at.log_det, at.left, at.least
         return found
 
 
@@ -269,6 +273,7 @@ class CutLevels(NamedTuple):
     level: np.ndarray
     log_det: np.ndarray
     left: np.ndarray
+    least: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,12 +290,15 @@ class CutLikelihood:
     noise: np.ndarray
 
     def __call__(self, h: np.ndarray) -> np.ndarray:
-        """``(value,)`` at h (value,); as smooth in log h as the likelihood of any Gram matrix."""
+        """``(value,)`` at h (value,); as smooth in log h as the likelihood of any Gram matrix. −∞ where so little of a
+        cell is its own that float32 has no digits of it: at h far beyond one, of cells fewer than regulators."""
         at = self.cuts.levels(h, self.values, self.vectors, self.own, self.z)
         h = h[:, None]
+        sound = (at.least >= DIGITS).all(1) & (at.left > 0).all(1)
+        left = np.where(at.left > 0, at.left, 1.0)
         found = (h * at.square / self.noise - at.log_det).sum(1)
-        found -= (np.log(at.left) + h / at.left * at.level**2 / self.noise)[:, self.own >= 0].sum(1)
-        return 0.5 * found
+        found -= (np.log(left) + h / left * at.level**2 / self.noise)[:, self.own >= 0].sum(1)
+        return np.where(sound & np.isfinite(found), 0.5 * found, -math.inf)
 
 
 @compiled

@@ -22,7 +22,7 @@ from .push import Push
 from .settling import MOST
 from .start import FIRST_LOGIT, SHARE, ridge_of
 from .swept import EdgePriors, SweptTargets, TargetStatistics
-from .tables import Sums
+from .tables import Sums, factors_kept
 from .window import FEW_TFS, Window
 
 ROUNDS = 3  # of a new h after each block (`lattice`)
@@ -72,12 +72,12 @@ class SparseKernel(SweptTargets):
         self.generator = torch.Generator().manual_seed(seed)
         self.hyper = SparseUpdates(self.prior, model.edge_prior.allowed.cpu(), self.generator, model.context_scale)
         threads = torch.get_num_threads() if threads is None else threads
-        super().__init__(self._statistics(), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
+        super().__init__(self._statistics(num_chains), num_chains=num_chains, seed=seed, sweeps=sweeps, threads=threads)
         self.count, self.push = 0, Push(0)
         self.few = len(model.tfs) <= FEW_TFS
         self.state: State = {}
 
-    def _statistics(self) -> TargetStatistics:
+    def _statistics(self, num_chains: int) -> TargetStatistics:
         host = lambda value: value.detach().cpu().numpy()
         model, place = self.model, {name: i for i, name in enumerate(self.model.tfs)}
         own = np.array([place.get(name, -1) for name in model.targets], dtype=np.int64)
@@ -98,7 +98,8 @@ class SparseKernel(SweptTargets):
         groups = of(gram, shared, spectrum).parts(PART) if len(shared) else []
         if len(few):
             start = np.concatenate([[0], number.cumsum()]).astype(np.int64)
-            groups += of(gram, few, spectrum, Cuts(start, host(rows.vector))).parts(PART)
+            cuts = Cuts(start, host(rows.vector), factors_kept(number, num_chains))
+            groups += of(gram, few, spectrum, cuts).parts(PART)
         groups += [of(host(model.own_gram)[0, i], special[i : i + 1]) for i in range(len(special))]
         dof = model.dof[0].cpu().numpy().astype(np.float64)
         partners = partners_of(gram.astype(np.float64))
@@ -230,7 +231,7 @@ class SparseKernel(SweptTargets):
             def density(logarithm: np.ndarray) -> np.ndarray:
                 value = np.exp(logarithm)  # (chain, point)
                 s, rho = (value, ratio) if name == "slab_scale" else (slab, value)
-                h = np.maximum((rho * s) ** 2, LEAST_BACKGROUND)
+                h = np.where(rho < 1, np.maximum((rho * s) ** 2, LEAST_BACKGROUND), LEAST_BACKGROUND)
                 with np.errstate(divide="ignore", invalid="ignore"):  # of ρ above one
                     found = self._sum_at(likelihoods, h) + self.hyper.slab_density(known, s, h) + prior_of(value)
                 return np.where(rho < 1, found, -math.inf)

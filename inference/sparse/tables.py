@@ -5,7 +5,18 @@ from typing import NamedTuple
 import numpy as np
 
 MOST_FACTORS = 64  # values of h of which `cuts.CutFactors` are kept: two sets of nodes, and that of each chain
-FACTOR_BYTES = 3e8  # that they take at the most
+FACTOR_BYTES = 3e8  # that those of all targets take at the most, but for one a chain
+
+
+def factor_bytes(number: np.ndarray) -> float:
+    """Of `cuts.CutFactors` at one h, of targets that leave out ``number`` (target,) rows each."""
+    number = number.astype(np.float64)
+    return 8 * float((number**2 + number + 3).sum())
+
+
+def factors_kept(number: np.ndarray, chains: int) -> int:
+    """Values of h of which they are kept; whatever they take, at least those of the chains."""
+    return max(chains, min(MOST_FACTORS, int(FACTOR_BYTES // max(factor_bytes(number), 1.0))))
 
 
 class Gram(NamedTuple):

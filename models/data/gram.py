@@ -18,6 +18,10 @@ from .moments import is_constant
 from .passes import told
 from .running import Running
 
+MATRIX_BYTES = 1e9  # of matrices that perturbed targets have of their own, beyond which rows take their place
+WIDER = 2.5  # times as many rows as are worth their time, where there is no memory for matrices
+LEAST_LEFT = 1e-3  # share of a row of which a thousandth is known in float32
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GramStatistics(Described):
@@ -214,8 +218,11 @@ class RegressionStatistics:
             Default every gene.
         share
             Of the number of regulators: a target of which as many cells are clamped, at the most, has ``left_out``
-            rows in place of a matrix, where there is one context and more than half of the cells are left (a small
-            difference of large numbers has no digits). Default none: every such target has a matrix.
+            rows in place of a matrix, where there is one context, more than half of the cells are left, and of none of
+            the rows less than `LEAST_LEFT` is its own (a small difference of large numbers has no digits; nothing is
+            where fewer cells are left than there are regulators). Up to `WIDER` times as many, and whatever is their
+            own, where all the matrices would take more than `MATRIX_BYTES`. Default none: every such target has a
+            matrix.
         """
         statistics.require_variance()
         position = {gene: i for i, gene in enumerate(statistics.genes)}
@@ -229,9 +236,10 @@ class RegressionStatistics:
         count = statistics.count[:, None].expand(-1, len(column)).clone()
         tf_mean = (statistics.mean[:, tf, None] / unit_tf[:, None]).expand(-1, -1, len(column)).clone()
         target_mean = statistics.mean[:, column] / unit
-        cut = _Cut.none(gram)
+        cut, inverse = _Cut.none(gram), _ridge(gram)
         if statistics.clamped is not None:
-            cut = _cut(statistics, column, gram, cross, square, count, tf_mean, target_mean, unit_tf, unit, share)
+            changed = cross, square, count, tf_mean, target_mean
+            cut = _cut(statistics, column, gram, inverse, *changed, unit_tf, unit, share)
         own, own_gram = cut.own, cut.own_gram
         short = (count < 3).any(0)
         if bool(short.any()):
@@ -242,7 +250,6 @@ class RegressionStatistics:
                 "drop the context"
             )
         self_edge = tf[:, None] == column
-        inverse = _ridge(gram)
         anchor = _anchor(inverse, cross, self_edge)
         if len(own):
             for k in range(len(gram)):
@@ -285,6 +292,7 @@ def _cut(
     statistics: GramStatistics,
     column: Tensor,
     gram: Tensor,
+    inverse: Tensor,
     cross: Tensor,
     square: Tensor,
     count: Tensor,
@@ -300,6 +308,7 @@ def _cut(
     place = {int(c): i for i, c in enumerate(column.tolist())}
     found: dict[int, list[tuple[int, Tensor]]] = {}
     few: dict[int, bool] = {}
+    may: dict[int, bool] = {}  # where matrices of all of them take too much
     for i, (k, g) in enumerate(zip(clamped.context.tolist(), clamped.target.tolist(), strict=True)):
         if g not in place:
             continue
@@ -310,12 +319,15 @@ def _cut(
         dx, dy = mean - tf_mean[k, :, j], own_mean - target_mean[k, j]
         rows = torch.cat([clamped.rows_of(i) / unit_tf, factor.sqrt() * dx[None]])
         found.setdefault(j, []).append((k, rows))
-        few[j] = len(gram) == 1 and len(rows) <= share * len(unit_tf) and bool(2 * left > count[k, j])
+        may[j] = len(gram) == 1 and len(rows) <= WIDER * share * len(unit_tf) and bool(2 * left > count[k, j])
+        few[j] = may[j] and len(rows) <= share * len(unit_tf) and _least_left(rows, inverse[0]) > LEAST_LEFT
         cross[k, :, j] -= clamped.cross[i] / (unit_tf * unit[j]) + factor * dx * dy
         square[k, j] -= clamped.square[i] / unit[j] ** 2 + factor * dy**2
         tf_mean[k, :, j] -= dx * n / left.clamp_min(1)
         target_mean[k, j] -= dy * n / left.clamp_min(1)
         count[k, j] = left
+    if 8 * gram.numel() * sum(not alone for alone in few.values()) > MATRIX_BYTES:
+        few = may
     whole, low = sorted(j for j in found if not few[j]), sorted(j for j in found if few[j])
     own = torch.tensor(whole, dtype=torch.long, device=column.device)
     own_gram = gram[:, None].repeat(1, len(own), 1, 1)
@@ -326,6 +338,13 @@ def _cut(
     target = [j for j, rows in zip(low, parts, strict=True) for _ in range(len(rows))]
     rows = torch.cat([gram.new_zeros(0, len(unit_tf)), *parts])
     return _Cut(own, own_gram, rows, torch.tensor(target, dtype=torch.long, device=column.device))
+
+
+def _least_left(rows: Tensor, inverse: Tensor) -> float:
+    """The smallest eigenvalue of 1 − A G⁻¹ Aᵀ of ``rows`` A (row, tf): what the other cells do not know of these, of
+    which all that is worked out with them, at any shrinkage, has at least as much."""
+    eye = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+    return float(torch.linalg.eigvalsh(eye - rows @ inverse @ rows.T)[0])
 
 
 def _ridge(gram: Tensor) -> Tensor:
