@@ -95,13 +95,12 @@ def test_the_work_of_a_copy_that_is_killed_is_done_here(caplog):
     assert "was killed" in caplog.text
 
 
-def test_both_sides_may_say_more_than_a_pipe_holds():
-    def work(receive):
-        return receive() + b"more"
-
+@pytest.mark.parametrize("asks", [True, False])
+def test_both_sides_may_say_more_than_a_pipe_holds(asks):
+    work = lambda receive: receive() + b"more" if asks else bytes(LARGE)
     with beside(work, apart=True) as task:
         task.send(bytes(LARGE))
-        assert task.result() == bytes(LARGE) + b"more"
+        assert task.result() == bytes(LARGE) + b"more" * asks
 
 
 def test_the_copy_ends_with_the_block_and_cleans_up(tmp_path):
