@@ -20,7 +20,7 @@ from .running import Running
 
 MATRIX_BYTES = 1e9  # of matrices that perturbed targets have of their own, beyond which rows take their place
 WIDER = 2.5  # times as many rows as are worth their time, where there is no memory for matrices
-LEAST_LEFT = 1e-3  # share of a row of which a thousandth is known in float32
+LEAST_LEFT = 1e-3  # share of a row that is its own: float32 knows it to a hundredth or better
 
 
 @dataclass(frozen=True, eq=False, repr=False)
