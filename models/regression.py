@@ -373,7 +373,8 @@ class RegressionNetwork(Model):
     @property
     def perturbed(self) -> Tensor:
         """``(pair,)`` targets that are clamped in some cells, in order."""
-        return torch.cat([self.own, self.clamped_rows.target]).unique()
+        rows = self.clamped_rows.target
+        return torch.cat([self.own, rows]).unique() if len(rows) else self.own
 
     def gram_of(self, context: int, target: int) -> Tensor:
         """``(tf, tf)`` of one target."""
