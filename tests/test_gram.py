@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from pyro import poutine
 from pyrogrn.models import ExpressionData, GramStatistics, LinearNetwork, RegressionStatistics
+from pyrogrn.models.data.gram import _ridge
 from pyrogrn.priors import HardMask, Normal, PriorNetwork
 from scipy import integrate, stats
 
@@ -319,3 +320,14 @@ def test_minibatches_are_an_unbiased_estimate_of_the_cell_likelihood():
 
     batches = [log_likelihood(b) for b in data.minibatches(15, generator)]
     torch.testing.assert_close(torch.stack(batches).mean(), torch.as_tensor(log_likelihood(data)), rtol=1e-10, atol=0)
+
+
+def test_anchors_of_many_perturbed_genes_by_two_threads():
+    rows = torch.randn(9, 600, 299, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gram, threads = rows.mT @ rows, torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = _ridge(gram) @ gram
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(found, torch.eye(299, dtype=gram.dtype).expand(9, -1, -1), atol=1e-4, rtol=0)

@@ -351,7 +351,11 @@ def _ridge(gram: Tensor) -> Tensor:
     """Inverse of ``gram`` with a ridge of 1e-6 of its mean diagonal: the anchor need not be exact, only near."""
     size = gram.shape[-1]
     level = 1e-6 * gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)
-    return torch.linalg.inv(gram + level[..., None, None] * torch.eye(size, dtype=gram.dtype, device=gram.device))
+    regular = gram + level[..., None, None] * torch.eye(size, dtype=gram.dtype, device=gram.device)
+    if gram.numel() == 0:
+        return regular
+    # one by one: of several at a time LAPACK loses the pivots where two threads are at work (torch 2.13)
+    return torch.stack([torch.linalg.inv(one) for one in regular.reshape(-1, size, size)]).reshape(regular.shape)
 
 
 def _anchor(inverse: Tensor, cross: Tensor, self_edge: Tensor) -> Tensor:
