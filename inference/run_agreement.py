@@ -44,6 +44,7 @@ def _upper(values: np.ndarray, quantile: float) -> float | None:
 
 
 def trace_rhat(posterior: PosteriorLike[Model]) -> Check:
+    """R-hat of the log-likelihood over chains or restarts (of NUTS, which keeps no record, of the joint density)."""
     trace = posterior.history.elbo
     if trace.shape[1] == 0:  # NUTS keeps no record
         trace = log_joint_of(posterior.model, aligned(posterior.draws, thin_of(posterior)))
@@ -54,6 +55,7 @@ def trace_rhat(posterior: PosteriorLike[Model]) -> Check:
 
 
 def rhats_of(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
+    """R-hat of the hyperparameters, the worst of them named, and of edges that `some_edges` takes with ``seed``."""
     worst, name = -math.inf, ""
     for site, value in _hyperparameters(posterior).items():
         one = _upper(rhats(value), 0.99 if _is_vector(posterior, site) else 1.0)
@@ -143,6 +145,7 @@ def inclusion_by_chain(posterior: PosteriorLike[Model]) -> np.ndarray:
 
 
 def same_edges(posterior: PosteriorLike[Model]) -> Iterator[Check]:
+    """Whether chains or restarts, each alone, have the same top edges and the same inclusion."""
     allowed = posterior.model.edge_prior.allowed.cpu().numpy()
     inclusion = inclusion_by_chain(posterior)[:, allowed]
     number, runs = len(inclusion), "chains" if engine_of(posterior.guide).draws_chains else "restarts"

@@ -11,8 +11,9 @@ from ..calibration import LOG_CLIP
 
 RIDGE = 1e-2  # weight of the identity in the fit: keeps it finite where edges separate perfectly
 
-TOP = 10  # made edges that log-odds have to have been said of, or higher ones
-BEYOND = 0.02  # slope beyond: order alone
+# made edges that log-odds, or higher ones, must have been said of: lists are held to a tenth, which fewer cannot show
+TOP = 10
+BEYOND = 0.02  # slope beyond: order alone, as far as float32 tells probabilities near one apart
 AT_ONCE = 1 << 20  # edges
 
 

@@ -1,5 +1,8 @@
 r"""The compiled sweep over targets that leave cells out, whose Gram matrix is :math:`\tilde G - B^\top B` (`cuts`): the
-steps of `edges`, `sweep` and `record`, with this in place of what they read of a Gram matrix."""
+steps of `edges`, `sweep` and `record`, with this in place of what they read of a Gram matrix.
+
+What reads the matrix is written a second time, and all else compiled a second time: with rows to leave out in one
+kernel for all, the sweeps of targets that have none were half as slow again."""
 
 import math
 
