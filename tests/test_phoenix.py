@@ -11,8 +11,10 @@ import torch
 from pyro import poutine
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.data.transitions import Transitions
+from pyrogrn.models.dynamics.compiled_step import CompiledStep, solve_steps
+from pyrogrn.models.dynamics.fixed_step import FixedStep, StepPlan
 from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta, simulate, solver_of
-from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters, StepPlan, derivative, initial_parameters
+from pyrogrn.models.dynamics.phoenix_layers import BlowUp, PhoenixParameters, derivative, initial_parameters
 from pyrogrn.models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork, effect_matrix
 from pyrogrn.models.dynamics.prior_loss import PriorLoss, prior_matrix
 from pyrogrn.models.phoenix import Phoenix
@@ -86,6 +88,34 @@ def test_hand_written_gradients(draws):
         return RungeKutta(0.7)(PhoenixParameters(*flat), start, DT, free)
 
     assert torch.autograd.gradcheck(solve, inputs)
+
+
+@pytest.mark.parametrize("clamped", [False, True], ids=["all free", "one clamped"])
+@pytest.mark.parametrize("draws", [(), (3,), (2, 3)], ids=str)
+def test_loops_are_the_products_of_matrices(draws, clamped):
+    """Levels below -½ among them, where the logarithm has no series; numbers of genes and neurons that leave rests."""
+    inputs = weights(draws, torch.float32, genes=37, hidden=6)
+    p = [v.requires_grad_() for v in inputs._replace(upsilon=inputs.upsilon - 0.3)]
+    g = (3 * state(*draws, 5, 37, dtype=torch.float32) - 1.5).requires_grad_()
+    free = torch.ones(5, 37)
+    free[3, 4] = 0.0
+    plan = StepPlan.of(DT.float(), 0.7)
+    cotangent = state(*draws, 5, 37, seed=2, dtype=torch.float32)
+    found = []
+    for way in (FixedStep, CompiledStep):
+        result = way.apply(plan, g, free if clamped else None, *p)
+        found.append([result, *torch.autograd.grad(result, [g, *p], cotangent)])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < 2e-6 * one.abs().max()
+
+
+def test_loops_are_for_single_precision(monkeypatch):
+    used = []
+    monkeypatch.setattr(CompiledStep, "apply", lambda *_: used.append("loops"))
+    monkeypatch.setattr(FixedStep, "apply", lambda *_: used.append("products"))
+    for dtype in (torch.float32, torch.float64):
+        solve_steps(StepPlan.of(DT.to(dtype), 1.0), state(5, 7, dtype=dtype), None, weights(dtype=dtype))
+    assert used == ["loops", "products"]
 
 
 def test_adjoint_gradient_is_the_gradient_through_the_steps():

@@ -275,9 +275,9 @@ def steps(folder: Path, results: Results) -> Iterator[tuple[str, Callable[[], No
     for data, noise, loss in settings:
         yield named(f"plain {data} {noise}", loss), partial(plain, results, folder, data, noise, loss, dense)
     for data, noise, loss in settings:
-        name = named(f"{data} {noise}", loss)
-        yield f"post-hoc {name}", partial(post_hoc, results, folder, data, noise, loss, dense)
-        yield f"penalised {name}", partial(penalised, results, folder, data, noise, loss)
+        yield named(f"penalised {data} {noise}", loss), partial(penalised, results, folder, data, noise, loss)
+    for data, noise, loss in settings:
+        yield named(f"post-hoc {data} {noise}", loss), partial(post_hoc, results, folder, data, noise, loss, dense)
 
 
 def run(folder: Path, results: Results, only: Sequence[str] = ()) -> None:

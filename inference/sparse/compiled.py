@@ -9,8 +9,8 @@ from typing import Any
 
 import numba
 
-# sums may be taken in another order and products fused; values that are not finite stay what they are
-RELAXED = {"reassoc", "contract", "arcp", "nsz"}
+from ...models.compiled import RELAXED
+from ...models.compiled import compiled as kept
 
 
 def digest_of(folder: Path) -> str:
@@ -37,13 +37,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     What is kept is for these sources. numba looks at the time and size of the file that ``function`` is in, and not at
     those of the functions it calls: after an update that left the first as it was, the old ones would run.
     """
-    try:
-        made: Any = numba.njit(nogil=True, fastmath=RELAXED, cache=True)(function)
-        with suppress(AttributeError):  # there is no public way; tests/test_compiled.py sees whether this one goes on
-            made._cache._cache_file._source_stamp = stamp_of(function)
-        return made
-    except RuntimeError:  # numba finds no folder for its cache: an installation that is read only, without a home
-        return numba.njit(nogil=True, fastmath=RELAXED)(function)
+    made: Any = kept(function)
+    with suppress(AttributeError):  # there is no public way; tests/test_compiled.py sees whether this one goes on
+        made._cache._cache_file._source_stamp = stamp_of(function)
+    return made
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .compiled_step import solve_steps
+from .fixed_step import StepPlan
 from .odeint import odeint, odeint_adjoint
-from .phoenix_layers import BlowUp, FixedStep, PhoenixParameters, StepPlan, derivative
+from .phoenix_layers import BlowUp, PhoenixParameters, derivative
 
 DOPRI5 = "dopri5"
 
@@ -71,7 +73,7 @@ class RungeKutta:
     def __call__(self, parameters: PhoenixParameters, start: Tensor, dt: Tensor, free: Tensor | None = None) -> Tensor:
         plan = _plan(dt, self.step)
         sorted_free = None if free is None else free[plan.order]
-        result = FixedStep.apply(plan, start[..., plan.order, :], sorted_free, *parameters)
+        result = solve_steps(plan, start[..., plan.order, :], sorted_free, parameters)
         back = torch.argsort(plan.order)
         result = result[..., back, :]
         if not bool(torch.isfinite(result).all()):
@@ -166,9 +168,7 @@ def _locate(parameters: PhoenixParameters, start: Tensor, plan: StepPlan, free: 
         total = len(plan.active)
         for k, n in enumerate(plan.active):
             part = StepPlan(plan.order[:n], plan.size[:n], (n,))
-            state[..., :n, :] = FixedStep.apply(
-                part, state[..., :n, :], None if free is None else free[:n], *parameters
-            )
+            state[..., :n, :] = solve_steps(part, state[..., :n, :], None if free is None else free[:n], parameters)
             if not bool(torch.isfinite(state).all()):
                 bad = int((~torch.isfinite(state)).any(-1).sum())
                 raise BlowUp(f"the solution is not finite after step {k + 1} of {total}, in {bad} pairs", k + 1)
