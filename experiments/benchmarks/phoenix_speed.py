@@ -1,8 +1,9 @@
-"""Time of an epoch of PHOENIX: beside a plain loop over pairs, and against the number of genes."""
+"""Time of an epoch of PHOENIX: beside a plain loop over pairs, by loops and by matrix products, by number of genes."""
 
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torchdiffeq import odeint, odeint_adjoint
 from ...inference.neural_ode.stacked import Job, train_many
 from ...inference.neural_ode.training import train
 from ...models.data.transitions import Transitions
-from ...models.dynamics.phoenix_layers import derivative
+from ...models.dynamics.compiled_step import CompiledStep
+from ...models.dynamics.fixed_step import FixedStep, StepPlan
+from ...models.dynamics.phoenix_layers import derivative, initial_parameters
 from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ...models.dynamics.prior_loss import PriorLoss
 from .phoenix import Courses
@@ -26,6 +29,7 @@ HIDDEN = {350: 40, 690: 50, 3551: 120, 11165: 300}
 TIMED = {350: 130, 690: 130, 3551: 26, 11165: 6}  # trajectories, scaled to an epoch
 STACKS, REPEATS = (4, 12), 3
 TIMES = (0.0, 2.0, 3.0, 7.0, 9.0)  # of SIM350
+SOLVES = ((350, 40, 1, 1), (350, 40, 15, 1), (350, 40, 1, 10), (350, 40, 1, 130), (690, 50, 15, 1), (2000, 100, 1, 1))
 
 
 class Rate(torch.nn.Module):
@@ -84,6 +88,7 @@ def run(folder: Path, results: Results) -> None:
     try:
         results.resume_parts()
         results.part("plain", partial(run_plain, folder, results))
+        results.part("solves", partial(run_solves, results))
         results.part("stacks", partial(run_stacks, folder, results))
         results.part("sizes", partial(run_sizes, results))
     finally:
@@ -105,6 +110,33 @@ def run_plain(folder: Path, results: Results) -> None:
         seconds = plain_epoch(network, courses.training, adaptive=adaptive)
         results.add(task, name, 0, "seconds per epoch", seconds)
         results.add(task, name, 0, "times slower than train", seconds / ours)
+
+
+def run_solves(results: Results) -> None:
+    """CPU milliseconds of a solve and its gradient by compiled loops and by products of matrices, interleaved."""
+    for genes, hidden, networks, courses in SOLVES:
+        generator = torch.Generator().manual_seed(0)
+        own = [initial_parameters(genes, hidden, generator=generator) for _ in range(networks)]
+        weights = [torch.stack(each).requires_grad_() for each in zip(*own, strict=True)]
+        plan = StepPlan.of(torch.tensor(TIMES).diff().repeat(courses), 1.0)
+        start = torch.rand(networks, len(plan.order), genes, generator=generator)
+        number = max(1, 150 // (networks * courses))
+        spent: dict[str, list[float]] = {"loops": [], "products of matrices": []}
+        for _ in range(REPEATS):
+            spent["loops"].append(solve_ms(CompiledStep, plan, start, weights, number))
+            spent["products of matrices"].append(solve_ms(FixedStep, plan, start, weights, number))
+        task = f"a solve and its gradient: {genes} genes, {networks} networks, {courses} courses each"
+        for name, times in spent.items():
+            results.add(task, name, 0, "CPU ms", float(np.median(times)))
+
+
+def solve_ms(way: Any, plan: StepPlan, start: Tensor, weights: list[Tensor], number: int) -> float:
+    """CPU milliseconds for each network of a solve and its gradient, the mean of a number of them."""
+    way.apply(plan, start, None, *weights).sum().backward()  # compiled, and its memory asked for
+    began = time.process_time()
+    for _ in range(number):
+        way.apply(plan, start, None, *weights).sum().backward()
+    return (time.process_time() - began) / number / len(start) * 1000
 
 
 def run_stacks(folder: Path, results: Results) -> None:

@@ -11,7 +11,7 @@ from .phoenix_layers import PhoenixParameters
 
 
 class CompiledStep(torch.autograd.Function):
-    """As `FixedStep`, to rounding: two to seven times as fast where a solve has a handful of pairs, as a step of
+    """As `FixedStep`, to rounding: two to four times as fast where a solve has a handful of pairs, as a step of
     training has (docs/results/phoenix_speed.md)."""
 
     @staticmethod
