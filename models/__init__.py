@@ -1,6 +1,6 @@
 """Generative models: how the data came about."""
 
-from .base import GaussianBlock, Model
+from .base import Model
 from .cellbox import CellBox
 from .data.expression import ExpressionData
 from .data.factor_statistics import FactorStatistics
@@ -9,6 +9,7 @@ from .data.normalization import NORMALIZATIONS
 from .dynamics.dynamics import Dynamics
 from .factor import FactorModel
 from .factorbox import FactorBox
+from .gaussian_block import GaussianBlock
 from .likelihoods import LIKELIHOODS
 from .linear import LinearNetwork
 from .muvi import MuVI

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,8 @@ from ..priors import EdgeKnowledge, EdgePrior
 from ..priors.own_edges import ContextEdge
 from .data.expression import ExpressionData
 from .data.twins import Twins
+from .gaussian_block import GaussianBlock
 from .state import State
-
-
-class GaussianBlock(NamedTuple):
-    """Independent Gaussians over blocks of a site: ``mean`` (*batch, column, row), ``factor`` the lower Cholesky factor
-    of each precision.
-
-    The site is laid out ``(*batch, row, column)``: one block a column.
-    """
-
-    mean: Tensor
-    factor: Tensor
 
 
 class Model(nn.Module, ABC):

@@ -11,14 +11,14 @@ from pyro import poutine
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, PriorNetwork, SpikeSlab
-from ..priors.host_values import kept
-from .base import GaussianBlock, Model
+from .base import Model
 from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.measured_levels import CONTROLS
 from .data.panel import Design, PanelStatistics, chebyshev, logit_of_share, panels_of
 from .dynamics.dynamics import Dynamics
+from .gaussian_block import GaussianBlock
 from .knockdown_response import LEAST, Responses
 from .observation.designs import CutDesign
 from .observation.gram_normal import rows_of
@@ -373,14 +373,6 @@ class FactorBox(RegressionNetwork):
     @property
     def cuts(self) -> Cuts:
         return Cuts(self.cut, self.cut_context, self.cut_target)
-
-    def target_gram(self) -> Tensor:
-        if len(self.cut) == 0:
-            return super().target_gram()
-        gram = self.gram[0].repeat(len(self.targets), 1, 1)
-        for target, v in zip(kept(self, "cut_target", (self.cut_target,), Tensor.tolist), self.cut, strict=True):
-            gram[target] -= torch.outer(v, v)
-        return gram
 
     def _moved_anchor(self) -> Tensor:
         outside = torch.where(self.edge_prior.allowed, 0.0, self.anchor[0])

@@ -11,15 +11,19 @@ import torch
 from torch import Tensor
 
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, SpikeSlab
+from ..priors.host_values import kept
 from ..priors.inverse_gamma import InverseGamma
 from ..priors.own_edges import ContextEdge, OwnEdge, OwnOrShared
 from ..priors.shapes import broadcast_shapes
-from .base import GaussianBlock, Model
+from .base import Model
+from .couplings import Grams, couplings
 from .data.expression import ExpressionData
 from .data.twins import Twins, twins_of
+from .gaussian_block import GaussianBlock
 from .observation.designs import ClampedDesign, Design, SharedDesign
 from .observation.gram_normal import GramNormal, rows_of, squared_error
 from .observation.joined import by_target, joined
+from .regression_block import RegressionBlock
 from .state import State
 
 NOISE_SHAPE, NOISE_RATE = 2.0, 0.5  # σ² ~ InvGamma: mean half of the target's variance, heavy right tail
@@ -340,18 +344,18 @@ class RegressionNetwork(Model):
         Xᵀy is more than at the anchor."""
         shape = broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
         allowed = self.edge_prior.allowed
-        kept = torch.where(allowed, self.anchor[0], 0.0)
-        # W = kept anchor + step; the prior of the step is N(loc − kept, scale²), edges that may not exist are uncoupled
+        centre = torch.where(allowed, self.anchor[0], 0.0)
+        # W = centre + step; the prior of the step is N(loc − centre, scale²), edges that may not exist are uncoupled
         # from the data
         weight = scale.expand(shape) ** -2
         residual = torch.where(allowed, self.residual[0] + self._moved_anchor() + shift, 0.0)
-        eta = (residual / noise + weight * (loc - kept)).transpose(-1, -2)  # (*batch, target, tf)
-        gram = self.target_gram() * (allowed.T[:, :, None] & allowed.T[:, None, :])
-        precision = gram / noise.squeeze(-2)[..., None, None] + torch.diag_embed(weight.transpose(-1, -2))
-        # in float64: two regulators that are copies of each other leave float32 no digits
-        factor = torch.linalg.cholesky(precision.double())
-        mean = torch.cholesky_solve(eta[..., None].double(), factor)[..., 0].to(kept)
-        return GaussianBlock(kept.T + mean, factor.to(kept))
+        eta = (residual / noise + weight * (loc - centre)).transpose(-1, -2)  # (*batch, target, tf)
+        cuts = self.cuts if len(self.cuts.target) else self.clamped_rows  # no model has both
+        grams = Grams(self.gram[0], self.own, self.own_gram[0], cuts.vector, cuts.target)
+        given = [self._buffers.get(name) for name in ("left_out_target", "cut_target")]
+        parts = [allowed, self.own, *(buffer for buffer in given if buffer is not None)]
+        found = kept(self, "couplings", parts, lambda *_: couplings(allowed, grams))
+        return RegressionBlock(centre, noise, weight, eta, grams, found)
 
     @property
     def cuts(self) -> Cuts:
@@ -394,12 +398,6 @@ class RegressionNetwork(Model):
         for target in rows.target.unique().tolist():
             found[0, which == target] = self.gram_of(0, target)
         return found
-
-    def target_gram(self) -> Tensor:
-        """``(target, tf, tf)`` the Gram matrix of every target; one context."""
-        gram = self.gram[0].expand(len(self.targets), -1, -1)
-        which = self.perturbed
-        return gram.index_copy(0, which, self.perturbed_gram()[0]) if len(which) else gram
 
     def _moved_anchor(self) -> Tensor:
         """What of the anchor a mask takes away, as a change of the residual: G (anchor − anchor·allowed)."""

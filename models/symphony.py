@@ -13,10 +13,10 @@ from torch import Tensor
 from ..priors import EdgeKnowledge, EdgePrior, Hyper, PriorNetwork, SpikeSlab
 from ..priors.edge_prior import TRUST_SCALE
 from ..priors.evidence import EdgeEvidence
-from .base import GaussianBlock
 from .data.accepts import takes_anndata
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics
+from .gaussian_block import GaussianBlock
 from .linear import LinearNetwork
 from .observation.edge_evidence import ObservedEdges
 from .observation.joined import joined

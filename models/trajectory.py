@@ -134,9 +134,6 @@ class TrajectoryNetwork(RegressionNetwork):
         target = torch.arange(len(self.targets), device=self.cut.device)
         return Cuts(self.cut, torch.zeros_like(target), target)
 
-    def target_gram(self) -> Tensor:
-        return self.gram[0] - self.cut[:, :, None] * self.cut[:, None, :]
-
     def gram_product(self, value: Tensor) -> Tensor:
         """``(*batch, tf, target)``: each target's Gram matrix times ``value``."""
         v = self.cut.T

@@ -130,7 +130,6 @@ def test_all_that_reads_a_network_sees_the_same():
     assert not len(whole.clamped_rows.target)
     W = 0.3 * torch.randn(TFS, GENES)
     torch.testing.assert_close(few.squared_error(W), whole.squared_error(W), rtol=2e-4, atol=1e-3)
-    torch.testing.assert_close(few.target_gram(), whole.target_gram(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(few.gram_of(0, 18), whole.gram_of(0, 18), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(few.gram_of(0, 22), few.gram[0])
     one, other = few.design(), whole.design()

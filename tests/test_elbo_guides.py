@@ -185,8 +185,8 @@ def test_densities_of_draws_are_those_of_the_families(guide, tiny_data):
         covariance = covariance + family.factor @ family.factor.mT
     expected = torch.distributions.MultivariateNormal(family.location, covariance).log_prob(z) - jacobian
     if guide.name == "blocked":
-        mean, factor = model.conditional("W", values)
-        given = torch.distributions.MultivariateNormal(mean, precision_matrix=factor @ factor.mT)
+        block = model.conditional("W", values)
+        given = torch.distributions.MultivariateNormal(block.mean, precision_matrix=block.factor @ block.factor.mT)
         expected = expected + given.log_prob(values["W"].mT).sum(-1)
     torch.testing.assert_close(log_q, expected, rtol=1e-8, atol=1e-7)
 

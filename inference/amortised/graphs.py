@@ -81,9 +81,8 @@ class GivenGraph(GibbsKernel):
         draws = []
         for chain in range(self.num_chains):
             block = self.model.weights_given(loc[chain], scale[chain], state["noise_variance"][0, chain][None])
-            z = torch.randn(block.mean.shape, generator=self.generator, device=loc.device, dtype=loc.dtype)
-            step = torch.linalg.solve_triangular(block.factor.mT, z[..., None], upper=True)[..., 0]
-            draws.append((block.mean + step).T)
+            z = torch.randn(loc[chain].T.shape, generator=self.generator, device=loc.device, dtype=loc.dtype)
+            draws.append(block.draw(z)[0])
         return torch.stack(draws) * self.allowed
 
     def _sweep_held(self, state: State) -> None:

@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ...models import ExpressionData, FactorModel, GaussianBlock, Model
+from ...models import ExpressionData, FactorModel, Model
 from ..draws.moments import Collector
 from ..engines.base import Engine
 from ..factors.blocked import ascend
@@ -122,9 +122,7 @@ class _BlockedGuide(Guide):
             - 0.5 * math.log(2 * math.pi) * noise.shape[1]
             - jacobian
         )
-        block = self._conditional(self.block, values)
-        value, log_block = draw_block(block)
-        values[self.block] = value
+        values[self.block], log_block = self._conditional(self.block, values).draw()
         return values, log_q + log_block.flatten(1).sum(1)
 
     def sample(self, plates: Plates) -> dict[str, Tensor]:
@@ -136,16 +134,6 @@ class _BlockedGuide(Guide):
         with placed(site, plates):
             values[self.block] = pyro.sample(self.block, ColumnNormal(block.mean, block.factor))
         return values
-
-
-def draw_block(block: GaussianBlock) -> tuple[Tensor, Tensor]:
-    """A reparameterised draw ``(*batch, row, column)`` of independent Gaussian columns and its log density ``(*batch,
-    column)``."""
-    noise = torch.randn_like(block.mean)
-    step = torch.linalg.solve_triangular(block.factor.transpose(-1, -2), noise[..., None], upper=True)[..., 0]
-    log_det = block.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    log_density = log_det - 0.5 * noise.square().sum(-1) - 0.5 * math.log(2 * math.pi) * noise.shape[-1]
-    return (block.mean + step).transpose(-1, -2), log_density
 
 
 def _repacked(sites: tuple[Site, ...]) -> tuple[Site, ...]:

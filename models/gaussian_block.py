@@ -1,0 +1,33 @@
+"""`GaussianBlock`: the exact conditional of a site that is Gaussian given all others."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class GaussianBlock(ABC):
+    """Independent Gaussians over blocks of a site.
+
+    The site is laid out ``(*batch, row, column)``: one block a column, over its rows.
+    """
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """``(*batch, column, row)``."""
+
+    @property
+    @abstractmethod
+    def factor(self) -> Tensor:
+        """``(*batch, column, row, row)`` lower Cholesky factor L of each precision."""
+
+    @abstractmethod
+    def draw(self, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r"""A reparameterised draw ``(*batch, row, column)``, mean :math:`+ L^{-\top} z`, and its log density ``(*batch,
+        column)``.
+
+        Parameters
+        ----------
+        noise
+            ``(*batch, column, row)`` standard normal z; default a new one from torch's generator.
+        """
