@@ -146,9 +146,9 @@ def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed", *, tri
     """What these cells have and the model has not: nothing to type, but what is to be known of it. ``tried``: whether
     `pyrogrn calibrate` takes the method, which of CellOracle it does not."""
     if RECORD in posterior.attributes:
-        rest = "what they cost was measured on made targets, and the probabilities are corrected for it"
+        rest = "what this costs was measured on made targets, and the probabilities are corrected for it"
     elif tried and posterior.model.name in TRIED:
-        rest = f"{say.calibrate} counts what they cost"
+        rest = f"{say.calibrate} counts what this costs"
     else:
         rest = "read the list as a ranking"
     return f"no option mends {', '.join(failed)}: {rest}"

@@ -198,6 +198,8 @@ def _closest(rows: np.ndarray) -> np.ndarray:
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
+    if not len(values):  # every cell has an intervention
+        return values
     values = values - values.mean(0)
     spread = np.sqrt(np.square(values).mean(0))
     return np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-12)

@@ -67,6 +67,16 @@ def test_each_fails_where_it_must_and_the_others_do_not(change, fails):
     assert all(row.passed is not False for name, row in rows.items() if name != fails), rows
 
 
+def test_of_cells_that_are_all_perturbed_nothing_is_told():
+    """A panel in which every row is a knock-down has no rows to look at (and no warnings, which fail tests)."""
+    made = linear(num_cells=60)
+    pairs = torch.stack([torch.arange(60), torch.arange(60) % 60], 1)
+    data = ExpressionData(made.X, made.genes, made.tfs, perturbed=pairs)
+    rows = checks(data)
+    assert [row.passed for row in rows.values()] == [None, None, None]
+    assert all("Too few cells" in row.meaning for row in rows.values())
+
+
 def test_two_misfits_fail_both():
     rows = checks(changed(changed(linear(), bent), copies))
     assert rows[NON_LINEAR].passed is False

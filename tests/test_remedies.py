@@ -81,7 +81,7 @@ def test_in_python_they_are_arguments(model):
     line = said("restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it pass restarts=6 (restarts find the same optimum)"]
     lines = said("shared residuals", "lists on made targets", "cells like those of the training")
-    assert "`pyrogrn.calibrate(adata, ...)` counts what they cost" in lines[0]
+    assert "`pyrogrn.calibrate(adata, ...)` counts what this costs" in lines[0]
     assert not [line for line in lines if "--" in line]
 
 
