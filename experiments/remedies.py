@@ -69,6 +69,11 @@ def remedies(
     made_by = engine_for(engine)
     if short and made_by.refines is not None:
         lines += _of_trainings(short, made_by, say)
+    elif short and length == "steps" and _had_converged(posterior, made_by, short):
+        lines.append(
+            f"no option mends {', '.join(short)}: every restart had converged, and they ended in different places; "
+            "what is reported has them all in it"
+        )
     elif short and length is not None:
         lines.append(_mend(say, _longer(posterior, made_by, steps, length), short))
     if SAME_OPTIMUM in failed:
@@ -117,6 +122,12 @@ def remedies(
     if others:
         lines.append(f"no option mends {', '.join(others)}: the report says what it means")
     return lines
+
+
+def _had_converged(posterior: Posterior, engine: Engine, failed: list[str]) -> bool:
+    """Whether an optimiser stopped by itself: more steps are then not taken."""
+    stopped = posterior.history.reason.startswith("converged")
+    return stopped and engine.most_draws is None and SETTLED not in failed
 
 
 def _longer(posterior: Posterior, engine: Engine, steps: int | None, length: str) -> dict[str, float]:

@@ -30,7 +30,8 @@ def told(model, *failed: str, guide: str = "gibbs", engine: Any = None, **option
         {"check": ["draws are finite", *failed], "passed": [True, *(False for _ in failed)]}, dtype=object
     )
     attributes = {RECORD: {}} if options.pop("corrected", False) else {}
-    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes)
+    history = SimpleNamespace(reason=options.pop("reason", "budget"))
+    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes, history=history)
     chosen = {"steps": None, "restarts": None, **options}
     return remedies(checks, posterior, Gibbs() if engine is None else engine, **chosen)
 
@@ -46,6 +47,10 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --steps 6000 (ELBO settled)"]
     line = told(model, "restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
+    stopped = told(model, "R-hat of the hyperparameters", guide="mean-field", engine=MeanField(), reason="converged")
+    assert stopped[0].startswith("no option mends R-hat of the hyperparameters: every restart had converged")
+    longer = told(model, "effective draws", reason="converged")  # of a sampler that ended early there are more draws
+    assert longer[0].startswith("to mend it add --steps 800")
     assert told(model, "top loadings agree") == [
         "to mend it add --steps 800 --set guide.num_warmup=600 (top loadings agree)"
     ]
