@@ -140,7 +140,7 @@ class Calibration:
         share, error = pooled(self.of(plan))[f"wrong_{PROMISED:g}"]
         if share != share:
             return f"there are none to be wrong {_when(plan)}: no edge is listed"
-        about = f" (± {100 * error:.0f})" if error == error else ""
+        about = "" if error != error else f" (± {100 * error:.0f})" if error >= 0.005 else " (± less than 1)"
         return f"about {100 * share:.0f}{about} would be wrong {_when(plan)}"
 
     def _power(self, plan: Plan, hard: Plan | None) -> str:
