@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..inference import Posterior
 from ..inference.choice import default_length, engine_for, engine_of
+from ..inference.confounding import CONFOUNDERS
 from ..inference.density_check import NAME as EDGE_NUMBER
 from ..inference.diagnostics import INTERVALS, RESIDUALS
 from ..inference.draws.edge_table import RECORD
@@ -115,7 +116,10 @@ def remedies(
             f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then {say.weights})"
         )
-    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
+    own = [name for name in failed if name in CONFOUNDERS]
+    if own:
+        lines.append(f"{', '.join(own)}: what to do is said where the check is")
+    known = [SAME_OPTIMUM, *CONFOUNDERS, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
     known += [] if length is None else short
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]

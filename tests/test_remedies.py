@@ -58,6 +58,7 @@ def test_longer_runs_by_their_numbers(model):
     first, second = trained("ELBO settled", "R-hat of the hyperparameters", "top edges agree")
     assert first == "to mend it add --set guide.svi_steps=100 (ELBO settled, R-hat of the hyperparameters)"
     assert second == "to mend it add --restarts 6 (top edges agree)"  # more draws of the same trainings change nothing
+    assert told(model, "programs and depth") == ["programs and depth: what to do is said where the check is"]
     assert told(model, "fit ended in order") == ["no option mends fit ended in order: the report says what it means"]
     bags = told(model, "inclusion agrees", guide="bagging", engine=Bagging(), steps=100, length="model.num_bags")
     assert bags == ["to mend it add --set model.num_bags=200 (inclusion agrees)"]

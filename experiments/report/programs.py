@@ -192,7 +192,8 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
     sets = tables.standings
     other = sum(one.minority for one in sets.values())
     if other:
-        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} hold mostly other genes"
+        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} "
+        text += f"{'holds' if other == 1 else 'hold'} mostly other genes"
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     good = len(strong) > 0 and len(named) > 0 and failed == []
     found = badge(f"{count(len(strong), 'program')} above {MIN_SHARE:.0%} of variance", True if good else None)
