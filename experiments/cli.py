@@ -100,6 +100,7 @@ def predict(
     """Expression after knocking out or over-expressing regulators, with intervals (gene, mean, sd, lower, upper,
     settled, control)."""
     from ..inference import Posterior
+    from ..inference.answers.tables import unsettled_note
     from .commands.gene_names import listed_genes
     from .commands.options import parse_levels
 
@@ -127,11 +128,9 @@ def predict(
     write_table(table.assign(note="; ".join(map(for_command_line, notes))) if notes else table, out)
     for note in notes:
         say(f"note: {for_command_line(note)}")
-    settled = table["settled"].min()
-    if settled < 1:
-        ways = [f"{way} in {share:.0%}" for way, share in table.attrs.items() if share]
-        told = f" ({', '.join(ways)})" if ways else ""
-        say(f"in {1 - settled:.0%} of the draws the network has no stable steady state{told}; they are left out")
+    unsettled = unsettled_note(table)
+    if unsettled is not None:
+        say(for_command_line(unsettled))
     say(str(out))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from ..inference import Posterior
 from ..inference.answers.named_genes import check_measured
 from ..inference.answers.promise import directed_edges
+from ..inference.answers.tables import unsettled_note
 from ..inference.draws.intervals import LEVEL
 from ..inference.draws.layout import has_edges
 from ..inference.points import is_point
@@ -18,6 +19,7 @@ from ..models.data.checks import some
 from .figures.knockouts import most_changed
 from .files.network_tables import WORTH_READING
 from .signs import sign_word
+from .wording import in_options
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ class GenePage:
             found += [_edge_line(row, other) for row in table.to_dict("records")] or [none]
         if self.knockout is not None:
             found += ["", f"knocked out: the surest changes ({self.level:.0%} interval, in units of the data)"]
-            found += [_change_line(row) for row in self.knockout.to_dict("records")] or ["  nothing else moves"]
-        return [*found, *(f"note: {note}" for note in self.notes)]
+            found += [_change_line(row) for row in self.knockout.to_dict("records")] or [
+                "  no other gene moves in a direction that is known"
+            ]
+        return [*found, *(f"note: {in_options(note)}" for note in self.notes)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _edge_line(row: dict[Any, Any], other: str) -> str:
 
 def _change_line(row: dict[Any, Any]) -> str:
     change, low, high = (row[name] - row["control"] for name in ("mean", "lower", "upper"))
-    return f"  {row['gene']!s:<16} {change:+.3f}  {low:+.3f} to {high:+.3f}"
+    return f"  {row['gene']!s:<16} {change:+.3g}  {low:+.3g} to {high:+.3g}"  # levels may be thousandths
 
 
 def _undirected(posterior: Posterior, shown: pd.DataFrame) -> list[str]:
@@ -168,8 +172,10 @@ def gene_page(
     if gene in posterior.coords["tf"]:
         try:
             table = posterior.predict(knockout=[gene], context=context, level=level, num_draws=num_draws)
-            knockout = most_changed(table, top, [gene]).reset_index(drop=True)
-            notes += posterior.prediction_notes()
+            if np.isfinite(table["mean"]).any():
+                knockout = most_changed(table, top, [gene]).reset_index(drop=True)
+            unsettled = unsettled_note(table)
+            notes += [*posterior.prediction_notes(), *([] if unsettled is None else [unsettled])]
         except ValueError as error:  # a model that answers no knock-outs says why
             notes.append(str(error))
     else:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..inference import Posterior
 from ..inference.choice import default_length, engine_for, engine_of
+from ..inference.confounding import CONFOUNDERS
 from ..inference.density_check import NAME as EDGE_NUMBER
 from ..inference.diagnostics import INTERVALS, RESIDUALS
 from ..inference.draws.edge_table import RECORD
@@ -69,6 +70,11 @@ def remedies(
     made_by = engine_for(engine)
     if short and made_by.refines is not None:
         lines += _of_trainings(short, made_by, say)
+    elif short and length == "steps" and _had_converged(posterior, made_by, short):
+        lines.append(
+            f"no option mends {', '.join(short)}: every restart had converged, and they ended in different places; "
+            "what is reported has them all in it"
+        )
     elif short and length is not None:
         lines.append(_mend(say, _longer(posterior, made_by, steps, length), short))
     if SAME_OPTIMUM in failed:
@@ -110,13 +116,22 @@ def remedies(
             f"no option mends {LIKE_TRAINING}: {say.linear} asks nothing of them, or train on others "
             f"(`pyrogrn train {method}`, then {say.weights})"
         )
-    known = [SAME_OPTIMUM, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
+    own = [name for name in failed if name in CONFOUNDERS]
+    if own:
+        lines.append(f"{', '.join(own)}: what to do is said where the check is")
+    known = [SAME_OPTIMUM, *CONFOUNDERS, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
     known += [] if length is None else short
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]
     if others:
         lines.append(f"no option mends {', '.join(others)}: the report says what it means")
     return lines
+
+
+def _had_converged(posterior: Posterior, engine: Engine, failed: list[str]) -> bool:
+    """Whether an optimiser stopped by itself: more steps are then not taken."""
+    stopped = posterior.history.reason.startswith("converged")
+    return stopped and engine.most_draws is None and SETTLED not in failed
 
 
 def _longer(posterior: Posterior, engine: Engine, steps: int | None, length: str) -> dict[str, float]:
@@ -146,9 +161,9 @@ def _of_the_model(failed: list[str], posterior: Posterior, say: "_Typed", *, tri
     """What these cells have and the model has not: nothing to type, but what is to be known of it. ``tried``: whether
     `pyrogrn calibrate` takes the method, which of CellOracle it does not."""
     if RECORD in posterior.attributes:
-        rest = "what they cost was measured on made targets, and the probabilities are corrected for it"
+        rest = "what this costs was measured on made targets, and the probabilities are corrected for it"
     elif tried and posterior.model.name in TRIED:
-        rest = f"{say.calibrate} counts what they cost"
+        rest = f"{say.calibrate} counts what this costs"
     else:
         rest = "read the list as a ranking"
     return f"no option mends {', '.join(failed)}: {rest}"

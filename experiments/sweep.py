@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 import time
 import traceback
@@ -101,7 +102,7 @@ def sweep(
     jobs
         Processes of ``"loky"``; default one for each processor this process may use.
     progress
-        A bar on standard error, where that is a terminal. Default True.
+        A bar on standard error, where that is a terminal; elsewhere a line every tenth of the way. Default True.
     client
         A ``distributed.Client``; default the current one. Its workers must have one thread each: Pyro's parameters and
         torch's generator belong to the process.
@@ -140,7 +141,15 @@ def sweep(
             if out is not None:
                 _write(Path(out), name, plain[record["key"]], record)
             bar.update()
+            if progress and bar.disable:  # no terminal: hours without a word look like a run that hangs
+                _tell(len(records), len(plain))
     return _collect(keys, plain, records, out)
+
+
+def _tell(done: int, total: int) -> None:
+    """A line every tenth of the way, as of a fit."""
+    if 10 * done // total > 10 * (done - 1) // total:
+        print(f"{done:,} of {total:,} runs", file=sys.stderr, flush=True)
 
 
 def check_backend(backend: str, jobs: int | None, client: "Client | None") -> None:

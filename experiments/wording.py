@@ -15,6 +15,7 @@ TYPED = {
     "`metacells=20`": "--metacells 20",
     "`hidden=20`": "--set model.hidden=20",
     "`num_steps=`": "--steps",
+    "`steps=`": "predict --propagate",
     "`factor_effects=False`": "--set model.factor_effects=false",
     "`integrate=False`": "--set model.integrate=false",
     "`depth=none`": "--set model.depth=none",

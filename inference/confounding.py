@@ -152,10 +152,13 @@ def confounding_checks(posterior: PosteriorLike[Model], data: ExpressionData) ->
         yield Check(f"programs and {kind}", float(shown["size"].iloc[0]), CLOSE, close.empty, _meaning(kind, close))
 
 
+CONFOUNDERS = tuple(f"programs and {kind}" for kind in (DEPTH, MITOCHONDRIAL, BATCH))
+"""Checks whose rows say what to do."""
+
+
 def confounded(table: pd.DataFrame) -> list[str]:
     """What the failed rows of depth, mitochondrial share and batch say, of a table of `diagnose`."""
-    names = [f"programs and {kind}" for kind in (DEPTH, MITOCHONDRIAL, BATCH)]
-    failed = table[table["check"].isin(names) & (table["passed"] == False)]  # noqa: E712 None is neither
+    failed = table[table["check"].isin(CONFOUNDERS) & (table["passed"] == False)]  # noqa: E712 None is neither
     return [str(meaning) for meaning in failed["meaning"]]
 
 

@@ -344,7 +344,7 @@ def variance_off(ratio: np.ndarray) -> np.ndarray:
 
 
 def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
-    if "trust" not in posterior.draws:
+    if "trust" not in posterior.draws or not posterior.model.given_sources:
         meaning = "No prior network was given."
         if posterior.model.edge_prior.strategy == "mask":
             meaning = "The prior networks are a hard mask, which the data cannot overrule."
@@ -356,6 +356,8 @@ def _prior_support(posterior: PosteriorLike[Model]) -> Iterator[Check]:
         return
     below = (posterior.draws["trust"] < TRUST_FLOOR).mean((0, 1))
     for source, value in zip(posterior.coords["source"], below.tolist(), strict=True):
+        if source in posterior.model.own_sources:
+            continue
         meaning = f"The data do not contradict source {source!r}."
         if value > MAX_UNSUPPORTED:
             meaning = f"The data do not support source {source!r}, so it had little influence: wrong tissue?"

@@ -40,6 +40,7 @@ FEWEST_CELLS, FEWEST_TARGETS = 60, 10
 SHARED = 0.1
 BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
 ALIKE = 0.05
+MOSTLY_ZERO = 0.4  # of the values, above which independent cells with the same zeros are alike: 7 to 46% of them
 STANDS_OUT = 0.22  # of what residuals of two halves of the genes share, a factor's share
 MISSING = "depth, batch, cell cycle, or a regulator that was not measured"
 SHORTER = (
@@ -68,7 +69,8 @@ def misfit_checks(
         return
     yield _shared(shared_residuals(residual))
     yield _bent(bent_targets(residual, predicted))
-    yield _copies(cells_alike(residual, np.random.default_rng([seed, 9])))
+    share = cells_alike(residual, np.random.default_rng([seed, 9]))
+    yield _copies(share, zeros_of(model, data) if share > ALIKE else 0.0)
 
 
 def trial_checks(record: Mapping[str, Any] | None) -> list[Check]:
@@ -175,6 +177,14 @@ def bent_targets(residual: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(found))
 
 
+def zeros_of(model: RegressionNetwork, data: ExpressionData) -> float:
+    """Share of the values of the targets, in at most 1,500 cells, that are zero."""
+    rows = np.arange(data.num_cells)[:: -(-data.num_cells // MOST_CELLS)]
+    place = {name: i for i, name in enumerate(data.genes)}
+    values = data.rows(rows)[:, [place[name] for name in model.targets]]
+    return float((values == 0).double().mean())
+
+
 def cells_alike(residual: np.ndarray, generator: np.random.Generator) -> float:
     """Share of the rows whose most similar row is more similar than in 99 of 100 rows of shuffled columns."""
     number, width = residual.shape
@@ -198,6 +208,8 @@ def _closest(rows: np.ndarray) -> np.ndarray:
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
+    if not len(values):  # every cell has an intervention
+        return values
     values = values - values.mean(0)
     spread = np.sqrt(np.square(values).mean(0))
     return np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-12)
@@ -225,10 +237,17 @@ def _bent(share: float) -> Check:
     return Check(NON_LINEAR, share, BENT, good, meaning)
 
 
-def _copies(share: float) -> Check:
+def _copies(share: float, zeros: float) -> Check:
+    """``zeros``: share of the values that are zero, where cells were found alike."""
     good = share <= ALIKE
     meaning = "No cell is a copy of another in what the regulators leave over: cells count one by one."
     if not good:
+        if zeros > MOSTLY_ZERO:
+            meaning = (
+                f"{zeros:.0%} of the values are zero: cells with the same zeros are alike ({share:.0%} of them), "
+                "copies or not, so that copies cannot be told."
+            )
+            return Check(COPIES, share, ALIKE, None, meaning)
         meaning = (
             f"{share:.0%} of the cells are like another cell in all that the regulators leave over: copies, averages "
             "or smoothed values? They are fewer independent cells than they seem, and probabilities are too certain."

@@ -312,8 +312,8 @@ class Posterior(Described):
         DataFrame
             ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior
             uncertainty (of the steady state; FactorBox and CellBox add the noise of a new measurement), the share of
-            draws whose network has a stable steady state (the others are left out; NaN when none has one), and the
-            level before.
+            draws whose network has a stable steady state (the others are left out; levels are NaN when fewer than a
+            tenth have one), and the level before.
 
         Raises
         ------

@@ -59,11 +59,9 @@ def _idle_regulators(posterior: PosteriorLike[Model]) -> Check:
 
 def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     """Edges whose direction the model cannot know: regressions of regulators on regulators find A → B and B → A
-    alike."""
-    inclusion, coords = posterior.moments["W"].inclusion, posterior.coords
-    is_regulator = np.isin(np.asarray(coords["target"], dtype=str), np.asarray(coords["tf"], dtype=str))
-    probable = inclusion > PROBABLE
-    total, between = int(probable.sum()), int(probable[:, is_regulator].sum())
+    alike; where one of the two may not exist, as an edge into a drug, there is nothing to tell."""
+    probable = posterior.moments["W"].inclusion > PROBABLE
+    total, between = int(probable.sum()), int((probable & _may_answer(posterior)).sum())
     if not total:
         return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
     some = f"{between} of {total} probable edges end at a regulator"
@@ -78,3 +76,13 @@ def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
             "whose probabilities are not calibrated."
         )
     return Check("edges between regulators", between / total, math.nan, None, meaning)
+
+
+def _may_answer(posterior: PosteriorLike[Model]) -> np.ndarray:
+    """``(tf, target)`` whether the edge the other way may exist too."""
+    allowed = posterior.model.edge_prior.allowed.cpu().numpy()
+    row, column = ({name: i for i, name in enumerate(posterior.coords[axis])} for axis in ("tf", "target"))
+    source = np.array([row.get(name, -1) for name in posterior.coords["target"]])  # of each target among regulators
+    target = np.array([column.get(name, -1) for name in posterior.coords["tf"]])
+    back: np.ndarray = allowed[np.ix_(source, target)].T & (source >= 0) & (target >= 0)[:, None]
+    return back

@@ -60,6 +60,8 @@ class Model(nn.Module, ABC):
     """Whether it is the regression of targets on regulators over cells, and nothing else is observed."""
     neural_ode: ClassVar[bool] = False
     """Whether the dynamics are a neural network, of whose weights the draws are."""
+    own_sources: ClassVar[Mapping[str, str]] = {}
+    """Sources of knowledge that the model makes itself, and what they are, for reports: nobody gave them."""
     expects: str = "log"
     """Scale of the data that it is made for, a word of `models.data.scale.EXPECTATIONS`."""
     genes: tuple[str, ...]
@@ -74,6 +76,11 @@ class Model(nn.Module, ABC):
     def twins(self) -> tuple[Twins, ...]:
         """Regulators that the data can hardly tell apart; known of networks that are regressions."""
         return ()
+
+    @property
+    def given_sources(self) -> list[str]:
+        """Sources of knowledge that somebody gave."""
+        return [name for name in self.coords["source"] if name not in self.own_sources]
 
     @property
     @abstractmethod

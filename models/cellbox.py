@@ -2,7 +2,7 @@ r"""CellBox: the response to drugs as the steady state of a network with a tanh 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -110,6 +110,9 @@ class CellBox(Model):
     )
     weight_unit = "drive of target per log ratio of regulator"
     expects = "ratios"
+    own_sources: ClassVar[Mapping[str, str]] = {
+        DRUGS: "the edges of drugs, which may be wider than those between measured nodes by a factor that is learned"
+    }
     story = "a network of saturating responses to drugs"
     reference = "Yuan et al. 2021, Cell Systems 12:128"
 

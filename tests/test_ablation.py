@@ -653,6 +653,19 @@ def test_the_page_claims_no_more_than_was_run(found):
     assert "however" not in text
 
 
+@pytest.mark.parametrize(("never", "words"), [(0.49, "stops helping at 100%"), (0.0, "begins to hurt at 100%")])
+def test_a_source_that_ends_at_zero_is_not_said_to_hurt(never, words):
+    """Of random edges no more is lost than gained: the mean is below zero or above it by chance."""
+    name, way = "delta_log_score_bits", {"method": "linear", "strategy": "inclusion", "trust": "sampled"}
+    row = {"sources": "a", "damage": "moved", "break_even": 0.999, "lower": 0.91, "upper": np.nan, "largest": 1.0}
+    result = SimpleNamespace(break_even=lambda _: pd.DataFrame([{**way, **row, "never": never}]))
+    best = {"change": "a alone", "sources": "a", "damage": "", name: 0.1, f"{name}_se": 0.01, f"{name}_within": 0.02}
+    text = " ".join(headline(result, pd.DataFrame([{**way, **best}]), [name]))
+    assert "+0.1 ± 0.022 bits a pair against no source" in text
+    assert words in text
+    assert ("of plausible curves 49% never do up to 100%" in text) == (never > 0)
+
+
 @pytest.mark.parametrize(
     ("change", "words", "passed"),
     [

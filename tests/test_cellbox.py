@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks import cellbox as benchmark
+from pyrogrn.experiments.report.networks import write_report
 from pyrogrn.inference import NUTS, Adam, MapEstimate, MeanField, NeverStop, fit
 from pyrogrn.inference.datatree import prior_draws
 from pyrogrn.inference.engines import nuts
@@ -173,6 +174,33 @@ def test_a_drug_never_seen_has_the_effect_of_its_class_and_wide_intervals():
         effect[name], spread[name] = x[:, 0].mean(), x[:, 0].std()
     assert effect["class"] < effect["none"] - 0.1  # aX lowers P0
     assert spread["none"] > 0.03
+
+
+def test_what_the_model_makes_itself_is_not_called_prior_knowledge_that_was_given(tmp_path):
+    """Edges of drugs are told apart by a source of the model's own; who gave none reads of none."""
+    given = PriorNetwork.from_edges(
+        pd.DataFrame({"source": ["P0"], "target": ["P2"], "probability": [0.9]}), name="own"
+    )
+    for networks, number in (({}, 0), ({"pathways": given}, 1)):
+        model = CellBox.from_data(simulated(), kinds=KINDS, networks=networks)
+        guide = MeanField(init_scale=0.01, **NARROW)
+        posterior = fit(model, guide=guide, jit=False, restarts=1, num_steps=20, num_draws=20, stop=NeverStop())
+        edges = posterior.edges().set_index(["source", "target"])
+        assert edges.loc["aX", "prior"].max() == 0
+        assert edges.loc[("P0", "P2"), "prior"] == pytest.approx(0.9 if networks else 0)
+        checks = posterior.diagnose()
+        support = [name for name in checks["check"] if name.startswith("prior knowledge")]
+        assert support == (["prior knowledge: pathways"] if networks else ["prior knowledge"])
+        between = checks.set_index("check").loc["edges between regulators", "value"]
+        assert not between > 0.5  # nothing acts on a drug: the direction of its edges is known
+        reports = model.knowledge.reports
+        write_report(posterior, tmp_path / "r.html", diagnostics=checks, alignment=reports, command="pyrogrn infer")
+        text = (tmp_path / "r.html").read_text()
+        assert f"<strong>{number}</strong><span>sources of prior knowledge</span>" in text
+        assert ("No prior knowledge was given" in text) is not bool(networks)
+        assert ("What is each source of knowledge worth?" in text) is bool(networks)
+        assert "“drugs” is no source that was given" in text
+        assert "existence and sign together" not in text  # no prior of this one takes an effect for absent
 
 
 def test_state_rebuilds_the_model():

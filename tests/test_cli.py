@@ -56,6 +56,9 @@ def run(simulated, tmp_path_factory):
         *QUICK,
     )
     assert code == 0, err
+    said = re.search(r"against the known network: average precision (\S+) \(chance", err)
+    assert said, err
+    (out / "report.html").read_text().index(f"<strong>{said[1]}</strong><span>average precision</span>")
     return out
 
 

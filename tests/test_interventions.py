@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.inference import Gibbs, fit
+from pyrogrn.inference.answers.tables import settled_table, unsettled_note
 from pyrogrn.models import FactorBox
 from pyrogrn.models.knockdown_response import predict_knockdowns
 from pyrogrn.models.simulators.panel import simulate_panel
@@ -190,6 +191,21 @@ def test_draws_without_a_steady_state_are_left_out(fitted):
     none = by_hand(fitted, W[:1]).predict(overexpress={"G0004": 1.0}, num_draws=1)
     assert (none["settled"] == 0).all()
     assert none[["mean", "sd", "lower", "upper", "control"]].isna().all(None)
+
+
+def test_no_level_is_stated_where_hardly_a_draw_has_a_steady_state():
+    """Of one draw the interval has no width: it would say that the level is certain."""
+    after = np.random.default_rng(0).normal(size=(200, 3))
+    settled = np.arange(200) < 1
+    table = settled_table(["A", "B", "C"], after, settled, np.zeros(3), 0.89)
+    assert table[["mean", "sd", "lower", "upper"]].isna().all(None)
+    assert (table["settled"] == 0.005).all()
+    told = unsettled_note(table)
+    assert told.startswith("in 99.5% of the draws the network has no stable steady state: where fewer than 10% are")
+    enough = settled_table(["A", "B", "C"], after, np.arange(200) < 20, np.zeros(3), 0.89)
+    assert (enough["upper"] - enough["lower"] > 1).all()
+    assert unsettled_note(enough).endswith("90% of the draws the network has no stable steady state; they are left out")
+    assert unsettled_note(settled_table(["A"], after[:, :1], after[:, 0] < np.inf, 0.0, 0.89)) is None
 
 
 def test_errors_say_what_is_missing(fitted, learned):

@@ -15,11 +15,13 @@ from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.experiments.fitting import METHODS
 from pyrogrn.experiments.ladder import Calibration, UserPath, calibrate
 from pyrogrn.experiments.ladder.enumeration import enumerated, exact_inclusion
+from pyrogrn.experiments.ladder.page import write_page
 from pyrogrn.experiments.ladder.path import REFUSED, TRIED
-from pyrogrn.experiments.ladder.plan import plans
+from pyrogrn.experiments.ladder.plan import CORRECTED, OWN, Plan, plans
 from pyrogrn.experiments.ladder.result import Trial
 from pyrogrn.experiments.ladder.scoring import Pairs, joined, longest_list, pairs_of, pooled, score
 from pyrogrn.inference import Gibbs
+from pyrogrn.inference.recalibration import TrialOptions
 from pyrogrn.models.simulators import WorldKind, donors_of, semi_synthetic, simulate_linear
 from pyrogrn.priors import PriorNetwork, SpikeSlab
 
@@ -166,6 +168,37 @@ def test_a_model_that_is_wrong_is_found_out(kind):
         found[name] = score(pairs_of(path.fit(model, world.data, seed=0).edges(), world))
     assert found["wrong"]["ece"] > max(0.15, 2 * found["right"]["ece"])
     assert found["wrong"]["wrong_0.1"] > max(0.3, 1.5 * found["right"]["wrong_0.1"])
+
+
+def test_the_fit_of_its_own_model_is_judged_before_the_trial_of_infer_corrects_it(few, tmp_path):
+    """A trial learns on targets of another kind: what it makes of these probabilities stands beside them."""
+    path = UserPath("linear", trial=TrialOptions(targets=10, worlds=2, samples=8))
+    found = calibrate(few, rungs=[1, 3], targets=20, worlds=1, path=path)
+    alone = calibrate(few, rungs=[1], targets=20, worlds=1, path=UserPath("linear", trial=None))
+    own, corrected, _ = found.plans()
+    assert [own.name, corrected.name] == [OWN, CORRECTED]
+    np.testing.assert_allclose(found.of(own)[0].probability, alone.of(own)[0].probability)
+    assert np.abs(found.of(corrected)[0].probability - alone.of(own)[0].probability).max() > 0.01
+    assert [plan.name for plan in alone.plans()] == [OWN]
+    write_page(found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert f"{found.value(corrected, 'base_rate'):.0%} of the pairs are edges" in text
+    assert f"expect {found.value(corrected, 'mean_inclusion'):.0%}" in text
+
+
+def test_a_page_whose_probabilities_are_far_off_has_no_green_badge(tmp_path):
+    """Half of the pairs are edges, a fifth is stated, and of what is listed nothing is wrong."""
+    true = np.arange(400) < 200
+    timid = some_pairs(np.where(true, np.where(np.arange(400) < 40, 0.95, 0.1), 0.05), true)
+    right = some_pairs(np.where(true, 0.99, 0.01), true)
+    kind = Plan("all causes offered, gaussian noise", 3, WorldKind(responses=("linear",)))
+    for pairs, badge in ((right, "badge good"), (timid, "badge none")):
+        found = Calibration("linear", (Trial(kind, 0, 0, right, 1.0), Trial(Plan(CORRECTED, 1), 0, 0, pairs, 1.0)))
+        assert found.kept
+        write_page(found, tmp_path / "page.html")
+        text = (tmp_path / "page.html").read_text()
+        assert f'{badge}">lists keep their promise on made targets' in text
+        assert ("probabilities are far off in own model, corrected (calibration error 0." in text) == (pairs is timid)
 
 
 # -- what it returns ----

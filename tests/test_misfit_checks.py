@@ -1,5 +1,7 @@
 """Checks of what a linear network gets wrong: each on cells where it must fail, and on cells where it must not."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,27 @@ def test_each_fails_where_it_must_and_the_others_do_not(change, fails):
     rows = checks(changed(linear(), change))
     assert rows[fails].passed is False
     assert all(row.passed is not False for name, row in rows.items() if name != fails), rows
+
+
+def test_cells_with_the_same_zeros_are_not_called_copies():
+    """Counts of cells of different depth, of which most are zero, are alike by chance: that is no finding."""
+    made, generator = linear(num_cells=400), torch.Generator().manual_seed(0)
+    depth = torch.randn(400, 1, generator=generator).exp()
+    counts = torch.poisson(0.3 * depth.expand(400, 60), generator=generator)
+    row = checks(ExpressionData(counts, made.genes, made.tfs))[COPIES]
+    assert row.value > row.threshold
+    assert row.passed is None
+    assert re.match(r"6\d% of the values are zero", row.meaning)
+
+
+def test_of_cells_that_are_all_perturbed_nothing_is_told():
+    """A panel in which every row is a knock-down has no rows to look at (and no warnings, which fail tests)."""
+    made = linear(num_cells=60)
+    pairs = torch.stack([torch.arange(60), torch.arange(60) % 60], 1)
+    data = ExpressionData(made.X, made.genes, made.tfs, perturbed=pairs)
+    rows = checks(data)
+    assert [row.passed for row in rows.values()] == [None, None, None]
+    assert all("Too few cells" in row.meaning for row in rows.values())
 
 
 def test_two_misfits_fail_both():

@@ -1,5 +1,6 @@
 """The report of gene programs: complete, escaped, self-contained; and drawn without complaint in degenerate cases."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from pyrogrn.experiments.figures import programs as program_figures
+from pyrogrn.experiments.report.program_overview import name_cell
 from pyrogrn.experiments.report.program_tables import ProgramTables
 from pyrogrn.experiments.report.programs import write_program_report
 from pyrogrn.inference import History
@@ -158,6 +160,24 @@ def test_every_section_is_there(tmp_path):
     assert "3 genes dropped & gone" in seen.text
 
 
+def test_a_set_that_a_program_without_a_name_has_is_not_called_removed(tmp_path):
+    posterior = StandIn()
+    tables = ProgramTables.collect(posterior, posterior.data)
+    name, free = posterior.factor_names[0], posterior.factor_names[-1]
+    row = {"program": free, "set": name, "library": "sets & co", "genes": 10, "pvalue": 1e-9, "fdr": 1e-8}
+    assert tables.gene_sets is not None
+    lost = tables.gene_sets.assign(status=["kept"] + 8 * ["removed"])
+    for sets, auc, said in ((lost, 0.97, True), (lost, 0.7, False), (lost.assign(status="kept"), 0.97, False)):
+        enrichment = pd.DataFrame([{**row, "auc": auc, "direction": "positive"}])
+        seen = written(posterior, tmp_path, tables=replace(tables, gene_sets=sets, enrichment=enrichment))
+        assert (f"{name}: these cells have this set, as {free}, a program that was found without" in seen.text) == said
+
+
+def test_long_names_of_programs_are_broken_over_lines(tmp_path):
+    assert name_cell("HALLMARK_EPITHELIAL_MESENCHYMAL_TRANSITION", again=True).kind == "gene again long"
+    assert name_cell("set_1").kind == "gene"
+
+
 def test_it_is_one_file_without_links_to_the_outside(tmp_path):
     seen = written(StandIn(cases=2), tmp_path)
     links = [value for _, name, value in seen.attributes if name in ("href", "src")]
@@ -185,8 +205,6 @@ def test_a_fit_that_diverged_says_so(tmp_path):
 def test_groups_are_drawn_and_named(tmp_path):
     posterior = StandIn(cases=2)
     codes = torch.arange(60) % 2
-    from dataclasses import replace
-
     data = replace(posterior.data, context=codes, context_names=GROUPS)
     seen = written(posterior, tmp_path, data=data)
     assert "late <b>" in seen.text

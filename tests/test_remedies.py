@@ -30,7 +30,8 @@ def told(model, *failed: str, guide: str = "gibbs", engine: Any = None, **option
         {"check": ["draws are finite", *failed], "passed": [True, *(False for _ in failed)]}, dtype=object
     )
     attributes = {RECORD: {}} if options.pop("corrected", False) else {}
-    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes)
+    history = SimpleNamespace(reason=options.pop("reason", "budget"))
+    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes, history=history)
     chosen = {"steps": None, "restarts": None, **options}
     return remedies(checks, posterior, Gibbs() if engine is None else engine, **chosen)
 
@@ -46,6 +47,10 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --steps 6000 (ELBO settled)"]
     line = told(model, "restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
+    stopped = told(model, "R-hat of the hyperparameters", guide="mean-field", engine=MeanField(), reason="converged")
+    assert stopped[0].startswith("no option mends R-hat of the hyperparameters: every restart had converged")
+    longer = told(model, "effective draws", reason="converged")  # of a sampler that ended early there are more draws
+    assert longer[0].startswith("to mend it add --steps 800")
     assert told(model, "top loadings agree") == [
         "to mend it add --steps 800 --set guide.num_warmup=600 (top loadings agree)"
     ]
@@ -53,6 +58,7 @@ def test_longer_runs_by_their_numbers(model):
     first, second = trained("ELBO settled", "R-hat of the hyperparameters", "top edges agree")
     assert first == "to mend it add --set guide.svi_steps=100 (ELBO settled, R-hat of the hyperparameters)"
     assert second == "to mend it add --restarts 6 (top edges agree)"  # more draws of the same trainings change nothing
+    assert told(model, "programs and depth") == ["programs and depth: what to do is said where the check is"]
     assert told(model, "fit ended in order") == ["no option mends fit ended in order: the report says what it means"]
     bags = told(model, "inclusion agrees", guide="bagging", engine=Bagging(), steps=100, length="model.num_bags")
     assert bags == ["to mend it add --set model.num_bags=200 (inclusion agrees)"]
@@ -81,7 +87,7 @@ def test_in_python_they_are_arguments(model):
     line = said("restarts find the same optimum", guide="blocked", engine=MeanField(), restarts=3)
     assert line == ["to mend it pass restarts=6 (restarts find the same optimum)"]
     lines = said("shared residuals", "lists on made targets", "cells like those of the training")
-    assert "`pyrogrn.calibrate(adata, ...)` counts what they cost" in lines[0]
+    assert "`pyrogrn.calibrate(adata, ...)` counts what this costs" in lines[0]
     assert not [line for line in lines if "--" in line]
 
 

@@ -48,7 +48,7 @@ def test_tables_report_and_checks_say_it(fitted, tmp_path):
     report(posterior, tmp_path / "report.html", data)
     page = (tmp_path / "report.html").read_text()
     assert label in page
-    assert "of 2 programs named after a gene set, 1 hold mostly other genes" in page
+    assert "of 2 programs named after a gene set, 1 holds mostly other genes" in page
 
 
 def test_names_of_all_tables_change_together(fitted):

@@ -144,6 +144,14 @@ def test_a_killed_process_loses_nothing(tmp_path):
     assert sweep(die_once, configurations, out=tmp_path / "out", jobs=2) == list(range(8))
 
 
+def test_a_sweep_without_a_terminal_says_how_far_it_is(capsys):
+    sweep(draw, [{"seed": seed} for seed in range(20)], backend="serial")
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"{done} of 20 runs" for done in range(2, 21, 2)]
+    sweep(draw, [{"seed": 0}], backend="serial", progress=False)
+    assert not capsys.readouterr().err
+
+
 def test_a_configuration_that_kills_its_process_fails_by_name():
     configurations = [{"seed": seed, "name": f"number {seed}"} for seed in range(5)]
     with pytest.raises(SweepError, match=r"1 of 5 configurations failed \(number 1: WorkerDied") as caught:

@@ -62,6 +62,10 @@ def write_page(result: AblationResult, path: Path | str, *, command: str = "Pyth
         place.write_text(page(title, "\n".join(content)), encoding="utf-8")
 
 
+UNITS = {"delta_log_score_bits": " bits a pair", "delta_elpd": " nats"}
+OPEN = 0.05  # share of plausible curves that never hurt, above which it is not said that a source hurts
+
+
 TERMS = {
     "against none": "the same method, seed and cells without any source",
     "± ": "standard error over seeds: chains, cells held out, edges damaged",
@@ -92,12 +96,12 @@ def headline(result: AblationResult, summary: pd.DataFrame, measures: Sequence[s
     if best[name] > 2 * error:
         sentences.append(
             f"By {DELTAS[name]}, the most was gained with {best['change']} "
-            f"({figures.way_label(best)}): {best[name]:+.3g} ± {error:.2g} against no source."
+            f"({figures.way_label(best)}): {best[name]:+.3g} ± {error:.2g}{UNITS.get(name, '')} against no source."
         )
     else:
         sentences.append(
             f"By {DELTAS[name]}, no choice of sources is clearly better than none: the best is {best['change']} with "
-            f"{best[name]:+.3g} ± {error:.2g}."
+            f"{best[name]:+.3g} ± {error:.2g}{UNITS.get(name, '')}."
         )
     for row in records(result.break_even(name).head(3)):
         way = figures.way_label(pd.Series(vars(row)))
@@ -108,9 +112,16 @@ def headline(result: AblationResult, summary: pd.DataFrame, measures: Sequence[s
             else ("no interval: too few seeds, or all beyond the shares that were run")
         )
         if row.break_even == row.break_even:
+            is_open = row.never > OPEN
             sentences.append(
-                f"{row.sources} ({way}) begins to hurt at {row.break_even:.0%} of the edges {row.damage} "
-                f"({interval}; errors of the truth are left out)."
+                f"{row.sources} ({way}) {'stops helping' if is_open else 'begins to hurt'} at {row.break_even:.0%} of "
+                f"the edges {row.damage} ({interval}; errors of the truth are left out)"
+                + (
+                    f"; whether it hurts from there is open: of plausible curves {row.never:.0%} never do up to "
+                    f"{row.largest:.0%}."
+                    if is_open
+                    else "."
+                )
             )
         else:
             sentences.append(

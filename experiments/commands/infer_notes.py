@@ -1,10 +1,16 @@
 """What ``pyrogrn infer`` says of the data before it fits, at the terminal and in the report."""
 
+import pandas as pd
+
+from ...inference import Posterior
 from ...inference.choice import applies
 from ...inference.engines.base import Engine
 from ...models import ExpressionData, Model
+from ..files.network_tables import BIG
 from ..files.scale_notes import scale_notes
 from ..preflight import Suggestion, preflight, suggested
+from ..report.found import Results
+from ..scores import score_edges
 from ..wording import for_command_line
 from .infer_options import InferOptions
 from .options import parse_columns
@@ -75,3 +81,18 @@ def with_point_notes(model: Model, engine: Engine, data: ExpressionData) -> Expr
     for note in notes:
         say(f"note: {note}")
     return data.with_missing(data.missing, *notes)
+
+
+def say_truth(posterior: Posterior, known: pd.DataFrame | None) -> None:
+    """How the edges compare with the network of ``--truth``; of more than `BIG` edges the report alone says it."""
+    if known is None or posterior.moments["W"].mean.size > BIG:
+        return
+    try:
+        scores = score_edges(Results(posterior).table(), known, restrict_to_truth_regulators=True)
+    except ValueError as error:
+        say(f"the known network could not be compared: {for_command_line(str(error))}")
+        return
+    say(
+        f"against the known network: average precision {scores['average_precision']:.3f} (chance "
+        f"{scores['base_rate']:.3f}), {scores.matching}; regulators without any known edge are left out"
+    )

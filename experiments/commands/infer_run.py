@@ -38,7 +38,14 @@ from ..wording import in_options
 from .course_edges import edges_beside, write_edges_beside
 from .infer_job import Job
 from .infer_kinds import INFERS
-from .infer_notes import say_preflight, suggestion_of, with_evidence_notes, with_point_notes, with_scale_notes
+from .infer_notes import (
+    say_preflight,
+    say_truth,
+    suggestion_of,
+    with_evidence_notes,
+    with_point_notes,
+    with_scale_notes,
+)
 from .infer_options import OF_SOME, InferOptions
 from .infer_tuning import check_calibrate, is_apart, recalibrated, trial, why_not
 from .method_options import check_method_options, check_settings
@@ -149,6 +156,7 @@ def infer_with(options: InferOptions, client: "Client | None", before: CellsRead
     except BaseException:
         run.discard()
         raise
+    say_truth(posterior, known)
     say(verdict(checks))
     for line in checks.attrs[REMEDIES]:
         say(line)
@@ -323,8 +331,9 @@ def _model_of(
     expects = expects_of(options.method) if options.method in KINDS else model.expects
     data = with_scale_notes(options, data, expects)
     say_preflight(options, data, expects)
-    for report in model.knowledge.reports.values():
-        say(kind.matched(report))
+    for name, report in model.knowledge.reports.items():
+        if name not in model.own_sources:
+            say(kind.matched(report))
     return model, data
 
 

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from ...inference.draws.intervals import LEVEL
 from .style import GREY, PALE, new_figure, nothing_to_draw, shortened, sign_colours, styled
 
+LEAST_CHANGE = 0.1
+"""Change by its sd from which it is shown: a normal one of 0.1 has the sign stated with a probability of 0.54."""
+
 
 @styled
 def knockout_forest(
@@ -37,9 +40,15 @@ def knockout_forest(
 
 
 def most_changed(table: pd.DataFrame, count: int, clamped: Collection[str] = ()) -> pd.DataFrame:
-    """The genes with the largest change by its sd, those that are ``clamped`` left out."""
+    """The genes with the largest change by its sd, those that are ``clamped`` left out, and those whose change is less
+    than `LEAST_CHANGE` of its sd: of these nothing is sure, not even the sign."""
     change = (table["mean"] - table["control"]).abs()
-    moved = table[(change > 0) & (table["sd"] > 0) & np.isfinite(table["mean"]) & ~table["gene"].isin(list(clamped))]
+    moved = table[
+        (change > LEAST_CHANGE * table["sd"])
+        & (table["sd"] > 0)
+        & np.isfinite(table["mean"])
+        & ~table["gene"].isin(list(clamped))
+    ]
     certainty = (moved["mean"] - moved["control"]).abs() / moved["sd"]
     return moved.loc[certainty.sort_values(ascending=False, kind="stable").index].head(count)
 

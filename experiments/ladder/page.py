@@ -10,7 +10,7 @@ from ..files.whole import whole_file
 from ..report.page import badge, glossary, listing, page, paragraph, section, table
 from ..report.pictures import panels, picture
 from . import figures
-from .plan import RUNGS
+from .plan import CORRECTED, RUNGS
 from .result import PROMISED, TOLERANCE, Calibration
 from .scoring import ALL, RATES
 
@@ -38,7 +38,7 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
     """Answer, figures, tables and small print in one file."""
     summary = result.summary()
     badges = {
-        True: ("lists keep their promise on made targets", True),
+        True: _held(result),
         False: (_broken(summary), False),
         None: ("no list to judge", None),
     }
@@ -61,6 +61,15 @@ def write_page(result: Calibration, path: Path, *, command: str = "Python", titl
     ]
     with whole_file(path) as place:
         place.write_text(page(title, "\n".join(content)), encoding="utf-8")
+
+
+def _held(result: Calibration) -> tuple[str, bool | None]:
+    """Of lists that hold, and whether the probabilities that they are made of do."""
+    told, off = "lists keep their promise on made targets", result.off()
+    if not off:
+        return told, True
+    where = ", ".join(f"{name} (calibration error {error:.2f})" for name, error in off.items())
+    return f"{told}; probabilities are far off in {where}", None
 
 
 def _broken(summary: pd.DataFrame) -> str:
@@ -126,6 +135,24 @@ def _probabilities(result: Calibration, summary: pd.DataFrame) -> list[str]:
     return [
         picture(figures.reliability_curves(result.reliability()), caption),
         table(("world", *names), rows, numeric=list(names), detail=("pairs", "bits a pair", "bits of the base rate")),
+        *_of_correction(summary),
+    ]
+
+
+def _of_correction(summary: pd.DataFrame) -> list[str]:
+    """Why corrected probabilities may be off where the model is right."""
+    own = dict(_worlds(summary)).get(CORRECTED)
+    if own is None:
+        return []
+    stated, true = (float(own["value"][name]) for name in ("mean_inclusion", "base_rate"))
+    return [
+        paragraph(
+            f"“{CORRECTED}” are the same fits as the row before, as infer states them: corrected by a trial, which "
+            "learns on targets that have as many regulators as your genes seem to have. Here the model's prior made "
+            f"the targets, with whatever number it drew: {true:.0%} of the pairs are edges, and corrected "
+            f"probabilities expect {stated:.0%}. How far the two are apart says what the correction costs where the "
+            "model is right; what your genes are like is asked in the other rows."
+        )
     ]
 
 

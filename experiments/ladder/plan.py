@@ -13,6 +13,8 @@ RUNGS = {
 }
 """What each rung asks."""
 OWN, EXACT = "own model", "enumeration"
+CORRECTED = "own model, corrected"
+"""The same worlds of rung 1, with the probabilities that the trial of `infer` makes of the model's."""
 
 
 @dataclass(frozen=True)

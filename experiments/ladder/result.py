@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...inference.calibration import reliability_table
-from .plan import Plan
+from .plan import CORRECTED, Plan
 from .scoring import ALL, RATES, Pairs, joined, pooled, score
 
 COLUMNS = ("world", "rung", "hidden", "noise", "moved", "response")
@@ -17,6 +17,9 @@ PROMISED = 0.1
 """The rate that sentences speak of."""
 TOLERANCE = 1.5
 """A list keeps its promise where at most 15% are wrong of what was to be 10%: shares of few edges vary."""
+
+OFF = 0.1
+"""Calibration error above which probabilities are not what they say: a tenth, on average over all pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,11 @@ class Calibration:
         known = [share for share in shares if share == share]
         return all(share <= TOLERANCE * PROMISED for share in known) if known else None
 
+    def off(self) -> dict[str, float]:
+        """Calibration error of the worlds in which it is above `OFF`, by their names."""
+        errors = {plan.name: self.value(plan, "ece") for plan in self.plans()}
+        return {name: error for name, error in errors.items() if error > OFF}
+
     def headline(self) -> str:
         """One or two sentences."""
         last = [plan for plan in self.plans() if plan.kind is not None]
@@ -132,7 +140,7 @@ class Calibration:
         share, error = pooled(self.of(plan))[f"wrong_{PROMISED:g}"]
         if share != share:
             return f"there are none to be wrong {_when(plan)}: no edge is listed"
-        about = f" (± {100 * error:.0f})" if error == error else ""
+        about = "" if error != error else f" (± {100 * error:.0f})" if error >= 0.005 else " (± less than 1)"
         return f"about {100 * share:.0f}{about} would be wrong {_when(plan)}"
 
     def _power(self, plan: Plan, hard: Plan | None) -> str:
@@ -141,10 +149,14 @@ class Calibration:
         return f"Such lists hold {shares} of the true edges."
 
 
+OF_OWN = "on data from its own model the calibration error is"
+
+
 def _first_rungs(result: Calibration) -> str:
     told = []
     for plan in result.plans():
-        told.append(f"on data from its own model the calibration error is {result.value(plan, 'ece'):.3f}")
+        what = "corrected by the trial of `infer` it is" if plan.name == CORRECTED else OF_OWN
+        told.append(f"{what} {result.value(plan, 'ece'):.3f}")
     if result.exact:
         largest = max(row["largest_difference"] for row in result.exact)
         told.append(f"of five regulators its probabilities are within {largest:.3f} of the exact ones")

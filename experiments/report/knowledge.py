@@ -23,7 +23,10 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
     rows_are = posterior.model.rows
     numbers = {} if data is None else {rows_are: f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
-    numbers |= {"contexts": str(len(coords["context"])), "sources of prior knowledge": str(len(coords["source"]))}
+    numbers |= {
+        "contexts": str(len(coords["context"])),
+        "sources of prior knowledge": str(len(posterior.model.given_sources)),
+    }
     numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"
     if data is not None and data.perturbed is not None:
         pairs = data.perturbed.cpu().numpy()
@@ -40,6 +43,7 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
             f"<h3>{rows_are.capitalize()} by context</h3>",
             table(("context", rows_are), rows, numeric=(rows_are,)),
         ]
+    alignment = {name: report for name, report in alignment.items() if name not in posterior.model.own_sources}
     if alignment:
         content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
     return content
@@ -61,9 +65,10 @@ def _matching(alignment: Mapping[str, AlignmentReport]) -> str:
 def trusted(posterior: Posterior) -> list[str]:
     """How far the data trust each source, or why they were not asked."""
     prior = posterior.model.edge_prior
-    sources = posterior.coords["source"]
-    if not sources:
-        return [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
+    given, own = posterior.model.given_sources, posterior.model.own_sources
+    none = [] if given else [paragraph("No prior knowledge was given: the edges come from the expression data alone.")]
+    if not posterior.coords["source"]:
+        return none
     if prior.strategy == "mask":
         text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
         return [paragraph(text)]
@@ -89,11 +94,12 @@ def trusted(posterior: Posterior) -> list[str]:
         "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
         f"random edges ends near 0. {'Odds' if on_odds else 'Strength'}: for an edge listed with a confidence of 0.9."
     )
+    told = [paragraph(f"“{name}” is no source that was given: {what}.") for name, what in own.items()]
     header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
     caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
     drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)
     shown = table(header, rows, numeric=header[1:3], detail=header[1:3])
-    return [paragraph(intro), shown, picture(drawn, caption)]
+    return [*none, *told, paragraph(intro), shown, picture(drawn, caption)]
 
 
 def trust_word(row: Any) -> str:

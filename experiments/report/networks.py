@@ -54,6 +54,10 @@ OF_RANKS = (
     "this method is for: it ranks edges, and of those at 0.8 more than a fifth can be wrong."
 )
 
+OF_SIGNS = (
+    "Local false sign rate: probability that the effect has the other sign. This prior takes no effect for absent."
+)
+
 
 def _columns(posterior: Posterior) -> dict[str, str]:
     """What the columns mean for this model and engine."""
@@ -62,6 +66,8 @@ def _columns(posterior: Posterior) -> dict[str, str]:
         texts |= OF_INCLUSION
     if is_point(posterior):
         return known_columns(texts)
+    if posterior.threshold is not None:
+        texts["lfsr"] = OF_SIGNS
     if why_no_list(posterior) is not None:
         texts["inclusion"] = OF_RANKS
         texts.pop("expected FDR")
@@ -336,7 +342,8 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
             f"Nothing in this model takes up what {wrong}: on real {model.rows} the probabilities can be too certain."
         )
     more = f"{called.sum():,} of {results.promised.sum():,} edges are more probable than not"
-    more += f"; for {sure:,} of them existence and sign together are 95% certain." if called.any() else "."
+    what = "existence and sign together are" if posterior.threshold is None else "the sign is"
+    more += f"; for {sure:,} of them {what} 95% certain." if called.any() else "."
     facts = [
         *([] if results.why_none is None else [results.why_none[0].upper() + in_options(results.why_none[1:]) + "."]),
         *trial_facts(posterior),
@@ -440,7 +447,7 @@ def _made(posterior: Posterior, command: str) -> list[str]:
     return made(
         posterior,
         command,
-        {"edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.coords["source"] else kind},
+        {"edge prior": f"{kind}, prior knowledge by {prior.strategy}" if posterior.model.given_sources else kind},
     )
 
 

@@ -31,7 +31,7 @@ def next_steps(posterior: Posterior, regulator: str | None, *, listed: bool) -> 
                 f"pyrogrn regulons RUN{'' if listed else ' --top 100'} --expression FILE --out regulons",
             )
         )
-    if posterior.coords["source"]:
+    if posterior.model.given_sources:
         steps.append(("What is each source of knowledge worth?", "pyrogrn ablate FILE --prior NAME=FILE --out worth"))
     needs = posterior.model.needs
     if engine_of(posterior.guide).point or not answers_of(posterior.model).predicts():

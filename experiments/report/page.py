@@ -83,6 +83,7 @@ th { font-weight: 600; color: var(--soft); white-space: nowrap; }
 .many th, .many th.number { white-space: normal; vertical-align: bottom; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.gene { font-weight: 600; white-space: nowrap; }
+td.gene.long { white-space: normal; overflow-wrap: anywhere; min-width: 11em; max-width: 17em; }
 td.up { color: var(--blue); font-weight: 600; }
 td.down { color: var(--red); font-weight: 600; }
 td.wide { min-width: 260px; }

@@ -35,7 +35,7 @@ def glance(tables: ProgramTables) -> list[str]:
         best = next(iter(records(part.sort_values("variance_explained", ascending=False).head(1))))
         where = [str(getattr(best, axis)) for axis in ("view", "group") if part[axis].nunique() > 1]
         row = [
-            Cell(escape(cut_name(program)), "gene"),
+            name_cell(program),
             best.library or "–",
             bar(best.variance_explained / max(share.iloc[0], 1e-12), f"{best.variance_explained:.1%}"),
             percents(best.lower, best.upper),
@@ -64,9 +64,20 @@ def glance(tables: ProgramTables) -> list[str]:
     return [paragraph(intro), picture(drawn, caption), shown]
 
 
+LONG = 20  # letters of a name that is broken over lines: names of gene sets have no spaces, and tables would be cut off
+
+
 def cut_name(program: str, limit: int = 46) -> str:
     """A name that fits a table."""
     return program if len(program) <= limit else program[: limit - 1] + "…"
+
+
+def name_cell(program: str, *, again: bool = False) -> Cell:
+    """The name of a program, which may be broken where it is long; greyed where it stands above it too."""
+    name = cut_name(program)
+    return Cell(
+        escape(name), " ".join(["gene", *(["again"] if again else []), *(["long"] if len(name) > LONG else [])])
+    )
 
 
 def top_genes(tables: ProgramTables) -> list[str]:
@@ -88,7 +99,7 @@ def top_genes(tables: ProgramTables) -> list[str]:
         part = part.reindex(part["loading"].abs().sort_values(ascending=False, kind="stable").index).head(10)
         for i, row in enumerate(records(part)):
             cells = [
-                Cell(escape(cut_name(name)), "gene" if i == 0 else "gene again"),
+                name_cell(name, again=i > 0),
                 Cell(escape(row.gene), "gene"),
                 Cell("rises", "up") if row.loading >= 0 else Cell("falls", "down"),
             ]

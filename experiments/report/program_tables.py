@@ -13,6 +13,7 @@ from ...models import ExpressionData
 from ..enrichment import enrich
 from ..files.result_tables import write_csv
 
+SAME = 0.8  # AUC from which a program without a set is said to be the set
 GeneSets = Mapping[str, Mapping[str, Sequence[str]]]
 
 
@@ -85,6 +86,24 @@ class ProgramTables:
     def standings(self) -> dict[str, Standing]:
         """Of programs that are named after a gene set, whether they still are that set."""
         return standings(self.gene_sets, self.programs)
+
+    @property
+    def elsewhere(self) -> dict[str, tuple[str, float]]:
+        """Of sets most of whose genes are removed from the program of their name: a program without a set that has
+        them (area under the curve of at least `SAME`, false discovery rate below 5%), and that area."""
+        if self.gene_sets is None or self.enrichment is None:
+            return {}
+        number = pd.crosstab(self.gene_sets["program"], self.gene_sets["status"])
+        found = {}
+        for name in number.index:
+            if number.loc[name].get("removed", 0) <= number.loc[name].get("kept", 0):
+                continue
+            rows = self.enrichment[self.enrichment["set"] == name]
+            rows = rows[(rows["auc"] >= SAME) & (rows["fdr"] < 0.05)]
+            if len(rows):
+                best = rows.loc[rows["auc"].idxmax()]
+                found[str(name)] = (str(best["program"]), float(best["auc"]))
+        return found
 
     def labelled(self) -> "ProgramTables":
         """The same with the names of programs that readers are shown: of those that hold mostly other genes than their

@@ -29,7 +29,7 @@ from .parts import (
 )
 from .pictures import panels, picture
 from .points import known_columns, point_verdict
-from .program_overview import MAX_LFSR, cut_name, glance, top_genes
+from .program_overview import MAX_LFSR, cut_name, glance, name_cell, top_genes
 from .program_tables import GeneSets, ProgramTables
 from .program_trust import trust_section
 
@@ -192,7 +192,8 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
     sets = tables.standings
     other = sum(one.minority for one in sets.values())
     if other:
-        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} hold mostly other genes"
+        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} "
+        text += f"{'holds' if other == 1 else 'hold'} mostly other genes"
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     good = len(strong) > 0 and len(named) > 0 and failed == []
     found = badge(f"{count(len(strong), 'program')} above {MIN_SHARE:.0%} of variance", True if good else None)
@@ -220,7 +221,7 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
         many = part["status"].value_counts()
         rows.append(
             [
-                Cell(escape(cut_name(name)), "gene"),
+                name_cell(name),
                 *(f"{many.get(status, 0):,}" for status in ("kept", "removed", "added")),
                 f"{tables.standings[name].largest}",
                 Cell(escape(_some_genes(part, "added")), "wide"),
@@ -235,7 +236,17 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
         "gene belongs to the program. A program that holds more genes from outside its set than of it is called "
         "mostly not that set: read its genes, and not the name. All genes are in gene_sets.csv."
     )
-    return [paragraph(intro), tiles(totals), table(header, rows, numeric=("kept", "removed", "added", of_set))]
+    shown = table(header, rows, numeric=("kept", "removed", "added", of_set))
+    return [paragraph(intro), listing(_elsewhere(tables)), tiles(totals), shown]
+
+
+def _elsewhere(tables: ProgramTables) -> list[str]:
+    """Sets whose genes do move together, in a program that has not their name: nothing of them is to be removed."""
+    return [
+        f"{name}: these cells have this set, as {program}, a program that was found without a set (AUC {auc:.2f}). The "
+        f"program called {name} has hardly any of its genes: take {program} for it, and none of its genes for removed."
+        for name, (program, auc) in tables.elsewhere.items()
+    ]
 
 
 def _some_genes(part: pd.DataFrame, status: str, number: int = 6) -> str:
@@ -271,11 +282,11 @@ def _enrichment(enrichment: pd.DataFrame) -> list[str]:
     for name in dict.fromkeys(enrichment["program"]):
         part = enrichment[(enrichment["program"] == name) & (enrichment["fdr"] < MAX_FDR)]
         if part.empty:
-            rows.append([Cell(escape(cut_name(name)), "gene"), "no set at 5% false discovery rate", "", "", "", ""])
+            rows.append([name_cell(name), "no set at 5% false discovery rate", "", "", "", ""])
         for i, row in enumerate(records(part.head(5))):
             rows.append(
                 [
-                    Cell(escape(cut_name(name)), "gene" if i == 0 else "gene again"),
+                    name_cell(name, again=i > 0),
                     Cell(escape(cut_name(row.set)), "wide"),
                     f"{row.genes:,}",
                     f"{row.auc:.2f}",

@@ -7,15 +7,19 @@ import pandas as pd
 
 from ...models.dynamics.settle import DIVERGES, OSCILLATES, SETTLED
 
+FEWEST_SETTLED = 0.1
+"""Share of the draws that must settle for a level to be stated: an interval over the one draw of two hundred that does
+has no width, and says that the answer is certain."""
+
 
 def settled_table(
     genes: Sequence[str], after: np.ndarray, settled: np.ndarray, control: np.ndarray | float, level: float
 ) -> pd.DataFrame:
     """``gene, mean, sd, lower, upper, settled, control``: mean, sd and interval of ``after`` ``(draw, gene)`` over the
-    draws that are ``settled``, NaN when none is; their share; and the level before."""
+    draws that are ``settled``, NaN when fewer than `FEWEST_SETTLED` of them are; their share; and the level before."""
     table = pd.DataFrame({"gene": list(genes)})
     used = after[settled]
-    if len(used):
+    if len(used) and len(used) >= FEWEST_SETTLED * len(after):
         tail = (1 - level) / 2
         table["mean"], table["sd"] = used.mean(0), used.std(0)
         table["lower"], table["upper"] = np.quantile(used, [tail, 1 - tail], axis=0)
@@ -24,6 +28,20 @@ def settled_table(
     table["settled"] = float(settled.mean())
     table["control"] = control
     return table
+
+
+def unsettled_note(table: pd.DataFrame) -> str | None:
+    """What is to be said of the draws of a prediction that did not settle; None where all did."""
+    fewest, most = float(table["settled"].min()), float(table["settled"].max())
+    if fewest == 1:
+        return None
+    ways = [f"{way} in {100 * share:.3g}%" for way, share in table.attrs.items() if share]
+    told = f" ({', '.join(ways)})" if ways else ""
+    up_to = "" if fewest == most else "up to "
+    start = f"in {up_to}{100 * (1 - fewest):.3g}% of the draws the network has no stable steady state{told}"
+    if fewest >= FEWEST_SETTLED:
+        return f"{start}; they are left out"
+    return f"{start}: where fewer than {FEWEST_SETTLED:.0%} are left, no level is stated"
 
 
 def outcome_table(

@@ -26,7 +26,8 @@ def edge_rows(
     lower, upper = interval_of(posterior, draws, source, target, level)
     positive, negative = pick(moments.positive), pick(moments.negative)
     right = np.maximum(positive, negative)
-    confidence = posterior.model.knowledge.probability
+    knowledge, own = posterior.model.knowledge, posterior.model.own_sources
+    confidence = knowledge.probability[[name not in own for name in knowledge.sources]]
     shape = moments.mean.shape
     prior = confidence.amax(0).cpu().numpy() if len(confidence) else np.zeros(shape, dtype=np.float32)
     coords = posterior.coords

@@ -14,8 +14,8 @@ def facts_of_fit(posterior: PosteriorLike[Model]) -> dict[str, str]:
     facts |= {names[0]: f"{rows:,}", names[1]: f"{columns:,}"}
     if len(coords.get("context", ())) > 1:
         facts["contexts"] = f"{len(coords['context'])}"
-    if coords.get("source"):
-        facts["knowledge"] = ", ".join(map(str, coords["source"]))
+    if model.given_sources:
+        facts["knowledge"] = ", ".join(model.given_sources)
     chains, draws = posterior.draws["W"].shape[:2] if "W" in posterior.draws else (0, 0)
     facts["engine"] = f"{posterior.guide}, {chains} x {draws:,} draws, seed {posterior.seed}"
     facts["fit"] = {"budget": "ran all its steps"}.get(posterior.history.reason, posterior.history.reason)
