@@ -93,29 +93,57 @@ def test_hand_written_gradients(draws):
 @pytest.mark.parametrize("clamped", [False, True], ids=["all free", "one clamped"])
 @pytest.mark.parametrize("draws", [(), (3,), (2, 3)], ids=str)
 def test_loops_are_the_products_of_matrices(draws, clamped):
-    """Levels below -½ among them, where the logarithm has no series; numbers of genes and neurons that leave rests."""
+    """In double precision, to the rounding of single. Levels below -½ among them, where the logarithm has no series;
+    numbers of genes, neurons and pairs that leave rests."""
     inputs = weights(draws, torch.float32, genes=37, hidden=6)
     p = [v.requires_grad_() for v in inputs._replace(upsilon=inputs.upsilon - 0.3)]
     g = (3 * state(*draws, 5, 37, dtype=torch.float32) - 1.5).requires_grad_()
     free = torch.ones(5, 37)
     free[3, 4] = 0.0
-    plan = StepPlan.of(DT.float(), 0.7)
     cotangent = state(*draws, 5, 37, seed=2, dtype=torch.float32)
     found = []
-    for way in (FixedStep, CompiledStep):
-        result = way.apply(plan, g, free if clamped else None, *p)
-        found.append([result, *torch.autograd.grad(result, [g, *p], cotangent)])
+    for way, dtype in ((FixedStep, torch.float64), (CompiledStep, torch.float32)):
+        plan, held = StepPlan.of(DT.to(dtype), 0.7), free.to(dtype) if clamped else None
+        start, own = g.detach().to(dtype).requires_grad_(), [v.detach().to(dtype).requires_grad_() for v in p]
+        result = way.apply(plan, True, start, held, *own)
+        found.append([result, *torch.autograd.grad(result, [start, *own], cotangent.to(dtype))])
+        assert torch.equal(result, way.apply(plan, False, start, held, *own))  # without tables for a gradient
     for one, other in zip(*found, strict=True):
-        assert (one - other).abs().max() < 2e-6 * one.abs().max()
+        assert (one - other).abs().max() < 5e-6 * one.abs().max()
 
 
-def test_loops_are_for_single_precision(monkeypatch):
+@pytest.mark.parametrize(
+    ("change", "way"),
+    [
+        ({}, "loops"),
+        ({"dtype": torch.float64}, "products"),
+        ({"pairs": 101}, "products"),
+        ({"draws": (2,)}, "loops"),
+        ({"draws": (2,), "state_draws": ()}, "products"),
+        ({"free": (2, 5, 7), "draws": (2,)}, "products"),
+        ({"genes": 2**17}, "products"),
+    ],
+    ids=str,
+)
+def test_loops_are_for_small_solves_in_single_precision(change, way, monkeypatch):
     used = []
     monkeypatch.setattr(CompiledStep, "apply", lambda *_: used.append("loops"))
     monkeypatch.setattr(FixedStep, "apply", lambda *_: used.append("products"))
-    for dtype in (torch.float32, torch.float64):
-        solve_steps(StepPlan.of(DT.to(dtype), 1.0), state(5, 7, dtype=dtype), None, weights(dtype=dtype))
-    assert used == ["loops", "products"]
+    dtype, draws, genes = change.get("dtype", torch.float32), change.get("draws", ()), change.get("genes", 7)
+    plan = StepPlan.of(torch.ones(change.get("pairs", 5), dtype=dtype), 1.0)
+    start = state(*change.get("state_draws", draws), len(plan.order), genes, dtype=dtype)
+    free = torch.ones(change["free"]) if "free" in change else None
+    solve_steps(plan, start, free, weights(draws, dtype, genes=genes))
+    assert used == [way]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_second_derivatives_are_refused(dtype):
+    p = PhoenixParameters(*[v.requires_grad_() for v in weights(dtype=dtype)])
+    result = RungeKutta(1.0)(p, state(5, 7, dtype=dtype), DT.to(dtype))
+    (by_W,) = torch.autograd.grad(result.square().sum(), [p.W_sigma], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        by_W.square().sum().backward()
 
 
 def test_adjoint_gradient_is_the_gradient_through_the_steps():

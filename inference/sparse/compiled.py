@@ -1,8 +1,6 @@
-"""`compiled`: a function that numba compiles, without the interpreter's lock, once for all runs on a machine."""
+"""`compiled`: a function of the samplers that numba compiles, and functions that only compiled ones call."""
 
-import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -10,37 +8,14 @@ from typing import Any
 import numba
 
 from ...models.compiled import RELAXED
-from ...models.compiled import compiled as kept
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 of the sources in a folder, in hex."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(f"{path.name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
-
+from ...models.compiled import compiled as compiled_with
 
 HERE = Path(__file__).resolve().parent
-STAMP = digest_of(HERE)
-
-
-def stamp_of(function: Callable[..., Any]) -> str:
-    """Of the sources here, and of the folder of a ``function`` that is somewhere else."""
-    folder = Path(function.__code__.co_filename).resolve().parent
-    return STAMP if folder == HERE else f"{STAMP} {digest_of(folder)}"
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, compiled at its first call; kept on disk where there is a folder that can be written to.
-
-    What is kept is for these sources. numba looks at the time and size of the file that ``function`` is in, and not at
-    those of the functions it calls: after an update that left the first as it was, the old ones would run.
-    """
-    made: Any = kept(function)
-    with suppress(AttributeError):  # there is no public way; tests/test_compiled.py sees whether this one goes on
-        made._cache._cache_file._source_stamp = stamp_of(function)
-    return made
+    """``function``, which may call those of this folder."""
+    return compiled_with(function, folders=(HERE,))
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

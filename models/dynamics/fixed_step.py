@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .phoenix_layers import PhoenixParameters
 
@@ -11,16 +12,18 @@ from .phoenix_layers import PhoenixParameters
 class FixedStep(torch.autograd.Function):
     """Classical Runge-Kutta of order 4 through PHOENIX, forward and backward written out.
 
-    Rows are sorted by their number of steps, the longest first: step k works on the rows that have one. Activations of
-    all stages lie in one table, so that each weight's gradient is a single matrix product at the end. For 520 pairs of
-    350 genes the gradient takes 0.45 of the time of torchdiffeq's rk4 and autograd, whose rows all take equal steps.
+    Rows are sorted by their number of steps, the longest first: step k works on the rows that have one. Where a
+    gradient is wanted (``kept``), activations of all stages lie in one table, so that each weight's gradient is a
+    single matrix product at the end. For 520 pairs of 350 genes the gradient takes 0.45 of the time of torchdiffeq's
+    rk4 and autograd, whose rows all take equal steps.
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: "StepPlan", g: Tensor, free: Tensor | None, *flat: Tensor) -> Tensor:
+    def forward(ctx: Any, plan: "StepPlan", kept: bool, g: Tensor, free: Tensor | None, *flat: Tensor) -> Tensor:
         p = PhoenixParameters(*flat)
         draw = g.shape[:-2]
-        hidden, genes, rows = p.W_sigma.shape[-2], g.shape[-1], 4 * sum(plan.active)
+        hidden, genes = p.W_sigma.shape[-2], g.shape[-1]
+        rows = 4 * sum(plan.active) if kept else plan.active[0]
         table = {
             name: g.new_empty(*draw, rows, width)
             for name, width in (("sigma", genes), ("pi", genes), ("excess", genes), ("hidden", 2 * hidden))
@@ -30,7 +33,7 @@ class FixedStep(torch.autograd.Function):
         gain, b_sigma, b_pi = p.upsilon.relu()[..., None, :], p.b_sigma[..., None, :], p.b_pi[..., None, :]
 
         def rate(x: Tensor, at: int, n: int) -> Tensor:
-            place = slice(at, at + n)
+            place = slice(at, at + n) if kept else slice(0, n)
             sigma, pi, excess, z = (table[name][..., place, :] for name in ("sigma", "pi", "excess", "hidden"))
             shifted = x - 0.5
             torch.div(shifted, shifted.abs().add_(1), out=sigma)
@@ -50,14 +53,17 @@ class FixedStep(torch.autograd.Function):
             k4 = rate(torch.addcmul(x, h, k3), at + 3 * n, n)
             x.addcmul_(h, k2.add_(k3).mul_(2).add_(k1).add_(k4), value=1 / 6)
             at += 4 * n
-        ctx.plan, ctx.free, ctx.hidden, ctx.table = plan, free, hidden, table
-        ctx.save_for_backward(*flat)
+        ctx.plan, ctx.free, ctx.hidden = plan, free, hidden
+        ctx.save_for_backward(*flat, *table.values())
         return state
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        p = PhoenixParameters(*ctx.saved_tensors)
-        plan, table, hidden, free = ctx.plan, ctx.table, ctx.hidden, ctx.free
+        number = len(PhoenixParameters._fields)
+        p = PhoenixParameters(*ctx.saved_tensors[:number])
+        table = dict(zip(("sigma", "pi", "excess", "hidden"), ctx.saved_tensors[number:], strict=True))
+        plan, hidden, free = ctx.plan, ctx.hidden, ctx.free
         U = torch.cat([p.U_sigma, p.U_pi], dim=-1)  # (*draw, gene, 2 hidden)
         gain = p.upsilon.relu()[..., None, :]
         weighted = torch.empty_like(table["sigma"])  # gradient by ċ = U z, all stages
@@ -93,7 +99,7 @@ class FixedStep(torch.autograd.Function):
         bias = inner.sum(-2)
         by_upsilon = plain * (p.upsilon > 0)
         gradients = (by_W_sigma, by_W_pi, by_U[..., :hidden], by_U[..., hidden:])
-        return (None, by_state, None, *gradients, bias[..., :hidden], bias[..., hidden:], by_upsilon)
+        return (None, None, by_state, None, *gradients, bias[..., :hidden], bias[..., hidden:], by_upsilon)
 
 
 class StepPlan(NamedTuple):

@@ -144,6 +144,7 @@ def solve(
     pi: np.ndarray,
     excess: np.ndarray,
     z: np.ndarray,
+    kept: bool,
 ) -> None:
     """Steps of Runge and Kutta's order 4 of ``state`` (network, pair, gene), in place.
 
@@ -158,13 +159,15 @@ def solve(
         ``(pair, gene)``, or without rows where no gene is clamped.
     sigma, pi, excess, z
         ``(network, evaluation, gene or 2 hidden)`` tables to be filled, an evaluation a row of a stage of a step.
+    kept
+        False where no gradient is wanted: every stage then has the first rows of the tables.
     """
     x, k, total = np.empty_like(state[0]), np.empty_like(state[0]), np.empty_like(state[0])
     for one in range(len(state)):
         g, at = state[one], 0
         for n in active:
             for stage in range(4):
-                rows = slice(at, at + n)
+                rows = slice(at, at + n) if kept else slice(0, n)
                 rate(
                     (g if stage == 0 else x)[:n],
                     W_sigma[one],
