@@ -1,6 +1,7 @@
 """Ablations of prior knowledge: bits against arithmetic, damage, comparisons, resuming, held trust, bad input."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from pyrogrn.experiments.ablation import (
     standard_changes,
     strategies_of,
 )
+from pyrogrn.experiments.ablation import page as ablation_page
 from pyrogrn.experiments.ablation.changes import apply_change
 from pyrogrn.experiments.ablation.engines import canonical, chain_noise
 from pyrogrn.experiments.ablation.held_trust import fit_held
@@ -34,6 +36,7 @@ from pyrogrn.experiments.ablation.inputs import (
     varying_in_training,
     write_inputs,
 )
+from pyrogrn.experiments.ablation.measures import MEASURES
 from pyrogrn.experiments.ablation.page import _badge as page_badge
 from pyrogrn.experiments.ablation.page import headline
 from pyrogrn.experiments.ablation.result import AblationResult, crossing
@@ -638,6 +641,19 @@ def test_break_even_has_an_interval_that_covers():
         result.break_even("ece")
     flat = replace(result, rows=result.rows.assign(delta_log_score_bits=result.rows["seed"] + 1.0))
     assert flat.break_even().empty  # damage that changes no fit says nothing of when it hurts
+
+
+def test_all_numbers_are_side_by_side_a_few_at_a_time():
+    names = list(MEASURES)
+    way = {"method": "linear", "strategy": "inclusion", "trust": "sampled"}
+    values = {name: float(i) for i, name in enumerate(names)} | {f"{name}_se": 0.1 for name in names}
+    summary = pd.DataFrame([{**way, **values, "change": change} for change in ("none", "a alone")])
+    tables = ablation_page._numbers(summary)
+    heads = [re.findall("<th(?: [^>]*)?>(.*?)</th>", table) for table in tables]
+    assert len(names) > ablation_page.SIDE_BY_SIDE
+    assert all(head[:2] == ["method", "change"] and len(head) <= 2 + ablation_page.SIDE_BY_SIDE for head in heads)
+    assert [name for head in heads for name in head[2:]] == [n.replace("_", " ") for n in names]
+    assert all(table.count("<tr>") == 1 + len(summary) for table in tables)
 
 
 def test_the_page_claims_no_more_than_was_run(found):

@@ -1,6 +1,7 @@
 """Files as they come: comments, times with units, .raw, decimal commas, empty gene sets, contexts too small."""
 
 import gzip
+from pathlib import Path
 
 import anndata
 import h5py
@@ -10,11 +11,14 @@ import pytest
 import torch
 from command_line import call
 from pyrogrn import PriorNetwork, read_gmt
+from pyrogrn.experiments.commands.infer_kinds import InferNetwork
 from pyrogrn.experiments.commands.options import read_gene_sets
 from pyrogrn.experiments.files.readers import read_expression, read_kinds, read_names
+from pyrogrn.experiments.files.stored import about
 from pyrogrn.models import ExpressionData, LinearNetwork, MuVI
 from pyrogrn.models.data import some
 from pyrogrn.models.data.time_labels import read_times
+from pyrogrn.models.simulators import simulate_linear
 from pyrogrn.priors.evidence import read_scores
 
 GENES = ["SPI1", "GATA1", "CSF1R", "KLF1"]
@@ -177,7 +181,18 @@ def test_an_empty_gene_set_is_left_out_and_said(tmp_path, caplog):
         read_gmt(write(tmp_path / "s.gmt", "A\tna\nB\tna\n"))
 
 
+def test_an_error_names_the_file_that_it_is_in():
+    with pytest.raises(ValueError, match=r"^i\.csv: no numbers$"), about(Path("x.csv")), about(Path("i.csv")):
+        raise ValueError("no numbers")
+
+
 # -- contexts ----
+
+
+def test_all_tables_of_contexts_are_said_to_be_written():
+    data = simulate_linear(num_genes=6, num_tfs=2, num_cells=40, num_contexts=2, seed=0).data
+    written = InferNetwork().writes(LinearNetwork.from_data(data), 10)
+    assert "edges_CONTEXT.csv of 2 contexts, differences.csv, differences_A_B.csv" in written
 
 
 def test_a_context_that_is_too_small_is_named_and_left_out(frame, tmp_path):
@@ -185,7 +200,7 @@ def test_a_context_that_is_too_small_is_named_and_left_out(frame, tmp_path):
     path = tmp_path / "t.csv"
     table.to_csv(path)
     data = read_expression(path, tfs=None, context_key="kind")
-    with pytest.raises(ValueError, match=r"fewer than 3 cells left in context \['rare'\] for targets"):
+    with pytest.raises(ValueError, match=r"fewer than 3 cells left in context 'rare' for .* or drop the context$"):
         LinearNetwork.from_data(data)
     left = read_expression(path, tfs=None, context_key="kind", min_cells=3)
     assert left.context_names == ("HSC",)

@@ -152,7 +152,7 @@ def test_constant_genes_are_refused_by_name():
 
 def test_too_few_free_cells_are_refused_by_name():
     data = cells(6).with_interventions(["G1"] * 4 + ["control"] * 2)
-    with pytest.raises(ValueError, match=r"fewer than 3 cells.*\['G1'\]"):
+    with pytest.raises(ValueError, match=r"fewer than 3 cells left for targets \['G1'\]: add control cells$"):
         LinearNetwork.from_data(data)
 
 

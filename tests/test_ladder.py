@@ -271,6 +271,26 @@ def test_the_answer_in_words():
     assert "no edge is listed" in empty.headline()
 
 
+def test_the_answer_tells_the_worst_world_and_which_it_is():
+    rng = np.random.default_rng(0)
+    true = rng.random(400) < 0.3
+    sure = some_pairs(np.where(true, 0.999, 0.001), true)
+    wrong = some_pairs(np.where(rng.random(400) < 0.3, 0.999, 0.001), true)
+    worlds = plans([3, 4], hidden=0.5, moved=[], priors=False, as_measured=False)
+    pairs = (sure, sure, wrong, sure)  # worst with half hidden and Gaussian noise, which is not the last
+    result = Calibration("linear", tuple(Trial(p, 0, 0, one, 1.0) for p, one in zip(worlds, pairs, strict=True)))
+    words = result.headline()
+    assert re.search(
+        r"in the worst of the 3 harder worlds about [67]\d would be wrong when half of the causes are not measured and "
+        r"noise is Gaussian\.",
+        words,
+    )
+    silent = some_pairs(np.full(400, 0.1), true)  # lists nothing, in the last
+    pairs = (sure, wrong, sure, silent)
+    result = Calibration("linear", tuple(Trial(p, 0, 0, one, 1.0) for p, one in zip(worlds, pairs, strict=True)))
+    assert re.search(r"[67]\d would be wrong when every cause .* and genes vary as yours do\.", result.headline())
+
+
 # -- refusals ----
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,19 @@ from command_line import call
 from pyrogrn.experiments.commands import plan_lines
 from pyrogrn.experiments.commands.plan_lines import duration, size
 from pyrogrn.experiments.commands.targets import most_variable
-from pyrogrn.inference import Blocked, Gibbs, MeanField, fit, plan
+from pyrogrn.inference import Blocked, Gibbs, MeanField, SparseGibbs, fit, plan
 from pyrogrn.inference.draws.moments import Collector
+from pyrogrn.inference.engines import base
 from pyrogrn.inference.engines import plan as engine_plans
+from pyrogrn.inference.engines import sparse_gibbs as sparse_engine
 from pyrogrn.inference.recalibration.cells import trial_bytes
 from pyrogrn.inference.runs import callbacks
 from pyrogrn.inference.runs.callbacks import FitState, Progress
 from pyrogrn.models import LinearNetwork, MuVI
+from pyrogrn.models.data.decomposed import decomposed
+from pyrogrn.models.narrowed import narrowed
 from pyrogrn.models.simulators import simulate_linear, simulate_muvi
-from pyrogrn.priors import SpikeSlab
+from pyrogrn.priors import PriorNetwork, SpikeSlab
 
 GIBBS = Gibbs(num_chains=2, num_warmup=20, num_samples=30, thin=2)
 
@@ -113,6 +118,75 @@ def test_memory_grows_with_targets_and_chains(data):
     few, all_genes = (LinearNetwork.from_data(data, targets=t) for t in (data.genes[:4], data.genes))
     need = lambda model, chains: plan(model, guide=Gibbs(chains, 1, 400), timed=False).num_bytes
     assert need(all_genes, 4) > need(few, 4) > need(few, 2)
+
+
+@pytest.fixture(scope="module")
+def many():
+    data = simulate_linear(num_genes=60, num_tfs=60, num_cells=40, seed=2).data
+    return LinearNetwork.from_data(data)
+
+
+def test_of_many_edges_a_part_of_the_targets_is_timed(many, monkeypatch):
+    swept = []
+    kernel = SparseGibbs.kernel
+    monkeypatch.setattr(
+        SparseGibbs, "kernel", lambda self, model, **more: swept.append((self, model)) or kernel(self, model, **more)
+    )
+    monkeypatch.setattr(sparse_engine, "MANY_EDGES", 1000)
+    monkeypatch.setattr(sparse_engine, "PARTS", (4, 12))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = plan(many, guide=SparseGibbs())
+    finally:
+        torch.set_num_threads(threads)
+    assert [(len(model.targets), engine.num_chains) for engine, model in swept] == [(4, 1), (12, 1)]
+    assert (found.num_steps, found.seconds > 0) == (140, True)
+    assert found.num_bytes == plan(many, guide=SparseGibbs(), timed=False).num_bytes
+
+
+def test_time_grows_with_the_targets_and_what_they_share_does_not(many, monkeypatch):
+    monkeypatch.setattr(sparse_engine, "MANY_EDGES", 1000)
+    monkeypatch.setattr(sparse_engine, "PARTS", (4, 12))
+    monkeypatch.setattr(
+        SparseGibbs, "parts_to_time", lambda self, model: [base.PartToTime(self, model, size, 4.0) for size in (4, 12)]
+    )
+    clocks = iter([7.0, 11.0])  # 5 shared, half for each target
+    monkeypatch.setattr(engine_plans, "_timed", lambda *_: SimpleNamespace(total=140, seconds=next(clocks)))
+    assert plan(many, guide=SparseGibbs()).seconds == pytest.approx(4 * (5 + 0.5 * 60))
+    noisy = iter([12.0, 11.0])  # the smaller took longer: still no less for more targets
+    monkeypatch.setattr(engine_plans, "_timed", lambda *_: SimpleNamespace(total=140, seconds=next(noisy)))
+    assert plan(many, guide=SparseGibbs()).seconds >= 4 * 11 * 60 / 12 / 2
+
+
+def test_some_targets_of_a_model_are_those_of_a_model_of_them():
+    data = simulate_linear(num_genes=12, num_tfs=5, num_cells=80, num_perturbed=3, seed=3).data
+    network = PriorNetwork.from_edges(
+        pd.DataFrame({"source": data.tfs[0], "target": data.genes[1:], "probability": 0.5}), name="known"
+    )
+    whole = LinearNetwork.from_data(data, networks={"known": network})
+    keep = [0, 3, 4, 9]
+    part = narrowed(whole, keep)
+    wanted = LinearNetwork.from_data(data, networks={"known": network}, targets=[whole.targets[i] for i in keep])
+    assert (part.targets, part.coords, len(whole.targets)) == (wanted.targets, wanted.coords, 12)
+    ours, theirs = (dict(model.named_buffers()) for model in (part, wanted))
+    assert len(wanted.perturbed) > 0
+    assert set(ours) == set(theirs)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, msg=name)
+
+
+@pytest.mark.parametrize("cells", [30, 400])
+def test_a_matrix_of_few_cells_is_decomposed_as_any_other(cells, monkeypatch):
+    rng = np.random.default_rng(0)
+    levels = rng.standard_normal((cells, 600)).astype(np.float32)
+    gram = levels.T @ levels
+    whole = np.linalg.eigh(gram.astype(np.float64))[0].clip(0)
+    values, vectors = decomposed(gram)
+    assert (np.count_nonzero(values == 0) == 600 - cells) == (cells == 30)
+    assert np.abs(values - whole).max() < 1e-5 * whole.max()
+    assert np.abs((vectors * values) @ vectors.T - gram).max() < 1e-5 * whole.max()
+    assert np.abs(vectors.T @ vectors - np.eye(600)).max() < 1e-10
 
 
 # -- of a command ----

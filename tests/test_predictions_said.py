@@ -40,6 +40,7 @@ def test_observations_do_not_tell_directions(runs, tmp_path):
     code, _, err = call("predict", runs / "seen", "--knockout", "B", "--out", tmp_path / "ko.csv")
     assert code == 0, err
     assert "note: directions are not known" in err
+    assert "do not identify what a knock-out does: intervals can then miss the truth by far" in err
     assert "--perturbation-key" in err
     table = pd.read_csv(tmp_path / "ko.csv")
     assert list(table)[:7] == ["gene", "mean", "sd", "lower", "upper", "settled", "control"]

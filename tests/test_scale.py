@@ -8,7 +8,7 @@ from command_line import call
 from pyrogrn.experiments.files.scale_notes import expects_of, scale_notes
 from pyrogrn.inference.amortised import KINDS
 from pyrogrn.models import MODELS, ExpressionData, MuVI
-from pyrogrn.models.data.scale import EXPECTATIONS, finding, scale_findings, scale_of
+from pyrogrn.models.data.scale import EXPECTATIONS, finding, scale_before, scale_findings, scale_of
 
 RNG = np.random.default_rng(0)
 MEAN = RNG.gamma(1.0, 4.0, size=40)
@@ -119,6 +119,16 @@ def test_amortised_guides_say_what_logarithms_cost(method, name):
 @pytest.mark.parametrize("name", ["counts", "small counts", "intensities", "small levels"])
 def test_what_amortised_guides_were_trained_on_passes_without_a_word(name):
     assert scale_notes(data_of(name), "trained on counts", method="grnular") == []
+
+
+def test_a_range_of_some_cells_is_called_so():
+    X = np.tile(np.arange(12.0).reshape(1, 12), (1200, 1)) + np.arange(1200)[:, None] % 3
+    X[1, 0] = 52  # in a cell that is not looked at: every third is
+    genes = tuple(f"G{i}" for i in range(12))
+    data = ExpressionData(torch.as_tensor(X), genes)
+    assert str(scale_before(data)).endswith("from 0 to 11 in the 400 cells that were looked at)")
+    few = ExpressionData(torch.as_tensor(X[:400]), genes)
+    assert str(scale_before(few)).endswith("from 0 to 52)")
 
 
 def test_linear_networks_say_that_counts_should_be_normalised():

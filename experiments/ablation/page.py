@@ -16,6 +16,7 @@ from .measures import MEASURES
 from .result import AblationResult
 from .words import in_words_of
 
+SIDE_BY_SIDE = 5  # measures of a table: with their errors as wide as a page
 LARGEST_CHAIN_ERROR = 0.02  # mean error of a probability above which sums of bits are mostly noise
 DELTAS = {
     "delta_log_score_bits": "log score",
@@ -245,11 +246,14 @@ def _information(result: AblationResult, summary: pd.DataFrame) -> list[str]:
 
 def _numbers(summary: pd.DataFrame) -> list[str]:
     names = [n for n in MEASURES if n in summary and summary[n].notna().any()]
-    header = ["method", "change", *(n.replace("_", " ") for n in names)]
-    rows = []
-    for row in summary.to_dict("records"):
-        rows.append([figures.way_label(pd.Series(row)), row["change"], *(_with_error(row, n) for n in names)])
-    return [table(header, rows, numeric=header[2:])]
+    ways = [(figures.way_label(pd.Series(row)), row) for row in summary.to_dict("records")]
+    tables = []
+    for start in range(0, len(names), SIDE_BY_SIDE):
+        some = names[start : start + SIDE_BY_SIDE]
+        header = ["method", "change", *(n.replace("_", " ") for n in some)]
+        rows = [[way, row["change"], *(_with_error(row, n) for n in some)] for way, row in ways]
+        tables.append(table(header, rows, numeric=header[2:]))
+    return tables
 
 
 def _with_error(row: dict, name: str) -> str:

@@ -254,9 +254,10 @@ def infer_command(
     """Infer a network (edges with posterior mean, interval, inclusion and sign probability) or gene programs (loadings
     likewise).
 
-    Writes OUT/edges.csv, or programs.csv, factors.csv, scores.csv.gz and, where they apply, gene_sets.csv,
-    covariate_effects.csv and enrichment.csv; posterior.nc (ArviZ DataTree), diagnostics.json, report.html, config.json
-    and model/.
+    Writes OUT/edges.csv, with several contexts edges_CONTEXT.csv, differences.csv and differences_A_B.csv of each pair
+    (of more than six: of each with the others), or programs.csv, factors.csv, scores.csv.gz and, where they apply,
+    gene_sets.csv, covariate_effects.csv and enrichment.csv; posterior.nc (ArviZ DataTree), diagnostics.json,
+    report.html, config.json and model/.
 
     \b
     Examples:

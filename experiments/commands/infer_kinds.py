@@ -89,7 +89,11 @@ class InferNetwork(InferKind):
 
     def writes(self, model: Model, num_rows: int) -> list[str]:
         contexts = model.coords["context"]
-        by_context = [f"edges_CONTEXT.csv of {len(contexts)} contexts, differences.csv"] if len(contexts) > 1 else []
+        by_context = (
+            [f"edges_CONTEXT.csv of {len(contexts)} contexts, differences.csv, differences_A_B.csv"]
+            if len(contexts) > 1
+            else []
+        )
         which = f"{num_rows:,} edges"
         if num_rows > BIG:
             which = f"of {which} those of a probability of at least {WORTH_READING}; --all-edges for the rest"

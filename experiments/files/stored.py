@@ -111,17 +111,21 @@ class RowsOnDisk:
             return block
 
 
+class InFile(ValueError):
+    """An error whose message begins with the file that it is in."""
+
+
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """Put the file's path before the message of an error, once."""
+    """Put the file's path before the message of an error, once: of a file that is read while another is, its own."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, InFile):
         raise
     except ValueError as error:
         if str(error).startswith(f"{path}: "):
             raise
-        raise ValueError(f"{path}: {error}") from error
+        raise InFile(f"{path}: {error}") from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What came of the ladder: tidy rows, summaries over worlds, and the answer in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,10 +131,21 @@ class Calibration:
         if not last:
             return _first_rungs(self)
         easy = next((plan for plan in last if plan.rung == 3), None)
-        hard = last[-1] if last[-1].rung == 4 else None
-        parts = [f"On cells like yours, of 100 edges that {self.method} lists at {PROMISED:.0%} expected error,"]
+        hard = self._worst([plan for plan in last if plan is not easy])
+        begins = f"On cells like yours, of 100 edges that {self.method} lists at {PROMISED:.0%} expected error, "
         told = [self._told(plan) for plan in (easy, hard) if plan is not None]
-        return " ".join(parts) + " " + ", and ".join(told) + ". " + self._power(easy or last[0], hard)
+        others = len(last) - (easy is not None)
+        between = f", and in the worst of the {others} harder worlds " if others > 1 else ", and "
+        return begins + between.join(told) + ". " + self._power(easy or last[0], hard)
+
+    def _worst(self, plans: Sequence[Plan]) -> Plan | None:
+        """In which most of what is listed is wrong; the last, where nothing is listed in any of them."""
+        wrong = [self.value(plan, f"wrong_{PROMISED:g}") for plan in plans]
+        return (
+            max(zip(wrong, plans, strict=True), key=lambda one: -1.0 if one[0] != one[0] else one[0])[1]
+            if any(share == share for share in wrong)
+            else next(reversed(plans), None)
+        )
 
     def _told(self, plan: Plan) -> str:
         share, error = pooled(self.of(plan))[f"wrong_{PROMISED:g}"]
@@ -171,7 +182,9 @@ def _when(plan: Plan) -> str:
         causes = "when every cause is among your regulators"
     else:
         causes = f"when {'half' if hidden == 0.5 else f'{hidden:.0%}'} of the causes are not measured"
-    return causes + ("" if plan.kind.noise == "gaussian" else " and genes vary as yours do")
+    noise = " and genes vary as yours do" if plan.kind.noise != "gaussian" else " and noise is Gaussian"
+    moved = "" if not plan.moved else f", with {plan.moved:.0%} of the prior's edges at random places"
+    return causes + (noise if plan.rung > 3 else "") + moved
 
 
 def _about(plan: Plan) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
     numbers = {} if data is None else {rows_are: f"{data.num_cells:,}"}
     numbers |= {"genes": f"{len(coords['target']):,}", "candidate regulators": f"{len(coords['tf']):,}"}
     numbers |= {
-        "contexts": str(len(coords["context"])),
+        "context" if len(coords["context"]) == 1 else "contexts": str(len(coords["context"])),
         "sources of prior knowledge": str(len(posterior.model.given_sources)),
     }
     numbers["possible edges"] = f"{int(posterior.model.edge_prior.allowed.sum()):,}"

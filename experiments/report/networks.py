@@ -334,7 +334,7 @@ def _certainty(posterior: Posterior, results: Results) -> list[str]:
     elif "spike_ratio" in draws:
         width = draws["spike_ratio"].mean()
         background = (
-            f"Small effects that are no edges were allowed for, with a learned width ({width:.2f} of that of edges): "
+            f"Small effects that are no edges were allowed for, with a learned width ({width:.2g} of that of edges): "
             f"this takes up part of what {wrong}."
         )
     else:

@@ -49,6 +49,8 @@ def direction_notes(posterior: PosteriorLike[LinearNetwork | Symphony]) -> list[
         f"directions are not known: {many} between regulators that are targets themselves, "
         f"and only interventions tell {one} -> {other} from {other} -> {one} ({seen}). Levels after a knock-out are "
         "averaged over the directions that these cells allow, feedback among them: intervals are wide for it, and most "
-        "signs are open; cells with interventions (`perturbation_key=`) help. With `steps=` intervals lack that "
+        "signs are open. Where regulators act on each other in a circle these cells do not identify what a knock-out "
+        "does: intervals can then miss the truth by far, and more often than they say; cells with interventions "
+        "(`perturbation_key=`) help. With `steps=` intervals lack that "
         "doubt: the regression's own directions are followed, wrong ones too"
     ]

@@ -1,7 +1,8 @@
 """`Engine`: what every engine does, and says of itself."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Self
 
 from ...models import ExpressionData, Model
 from ..draws.moments import Collector
@@ -10,6 +11,16 @@ from ..runs.run import Run
 
 # for each unknown: a mean and a scale, the gradient and two moments of Adam of both, and the draws being made
 STATE_ARRAYS = 12
+
+
+class PartToTime(NamedTuple):
+    """An ``engine`` and a ``model`` of ``size`` of the targets; a step of the engine that is planned is as long as
+    ``times`` of this one's, on as many targets."""
+
+    engine: "Engine"
+    model: Model
+    size: int
+    times: float
 
 
 class Engine(ABC):
@@ -83,6 +94,11 @@ class Engine(ABC):
         ValueError
             A model, prior or data that the engine is not for, with what is.
         """
+
+    def parts_to_time(self, model: Model) -> "Sequence[PartToTime]":
+        """A smaller and a larger part of the model of which steps are taken to tell the time of one of the whole; empty
+        where the first steps of the whole are soon done, as here."""
+        return ()
 
     def num_bytes(self, model: Model, run: Run) -> float:
         """Memory that `run` takes at its peak, beside the model and the data: an estimate before anything is computed.

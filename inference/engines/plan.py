@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -52,10 +53,29 @@ def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run,
     num_bytes = engine.num_bytes(model, run)
     if not timed:
         return EnginePlan(0, math.nan, num_bytes)
+    parts = engine.parts_to_time(model)
+    if parts:
+        total, seconds = _from_parts([(part.size, _timed(part.engine, part.model, None, run)) for part in parts])
+        return EnginePlan(total, seconds(len(model.coords[model.axes[1]])) * parts[0].times, num_bytes)
+    clock = _timed(engine, model, data, run)
+    return EnginePlan(clock.total, clock.seconds, num_bytes)
+
+
+def _timed(engine: Engine, model: Model, data: ExpressionData | None, run: Run) -> "_Clock":
+    """The first steps of a run."""
     clock = _Clock(QUICK if engine.draws_chains else FEWEST)
     with suppress(_Enough):
         engine.run(model, data, run.replaced(callbacks=(clock,), resume=None))
-    return EnginePlan(clock.total, clock.seconds, num_bytes)
+    return clock
+
+
+def _from_parts(timed: "Sequence[tuple[int, _Clock]]") -> tuple[int, Callable[[float], float]]:
+    """Steps, and seconds of one by the number of targets: what all share, and as much for each target. The smaller part
+    is not believed to cost more than its share of the larger: on a busy machine it may."""
+    (few, first), (many, second) = timed
+    slope = (second.seconds - first.seconds) / (many - few)
+    slope = min(max(slope, 0.5 * second.seconds / many), second.seconds / many)
+    return second.total, lambda number: second.seconds + slope * (number - many)
 
 
 class _Enough(Exception):

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 
-from ...models import ExpressionData, Model
+from ...models import ExpressionData, LinearNetwork, Model
+from ...models.narrowed import narrowed
 from ..draws.kept_edges import EDGE_BUDGET
 from ..draws.moments import Collector
 from ..runs.chains import Chains
@@ -22,6 +23,7 @@ from ..sparse.early import FEWEST_EDGES, is_looked_at, is_precise, left_of
 from ..sparse.settling import FEWEST, Traces, effort_of, is_of_targets, not_reached
 from ..sparse.tables import factor_bytes, factors_kept
 from ..sparse.window import FEW_TFS, LEAST_NODES
+from .base import PartToTime
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,6 +38,8 @@ BUT_FOR_TARGETS = "converged but for single targets"  # what the reason begins w
 OUT_OF_TIME = "time budget"  # what the reason begins with where a budget was spent
 WARMUP_SHARE = 1 / 3  # of a budget
 LEAST_WARMUP, LEAST_DRAWS = 10, 10  # blocks that are taken whatever the budget
+MANY_EDGES = 1e6  # of which the first blocks, with every edge present, take minutes: a plan times a part of the targets
+PARTS = (32, 96)  # targets of each of a plan's two parts, for each thread
 DENSE = "use the dense sampler, guide gibbs"
 
 
@@ -137,6 +141,22 @@ class SparseGibbs(Sampler):
         state = 4 * (edges * (2 * chains + 1 + nodes) + (nodes + chains) * num_tfs**2)
         state += _own_bytes(model, chains, nodes)
         return draws + sums + max(state, 4 * edges * (5 + 2 * chains))
+
+    def parts_to_time(self, model: Model) -> "Sequence[PartToTime]":
+        """Of many edges: targets evenly spaced, and no more chains than work at once."""
+        threads, number = torch.get_num_threads(), len(model.coords[model.axes[1]])
+        if not isinstance(model, LinearNetwork) or refusal(model) is not None:
+            return ()
+        sizes = [size * threads for size in PARTS]
+        if number * len(model.tfs) < MANY_EDGES or 2 * sizes[-1] > number:
+            return ()
+        chains = min(self.num_chains, threads)
+        fewer = replace(self, num_chains=chains)
+        return [
+            PartToTime(fewer, narrowed(model, np.linspace(0, number - 1, size).round().astype(int).tolist()), size,
+                       self.num_chains / chains)
+            for size in sizes
+        ]  # fmt: skip
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector

@@ -180,9 +180,9 @@ class Spectrum:
 
     def shrunk(self, h: float) -> np.ndarray:
         """``(tf, tf)`` float32 G̃."""
-        vectors = aligned(self.vectors)
-        shrunk = torch.from_numpy((self.values / (1 + h * self.values)).astype(np.float32))
-        return ((vectors * shrunk) @ vectors.T).numpy()
+        first = np.count_nonzero(self.values == 0)  # ascending: what adds nothing comes first
+        vectors, values = aligned(np.ascontiguousarray(self.vectors[:, first:])), self.values[first:]
+        return ((vectors * torch.from_numpy((values / (1 + h * values)).astype(np.float32))) @ vectors.T).numpy()
 
     def gram(self, h: float, window: Window | None = None) -> Gram:
         """G̃ and what goes with it; interpolated in a ``window``."""

@@ -85,6 +85,6 @@ def selected_cells(data: D, keep: np.ndarray, *, told: bool = False) -> D:
         left = tuple(data.context_names[code] for code in codes.tolist())
         lost = [name for name in data.context_names if name not in set(left)]
         if lost and not told:
-            notes = (*notes, f"no cell is left of {len(lost)} contexts: {some(lost, 3)}")
+            notes = (*notes, f"no cell is left of {len(lost)} context{'s' * (len(lost) > 1)}: {some(lost, 3)}")
     perturbed = within(data.perturbed, 0, len(keep), rows)
     return replace(data, matrix=matrix, perturbed=perturbed, context_names=left, notes=notes, **each)

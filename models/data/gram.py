@@ -245,10 +245,10 @@ class RegressionStatistics:
         if bool(short.any()):
             names = [n for n, s in zip(targets or statistics.genes, short.tolist(), strict=True) if s]
             where = [k for k, s in zip(statistics.context_names, (count < 3).any(1).tolist(), strict=True) if s]
-            raise ValueError(
-                f"fewer than 3 cells left in context {some(where)} for targets {some(names)}: add control cells or "
-                "drop the context"
-            )
+            several = len(statistics.context_names) > 1
+            place = f" in context {', '.join(map(repr, where))}" if several else ""
+            remedy = "add control cells" + (" or drop the context" if several else "")
+            raise ValueError(f"fewer than 3 cells left{place} for targets {some(names)}: {remedy}")
         self_edge = tf[:, None] == column
         anchor = _anchor(inverse, cross, self_edge)
         if len(own):

@@ -31,11 +31,13 @@ MULTIPLE = 2e-3  # from a whole number, of what should be one
 
 
 class Scale(NamedTuple):
-    """``kind``, one of the words above, and the smallest and largest value that was seen."""
+    """``kind``, one of the words above, and the smallest and largest value that was seen; in how many ``cells``, where
+    that is not all of them."""
 
     kind: str
     low: float
     high: float
+    cells: int | None = None
 
     def __str__(self) -> str:
         words = {
@@ -53,7 +55,8 @@ class Scale(NamedTuple):
         said = words[self.kind]
         if self.kind == LEVELS and not self.far_from_logarithms:
             said = "levels, un-logged or not (values"
-        return f"{said} from {self.low:.3g} to {self.high:.3g})"
+        seen = "" if self.cells is None else f" in the {self.cells:,} cells that were looked at"
+        return f"{said} from {self.low:.3g} to {self.high:.3g}{seen})"
 
     @property
     def far_from_logarithms(self) -> bool:
@@ -256,7 +259,8 @@ EXPECTATIONS: dict[str, tuple[Row, ...]] = {
 def scale_before(data: ExpressionData) -> Scale:
     """The scale of the data before they were normalised (`ExpressionData.normalized`)."""
     rows = np.arange(data.num_cells)[:: -(-data.num_cells // ROWS)]
-    return scale_of(replace(data, transform=None).rows(rows).cpu().numpy())
+    scale = scale_of(replace(data, transform=None).rows(rows).cpu().numpy())
+    return scale if len(rows) == data.num_cells else scale._replace(cells=len(rows))
 
 
 def scale_findings(data: ExpressionData, expects: str) -> list[tuple[str, Finding]]:
@@ -278,9 +282,11 @@ def scale_findings(data: ExpressionData, expects: str) -> list[tuple[str, Findin
         rows = np.flatnonzero(codes == context)
         if len(rows) == 0:
             continue
-        X = data.rows(rows[:: -(-len(rows) // ROWS)]).cpu().numpy()
+        looked = rows[:: -(-len(rows) // ROWS)]
+        X = data.rows(looked).cpu().numpy()
         for view, label in enumerate(data.view_names):
             scale = scale_of(X[:, views == view])
+            scale = scale if len(looked) == len(rows) else scale._replace(cells=len(looked))
             what = finding(scale, expects)
             if what is not None:
                 several = [name] * (data.num_contexts > 1) + [label] * (len(data.view_names) > 1)
