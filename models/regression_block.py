@@ -106,8 +106,8 @@ class _Solution(torch.autograd.Function):
     r"""Means, steps, logarithms of diagonals and factors of columns, ``(column, batch, ...)``, float64.
 
     In: whether dense factors are wanted (else they are empty), and whether gradients may be; σ² ``(column, batch)``,
-    and p, η and z ``(column, batch, row)``; then the tensors of the couplings, which are constants. Out: :math:`m = \Lambda^{-1}\eta`, :math:`s =
-    L^{-\top}z`, :math:`\ell = \log\operatorname{diag}L` and L.
+    and p, η and z ``(column, batch, row)``; then the tensors of the couplings, which are constants. Out: :math:`m =
+    \Lambda^{-1}\eta`, :math:`s = L^{-\top}z`, :math:`\ell = \log\operatorname{diag}L` and L.
 
     Written by hand for its derivative. With :math:`K = L^{-1}`, gradients :math:`\bar m, \bar s, \bar\ell, \bar L` and
     Φ, which takes the lower triangle and half of the diagonal (Murray 2016, eq. 9-10),
