@@ -25,7 +25,7 @@ class Group(NamedTuple):
 
     ``row`` (member, size) rows of each, rising, among them all that it couples; ``mask`` (member, size) whether it
     does; ``place`` (member,) of its matrix, among those of ``own_gram`` where ``is_own``; ``cut`` (member, most) its
-    cuts, filled up with the number of all cuts.
+    cuts, filled up with the number of all cuts; ``is_full`` whether ``mask`` is all true.
     """
 
     row: Tensor
@@ -33,6 +33,7 @@ class Group(NamedTuple):
     place: Tensor
     cut: Tensor
     is_own: bool
+    is_full: bool
 
 
 class Couplings(NamedTuple):
@@ -62,7 +63,8 @@ def couplings(allowed: Tensor, grams: Grams) -> Couplings:
                 if size == len(allowed):
                     row = torch.arange(size, device=row.device).expand(len(column), -1)  # takes no memory
                 most = int((cut[column] < len(grams.cut_target)).sum(1).max())
-                groups.append(Group(row, mine.gather(1, row), own[column].clamp_min(0), cut[column, :most], is_own))
+                mask, is_full = mine.gather(1, row), bool((number[column] == size).all())
+                groups.append(Group(row, mask, own[column].clamp_min(0), cut[column, :most], is_own, is_full))
                 order.append(column)
         least = size
     ordered = torch.cat([*order, (number == 0).nonzero()[:, 0]])
@@ -72,7 +74,7 @@ def couplings(allowed: Tensor, grams: Grams) -> Couplings:
 def _by_column(target: Tensor, number: int) -> Tensor:
     """``(column, most)`` where in ``target`` (cut,) each of ``number`` columns stands, filled up with its length."""
     counts = torch.bincount(target, minlength=number)
-    found = torch.full((number, int(counts.max())), len(target), device=target.device)
+    found = torch.full((number, int(counts.max()) if number else 0), len(target), device=target.device)
     order = target.argsort(stable=True)
     rank = torch.arange(len(target), device=target.device) - (counts.cumsum(0) - counts)[target[order]]
     found[target[order], rank] = order

@@ -18,8 +18,18 @@ class GaussianBlock(ABC):
 
     @property
     @abstractmethod
+    def log_root(self) -> Tensor:
+        """``(*batch, column, row)`` logarithm of the diagonal of `factor`, for less time and memory than all of it."""
+
+    @property
+    @abstractmethod
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """`mean` and `factor`, solved together."""
+
+    @property
     def factor(self) -> Tensor:
         """``(*batch, column, row, row)`` lower Cholesky factor L of each precision."""
+        return self.moments[1]
 
     @abstractmethod
     def draw(self, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -339,10 +339,11 @@ class RegressionNetwork(Model):
         return self.weights_given(loc, scale, values["noise_variance"])
 
     def weights_given(self, loc: Tensor, scale: Tensor, noise: Tensor, shift: Tensor | float = 0.0) -> GaussianBlock:
-        """W for independent Gaussian priors N(``loc``, ``scale``²) of the edges, each broadcastable to ``(*batch, tf,
-        target)``, and noise variances ``(*batch, 1, target)``; one context. ``shift`` ``(*batch, tf, target)`` is what
-        Xᵀy is more than at the anchor."""
-        shape = broadcast_shapes(scale.shape, self.anchor.shape[1:], noise.shape)
+        """W for independent Gaussian priors N(``loc``, ``scale``²) of the edges, noise variances ``(*batch, 1,
+        target)`` and ``shift``, what Xᵀy is more than at the anchor, each broadcastable to ``(*batch, tf, target)``;
+        one context."""
+        given = [v.shape for v in (loc, scale, noise, shift) if isinstance(v, Tensor)]
+        shape = broadcast_shapes(self.anchor.shape[1:], *given)
         allowed = self.edge_prior.allowed
         centre = torch.where(allowed, self.anchor[0], 0.0)
         # W = centre + step; the prior of the step is N(loc − centre, scale²), edges that may not exist are uncoupled
@@ -352,8 +353,8 @@ class RegressionNetwork(Model):
         eta = (residual / noise + weight * (loc - centre)).transpose(-1, -2)  # (*batch, target, tf)
         cuts = self.cuts if len(self.cuts.target) else self.clamped_rows  # no model has both
         grams = Grams(self.gram[0], self.own, self.own_gram[0], cuts.vector, cuts.target)
-        given = [self._buffers.get(name) for name in ("left_out_target", "cut_target")]
-        parts = [allowed, self.own, *(buffer for buffer in given if buffer is not None)]
+        rows = [self._buffers.get(name) for name in ("left_out_target", "cut_target")]
+        parts = [allowed, self.own, *(buffer for buffer in rows if buffer is not None)]
         found = kept(self, "couplings", parts, lambda *_: couplings(allowed, grams))
         return RegressionBlock(centre, noise, weight, eta, grams, found)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..priors.shapes import broadcast_shapes
 from .couplings import Couplings, Grams
 from .gaussian_block import GaussianBlock
 
@@ -24,7 +25,10 @@ class RegressionBlock(GaussianBlock):
     .. math:: \Lambda_i = M_i \circ G_i/\sigma_i^2 + \operatorname{diag}(p_i)
 
     where the mask :math:`M_i` couples the rows that the edges of i allow, and the others are independent of all. So
-    only coupled rows are factorised, in float64 (two regulators that are copies of each other leave float32 no digits).
+    only coupled rows are factorised, in float64: copies of a regulator, of which float32 would leave no digits, share
+    its weight. G comes in the precision of the model, in float32 to 6e-8 of its diagonal: regulators that differ by
+    less than about 3e-4 of their size, but are no copies, it cannot tell apart, and under a prior so wide that p is
+    less than that part of G/σ² Λ may not be positive definite.
 
     Parameters
     ----------
@@ -33,13 +37,18 @@ class RegressionBlock(GaussianBlock):
     noise
         ``(*batch, 1, target)`` σ².
     weight
-        ``(*batch, tf, target)`` p, the precisions of the prior.
+        ``(*batch, tf, target)`` p, the precisions of the prior. Batches broadcast, that of z too.
     shift
         ``(*batch, target, tf)`` η.
     grams
         G. Constants: they get no gradient.
     couplings
         `couplings` of the mask.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        Some Λ is not positive definite; asked for what is drawn or read, not when made.
     """
 
     centre: Tensor
@@ -51,52 +60,60 @@ class RegressionBlock(GaussianBlock):
 
     @property
     def mean(self) -> Tensor:
-        return self._moments[0]
+        return self._mean_and_logs[0]
 
     @property
-    def factor(self) -> Tensor:
-        return self._moments[1]
+    def log_root(self) -> Tensor:
+        return self._mean_and_logs[1]
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
+    def _mean_and_logs(self) -> tuple[Tensor, Tensor]:
+        mean, _, log_root, _ = self._solved(torch.zeros_like(self.shift), factors=False)
+        return self.centre.T + mean, log_root
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
         mean, _, _, factor = self._solved(torch.zeros_like(self.shift), factors=True)
         return self.centre.T + mean, factor
 
     def draw(self, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if noise is None:
             noise = torch.randn_like(self.shift)
-        mean, step, log_det, _ = self._solved(noise, factors=False)
-        log_density = log_det - 0.5 * noise.square().sum(-1) - 0.5 * math.log(2 * math.pi) * noise.shape[-1]
+        mean, step, log_root, _ = self._solved(noise, factors=False)
+        log_density = log_root.sum(-1) - 0.5 * noise.square().sum(-1) - 0.5 * math.log(2 * math.pi) * noise.shape[-1]
         return (self.centre.T + mean + step).transpose(-1, -2), log_density
 
     def _solved(self, noise: Tensor, *, factors: bool) -> list[Tensor]:
         """As `_Solution`, in the shapes and the precision of the block."""
-        *batch, _, _ = self.shift.shape
-        by_column = lambda v: v.reshape(-1, *v.shape[-2:]).transpose(0, 1).double()  # (column, batch, row)
-        variance = self.noise.expand(*batch, *self.noise.shape[-2:]).transpose(-1, -2)  # (*batch, column, 1)
-        given = (by_column(variance)[..., 0], by_column(self.weight.mT), by_column(self.shift), by_column(noise))
+        parts = self.noise.mT, self.weight.mT, self.shift, noise  # (*batch, column, row or 1)
+        batch = broadcast_shapes(*(v.shape[:-2] for v in parts))
+        # a leading axis, so that there is one to flatten
+        every = [v.expand(1, *batch, *v.shape[-2:]).flatten(0, -3).transpose(0, 1).double() for v in parts]
+        given = every[0][..., 0], *every[1:]  # (column, batch), (column, batch, row)
         order, rank, groups = self.couplings
         shared, _, own, cut, _ = self.grams
         cut = torch.cat([cut, cut.new_zeros(1, cut.shape[1])])  # what those with fewer than most are filled up with
         tensors = [order, rank]  # one by one: a traced graph knows tensors that it is given, not what holds them
-        for *group, is_own in groups:
-            tensors += [*group, own if is_own else shared[None], cut]
-        found = _Solution.apply(factors, *given, *tensors)
+        for row, mask, place, cuts, is_own, is_full in groups:
+            masking = mask[:, :0] if is_full else mask  # of a whole one there is nothing to do
+            tensors += [row, masking, place, cuts, own if is_own else shared[None], cut]
+        # without gradients, inputs that are views of parameters say that they want one all the same
+        found = _Solution.apply(factors, torch.is_grad_enabled(), *given, *tensors)
         return [v.transpose(0, 1).reshape(*batch, *v.shape[:1], *v.shape[2:]).to(self.centre) for v in found]
 
 
 class _Solution(torch.autograd.Function):
-    r"""Means, steps, log-determinants and factors of columns, ``(column, batch, ...)``, float64.
+    r"""Means, steps, logarithms of diagonals and factors of columns, ``(column, batch, ...)``, float64.
 
-    In: whether dense factors are wanted (else they are empty), σ² ``(column, batch)``, and p, η and z ``(column, batch,
-    row)``; then the tensors of the couplings, which are constants. Out: :math:`m = \Lambda^{-1}\eta`, :math:`s =
-    L^{-\top}z`, :math:`\log|L|` and L.
+    In: whether dense factors are wanted (else they are empty), and whether gradients may be; σ² ``(column, batch)``,
+    and p, η and z ``(column, batch, row)``; then the tensors of the couplings, which are constants. Out: :math:`m =
+    \Lambda^{-1}\eta`, :math:`s = L^{-\top}z`, :math:`\ell = \log\operatorname{diag}L` and L.
 
     Written by hand for its derivative. With :math:`K = L^{-1}`, gradients :math:`\bar m, \bar s, \bar\ell, \bar L` and
     Φ, which takes the lower triangle and half of the diagonal (Murray 2016, eq. 9-10),
 
     .. math:: \bar\Lambda = K^\top S K - u m^\top, \quad u = K^\top K\bar m, \quad
-              S = \tfrac{\bar\ell}2 I - \Phi(z v^\top) + \Phi(L^\top\bar L), \quad v = K\bar s,
+              S = \tfrac12\operatorname{diag}\bar\ell - \Phi(z v^\top) + \Phi(L^\top\bar L), \quad v = K\bar s,
 
     of which only the diagonal is asked for, :math:`\bar p`: as :math:`M\circ G = \sigma^2(\Lambda -
     \operatorname{diag} p)`,
@@ -104,12 +121,20 @@ class _Solution(torch.autograd.Function):
     .. math:: \overline{\sigma^2} = -\frac1{\sigma^2}\Big[\operatorname{tr} S - \bar m^\top m
               - \textstyle\sum_t p_t\bar p_t\Big].
 
-    So the Gram matrices are not read again, and matrices of all columns never lie side by side.
+    So the Gram matrices are not read again. Factors of all columns lie side by side only where a gradient is to come,
+    until it has; what else is worked on is of a few columns at a time.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, factors: bool, noise: Tensor, weight: Tensor, shift: Tensor, normal: Tensor, *constants: Tensor
+        ctx: Any,
+        factors: bool,
+        gradients: bool,
+        noise: Tensor,
+        weight: Tensor,
+        shift: Tensor,
+        normal: Tensor,
+        *constants: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         order, rank, *tensors = constants
@@ -118,9 +143,11 @@ class _Solution(torch.autograd.Function):
         mean, step, log_root = shift / weight, normal / root, root.log()
         dense = torch.diag_embed(root) if factors else root.new_empty(0, 0)
         parts, lower = _chunks(tensors, weight.shape[1]), []
+        is_kept = gradients and any(ctx.needs_input_grad)
         for part in parts:
             L = torch.linalg.cholesky(part.precision(noise, weight))
-            lower.append(L)
+            if is_kept:
+                lower.append(L)
             whitened = torch.linalg.solve_triangular(L, part.take(shift)[..., None], upper=False)
             both = torch.cat([whitened, part.take(normal)[..., None]], dim=-1)
             solved = torch.linalg.solve_triangular(L.mT, both, upper=True)  # (member, batch, size, 2)
@@ -131,7 +158,7 @@ class _Solution(torch.autograd.Function):
                 part.put_matrix(dense, L)
         ctx.parts = parts
         ctx.save_for_backward(order, rank, noise, weight, shift, normal, mean, *lower)
-        return mean[rank], step[rank], log_root.sum(-1)[rank], dense[rank] if factors else dense
+        return mean[rank], step[rank], log_root[rank], dense[rank] if factors else dense
 
     @staticmethod
     @once_differentiable
@@ -139,19 +166,25 @@ class _Solution(torch.autograd.Function):
         ctx: Any, of_mean: Tensor | None, of_step: Tensor | None, of_log: Tensor | None, of_factor: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         order, rank, noise, weight, shift, normal, mean, *lower = ctx.saved_tensors
-        of_mean, of_step = (torch.zeros_like(weight) if g is None else g[order] for g in (of_mean, of_step))
-        of_log = torch.zeros_like(noise) if of_log is None else of_log[order]
+        needed = ctx.needs_input_grad
+        of_mean, of_step, of_log = (
+            torch.zeros_like(weight) if g is None else g[order] for g in (of_mean, of_step, of_log)
+        )
         # rows that are not coupled; the others are put over them
-        of_root = of_log[..., None] / weight.sqrt() - of_step * normal / weight
+        of_root = of_log / weight.sqrt() - of_step * normal / weight
         if of_factor is not None:
             of_factor = of_factor[order]
             of_root = of_root + of_factor.diagonal(dim1=-2, dim2=-1)
         of_weight = 0.5 * of_root / weight.sqrt() - of_mean * shift / weight**2
         of_shift, of_normal, of_noise = of_mean / weight, of_step / weight.sqrt(), torch.zeros_like(noise)
         for part, L in zip(ctx.parts, lower, strict=True):
+            if not (needed[2] or needed[3]):  # neither σ² nor p: two solves, and no inverse
+                g, s = (part.take(v)[..., None] for v in (of_mean, of_step))
+                part.put(of_shift, torch.cholesky_solve(g, L)[..., 0])
+                part.put(of_normal, torch.linalg.solve_triangular(L, s, upper=False)[..., 0])
+                continue
             K = torch.linalg.solve_triangular(L, torch.eye(L.shape[-1], dtype=L.dtype, device=L.device), upper=False)
-            m, z, p, g = (part.take(v) for v in (mean, normal, weight, of_mean))
-            half = 0.5 * of_log[part.members][..., None]  # (member, batch, 1)
+            m, z, p, g, half = (part.take(v) for v in (mean, normal, weight, of_mean, 0.5 * of_log))
             v = _times(K, part.take(of_step))
             u = _times(K.mT, _times(K, g))
             # the diagonal of KᵀSK, where Φ(z vᵀ) is z vᵀ before the diagonal and half of it there
@@ -168,11 +201,12 @@ class _Solution(torch.autograd.Function):
             part.put(of_normal, v)
             of_noise[part.members] = ((p * found).sum(-1) - trace) / noise[part.members]
         given = [v[rank] for v in (of_noise, of_weight, of_shift, of_normal)]
-        return (None, *given, *(None,) * (len(ctx.needs_input_grad) - 1 - len(given)))
+        return (None, None, *given, *(None,) * (len(needed) - 2 - len(given)))
 
 
 class _Chunk(NamedTuple):
-    """A part of a `Group` of columns, its ``members`` in the order of all, and what is done to their rows."""
+    """A part of a `Group` of columns, its ``members`` in the order of all, and what is done to their rows; ``mask`` is
+    ``(member, 0)`` where it is true."""
 
     members: slice
     row: Tensor
@@ -184,8 +218,9 @@ class _Chunk(NamedTuple):
 
     def precision(self, noise: Tensor, weight: Tensor) -> Tensor:
         """``(member, batch, size, size)`` Λ of the rows of these columns."""
-        mask = self.mask.double()
-        gram = self._gram() * mask[:, :, None] * mask[:, None, :]
+        gram = self._gram()
+        if self.mask.shape[1]:
+            gram = gram * (self.mask[:, :, None] & self.mask[:, None, :])
         result = gram[:, None] / noise[self.members, :, None, None]
         diagonal = result.diagonal(dim1=-2, dim2=-1)
         diagonal += self.take(weight)
@@ -247,7 +282,7 @@ def _chunks(tensors: Sequence[Tensor], batch: int) -> list[_Chunk]:
     for i in range(0, len(tensors), 6):
         *split, gram, cuts = tensors[i : i + 6]
         size, most = int(split[0].shape[1]), int(split[3].shape[1])
-        largest = 8 * size * max(int(batch) * size, most)
+        largest = 8 * size * max(int(batch) * size, most, 1)  # of no draws nothing
         count = max(1, (GPU_BYTES if gram.is_cuda else CPU_BYTES) // largest)
         for row, mask, place, cut in zip(*(v.split(count) for v in split), strict=True):
             members = slice(start, start + len(row))

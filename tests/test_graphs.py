@@ -133,3 +133,10 @@ def test_khat_sees_a_heavy_tail():
     normal, heavy = rng.standard_normal(2000), rng.pareto(0.8, 2000)
     _, khat = target_khat(np.column_stack([0.1 * normal, np.log(heavy)]))
     assert khat[0] < 0.5 < 0.9 < khat[1]
+
+
+def test_evidence_asks_for_no_whole_factors(network, monkeypatch):
+    _, model = network
+    kernel = GivenGraph(model, num_chains=1, seed=0)
+    monkeypatch.setattr(torch, "diag_embed", lambda _: pytest.fail("a whole factor"))
+    assert bool(kernel.log_evidence(state_of(kernel, 0.6), kernel.allowed[None].double()).isfinite().all())

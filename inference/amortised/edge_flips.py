@@ -38,9 +38,10 @@ def log_odds_given_rest(block: GaussianBlock, graph: Tensor, parts: Components, 
     logit
         Prior log-odds :math:`\operatorname{logit}\pi`, broadcastable.
     """
-    inverse = torch.cholesky_inverse(block.factor.double())
+    mean, factor = (v.double() for v in block.moments)
+    inverse = torch.cholesky_inverse(factor)
     variance = inverse.diagonal(dim1=-2, dim2=-1).mT  # (*batch, tf, target)
-    mean = block.mean.double().mT
+    mean = mean.mT
     spike_loc, spike, slab_loc, slab = (part.double() for part in parts)
     here = graph > 0
     loc, scale = torch.where(here, slab_loc, spike_loc), torch.where(here, slab, spike)

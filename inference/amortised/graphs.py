@@ -65,8 +65,7 @@ class GivenGraph(GibbsKernel):
             z = (W - own) / scale[chain]
             # both densities lack the same (2π)^(−T/2)
             prior = ((-0.5 * z.square() - scale[chain].log()) * self.allowed).sum(0)
-            logs = block.factor.diagonal(dim1=-2, dim2=-1).log()
-            result[chain] = misfit + prior - (logs * self.allowed.T).sum(-1)
+            result[chain] = misfit + prior - (block.log_root * self.allowed.T).sum(-1)
         return result
 
     def _edges_given(self, state: State, graph: Tensor) -> tuple[Tensor, Tensor]:

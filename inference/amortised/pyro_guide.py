@@ -171,7 +171,7 @@ class AmortisedGuide(PyroModule):
             values["inclusion"] = pyro.sample("inclusion", Edges(logit, allowed, flips, carried=_enumerating()))
         block = model.conditional("W", values)
         with plates["tf"], plates["target"]:
-            values["W"] = pyro.sample("W", ColumnNormal(block.mean, block.factor))
+            values["W"] = pyro.sample("W", ColumnNormal(*block.moments))
         if batch is not None and self._of_cells:
             with plates["target"]:
                 values["intercept"] = pyro.sample("intercept", self._intercept(values))

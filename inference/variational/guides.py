@@ -132,7 +132,7 @@ class _BlockedGuide(Guide):
         block = self._conditional(self.block, given)
         site = next(s for s in self.sites if s.name == self.block)
         with placed(site, plates):
-            values[self.block] = pyro.sample(self.block, ColumnNormal(block.mean, block.factor))
+            values[self.block] = pyro.sample(self.block, ColumnNormal(*block.moments))
         return values
 
 
