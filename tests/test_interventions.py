@@ -201,7 +201,14 @@ def test_no_level_is_stated_where_hardly_a_draw_has_a_steady_state():
     assert table[["mean", "sd", "lower", "upper"]].isna().all(None)
     assert (table["settled"] == 0.005).all()
     told = unsettled_note(table)
-    assert told.startswith("in 99.5% of the draws the network has no stable steady state: where fewer than 10% are")
+    assert told.startswith(
+        "in 99.5% of the draws the network has no stable steady state: where fewer than 10% or 20 draws"
+    )
+    few = settled_table(["A", "B", "C"], after[:10], np.arange(10) < 1, np.zeros(3), 0.89)
+    assert few[["mean", "sd", "lower", "upper"]].isna().all(None)
+    assert "no level is stated" in unsettled_note(few)
+    many = settled_table(["A"], np.zeros((2500, 1)), np.arange(2500) < 1, 0.0, 0.89)
+    assert unsettled_note(many).startswith("in 99.96% of the draws")
     enough = settled_table(["A", "B", "C"], after, np.arange(200) < 20, np.zeros(3), 0.89)
     assert (enough["upper"] - enough["lower"] > 1).all()
     assert unsettled_note(enough).endswith("90% of the draws the network has no stable steady state; they are left out")
