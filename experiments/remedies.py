@@ -71,10 +71,7 @@ def remedies(
     if short and made_by.refines is not None:
         lines += _of_trainings(short, made_by, say)
     elif short and length == "steps" and _had_converged(posterior, made_by, short):
-        lines.append(
-            f"no option mends {', '.join(short)}: every restart had converged, and they ended in different places; "
-            "what is reported has them all in it"
-        )
+        lines.append(_of_converged(short, posterior, more_restarts=SAME_OPTIMUM in failed))
     elif short and length is not None:
         lines.append(_mend(say, _longer(posterior, made_by, steps, length), short))
     if SAME_OPTIMUM in failed:
@@ -132,6 +129,17 @@ def _had_converged(posterior: Posterior, engine: Engine, failed: list[str]) -> b
     """Whether an optimiser stopped by itself: more steps are then not taken."""
     stopped = posterior.history.reason.startswith("converged")
     return stopped and engine.most_draws is None and SETTLED not in failed
+
+
+def _of_converged(failed: list[str], posterior: Posterior, *, more_restarts: bool) -> str:
+    """More steps are not taken. Whether there are several restarts in what is reported is seen in the draws: an engine
+    may keep the best alone. ``more_restarts``: the next line advises them, so that this one rules out steps alone."""
+    start = f"{'more steps do not mend' if more_restarts else 'no option mends'} {', '.join(failed)}"
+    if next(iter(posterior.draws.values())).shape[0] == 1:
+        return f"{start}: the fit had converged"
+    return (
+        f"{start}: every restart had converged, and they ended in different places; what is reported has them all in it"
+    )
 
 
 def _longer(posterior: Posterior, engine: Engine, steps: int | None, length: str) -> dict[str, float]:

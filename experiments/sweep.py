@@ -68,7 +68,7 @@ def sweep(
     out: Path | str | None = None,
     backend: str = "loky",
     jobs: int | None = None,
-    progress: bool = True,
+    progress: bool = False,
     client: "Client | None" = None,
     unkeyed: Sequence[str] = (),
 ) -> list[Any]:
@@ -102,7 +102,8 @@ def sweep(
     jobs
         Processes of ``"loky"``; default one for each processor this process may use.
     progress
-        A bar on standard error, where that is a terminal; elsewhere a line every tenth of the way. Default True.
+        A bar on standard error, where that is a terminal; elsewhere a line every tenth of the way. Default False: the
+        command line shows it.
     client
         A ``distributed.Client``; default the current one. Its workers must have one thread each: Pyro's parameters and
         torch's generator belong to the process.

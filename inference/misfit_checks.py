@@ -40,7 +40,11 @@ FEWEST_CELLS, FEWEST_TARGETS = 60, 10
 SHARED = 0.1
 BENT, EXPLAINED, CHANCE = 0.1, 0.02, 1e-3
 ALIKE = 0.05
-MOSTLY_ZERO = 0.4  # of the values, above which independent cells with the same zeros are alike: 7 to 46% of them
+MOSTLY_ONE = 0.4
+"""Of the values, the most frequent of their gene (zero, most often), above which independent cells of varying depth are
+found alike for having the same ones; Poisson counts of a depth of log sd 1, as in the tests of this file."""
+COPY = 0.98  # cosine of residuals that copies have, and not more than a fiftieth of sparse cells by chance
+FEWEST_VALUES = 10  # other than the most frequent: cells with fewer, as almost empty ones, are alike by chance
 STANDS_OUT = 0.22  # of what residuals of two halves of the genes share, a factor's share
 MISSING = "depth, batch, cell cycle, or a regulator that was not measured"
 SHORTER = (
@@ -69,8 +73,9 @@ def misfit_checks(
         return
     yield _shared(shared_residuals(residual))
     yield _bent(bent_targets(residual, predicted))
-    share = cells_alike(residual, np.random.default_rng([seed, 9]))
-    yield _copies(share, zeros_of(model, data) if share > ALIKE else 0.0)
+    alike = cells_alike(residual, np.random.default_rng([seed, 9]))
+    values = _looked_at(posterior, data, seed=seed)[1]
+    yield _copies(alike, *_in_sparse_cells(alike, residual, values))
 
 
 def trial_checks(record: Mapping[str, Any] | None) -> list[Check]:
@@ -130,6 +135,15 @@ def residuals_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Residuals and predictions (cell, target) of the posterior mean, each in standard deviations of its own, of at
     most 1,500 cells without an intervention and 150 targets that are no regulators (if there are ten; else of any)."""
+    x, y, chosen = _looked_at(posterior, data, seed=seed)
+    predicted = x @ posterior.moments["W"].mean[:, chosen].astype(np.float64)
+    return _standard(y - predicted), _standard(predicted)
+
+
+def _looked_at(
+    posterior: PosteriorLike[RegressionNetwork], data: ExpressionData, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of `residuals_of` the values of regulators (cell, tf) and targets (cell, target), and which targets these are."""
     model = posterior.model
     generator = np.random.default_rng([seed, 8])
     cells = np.arange(data.num_cells)
@@ -146,8 +160,7 @@ def residuals_of(
     scale = model.scale.double().cpu().numpy()
     x = block[:, : len(model.tfs)] / scale[model.tf_index.cpu().numpy()]
     y = block[:, len(model.tfs) :] / scale[model.target_index.cpu().numpy()[chosen]]
-    predicted = x @ posterior.moments["W"].mean[:, chosen].astype(np.float64)
-    return _standard(y - predicted), _standard(predicted)
+    return x, y, chosen
 
 
 def shared_residuals(residual: np.ndarray) -> float:
@@ -177,16 +190,21 @@ def bent_targets(residual: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(found))
 
 
-def zeros_of(model: RegressionNetwork, data: ExpressionData) -> float:
-    """Share of the values of the targets, in at most 1,500 cells, that are zero."""
-    rows = np.arange(data.num_cells)[:: -(-data.num_cells // MOST_CELLS)]
-    place = {name: i for i, name in enumerate(data.genes)}
-    values = data.rows(rows)[:, [place[name] for name in model.targets]]
-    return float((values == 0).double().mean())
+def _in_sparse_cells(alike: np.ndarray, residual: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Share of the ``values`` (cell, target) that are the most frequent of their gene, and of the cells with ten others
+    the share that is `alike` and has almost the residuals of another cell."""
+    frequent = np.empty(values.shape, dtype=bool)
+    for column, own in zip(values.T, frequent.T, strict=True):
+        found, number = np.unique(column, return_counts=True)
+        own[:] = column == found[number.argmax()]
+    full = (~frequent).sum(1) >= FEWEST_VALUES
+    if not full.any():
+        return float(frequent.mean()), 0.0
+    return float(frequent.mean()), float((alike & (_closest(residual) > COPY))[full].mean())
 
 
-def cells_alike(residual: np.ndarray, generator: np.random.Generator) -> float:
-    """Share of the rows whose most similar row is more similar than in 99 of 100 rows of shuffled columns."""
+def cells_alike(residual: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """``(row,)`` whether the most similar row is more similar than in 99 of 100 rows of shuffled columns."""
     number, width = residual.shape
     kept = residual[:, : max(FEWEST_TARGETS, min(width, number // 4))]
     rank = np.argsort(np.argsort(kept, axis=0, kind="stable"), axis=0, kind="stable")
@@ -196,7 +214,8 @@ def cells_alike(residual: np.ndarray, generator: np.random.Generator) -> float:
     white = kept @ (vectors[:, strong] / np.sqrt(values[strong]))
     shuffled = np.stack([generator.permutation(column) for column in white.T], axis=1)
     limit = np.quantile(_closest(shuffled), 0.99)
-    return float((_closest(white) > limit).mean())
+    found: np.ndarray = _closest(white) > limit
+    return found
 
 
 def _closest(rows: np.ndarray) -> np.ndarray:
@@ -237,15 +256,18 @@ def _bent(share: float) -> Check:
     return Check(NON_LINEAR, share, BENT, good, meaning)
 
 
-def _copies(share: float, zeros: float) -> Check:
-    """``zeros``: share of the values that are zero, where cells were found alike."""
+def _copies(alike: np.ndarray, frequent: float, copies: float) -> Check:
+    """``frequent``: share of the values that are the most frequent of their gene; ``copies``: of the cells that have
+    others too, those with the residuals of another cell."""
+    share = float(alike.mean())
     good = share <= ALIKE
     meaning = "No cell is a copy of another in what the regulators leave over: cells count one by one."
     if not good:
-        if zeros > MOSTLY_ZERO:
+        if frequent > MOSTLY_ONE and copies <= ALIKE:
             meaning = (
-                f"{zeros:.0%} of the values are zero: cells with the same zeros are alike ({share:.0%} of them), "
-                "copies or not, so that copies cannot be told."
+                f"{frequent:.0%} of the values are the most frequent one of their gene, as zeros are: cells that have "
+                f"the same of these are alike ({share:.0%} of them), averages or not. Hardly any is a plain copy; "
+                "whether cells are averages or smoothed cannot be told."
             )
             return Check(COPIES, share, ALIKE, None, meaning)
         meaning = (

@@ -207,8 +207,8 @@ class Posterior(Described):
             raise ValueError(why)
 
     def trust(self, *, level: float = LEVEL) -> pd.DataFrame:
-        """How far the data trust each source of prior knowledge: posterior of b_k, one row a source (source, mean, sd,
-        lower, upper)."""
+        """How far the data trust each source of prior knowledge that was given: posterior of b_k, one row a source
+        (source, mean, sd, lower, upper); none of what the model makes itself (`Model.own_sources`)."""
         if "trust" not in self.draws:
             return pd.DataFrame(columns=["source", "mean", "sd", "lower", "upper"])
         flat = self.draws["trust"].reshape(-1, self.draws["trust"].shape[-1])
@@ -216,6 +216,7 @@ class Posterior(Described):
         table = pd.DataFrame(
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
+        table = table[~table["source"].isin(list(self.model.own_sources))].reset_index(drop=True)
         return without_certainty(self, table)
 
     # -- gene programs ----

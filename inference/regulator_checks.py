@@ -64,7 +64,7 @@ def _between_regulators(posterior: PosteriorLike[Model]) -> Check:
     total, between = int(probable.sum()), int((probable & _may_answer(posterior)).sum())
     if not total:
         return Check("edges between regulators", math.nan, math.nan, None, "No edge is probable.")
-    some = f"{between} of {total} probable edges end at a regulator"
+    some = f"{between} of {total} probable edges join two regulators either of which could act on the other"
     if answers_of(posterior.model).links:
         meaning = (
             f"{some}: their direction is not known from these data, and their probabilities are not calibrated. Read "

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ..priors import EdgeKnowledge, EdgePrior
+from ..priors import AlignmentReport, EdgeKnowledge, EdgePrior
 from ..priors.own_edges import ContextEdge
 from .data.expression import ExpressionData
 from .data.twins import Twins
@@ -81,6 +81,11 @@ class Model(nn.Module, ABC):
     def given_sources(self) -> list[str]:
         """Sources of knowledge that somebody gave."""
         return [name for name in self.coords["source"] if name not in self.own_sources]
+
+    @property
+    def given_reports(self) -> dict[str, AlignmentReport]:
+        """How the sources that somebody gave matched the names of the data."""
+        return {name: report for name, report in self.knowledge.reports.items() if name not in self.own_sources}
 
     @property
     @abstractmethod

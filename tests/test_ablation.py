@@ -669,7 +669,14 @@ def test_the_page_claims_no_more_than_was_run(found):
     assert "however" not in text
 
 
-@pytest.mark.parametrize(("never", "words"), [(0.49, "stops helping at 100%"), (0.0, "begins to hurt at 100%")])
+@pytest.mark.parametrize(
+    ("never", "words"),
+    [
+        (0.49, "stops helping at 100%"),
+        (0.0, "begins to hurt at 100%"),
+        (np.nan, "stops helping at 100%"),
+    ],
+)
 def test_a_source_that_ends_at_zero_is_not_said_to_hurt(never, words):
     """Of random edges no more is lost than gained: the mean is below zero or above it by chance."""
     name, way = "delta_log_score_bits", {"method": "linear", "strategy": "inclusion", "trust": "sampled"}
@@ -680,6 +687,8 @@ def test_a_source_that_ends_at_zero_is_not_said_to_hurt(never, words):
     assert "+0.1 ± 0.022 bits a pair against no source" in text
     assert words in text
     assert ("of plausible curves 49% never do up to 100%" in text) == (never > 0)
+    assert ("one seed does not say how" in text) == (never != never)
+    assert "nan" not in text
 
 
 @pytest.mark.parametrize(

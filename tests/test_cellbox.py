@@ -193,7 +193,9 @@ def test_what_the_model_makes_itself_is_not_called_prior_knowledge_that_was_give
         assert support == (["prior knowledge: pathways"] if networks else ["prior knowledge"])
         between = checks.set_index("check").loc["edges between regulators", "value"]
         assert not between > 0.5  # nothing acts on a drug: the direction of its edges is known
-        reports = model.knowledge.reports
+        reports = model.given_reports
+        assert set(model.knowledge.reports) == {"drugs", *networks}
+        assert list(reports) == list(networks) == posterior.trust()["source"].tolist()
         write_report(posterior, tmp_path / "r.html", diagnostics=checks, alignment=reports, command="pyrogrn infer")
         text = (tmp_path / "r.html").read_text()
         assert f"<strong>{number}</strong><span>sources of prior knowledge</span>" in text

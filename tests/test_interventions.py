@@ -185,7 +185,8 @@ def test_draws_without_a_steady_state_are_left_out(fitted):
     W = weights(5, scale=0.05)
     for source, target in ((0, 1), (1, 2), (2, 0)):
         W[0, source, target] = -12.0
-    table = by_hand(fitted, W).predict(overexpress={"G0004": 1.0}, num_draws=DRAWS)
+    many = np.tile(W, (10, 1, 1))  # below 20 that settle no level is stated
+    table = by_hand(fitted, many).predict(overexpress={"G0004": 1.0}, num_draws=len(many))
     assert table["settled"].iloc[0] == pytest.approx(2 / 3)
     assert np.isfinite(table["mean"]).all()
     none = by_hand(fitted, W[:1]).predict(overexpress={"G0004": 1.0}, num_draws=1)
@@ -201,7 +202,14 @@ def test_no_level_is_stated_where_hardly_a_draw_has_a_steady_state():
     assert table[["mean", "sd", "lower", "upper"]].isna().all(None)
     assert (table["settled"] == 0.005).all()
     told = unsettled_note(table)
-    assert told.startswith("in 99.5% of the draws the network has no stable steady state: where fewer than 10% are")
+    assert told.startswith(
+        "in 99.5% of the draws the network has no stable steady state: where fewer than 10% or 20 draws"
+    )
+    few = settled_table(["A", "B", "C"], after[:10], np.arange(10) < 1, np.zeros(3), 0.89)
+    assert few[["mean", "sd", "lower", "upper"]].isna().all(None)
+    assert "no level is stated" in unsettled_note(few)
+    many = settled_table(["A"], np.zeros((2500, 1)), np.arange(2500) < 1, 0.0, 0.89)
+    assert unsettled_note(many).startswith("in 99.96% of the draws")
     enough = settled_table(["A", "B", "C"], after, np.arange(200) < 20, np.zeros(3), 0.89)
     assert (enough["upper"] - enough["lower"] > 1).all()
     assert unsettled_note(enough).endswith("90% of the draws the network has no stable steady state; they are left out")

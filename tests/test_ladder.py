@@ -180,6 +180,9 @@ def test_the_fit_of_its_own_model_is_judged_before_the_trial_of_infer_corrects_i
     np.testing.assert_allclose(found.of(own)[0].probability, alone.of(own)[0].probability)
     assert np.abs(found.of(corrected)[0].probability - alone.of(own)[0].probability).max() > 0.01
     assert [plan.name for plan in alone.plans()] == [OWN]
+    timed = found.rows.query("score == 'seconds'")["world"].tolist()
+    assert timed.count(OWN) == 1
+    assert CORRECTED not in timed  # the same fit
     write_page(found, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert f"{found.value(corrected, 'base_rate'):.0%} of the pairs are edges" in text
@@ -199,6 +202,8 @@ def test_a_page_whose_probabilities_are_far_off_has_no_green_badge(tmp_path):
         text = (tmp_path / "page.html").read_text()
         assert f'{badge}">lists keep their promise on made targets' in text
         assert ("probabilities are far off in own model, corrected (calibration error 0." in text) == (pairs is timid)
+        cause = "draws another number of edges than the trial of infer learns on"
+        assert (cause in text) == (pairs is timid)
 
 
 # -- what it returns ----

@@ -69,15 +69,46 @@ def test_each_fails_where_it_must_and_the_others_do_not(change, fails):
     assert all(row.passed is not False for name, row in rows.items() if name != fails), rows
 
 
-def test_cells_with_the_same_zeros_are_not_called_copies():
-    """Counts of cells of different depth, of which most are zero, are alike by chance: that is no finding."""
-    made, generator = linear(num_cells=400), torch.Generator().manual_seed(0)
+def sparse_counts(rate=0.3):
+    """Independent Poisson counts of cells whose depth varies (log sd 1), most of them zero."""
+    generator = torch.Generator().manual_seed(0)
     depth = torch.randn(400, 1, generator=generator).exp()
-    counts = torch.poisson(0.3 * depth.expand(400, 60), generator=generator)
-    row = checks(ExpressionData(counts, made.genes, made.tfs))[COPIES]
+    return torch.poisson(rate * depth.expand(400, 60), generator=generator)
+
+
+def of_values(X):
+    made = linear()
+    return checks(ExpressionData(X, made.genes, made.tfs))[COPIES]
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_cells_with_the_same_zeros_are_not_called_copies(rate, scaled):
+    """They are alike by chance: that is no finding, also where zeros became another number by gene."""
+    X = sparse_counts(rate)
+    row = of_values((X - X.mean(0)) / X.std(0) if scaled else X)
     assert row.value > row.threshold
     assert row.passed is None
-    assert re.match(r"6\d% of the values are zero", row.meaning)
+    assert re.match(r"(6|9)\d% of the values are the most frequent", row.meaning)
+
+
+def plainly_twice(X, generator):
+    return X[:200].repeat(2, 1)
+
+
+def twice_with_noise(X, generator):
+    """Noise on what is not zero."""
+    return copies(X[:200], generator) * (plainly_twice(X, generator) > 0)
+
+
+@pytest.mark.parametrize("change", [plainly_twice, twice_with_noise])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_copies_are_found_among_zeros(change, scaled):
+    """Every cell twice has the residuals of another in full, of which independent cells have none."""
+    X = change(sparse_counts(), torch.Generator().manual_seed(1))
+    row = of_values((X - X.mean(0)) / X.std(0) if scaled else X)
+    assert row.passed is False
+    assert "copies" in row.meaning
 
 
 def test_of_cells_that_are_all_perturbed_nothing_is_told():

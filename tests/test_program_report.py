@@ -164,13 +164,24 @@ def test_a_set_that_a_program_without_a_name_has_is_not_called_removed(tmp_path)
     posterior = StandIn()
     tables = ProgramTables.collect(posterior, posterior.data)
     name, free = posterior.factor_names[0], posterior.factor_names[-1]
-    row = {"program": free, "set": name, "library": "sets & co", "genes": 10, "pvalue": 1e-9, "fdr": 1e-8}
+    library = dict(zip(tables.factors["program"], tables.factors["library"], strict=True))[name]
+    row = {"program": free, "set": name, "library": library, "genes": 10, "pvalue": 1e-9, "fdr": 1e-8}
     assert tables.gene_sets is not None
-    lost = tables.gene_sets.assign(status=["kept"] + 8 * ["removed"])
-    for sets, auc, said in ((lost, 0.97, True), (lost, 0.7, False), (lost.assign(status="kept"), 0.97, False)):
-        enrichment = pd.DataFrame([{**row, "auc": auc, "direction": "positive"}])
+    own = tables.gene_sets.head(1).assign(program=name)
+    status = lambda **numbers: pd.concat([own.assign(status=s) for s, n in numbers.items() for _ in range(n)])
+    lost, other = status(kept=1, removed=8), status(kept=1, removed=8, added=3)  # of which the second is renamed
+    assert replace(tables, gene_sets=other).standings[name].minority
+    for sets, auc, of, said in (
+        (lost, 0.97, library, True),
+        (other, 0.97, library, True),
+        (lost, 0.7, library, False),
+        (lost, 0.97, "another list", False),
+        (status(kept=9), 0.97, library, False),
+    ):
+        enrichment = pd.DataFrame([{**row, "library": of, "auc": auc, "direction": "positive"}])
         seen = written(posterior, tmp_path, tables=replace(tables, gene_sets=sets, enrichment=enrichment))
         assert (f"{name}: these cells have this set, as {free}, a program that was found without" in seen.text) == said
+        assert (f"The program called mostly not {name} (1 of 4 genes) has hardly any" in seen.text) == (sets is other)
 
 
 def test_long_names_of_programs_are_broken_over_lines(tmp_path):

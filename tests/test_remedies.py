@@ -31,7 +31,8 @@ def told(model, *failed: str, guide: str = "gibbs", engine: Any = None, **option
     )
     attributes = {RECORD: {}} if options.pop("corrected", False) else {}
     history = SimpleNamespace(reason=options.pop("reason", "budget"))
-    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes, history=history)
+    draws = {"W": torch.zeros(options.pop("chains", 2), 1)}
+    posterior: Any = SimpleNamespace(model=model, guide=guide, attributes=attributes, history=history, draws=draws)
     chosen = {"steps": None, "restarts": None, **options}
     return remedies(checks, posterior, Gibbs() if engine is None else engine, **chosen)
 
@@ -49,6 +50,19 @@ def test_longer_runs_by_their_numbers(model):
     assert line == ["to mend it add --restarts 6 (restarts find the same optimum)"]
     stopped = told(model, "R-hat of the hyperparameters", guide="mean-field", engine=MeanField(), reason="converged")
     assert stopped[0].startswith("no option mends R-hat of the hyperparameters: every restart had converged")
+    assert stopped[0].endswith("what is reported has them all in it")
+    ended = partial(told, model, "R-hat of the edges", guide="mean-field", engine=MeanField(), reason="converged")
+    assert ended(chains=1) == ["no option mends R-hat of the edges: the fit had converged"]
+    both = told(
+        model,
+        "R-hat of the edges",
+        "restarts find the same optimum",
+        engine=MeanField(),
+        reason="converged",
+        restarts=3,
+    )
+    assert both[0].startswith("more steps do not mend R-hat of the edges: every restart")
+    assert both[1] == "to mend it add --restarts 6 (restarts find the same optimum)"
     longer = told(model, "effective draws", reason="converged")  # of a sampler that ended early there are more draws
     assert longer[0].startswith("to mend it add --steps 800")
     assert told(model, "top loadings agree") == [

@@ -145,10 +145,10 @@ def test_a_killed_process_loses_nothing(tmp_path):
 
 
 def test_a_sweep_without_a_terminal_says_how_far_it_is(capsys):
-    sweep(draw, [{"seed": seed} for seed in range(20)], backend="serial")
+    sweep(draw, [{"seed": seed} for seed in range(20)], backend="serial", progress=True)
     told = capsys.readouterr().err.splitlines()
     assert told == [f"{done} of 20 runs" for done in range(2, 21, 2)]
-    sweep(draw, [{"seed": 0}], backend="serial", progress=False)
+    sweep(draw, [{"seed": 0}], backend="serial")
     assert not capsys.readouterr().err
 
 

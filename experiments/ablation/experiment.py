@@ -51,7 +51,7 @@ def ablate(
     out: Path | str | None = None,
     backend: str = "loky",
     jobs: int | None = None,
-    progress: bool = True,
+    progress: bool = False,
     client: "Client | None" = None,
 ) -> AblationResult:
     """Fit methods with and without sources of prior knowledge, damaged or not, and say what each was worth.

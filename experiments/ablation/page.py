@@ -113,15 +113,17 @@ def headline(result: AblationResult, summary: pd.DataFrame, measures: Sequence[s
             else ("no interval: too few seeds, or all beyond the shares that were run")
         )
         if row.break_even == row.break_even:
-            is_open = row.never > OPEN
+            is_open = not row.never <= OPEN  # also NaN: of one seed there are no other curves
             sentences.append(
                 f"{row.sources} ({way}) {'stops helping' if is_open else 'begins to hurt'} at {row.break_even:.0%} of "
                 f"the edges {row.damage} ({interval}; errors of the truth are left out)"
                 + (
-                    f"; whether it hurts from there is open: of plausible curves {row.never:.0%} never do up to "
-                    f"{row.largest:.0%}."
-                    if is_open
-                    else "."
+                    "."
+                    if not is_open
+                    else "; whether it hurts from there is open: one seed does not say how far others are from it."
+                    if row.never != row.never
+                    else f"; whether it hurts from there is open: of plausible curves {row.never:.0%} never do up "
+                    f"to {row.largest:.0%}."
                 )
             )
         else:

@@ -206,6 +206,7 @@ def ablate_command(
             out=out,
             backend=backend,
             jobs=jobs,
+            progress=True,
             client=client,
         )
         write(result, out, title=f"Ablation: {expression[0].name}")

@@ -82,7 +82,7 @@ def run_celloracle(
                 raise ValueError(
                     f"cell type {name!r}: the fit {reason}: try another --seed, or check the data for extreme values"
                 )
-            for report in posterior.model.knowledge.reports.values():
+            for report in posterior.model.given_reports.values():
                 say(str(report) if alone else f"{name}: {report}")
             folder = run.partial if alone else run.partial / folders[name]
             if not alone:

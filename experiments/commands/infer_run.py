@@ -331,9 +331,8 @@ def _model_of(
     expects = expects_of(options.method) if options.method in KINDS else model.expects
     data = with_scale_notes(options, data, expects)
     say_preflight(options, data, expects)
-    for name, report in model.knowledge.reports.items():
-        if name not in model.own_sources:
-            say(kind.matched(report))
+    for report in model.given_reports.values():
+        say(kind.matched(report))
     return model, data
 
 

@@ -64,7 +64,7 @@ def page_of(
             text,
             data=data,
             diagnostics=checks,
-            alignment=posterior.model.knowledge.reports,
+            alignment=posterior.model.given_reports,
             command=str(config["command"]),
             truth=truth,
             predictive=receive,

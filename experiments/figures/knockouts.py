@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import ndtri
 
 from ...inference.draws.intervals import LEVEL
 from .style import GREY, PALE, new_figure, nothing_to_draw, shortened, sign_colours, styled
 
-LEAST_CHANGE = 0.1
-"""Change by its sd from which it is shown: a normal one of 0.1 has the sign stated with a probability of 0.54."""
+LEAST_CHANGE = float(ndtri(0.8))
+"""Change by its sd from which its sign is said to be known, 0.84: of a normal one the other sign has then a probability
+below 0.2."""
 
 
 @styled
@@ -41,7 +43,7 @@ def knockout_forest(
 
 def most_changed(table: pd.DataFrame, count: int, clamped: Collection[str] = ()) -> pd.DataFrame:
     """The genes with the largest change by its sd, those that are ``clamped`` left out, and those whose change is less
-    than `LEAST_CHANGE` of its sd: of these nothing is sure, not even the sign."""
+    than `LEAST_CHANGE` of its sd: of these the sign is not known."""
     change = (table["mean"] - table["control"]).abs()
     moved = table[
         (change > LEAST_CHANGE * table["sd"])
@@ -57,7 +59,7 @@ def draw_knockout(ax: Axes, shown: pd.DataFrame, *, what: str, level: float = LE
     """Changes of all genes of a table in given axes."""
     ax.set_title(f"After {what}: the {len(shown)} surest changes, {level:.0%} interval")
     if shown.empty:
-        nothing_to_draw(ax, "no gene is moved")
+        nothing_to_draw(ax, "no gene moves in a direction that is known")
         return
     y = np.arange(len(shown))[::-1]
     mean, lower, upper = (shown[name] - shown["control"] for name in ("mean", "lower", "upper"))

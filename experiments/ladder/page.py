@@ -10,7 +10,7 @@ from ..files.whole import whole_file
 from ..report.page import badge, glossary, listing, page, paragraph, section, table
 from ..report.pictures import panels, picture
 from . import figures
-from .plan import CORRECTED, RUNGS
+from .plan import CORRECTED, OWN, RUNGS
 from .result import PROMISED, TOLERANCE, Calibration
 from .scoring import ALL, RATES
 
@@ -69,7 +69,12 @@ def _held(result: Calibration) -> tuple[str, bool | None]:
     if not off:
         return told, True
     where = ", ".join(f"{name} (calibration error {error:.2f})" for name, error in off.items())
-    return f"{told}; probabilities are far off in {where}", None
+    cause = ""
+    if CORRECTED in off and OWN not in off:  # the same fits: what is off is not the fit
+        cause = (
+            f", where the model's prior draws another number of edges than the trial of infer learns on ({CORRECTED})"
+        )
+    return f"{told}; probabilities are far off in {where}{cause}", None
 
 
 def _broken(summary: pd.DataFrame) -> str:

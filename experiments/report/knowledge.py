@@ -43,7 +43,6 @@ def given(posterior: Posterior, data: ExpressionData | None, alignment: Mapping[
             f"<h3>{rows_are.capitalize()} by context</h3>",
             table(("context", rows_are), rows, numeric=(rows_are,)),
         ]
-    alignment = {name: report for name, report in alignment.items() if name not in posterior.model.own_sources}
     if alignment:
         content += ["<h3>Prior knowledge: what matched the data</h3>", _matching(alignment)]
     return content
@@ -72,6 +71,9 @@ def trusted(posterior: Posterior) -> list[str]:
     if prior.strategy == "mask":
         text = "Prior knowledge was used as a mask: edges that no source lists cannot exist, whatever the data say."
         return [paragraph(text)]
+    told = [paragraph(f"“{name}” is no source that was given: {what}.") for name, what in own.items()]
+    if not given:
+        return [*none, *told]
     trust = posterior.trust()
     on_odds = prior.strategy == "inclusion"
     effect = "odds of an edge it lists" if on_odds else "typical strength of an edge it lists"
@@ -94,7 +96,6 @@ def trusted(posterior: Posterior) -> list[str]:
         "the source changes nothing; the larger b, the more the edges that it lists are favoured. A source that lists "
         f"random edges ends near 0. {'Odds' if on_odds else 'Strength'}: for an edge listed with a confidence of 0.9."
     )
-    told = [paragraph(f"“{name}” is no source that was given: {what}.") for name, what in own.items()]
     header = ("source", "trust b", f"{LEVEL:.0%} interval", effect, "in words")
     caption = "Grey: what was believed of any source before the data. Green: what is believed of each after them."
     drawn = figures.trust_in_sources(trust, prior=band, odds=on_odds, level=LEVEL)

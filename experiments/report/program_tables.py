@@ -89,16 +89,19 @@ class ProgramTables:
 
     @property
     def elsewhere(self) -> dict[str, tuple[str, float]]:
-        """Of sets most of whose genes are removed from the program of their name: a program without a set that has
-        them (area under the curve of at least `SAME`, false discovery rate below 5%), and that area."""
+        """Of sets most of whose genes are removed from the program of their name, by that name (so of tables that are
+        not `labelled`): a program without a set that has them (area under the curve of at least `SAME`, false discovery
+        rate below 5%), and that area. Sets of other libraries that have the same name are other sets."""
         if self.gene_sets is None or self.enrichment is None:
             return {}
         number = pd.crosstab(self.gene_sets["program"], self.gene_sets["status"])
+        libraries = dict(zip(self.factors["program"], self.factors["library"], strict=True))
         found = {}
         for name in number.index:
             if number.loc[name].get("removed", 0) <= number.loc[name].get("kept", 0):
                 continue
             rows = self.enrichment[self.enrichment["set"] == name]
+            rows = rows[rows["library"].isin(libraries[name].split("+"))]
             rows = rows[(rows["auc"] >= SAME) & (rows["fdr"] < 0.05)]
             if len(rows):
                 best = rows.loc[rows["auc"].idxmax()]

@@ -1,6 +1,6 @@
 """report.html of gene programs: what they are, how sure each gene is, and whether to believe it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from typing import Any
@@ -73,6 +73,7 @@ def write_program_report(
     ValueError
         The file cannot be written.
     """
+    elsewhere = _elsewhere(tables)  # by the names of sets, which labels take the place of
     if tables is not None:
         tables = tables.labelled()
     parts = [("result", "Result", _verdict(posterior, tables, diagnostics))]
@@ -82,7 +83,7 @@ def write_program_report(
             ("genes", "Top genes of each program", top_genes(tables)),
         ]
         if tables.gene_sets is not None:
-            parts.append(("sets", "Gene sets, repaired", _repaired(tables, tables.gene_sets)))
+            parts.append(("sets", "Gene sets, repaired", _repaired(tables, tables.gene_sets, elsewhere)))
             parts.append(("trust", "Trust in each library", trust_section(posterior, tables)))
         if tables.covariate_effects is not None:
             parts.append(("covariates", "Covariates", _covariates(tables, tables.covariate_effects)))
@@ -207,7 +208,7 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
     return [f'<p class="lead">{sentence}</p>', badges, paragraph(caution, "soft")]
 
 
-def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
+def _repaired(tables: ProgramTables, sets: pd.DataFrame, elsewhere: Sequence[str]) -> list[str]:
     number = sets["status"].value_counts()
     totals = {
         "genes kept": f"{number.get('kept', 0):,}",
@@ -237,14 +238,19 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame) -> list[str]:
         "mostly not that set: read its genes, and not the name. All genes are in gene_sets.csv."
     )
     shown = table(header, rows, numeric=("kept", "removed", "added", of_set))
-    return [paragraph(intro), listing(_elsewhere(tables)), tiles(totals), shown]
+    return [paragraph(intro), listing(elsewhere), tiles(totals), shown]
 
 
-def _elsewhere(tables: ProgramTables) -> list[str]:
-    """Sets whose genes do move together, in a program that has not their name: nothing of them is to be removed."""
+def _elsewhere(tables: ProgramTables | None) -> list[str]:
+    """Sets whose genes do move together, in a program that has not their name: nothing of them is to be removed.
+    ``tables`` as they were made, before labels."""
+    if tables is None:
+        return []
+    standing = tables.standings
     return [
         f"{name}: these cells have this set, as {program}, a program that was found without a set (AUC {auc:.2f}). The "
-        f"program called {name} has hardly any of its genes: take {program} for it, and none of its genes for removed."
+        f"program called {standing[name].label(name)} has hardly any of its genes: take {program} for it, and none of "
+        "its genes for removed."
         for name, (program, auc) in tables.elsewhere.items()
     ]
 

@@ -49,7 +49,7 @@ def report(
         path,
         data=data,
         diagnostics=checks,
-        alignment=posterior.model.knowledge.reports,
+        alignment=posterior.model.given_reports,
         command=command,
         truth=truth,
         predictive=predictive,

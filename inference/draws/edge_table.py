@@ -27,7 +27,9 @@ def edge_rows(
     positive, negative = pick(moments.positive), pick(moments.negative)
     right = np.maximum(positive, negative)
     knowledge, own = posterior.model.knowledge, posterior.model.own_sources
-    confidence = knowledge.probability[[name not in own for name in knowledge.sources]]
+    confidence = knowledge.probability  # (source, tf, target), which a choice of sources copies
+    if own:
+        confidence = confidence[[name not in own for name in knowledge.sources]]
     shape = moments.mean.shape
     prior = confidence.amax(0).cpu().numpy() if len(confidence) else np.zeros(shape, dtype=np.float32)
     coords = posterior.coords
