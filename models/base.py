@@ -72,6 +72,10 @@ class Model(nn.Module, ABC):
     evidence_notes: tuple[str, ...] = ()
     """What of the observed edges was not used, in words."""
 
+    def narrowed(self, targets: Sequence[int]) -> "Model | None":
+        """The same with some of its targets, by their places in order; ``None`` of models that have none apart."""
+        return None
+
     @property
     def twins(self) -> tuple[Twins, ...]:
         """Regulators that the data can hardly tell apart; known of networks that are regressions."""

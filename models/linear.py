@@ -13,6 +13,7 @@ from .data.accepts import takes_anndata
 from .data.checks import some
 from .data.expression import ExpressionData
 from .data.gram import GramStatistics, RegressionStatistics
+from .narrowed import narrowed
 from .regression import DIFFERENCES, RegressionNetwork
 from .regression_cells import regress_cells
 
@@ -163,6 +164,9 @@ class LinearNetwork(RegressionNetwork):
         X = batch.X.to(self.scale)
         context = torch.zeros(len(X), dtype=torch.long, device=X.device) if batch.context is None else batch.context
         return (X - self.context_mean[context]) / self.scale, ~batch.clamped[:, self.target_index]
+
+    def narrowed(self, targets: Sequence[int]) -> "LinearNetwork":
+        return narrowed(self, targets)
 
 
 def _kind_of(asked: str | None, prior: EdgePrior, num_contexts: int) -> str:

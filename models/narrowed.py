@@ -3,16 +3,19 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
-from .linear import LinearNetwork
+from .regression import RegressionNetwork
+
+Network = TypeVar("Network", bound=RegressionNetwork)
 
 BY_TARGET = ("anchor", "residual", "sse", "dof", "tf_mean", "target_mean", "log_count", "target_index")
 """Buffers whose last axis is that of the targets."""
 
 
-def narrowed(model: LinearNetwork, targets: Sequence[int]) -> LinearNetwork:
+def narrowed(model: Network, targets: Sequence[int]) -> Network:
     """The model of these targets alone, by their places in order; what it shares with ``model`` is not copied.
 
     Priors are bound to the targets that are left, so that hyperparameters are of as many edges as there are.

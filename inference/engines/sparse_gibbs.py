@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from ...models import ExpressionData, LinearNetwork, Model
-from ...models.narrowed import narrowed
+from ...models import ExpressionData, Model
 from ..draws.kept_edges import EDGE_BUDGET
 from ..draws.moments import Collector
 from ..runs.chains import Chains
@@ -144,19 +143,20 @@ class SparseGibbs(Sampler):
 
     def parts_to_time(self, model: Model) -> "Sequence[PartToTime]":
         """Of many edges: targets evenly spaced, and no more chains than work at once."""
-        threads, number = torch.get_num_threads(), len(model.coords[model.axes[1]])
-        if not isinstance(model, LinearNetwork) or refusal(model) is not None:
+        if refusal(model) is not None:
             return ()
+        threads, (num_tfs, number) = torch.get_num_threads(), [len(model.coords[axis]) for axis in model.axes]
         sizes = [size * threads for size in PARTS]
-        if number * len(model.tfs) < MANY_EDGES or 2 * sizes[-1] > number:
+        if number * num_tfs < MANY_EDGES or 2 * sizes[-1] > number:
             return ()
         chains = min(self.num_chains, threads)
-        fewer = replace(self, num_chains=chains)
-        return [
-            PartToTime(fewer, narrowed(model, np.linspace(0, number - 1, size).round().astype(int).tolist()), size,
-                       self.num_chains / chains)
-            for size in sizes
-        ]  # fmt: skip
+        fewer, found = replace(self, num_chains=chains), []
+        for size in sizes:
+            part = model.narrowed(np.linspace(0, number - 1, size).round().astype(int).tolist())
+            if part is None:
+                return ()
+            found.append(PartToTime(fewer, part, size, self.num_chains / chains))
+        return found
 
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         from ..sparse.moments import SparseCollector
