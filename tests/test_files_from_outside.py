@@ -220,7 +220,7 @@ def test_the_command_line_says_how_to_leave_it_out(frame, tmp_path):
     run = ("infer", tmp_path / "t.csv", "--context-key", "kind", "--out", tmp_path / "o")
     code, _, err = call(*run)
     assert code == 2
-    assert "context ['rare']" in err
+    assert "context 'rare'" in err
     assert "leave it out (--min-cells 3)" in err
 
 

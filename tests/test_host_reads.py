@@ -9,6 +9,7 @@ from pyrogrn.inference import Adam, Amortised, Blocked, LowRank, MapEstimate, Me
 from pyrogrn.inference.neural_ode.surviving import SurvivingWeights
 from pyrogrn.inference.variational.elbo import elbo, log_joint
 from pyrogrn.models import LinearNetwork
+from pyrogrn.models.dynamics import compiled_step
 from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
 from pyrogrn.models.simulators import simulate_linear
 from test_pyro_models import ROWS, made
@@ -16,6 +17,12 @@ from test_pyro_models import ROWS, made
 pytestmark = pytest.mark.usefixtures("seeded")
 # whether a solve has blown up, once, and iterations that end when the states have settled
 NEEDED = {"phoenix": ("models/dynamics/ode_solvers.py:__call__", 1), "cellbox": ("models/dynamics/", 200)}
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_device(monkeypatch):
+    """Compiled loops read their arrays where they are: on the CPU alone, where that costs nothing."""
+    monkeypatch.setattr(compiled_step, "_in_loops", lambda *_: False)
 
 
 def unexpected(name, found):
