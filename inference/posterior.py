@@ -216,7 +216,7 @@ class Posterior(Described):
         table = pd.DataFrame(
             {"source": self.coords["source"], "mean": flat.mean(0), "sd": flat.std(0), "lower": lower, "upper": upper}
         )
-        table = table[~table["source"].isin(list(self.model.own_sources))].reset_index(drop=True)
+        table = table[table["source"].isin(self.model.given_sources)].reset_index(drop=True)
         return without_certainty(self, table)
 
     # -- gene programs ----
@@ -313,8 +313,8 @@ class Posterior(Described):
         DataFrame
             ``gene, mean, sd, lower, upper, settled, control``: level after the intervention with its posterior
             uncertainty (of the steady state; FactorBox and CellBox add the noise of a new measurement), the share of
-            draws whose network has a stable steady state (the others are left out; levels are NaN when fewer than a
-            tenth have one), and the level before.
+            draws whose network has a stable steady state (the others are left out; levels are NaN when not all and
+            fewer than a tenth or 20 have one), and the level before.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -55,8 +55,9 @@ def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run,
         return EnginePlan(0, math.nan, num_bytes)
     parts = engine.parts_to_time(model)
     if parts:
-        total, seconds = _from_parts([(part.size, _timed(part.engine, part.model, None, run)) for part in parts])
-        return EnginePlan(total, seconds(len(model.coords[model.axes[1]])) * parts[0].times, num_bytes)
+        timed_parts = [(part.size, _timed(part.engine, part.model, None, run)) for part in parts]
+        total, seconds = _from_parts(timed_parts, len(model.coords[model.axes[1]]))
+        return EnginePlan(total, seconds * parts[0].times, num_bytes)
     clock = _timed(engine, model, data, run)
     return EnginePlan(clock.total, clock.seconds, num_bytes)
 
@@ -69,13 +70,13 @@ def _timed(engine: Engine, model: Model, data: ExpressionData | None, run: Run) 
     return clock
 
 
-def _from_parts(timed: "Sequence[tuple[int, _Clock]]") -> tuple[int, Callable[[float], float]]:
-    """Steps, and seconds of one by the number of targets: what all share, and as much for each target. The smaller part
+def _from_parts(timed: "Sequence[tuple[int, _Clock]]", number: int) -> tuple[int, float]:
+    """Steps, and seconds of one with a number of targets: what all share, and as much for each target. The smaller part
     is not believed to cost more than its share of the larger: on a busy machine it may."""
     (few, first), (many, second) = timed
     slope = (second.seconds - first.seconds) / (many - few)
     slope = min(max(slope, 0.5 * second.seconds / many), second.seconds / many)
-    return second.total, lambda number: second.seconds + slope * (number - many)
+    return second.total, second.seconds + slope * (number - many)
 
 
 class _Enough(Exception):

@@ -1,13 +1,15 @@
 """Cross-products of blocks that are mostly zeros, from what is not zero."""
 
-import numba
+from functools import partial
+
 import numpy as np
 
-# as of a product of dense matrices: sums may be taken in another order
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+from ..compiled import compiled
+
+in_order = partial(compiled, fastmath=False)  # sums as they are written
 
 
-@numba.njit(nogil=True, cache=True)
+@in_order
 def compressed(block: np.ndarray, start: np.ndarray, place: np.ndarray, value: np.ndarray) -> int:
     """The entries of ``block`` (row, column) that are not zero: ``start`` (row + 1,), and the ``place`` and ``value``
     of each; their number, or −1 where there is no room for all."""
@@ -26,7 +28,7 @@ def compressed(block: np.ndarray, start: np.ndarray, place: np.ndarray, value: n
     return count
 
 
-@numba.njit(nogil=True, cache=True, fastmath=FAST)
+@compiled  # as of a product of dense matrices: sums in any order
 def add_products(start: np.ndarray, place: np.ndarray, value: np.ndarray, order: np.ndarray, cross: np.ndarray) -> None:
     """``cross`` (chosen, column) gains Σ_row x_row,t x_row of each chosen column t; ``order`` (column,) is the place of
     a column among those chosen, or −1. One chosen column at a time: its sums stay in cache."""
@@ -55,7 +57,7 @@ def add_products(start: np.ndarray, place: np.ndarray, value: np.ndarray, order:
                 sums[place[entry]] += level * np.float64(value[entry])
 
 
-@numba.njit(nogil=True, cache=True)
+@in_order
 def column_moments(
     start: np.ndarray, place: np.ndarray, value: np.ndarray, mean: np.ndarray, square: np.ndarray
 ) -> None:
