@@ -131,7 +131,7 @@ def test_rows_are_found_by_what_they_say():
     nan = float("nan")
     made = [("a", "m", "0", "s", 1.0, nan), ("a", "m", "1", "s", 3.0, nan), ("a", "m", "0-1", "s", 2.0, 1.0)]
     made += [("a", "m", "0-1", "s: sd", 1.5, nan), ("b", "m", "0-1", "s", 1.0, 0.5)]
-    rows = Rows(pd.DataFrame(made, columns=columns)).where(method="m")
+    rows = Rows([dict(zip(columns, row, strict=True)) for row in made]).where(method="m")
     of = rows.where(score="s")
     assert of(task="a", seed="0-1") == (2.0, 1.0)
     assert rows.with_sd(task="a", score="s", seed="0-1") == (2.0, 1.5)
