@@ -3,7 +3,7 @@
 import pytest
 from command_line import call
 from pyrogrn.experiments.commands.gene_names import listed_genes
-from pyrogrn.experiments.commands.infer_run import check_fit
+from pyrogrn.experiments.commands.infer_checks import check_fit
 from pyrogrn.inference import Blocked, fit
 from pyrogrn.models import LinearNetwork
 from pyrogrn.priors import Horseshoe

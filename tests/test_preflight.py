@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import call
-from pyrogrn.experiments.commands import infer_run
+from pyrogrn.experiments.commands import infer_cells
 from pyrogrn.experiments.files.readers import read_expression
 from pyrogrn.experiments.files.variable_genes import with_top_genes
 from pyrogrn.experiments.fitting import METHODS
@@ -193,7 +193,7 @@ def test_auto_reads_the_data_where_labels_leave_two_methods(tmp_path):
 def test_auto_reads_a_file_once_where_the_method_reads_it_so(folder, tmp_path, monkeypatch):
     read = []
     keep = lambda *a, **options: read.append(options["normalize"]) or read_expression(*a, **options)
-    monkeypatch.setattr(infer_run, "read_expression", keep)
+    monkeypatch.setattr(infer_cells, "read_expression", keep)
     for normalize, times in (("none", ["none"]), ("log1p-cpm", ["none", "log1p-cpm"])):
         options = ("--tfs", folder / "tfs.csv", "--method", "auto", "--normalize", normalize)
         code, _, err = call("plan", folder / "cells.csv", *options)

@@ -19,11 +19,12 @@ from ..ladder.output import write
 from ..ladder.path import check_tried
 from ..ladder.run import MOVED
 from .ablate_command import numbers, whole_numbers
+from .infer_cells import read
+from .infer_checks import check, check_fit
 from .infer_command import infer_command
 from .infer_kinds import INFERS
 from .infer_notes import with_scale_notes
 from .infer_options import InferOptions
-from .infer_run import check, check_fit, read
 from .method_options import check_settings
 from .options import check_kind, make_guide, parse_settings, pick_device
 from .partners import OF_CALIBRATE, check_partners, options_of

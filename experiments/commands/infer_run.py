@@ -1,13 +1,11 @@
 """What ``pyrogrn infer`` does: check, read, fit, write."""
 
-import math
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -19,38 +17,33 @@ from ...inference.diagnostics import verdict
 from ...inference.engines.sparse_gibbs import OUT_OF_TIME
 from ...inference.runs.beside import beside
 from ...inference.runs.interrupts import deferred_interrupts
-from ...models import ExpressionData, LinearNetwork, Model
+from ...models import ExpressionData, LinearNetwork
 from ...models.data.twins import twin_notes
-from ..files.annotated import check_annotate, write_annotated
+from ..files.annotated import write_annotated
 from ..files.known_names import check_truth, known_names, network_notes
-from ..files.likely_keys import likely_keys
-from ..files.needed_notes import needed_notes
-from ..files.network_tables import check_parquet
-from ..files.readers import in_memory, read_expression
+from ..files.readers import in_memory
 from ..files.scale_notes import expects_of
 from ..files.varying import without_constant
 from ..fitting import METHODS, default_engine, refuse_diverged
-from ..preflight import AUTO, normalization_for
 from ..remedies import REMEDIES, remedies
 from ..report.kind import Tables
 from ..report.run import REPORTS
-from ..wording import in_options
 from .course_edges import edges_beside, write_edges_beside
+from .infer_cells import CellsRead, read, with_method
+from .infer_checks import check, check_fit
 from .infer_job import Job
 from .infer_kinds import INFERS
 from .infer_notes import (
     say_preflight,
     say_truth,
-    suggestion_of,
     with_evidence_notes,
     with_point_notes,
     with_scale_notes,
 )
-from .infer_options import OF_SOME, InferOptions
+from .infer_options import InferOptions
 from .infer_tuning import check_calibrate, is_apart, recalibrated, trial, why_not
-from .method_options import check_method_options, check_settings
-from .options import check_kind, make_guide, parse_columns, parse_settings, pick_device
-from .partners import OF_INFER, check_partners, options_of
+from .method_options import check_settings
+from .options import check_kind, make_guide, parse_settings, pick_device
 from .passes import told_passes
 from .plan_lines import is_quick_to_time, planned, say_plan
 from .run import REPORT_FILES, file_digest, page_of, same_run, versions, write_reports, write_results
@@ -61,15 +54,6 @@ from .terminal import read_edges, say, say_interrupted
 
 if TYPE_CHECKING:
     from distributed import Client
-
-MOST_THREADS = 1024  # systems refuse to start many more, in the middle of a run
-
-
-class CellsRead(NamedTuple):
-    """Cells, and the arguments with which `read_expression` read them."""
-
-    data: ExpressionData
-    how: dict[str, Any]
 
 
 def infer(options: InferOptions) -> None:
@@ -282,31 +266,6 @@ def infer_by_bags(
 
 
 # -- before anything is computed ----
-def check(options: InferOptions) -> None:
-    """Refuse options of other methods, and numbers out of range."""
-    if options.method not in METHODS:
-        raise ValueError(f"unknown method {options.method!r}: choose one of {', '.join((AUTO, *METHODS))}")
-    given = {"--" + name.replace("_", "-"): getattr(options, name) for name in OF_SOME}
-    given["--device"] = None if options.device in ("auto", "cpu") else options.device
-    check_method_options(options.method, METHODS[options.method], given)
-    check_partners(OF_INFER, options_of(vars(options)))
-    if not 0 < options.level < 1:
-        raise ValueError(f"--level {options.level}: expected a probability strictly between 0 and 1")
-    for name in ("restarts", "steps", "top", "top_genes", "min_overlap", "threads"):
-        number = getattr(options, name)
-        if number is not None and number < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {number}: expected at least 1")
-    if options.threads > MOST_THREADS:
-        raise ValueError(f"--threads {options.threads}: expected at most {MOST_THREADS}")
-    fewest = 0 if options.gene_sets else 1
-    if options.factors is not None and options.factors < fewest:
-        raise ValueError(f"--factors {options.factors}: expected at least {fewest}")
-    if options.all_edges:
-        check_parquet()
-    if options.annotate is not None:
-        check_annotate(options.annotate, options.expression, overwrite=options.overwrite)
-
-
 def _model_of(
     options: InferOptions,
     model_class: Any,
@@ -334,112 +293,6 @@ def _model_of(
     for report in model.given_reports.values():
         say(kind.matched(report))
     return model, data
-
-
-def check_fit(settings: Mapping[str, Any], engine: Any, model: Model) -> None:
-    """Refuse draws by another name than that of the engine, and a threshold where nothing is compared with it."""
-    if "num_draws" in settings and engine.length_options is not None:
-        raise ValueError("--set fit.num_draws is for variational fits: of a sampler, --steps are the kept draws")
-    number = settings.get("num_draws", 1)
-    if type(number) is not int or number < 1:
-        raise ValueError(f"--set fit.num_draws={number}: expected a whole number of at least 1")
-    if "threshold" in settings:
-        check_threshold(settings["threshold"], learned=engine.learns_on_simulations, dims=model.dims)
-
-
-def check_threshold(threshold: Any, *, learned: bool, dims: Collection[str]) -> None:
-    """Refuse a threshold that is no size, or that the fit would not use: an edge or a loading with a variable of its
-    own that says whether it exists needs none."""
-    if type(threshold) not in (int, float) or not 0 <= threshold < math.inf:
-        raise ValueError(f"--set fit.threshold={threshold}: expected a finite number of at least 0")
-    own = {"inclusion", "existence"} & set(dims)
-    if learned or own:
-        raise ValueError(
-            "--set fit.threshold does nothing here: the inclusion of this fit is the probability that an edge or a "
-            "member exists, not that its weight exceeds a size. Leave it out (a size is asked where the prior has no "
-            "such variable, as --edge-prior horseshoe or --loading-prior normal)"
-        )
-
-
-# -- data ----
-def with_method(options: InferOptions) -> tuple[InferOptions, CellsRead | None]:
-    """The options with a method in place of ``auto``, which is said; the cells are read for it where nothing or labels
-    of perturbations alone say what they are, and columns that say it by their names are taken. What was read is handed
-    on: a large file is not read a second time for its fit."""
-    if options.method != AUTO:
-        return options, None
-    found, before = suggestion_of(options, None), None
-    if found.method == "linear":
-        before = read_cells(replace(options, method=found.method, normalize="none"))
-        options = _with_keys(options, before.data)
-        if options.perturbation_key is not None and before.data.perturbed is None:
-            before = read_cells(replace(options, method=found.method, normalize="none"))
-        found = suggestion_of(options, before.data)
-    say(f"method {found}")
-    return replace(options, method=found.method), before
-
-
-def _with_keys(options: InferOptions, data: ExpressionData) -> InferOptions:
-    """With the options of the columns that nobody had to name; said, in the words that another method takes."""
-    if len(options.expression) > 1 or options.perturbation_key is not None or options.context_key is not None:
-        return options
-    keys = likely_keys(data)
-    taken = {f"{name}_key": column for name, column in keys._asdict().items() if column is not None}
-    if taken:
-        words = " ".join(f"--{name.replace('_', '-')} {column}" for name, column in taken.items())
-        say(f"columns are taken as what they are called: {words}")
-    return replace(options, **taken)
-
-
-def read(
-    options: InferOptions, known: Mapping[str, Collection[str]] | None = None, before: CellsRead | None = None
-) -> ExpressionData:
-    """The cells, with what is worth saying about them; says how many there are. ``known`` as in `read_expression`."""
-    data = read_cells(options, known, before).data
-    model = METHODS[options.method]
-    data = data.with_missing(data.missing, *map(in_options, needed_notes(model, data)))
-    for note in data.notes:
-        say(note)
-    rows = "conditions" if {"perturbed", "inputs"} & set(model.needs) else "cells"
-    say(f"{data.num_cells} {rows}, {data.num_genes} genes, {INFERS[model.infers].parts(data)}")
-    return data
-
-
-def read_cells(
-    options: InferOptions, known: Mapping[str, Collection[str]] | None = None, before: CellsRead | None = None
-) -> CellsRead:
-    """The cells as the options have them, and how they were read; nothing is said. Those of ``before`` where they were
-    read so."""
-    how: dict[str, Any] = {
-        "paths": options.expression,
-        "tfs": options.tfs,
-        "layer": options.layer,
-        "normalize": normalization_for(options.method, options.normalize, counted=bool(options.likelihood)),
-        "context_key": options.context_key,
-        "perturbation_key": options.perturbation_key,
-        "control": options.control or (),
-        "unmeasured": options.unmeasured,
-        "drop_constant": drop_constant_of(options),
-        "top_genes": options.top_genes,
-        "covariates": parse_columns(options.covariates),
-        "missing": options.missing,
-        "inputs": options.inputs,
-        "time_key": options.time_key,
-        "trajectory_key": options.trajectory_key,
-        "metacells": options.metacells,
-        "genes_in": options.genes_in,
-        "min_cells": options.min_cells,
-        "known": known or None,
-    }
-    return before if before is not None and before.how == how else CellsRead(read_expression(**how), how)
-
-
-def drop_constant_of(options: InferOptions) -> bool | None:
-    """Whether genes without variance are left out: by default where finding them costs no pass over a file beside that
-    which the method takes, but no node of CellBox, on which inputs may act."""
-    if options.drop_constant is None and "inputs" in METHODS[options.method].needs:
-        return False
-    return options.drop_constant
 
 
 # -- results ----

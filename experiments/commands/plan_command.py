@@ -18,8 +18,10 @@ def plan_command(**given: Any) -> None:
         import torch  # here, with all below: --help is quick
 
         from ..files.variable_genes import most_variable
+        from .infer_cells import with_method
+        from .infer_checks import check
         from .infer_options import InferOptions
-        from .infer_run import check, prepared, read_job, with_method
+        from .infer_run import prepared, read_job
         from .passes import told_passes
         from .plan_lines import Unfit, planned, say_plan
         from .targets import takes_targets

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import typer
 from pyrogrn.experiments.cli import app
-from pyrogrn.experiments.commands.infer_run import METHODS
+from pyrogrn.experiments.fitting import METHODS
 
 VALUES = (
     *(
