@@ -3,14 +3,12 @@
 import itertools
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from ...models import ExpressionData
@@ -18,19 +16,19 @@ from ...priors import PriorNetwork
 from ..sweep import SweepError, check_backend, dask_client, sweep
 from .case import run_case
 from .changes import NO_SOURCE, Change, standard_changes
-from .engines import EVIDENCE, HELD, OWN, SAMPLED, STRATEGIES, Effort, canonical, check_method, strategies_of
+from .checks import checked, refuse, unsigned
+from .engines import SAMPLED, Effort, canonical, check_method
 from .inputs import varying_in_training, write_inputs
 from .measures import measure
-from .program_models import LOADING_STRATEGIES, method_notes
 from .result import AblationResult
 from .settings import Settings
 from .subjects import subject_of
+from .ways import level_name, ways_of_all
 
 if TYPE_CHECKING:
     from distributed import Client
 
 Configuration = dict[str, Any]
-Ways = list[tuple[str, str | float]]  # strategies with their trust
 UNKEYED = ("inputs", "name")  # where the inputs lie, and what a run is called: the digest and the change say what it is
 
 
@@ -127,7 +125,7 @@ def ablate(
     ['no source', 'known']
     """
     effort = effort or Effort()
-    _refuse(networks, methods=methods, strategies=strategies, trust=trust, seeds=seeds, hold_out_cells=hold_out_cells)
+    refuse(networks, methods=methods, strategies=strategies, trust=trust, seeds=seeds, hold_out_cells=hold_out_cells)
     check_backend(backend, jobs, client)
     client = dask_client(client) if backend == "dask" else None
     for method in methods:
@@ -138,10 +136,10 @@ def ablate(
     used = subject.prepared(networks, data, chosen)
     sources, notes = subject.described(networks, used, data)
     notes += [note for note in data.notes if note not in before]
-    changes = _checked(list(changes) if changes is not None else standard_changes(list(networks)), used)
+    changes = checked(list(changes) if changes is not None else standard_changes(list(networks)), used)
     subject.check(changes)
-    notes += _unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
-    ways, of_methods = _ways_of_all(methods, strategies, trust, changes)
+    notes += unsigned(changes, dict(zip(sources["source"], sources["signed"], strict=True)))
+    ways, of_methods = ways_of_all(methods, strategies, trust, changes)
     notes += of_methods
     measured = subject.measured(data, used, truth, within_truth)
     # a folder for the while only where none is given: a killed process would leave it
@@ -206,32 +204,6 @@ def _against_bare(
     return rows, trusts
 
 
-def _ways_of_all(
-    methods: Sequence[str],
-    strategies: Sequence[str] | None,
-    trust: Sequence[str | float],
-    changes: Sequence[Change],
-) -> tuple[dict[str, Ways], list[str]]:
-    """How knowledge enters each method, and what is to be said of methods.
-
-    Raises
-    ------
-    ValueError
-        Targets are to be held out of a method that would read them as targets without regulators.
-    """
-    ways: dict[str, Ways] = {}
-    notes: list[str] = []
-    for method in methods:
-        ways[method], dropped = _ways(method, strategies, trust)
-        notes += dropped + method_notes(method)
-        if ways[method] == [(EVIDENCE, SAMPLED)] and any(change.damage == "held-out" for change in changes):
-            raise ValueError(
-                f"method {method} reads a target without an edge in a list as one without regulators, so none can be "
-                "held out: leave out the changes 'held-out', or the method"
-            )
-    return ways, notes
-
-
 def _written_inputs(folder: Path, data: ExpressionData, used: Any, *, runs: bool) -> Path:
     """The file of what all runs share, in ``folder``, which also gets a place for ``runs``."""
     try:
@@ -241,108 +213,6 @@ def _written_inputs(folder: Path, data: ExpressionData, used: Any, *, runs: bool
         raise ValueError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder") from error
 
 
-def _refuse(
-    networks: Mapping[str, Any],
-    *,
-    methods: Sequence[str],
-    strategies: Sequence[str] | None,
-    trust: Sequence[str | float],
-    seeds: Sequence[int],
-    hold_out_cells: float,
-) -> None:
-    """What no experiment can be made of: nothing to compare, lists that are empty or repeat themselves, bad shares."""
-    if not networks:
-        raise ValueError("no sources of knowledge: pass at least one network (--prior NAME=FILE)")
-    if not all(isinstance(seed, int | np.integer) and seed >= 0 for seed in seeds):
-        raise ValueError(f"seeds are {list(seeds)}; expected whole numbers of at least 0")
-    given: dict[str, Sequence[Any]] = {"methods": methods, "seeds": seeds, "trust": [_level(level) for level in trust]}
-    given |= {} if strategies is None else {"strategies": strategies}
-    for what, values in given.items():
-        if isinstance(values, str) or not len(values):
-            raise ValueError(f"{what} is {values!r}: expected at least one, in a list")
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise ValueError(f"{what} has {twice[0]!r} more than once: give each once")
-    if not 0 <= hold_out_cells < 1:
-        raise ValueError(f"hold_out_cells is {hold_out_cells}; expected a share of at least 0 and below 1")
-
-
-def _checked(changes: list[Change], networks: Mapping[str, Any]) -> list[Change]:
-    """The changes with the one without sources first; unknown sources and repeated names are refused."""
-    for change in changes:
-        unknown = [name for name in change.sources if name not in networks]
-        if unknown:
-            raise ValueError(f"change '{change.name}' has sources {unknown}; there are {list(networks)}")
-    others = [c for c in changes if c.sources]
-    for change in others:
-        if change.name == NO_SOURCE:
-            raise ValueError(f"change '{NO_SOURCE}' is the run without sources, and has {list(change.sources)}")
-    names = [c.name for c in others]
-    if len(set(names)) < len(names):
-        raise ValueError(f"changes share a name: {sorted({n for n in names if names.count(n) > 1})}. Rename one")
-    return [Change(NO_SOURCE, ()), *others]
-
-
-def _unsigned(changes: Sequence[Change], signed: Mapping[str, int]) -> list[str]:
-    """Notes on flipped signs of sources that have none; refused where no source of a change has one."""
-    notes = []
-    for change in (c for c in changes if c.damage == "flipped"):
-        without = [name for name in change.sources if not signed[name]]
-        if len(without) == len(change.sources):
-            raise ValueError(
-                f"change '{change.name}': no edge of {without} that matches the data has a sign to flip: leave out the "
-                "flips (--flip), or give the edges a column sign"
-            )
-        if without:
-            notes.append(f"change '{change.name}': {without} have no signs, and are as without damage")
-    return notes
-
-
-def _level(level: str | float) -> str:
-    """A trust as tables call it."""
-    if level == SAMPLED:
-        return SAMPLED
-    if isinstance(level, str | bool) or not 0 <= level < float("inf"):
-        raise ValueError(f"trust {level!r}: expected 'sampled' or a number of at least 0")
-    return f"{float(level):g}"
-
-
-def _ways(method: str, strategies: Sequence[str] | None, trust: Sequence[str | float]) -> tuple[Ways, list[str]]:
-    """Strategies and trusts of a method, and notes on those that it does not take.
-
-    ``ValueError`` for a strategy that no method has, and where the method takes none of the strategies or trusts.
-    """
-    known = strategies_of(method)
-    wanted = list(known[:1] if strategies is None else strategies)
-    for strategy in wanted:
-        every = dict.fromkeys((*STRATEGIES, *LOADING_STRATEGIES, EVIDENCE, OWN))
-        if strategy not in every:
-            raise ValueError(f"unknown strategy {strategy!r}: choose one of {', '.join(every)}")
-    fitting = [strategy for strategy in wanted if strategy in known]
-    if not fitting:
-        raise ValueError(
-            f"method {method} takes none of the strategies {wanted}: add one that it has ({', '.join(known)}), or "
-            "leave the method out"
-        )
-    notes = [f"method {method} has no strategy '{strategy}': not run" for strategy in wanted if strategy not in known]
-    ways: Ways = []
-    for strategy in fitting:
-        # a mask uses its sources up, and other families have no engine that holds the trust
-        levels = [level for level in trust if strategy in HELD or level == SAMPLED]
-        ways += [(strategy, level) for level in levels]
-        notes += [
-            f"method {method} with strategy '{strategy}' has no trust to hold at {_level(level)}: not run"
-            for level in trust
-            if level not in levels
-        ]
-    if not ways:
-        raise ValueError(
-            f"method {method} with strategies {fitting} has no trust to hold: add 'sampled' to the trusts, or one of "
-            f"the strategies {', '.join(HELD)}"
-        )
-    return ways, notes
-
-
 def _configuration(
     method: str, strategy: str, trust: str | float, change: Change, seed: int, shared: Configuration
 ) -> tuple[Configuration, Configuration]:
@@ -350,7 +220,7 @@ def _configuration(
     label = {
         "method": method,
         "strategy": strategy,
-        "trust": _level(trust),
+        "trust": level_name(trust),
         "change": change.name,
         "sources": " + ".join(change.sources),
         "damage": change.damage or "",
@@ -360,7 +230,7 @@ def _configuration(
     strategy, trust = canonical(method, strategy, trust, bool(change.sources))
     held = SAMPLED if trust == SAMPLED else float(trust)
     run = {"method": method, "strategy": strategy, "trust": held, "change": _content(change), "seed": int(seed)}
-    way = "" if trust == SAMPLED else f", trust {_level(trust)}"
+    way = "" if trust == SAMPLED else f", trust {level_name(trust)}"
     return label, run | shared | {"name": f"{method} ({strategy}{way}), {change.name}, seed {seed}"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .figure import Figure
 
 ENDED = "whole part"  # `benchmarks.results.WHOLE`, whose import takes seconds
 
-Row = Mapping[str, Any]
+Row = Mapping[Hashable, Any]
 Found = tuple[tuple[str, ...], tuple[str, ...]]  # columns, and what they say
 
 
