@@ -31,6 +31,8 @@ WITH = {
     "trial_parts": "ladder",
     "trial_runs": "ladder",
     "factorbox_measured": "factorbox_networks",
+    "factorbox_recovery": "factorbox_networks",
+    "factorbox_dream4": "factorbox_networks",
     "knockdowns_ridge": "knockdowns",
     "knockdowns_context": "knockdowns",
     "programs_poster": "programs",

@@ -13,19 +13,11 @@ from ...inference.draws.intervals import LEVEL
 from ...models import FactorBox
 from ...models.data.panel import panels_of
 from ...models.simulators.panel import PanelSimulation, simulate_panel
-from .factorbox_networks import (
-    ENGINE,
-    NETWORKS,
-    Dream4,
-    Scores,
-    add,
-    at_fitted_headroom,
-    knockout_evidence,
-    network_scores,
-    response,
-    standardised_truth,
-    table_of,
-)
+from .dream4 import Dream4, knockout_evidence
+from .edge_scores import Scores, network_scores, table_of
+from .factorbox_dream4 import NETWORKS
+from .factorbox_methods import ENGINE, response
+from .factorbox_recovery import add, at_fitted_headroom, standardised_truth
 from .results import Results
 
 SEEDS = (0, 1)

@@ -17,7 +17,7 @@ from ...priors import HardMask, PriorNetwork
 from ...priors.screens import screen_effects
 from ..ladder.scoring import Pairs, pooled
 from ..tasks import sergio_task, truth_matrix
-from .factorbox_networks import Dream4
+from .dream4 import Dream4
 from .results import Results
 
 WORLDS = 2

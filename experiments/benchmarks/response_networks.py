@@ -23,7 +23,7 @@ from ...priors import HardMask, PriorNetwork
 from ...priors.screens import screen_effects
 from ..baselines import GENIE3, Correlation, GRNBoost2, Lasso, RandomControl, Ridge
 from .amortised import probabilities
-from .factorbox_networks import ENGINE
+from .factorbox_methods import ENGINE
 
 SEED = 0
 QUICK = (Correlation(), Ridge(), Lasso(), RandomControl())

@@ -21,7 +21,7 @@ from ...models import ExpressionData
 from ...priors import PriorNetwork
 from ..files.readers import read_names
 from ..response_scores import PerturbedCells, response_scores
-from .factorbox_networks import Dream4
+from .dream4 import Dream4
 from .response_networks import Material, levels, means, methods
 from .results import Results
 
