@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from ...inference.draws.edge_table import RAW
 from ...models.simulators import simulate_linear
 from ..scores import average_precision
 from .engine import Case, list_of
+from .memory import ended
 from .results import Results
 
 CASES = (
@@ -41,7 +41,6 @@ BASE = Case(2000, 1500, 200, 0.05, False)
 GROWN = {"genes": BASE._replace(genes=3000), "regulators": BASE._replace(tfs=400, edge=0.025)}
 """Twice as many of one thing, as many edges to a gene."""
 THREADS = 2
-EVERY = 0.1  # seconds between two looks at its memory
 METHOD = f"infer --method linear --threads {THREADS}"
 
 
@@ -158,34 +157,8 @@ def infer(place: Path, *options: str, **variables: str) -> Spent:
         process = subprocess.Popen(
             [sys.executable, "-m", "pyrogrn", *words], cwd=place, env=environment, stdout=said, stderr=said
         )
-        memory, apart, ended = 0.0, 0.0, 0
-        while not ended:
-            memory, apart = max(memory, peak_of(process.pid)), max(apart, of_copies(process.pid))
-            time.sleep(EVERY)
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        usage, memory = ended(process)
     wall = time.perf_counter() - started
     if process.returncode != 0:
         raise RuntimeError(f"infer ended with {process.returncode}: {(place / 'said.txt').read_text()[-500:]}")
-    return Spent(wall, usage.ru_utime + usage.ru_stime, memory + apart)
-
-
-def peak_of(pid: int) -> float:
-    """Most bytes that a running process has held, as the kernel has them of itself: ``ru_maxrss`` has those of its
-    parent, when it was forked, in it. 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return 1024.0 * sum(float(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-
-
-def of_copies(pid: int) -> float:
-    """Bytes that copies of a running process hold now and do not share with it. At its most beside the most of the
-    process this is what both can have held at one time."""
-    held = 0.0
-    with suppress(OSError):  # it has ended, or a copy has
-        for copy in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            lines = Path(f"/proc/{copy}/smaps_rollup").read_text().splitlines()
-            held += 1024.0 * sum(float(line.split()[1]) for line in lines if line.startswith("Private_"))
-    return held
+    return Spent(wall, usage.ru_utime + usage.ru_stime, memory)

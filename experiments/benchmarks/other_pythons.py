@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
+from .memory import PEAK
+
 LAST = "CPU seconds"  # the row that is written last, of a tool that has all of its rows
 LONGEST = 1800  # seconds on the wall for one tool
 
 BEFORE = """
-import sys, time, resource
+import sys, time
 import numpy as np
 globals().update(np.load(sys.argv[1]))
 names = [f"G{i}" for i in range(X.shape[1])]
 """
-AFTER = """
+AFTER = f"""
 seconds = time.process_time() - started
-np.savez(sys.argv[2], score=score, seconds=seconds, memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+np.savez(sys.argv[2], score=score, seconds=seconds, memory={PEAK} / 1e9)
 """
 
 

@@ -25,8 +25,9 @@ from ...models.simulators import simulate_linear
 from ..files.chunked import chunked_statistics
 from ..files.readers import read_expression
 from ..sweep import sweep
+from .memory import peak_memory
 from .results import Results
-from .sparse_files import peak_memory, run_sparse_files
+from .sparse_files import run_sparse_files
 
 FITS, GENES, TFS, CELLS = 200, 20, 5, 100
 GUIDE = Gibbs(num_chains=2, num_warmup=30, num_samples=30)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from .memory import peak_memory
 from .results import Results
 
 AT_ONCE = 1 << 24  # numbers of a block that is made
@@ -103,13 +104,6 @@ def measured(path: Path, size: Size, *, backed: bool, out: Path) -> dict[str, fl
     call = f"from {__name__} import child; child({str(path)!r}, {size.tfs}, {backed}, {str(out)!r})"
     done = subprocess.run([sys.executable, "-c", call], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def peak_memory() -> float:
-    """The most memory this process has held, in bytes, as Linux tells; what `getrusage` says is that of the process
-    that started it, where that was more."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def child(path: str, tfs: int, backed: bool, out: str) -> None:

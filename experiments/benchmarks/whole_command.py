@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+
+from .memory import ended
 
 
 def whole(words: Sequence[str], threads: int) -> dict[str, float]:
@@ -18,14 +21,15 @@ def whole(words: Sequence[str], threads: int) -> dict[str, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-c", "from pyrogrn.experiments.entry import main; main()", "infer", *words]
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None, "it is a pipe"
-    said = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"pyrogrn infer failed:\n{said}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        used, memory = ended(process)
+        wall = time.perf_counter() - started
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"pyrogrn infer failed:\n{said.read().decode()}")
     return {
         "CPU seconds": used.ru_utime + used.ru_stime,
-        "wall seconds": time.perf_counter() - started,
-        "peak resident GB": used.ru_maxrss / 1e6,
+        "wall seconds": wall,
+        "peak resident GB": memory / 1e9,
     }
