@@ -97,7 +97,8 @@ class FactorBox(RegressionNetwork):
         Prior networks by name of the source.
     gain
         ``"fixed"`` (default): h at the maximum of its evidence under a ridge, target by target, as the alternating
-        solution holds ε while it solves for W; any engine. ``"sampled"``: h is a site, for variational guides and NUTS.
+        solution holds ε while it solves for W; any engine. ``"sampled"``: h is a site; any engine,
+        and what `Alternate` asks for.
 
     Raises
     ------

@@ -43,7 +43,8 @@ class GRNULar(nn.Module):
         E1, 200-500 in the paper.
     init_penalty
         λ⁰ of goodINIT, with Z⁰ = 0, as in the first call of fitDNN in Algorithm 1. Algorithm 2 fits without (0): then
-        |W| keeps its random start, and on simulated clean cells Θ⁰ has an average precision of 0.17 instead of 0.73.
+        |W| keeps its random start, and on simulated clean cells Θ⁰ ranks edges a quarter as well
+        (docs/results/amortised.md, cell by cell).
     max_cells
         More cells are thinned evenly: beyond a thousand the fit changes little and the time grows in proportion.
     num_extra
