@@ -268,6 +268,19 @@ def test_unrolling_is_adam_on_the_objective_with_z_and_penalty_held():
 # -- symmetries ----
 
 
+def test_cells_that_pull_to_zero_keep_what_goodinit_has():
+    X, tf_index, edges = linear(genes=30, tfs=6, cells=12)
+    true = edges[not_self(tf_index, 30).bool()] > 0
+    rank = lambda theta: roc_auc_score(true, theta[not_self(tf_index, 30).bool()])
+    sizes = {"num_iterations": 10, "num_inner": 20, "init_epochs": 100}
+    start = make(**sizes).initialise(X, tf_index)
+    first = rank(dependency(start))
+    with torch.no_grad():
+        plain, pulled = (make(decay=d, **sizes).unroll(X, tf_index, start).theta for d in (0.0, 1.0))
+    assert pulled.square().sum() < 0.5 * plain.square().sum()
+    assert rank(pulled) > first - 0.005 > rank(plain)
+
+
 def test_permuted_genes_give_the_permuted_answer():
     X, tf_index, _ = linear(cells=50, seed=7)
     model = make(num_extra=1)
@@ -365,6 +378,7 @@ def test_a_seed_decides_everything_and_global_generators_rest():
         ({"init_epochs": 0}, "expected at least 1"),
         ({"max_cells": 0}, "expected at least 1"),
         ({"hidden_per_tf": 0}, "expected at least 1"),
+        ({"decay": -1.0}, "decay is -1.0, expected a number of at least 0"),
     ],
 )
 def test_bad_sizes_are_refused(options, message):

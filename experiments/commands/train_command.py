@@ -34,6 +34,10 @@ def train_command(
         float | None,
         typer.Option(help="λ of grnular's first fit: 1 as in Algorithm 1, 0 as in Algorithm 2 [default: 1]"),
     ] = None,
+    decay: Annotated[
+        float | None,
+        typer.Option(help="Pull of grnular's cells towards zero; the paper's have none [default: 0]"),
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="GRNULar-base: a new network in every cell")] = False,
     mask_theta: Annotated[
         bool, typer.Option("--mask-theta", help="Of glad-tf: mask the precision matrix in every cell too, as the paper")
@@ -62,7 +66,7 @@ def train_command(
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists: choose another --out, or pass --overwrite")
     of_grnular: dict[str, float | None] = {"--inner": inner, "--layers": layers, "--epochs": epochs}
-    of_grnular |= {"--max-cells": max_cells, "--init-penalty": init_penalty}
+    of_grnular |= {"--max-cells": max_cells, "--init-penalty": init_penalty, "--decay": decay}
     given = [option for option, value in of_grnular.items() if value is not None] + (["--base"] if base else [])
     if kind != "grnular" and given:
         raise ValueError(f"{given[0]} does not go with {kind}: it is for grnular")
@@ -73,13 +77,14 @@ def train_command(
     for option, number in sizes.items():
         if number is not None and number < 1:
             raise ValueError(f"{option} {number}: expected at least 1")
-    if init_penalty is not None and not 0 <= init_penalty < float("inf"):
-        raise ValueError(f"--init-penalty {init_penalty}: expected a number of at least 0")
+    for option, size in {"--init-penalty": init_penalty, "--decay": decay}.items():
+        if size is not None and not 0 <= size < float("inf"):
+            raise ValueError(f"{option} {size}: expected a number of at least 0")
     if layers not in (None, 2, 3):
         raise ValueError(f"--layers {layers}: expected 2 or 3")
     options: dict[str, Any] = {"num_iterations": iterations} | ({"masks_theta": True} if mask_theta else {})
     if kind == "grnular":
-        named = {"num_inner": inner, "num_layers": layers, "init_penalty": init_penalty}
+        named = {"num_inner": inner, "num_layers": layers, "init_penalty": init_penalty, "decay": decay}
         options |= {name: value for name, value in named.items() if value is not None}
         options |= {"init_epochs": epochs or 120, "max_cells": max_cells or 300, "base": base}
     command = "pyrogrn " + " ".join(shlex.quote(a) for a in sys.argv[1:])

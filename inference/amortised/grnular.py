@@ -45,6 +45,10 @@ class GRNULar(nn.Module):
         λ⁰ of goodINIT, with Z⁰ = 0, as in the first call of fitDNN in Algorithm 1. Algorithm 2 fits without (0): then
         |W| keeps its random start, and on simulated clean cells Θ⁰ ranks edges a quarter as well
         (docs/results/amortised.md, cell by cell).
+    decay
+        δ of δ/2 ‖∏|W|‖², added to the objective in every cell. Default 0, the paper's cells, in which from the second
+        one on weights are pulled towards Z alone, and no longer towards zero as in goodINIT: they rank worse than
+        goodINIT does. With any pull they rank as well as it, and no better (docs/results/amortised.md, cell by cell).
     max_cells
         More cells are thinned evenly: beyond a thousand the fit changes little and the time grows in proportion.
     num_extra
@@ -55,7 +59,7 @@ class GRNULar(nn.Module):
     Raises
     ------
     ValueError
-        Layers other than 2 or 3, sizes below 1.
+        Layers other than 2 or 3, sizes below 1, a decay below 0.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class GRNULar(nn.Module):
         max_hidden: int = 500,
         init_epochs: int = 300,
         init_penalty: float = 1.0,
+        decay: float = 0.0,
         max_cells: int = 1000,
         num_extra: int = 0,
         base: bool = False,
@@ -80,7 +85,9 @@ class GRNULar(nn.Module):
             raise ValueError(f"L, P, hidden units, epochs and cells are {sizes}: expected at least 1 each")
         self.num_iterations, self.num_inner, self.num_layers = num_iterations, num_inner, num_layers
         self.hidden_per_tf, self.max_hidden, self.init_epochs = hidden_per_tf, max_hidden, init_epochs
-        self.init_penalty, self.max_cells, self.base = init_penalty, max_cells, base
+        if not 0 <= decay < math.inf:
+            raise ValueError(f"decay is {decay}, expected a number of at least 0")
+        self.init_penalty, self.decay, self.max_cells, self.base = init_penalty, decay, max_cells, base
         self.threshold, self.penalty = ThresholdNetwork(num_extra), PenaltyNetwork()
 
     def forward(self, X: Tensor, tf_index: Tensor, *, extra: Tensor | None = None, seed: int = 0) -> UnrolledState:
@@ -116,14 +123,14 @@ class GRNULar(nn.Module):
         for _ in range(self.num_iterations):
             penalty = self.penalty((z - theta).square().mean((-2, -1)), penalty)
             if self.base:
-                theta = dependency(self._fit(x, y, z.detach(), penalty.detach(), seed)) * mask
+                theta = dependency(self._fit(x, y, z.detach(), penalty.detach(), seed, self.decay)) * mask
             else:
                 for _ in range(self.num_inner):
                     step += 1
                     with torch.enable_grad():
                         # new names of the weights: λ and Z came from the old ones and are constants of J (Eq. 12)
                         current = [w.view_as(w) for w in current]
-                        loss = self._loss(current, x, y, z, penalty)
+                        loss = self._loss(current, x, y, z, penalty, self.decay)
                         gradient = torch.autograd.grad(loss, current, create_graph=learning)
                         current = _adam(current, gradient, moments, step)
                     if not learning:
@@ -134,7 +141,7 @@ class GRNULar(nn.Module):
         state = UnrolledState(theta, z, penalty)
         return state if learning else UnrolledState(*(part.detach() for part in state))
 
-    def _fit(self, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, seed: int) -> Weights:
+    def _fit(self, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, seed: int, decay: float = 0.0) -> Weights:
         """fitDNN: ``init_epochs`` steps of Adam from random weights (the same for every graph and every call of a
         seed)."""
         tfs, genes = x.shape[-1], y.shape[-1]
@@ -150,21 +157,23 @@ class GRNULar(nn.Module):
         moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in weights]
         with torch.enable_grad():
             for step in range(1, self.init_epochs + 1):
-                gradient = torch.autograd.grad(self._loss(weights, x, y, z, penalty), weights)
+                gradient = torch.autograd.grad(self._loss(weights, x, y, z, penalty, decay), weights)
                 with torch.no_grad():
                     weights = _adam(weights, gradient, moments, step)
                 weights = [w.requires_grad_() for w in weights]
         return [w.detach() for w in weights]
 
-    def _loss(self, weights: Weights, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor) -> Tensor:
-        """J (Eq. 12), summed over graphs: their weights are separate, so each gets its own gradient."""
+    def _loss(self, weights: Weights, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, decay: float = 0.0) -> Tensor:
+        """J (Eq. 12) with a decay, summed over graphs: their weights are separate, so each gets its own gradient."""
         h = x
         for i in range(self.num_layers):
             h = torch.matmul(h, weights[2 * i]) + weights[2 * i + 1]
             if i < self.num_layers - 1:
                 h = torch.relu(h)
-        distance = (dependency(weights) - z).square().sum((-2, -1))
-        return (h - y).square().sum() / x.shape[-2] + 0.5 * (penalty * distance).sum()
+        theta = dependency(weights)
+        distance = (theta - z).square().sum((-2, -1))
+        loss = (h - y).square().sum() / x.shape[-2] + 0.5 * (penalty * distance).sum()
+        return loss + 0.5 * decay * theta.square().sum() if decay else loss
 
     def _inputs(self, X: Tensor, tf_index: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised regulators and genes of at most ``max_cells`` cells; a constant gene is 0."""
