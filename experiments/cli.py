@@ -12,10 +12,11 @@ import typer
 from .commands.ablate_command import ablate_command
 from .commands.calibrate_command import calibrate_command
 from .commands.convert_command import convert_command
-from .commands.course_commands import course_command, influence_command
+from .commands.course_command import course_command
 from .commands.demo_command import demo_command
 from .commands.grouped import GroupedCommand, say_version
 from .commands.infer_command import infer_command
+from .commands.influence_command import influence_command
 from .commands.methods_command import methods_command
 from .commands.plan_command import plan_command
 from .commands.regulons_command import regulons_command
