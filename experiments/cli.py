@@ -14,6 +14,7 @@ from .commands.calibrate_command import calibrate_command
 from .commands.convert_command import convert_command
 from .commands.course_command import course_command
 from .commands.demo_command import demo_command
+from .commands.figures_command import figures_command
 from .commands.grouped import GroupedCommand, say_version
 from .commands.infer_command import infer_command
 from .commands.influence_command import influence_command
@@ -56,6 +57,7 @@ app.command("score-cells", short_help="Programs of a fit in new cells, with sd")
 app.command("score-responses", short_help="Networks by perturbed cells, none known")(score_responses_command)
 app.command("course", short_help="A course of a PHOENIX fit from any start")(course_command)
 app.command("influence", short_help="Which genes move the dynamics most")(influence_command)
+app.command("figures", short_help="The four figures of a perturbation panel")(figures_command)
 app.command("show", short_help="What a run says of one gene")(show_command)
 app.command("regulons", short_help="Regulons of a run, and their activities")(regulons_command)
 app.command("convert", short_help="Networks between the formats of the field")(convert_command)
