@@ -12,10 +12,12 @@ import typer
 from .commands.ablate_command import ablate_command
 from .commands.calibrate_command import calibrate_command
 from .commands.convert_command import convert_command
-from .commands.course_commands import course_command, influence_command
+from .commands.course_command import course_command
 from .commands.demo_command import demo_command
+from .commands.figures_command import figures_command
 from .commands.grouped import GroupedCommand, say_version
 from .commands.infer_command import infer_command
+from .commands.influence_command import influence_command
 from .commands.methods_command import methods_command
 from .commands.plan_command import plan_command
 from .commands.regulons_command import regulons_command
@@ -55,6 +57,7 @@ app.command("score-cells", short_help="Programs of a fit in new cells, with sd")
 app.command("score-responses", short_help="Networks by perturbed cells, none known")(score_responses_command)
 app.command("course", short_help="A course of a PHOENIX fit from any start")(course_command)
 app.command("influence", short_help="Which genes move the dynamics most")(influence_command)
+app.command("figures", short_help="The four figures of a perturbation panel")(figures_command)
 app.command("show", short_help="What a run says of one gene")(show_command)
 app.command("regulons", short_help="Regulons of a run, and their activities")(regulons_command)
 app.command("convert", short_help="Networks between the formats of the field")(convert_command)

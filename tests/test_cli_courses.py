@@ -2,6 +2,7 @@
 
 import json
 
+import anndata
 import pandas as pd
 import pytest
 from command_line import call
@@ -83,6 +84,63 @@ def test_influence_writes_all_or_nothing(fitted, tmp_path, monkeypatch):
     code, _, _ = call("influence", fitted, "--starts", 2, "--draws", 2, "--out", tmp_path / "who")
     assert code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def without_pruning(courses):
+    out = courses.parent / "none" / "run"  # a folder of the same name
+    quick = [*QUICK, "--set", "guide.sparsifier=none"]
+    code, _, err = call("infer", courses / "expression.h5ad", *COMMON, *quick, "--out", out)
+    assert code == 0, err
+    return out
+
+
+def test_influence_of_runs_side_by_side(fitted, without_pruning, tmp_path):
+    """The rows of each run are those of the run alone."""
+    genes = [f"G{i:04d}" for i in range(8)]
+    (tmp_path / "sets.gmt").write_text("".join(f"s{i}\t\t" + "\t".join(genes[i : i + 5]) + "\n" for i in range(3)))
+    options = ["--starts", 4, "--draws", 2, "--gene-sets", f"mine={tmp_path / 'sets.gmt'}"]
+    for name, runs in {
+        "both": [fitted, without_pruning / "model"],
+        "one": [fitted],
+        "other": [without_pruning],
+    }.items():
+        code, _, err = call("influence", *runs, *options, "--out", tmp_path / name)
+        assert code == 0, err
+    labels = [f"{fitted.parent.name}/run", "none/run"]
+    for name in ("influence", "degrees", "pathways"):
+        together = pd.read_csv(tmp_path / "both" / f"{name}.csv")
+        assert list(together["run"].unique()) == labels
+        for label, folder in zip(labels, ("one", "other"), strict=True):
+            alone = pd.read_csv(tmp_path / folder / f"{name}.csv")
+            rows = together[together["run"] == label].drop(columns="run").reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, alone, check_dtype=False)
+    pictures = {p.name for p in (tmp_path / "one").glob("*.png")}
+    assert {p.name for p in (tmp_path / "both").glob("*.png")} == pictures
+    assert "pathways.png" in pictures
+
+
+def refused(*arguments):
+    code, _, err = call("influence", *arguments)
+    assert code == 2
+    assert err.strip().count("\n") == 0
+    return err
+
+
+def test_influence_of_runs_that_are_of_other_data(courses, fitted, tmp_path):
+    cells = anndata.read_h5ad(courses / "expression.h5ad")
+    moved = cells.copy()
+    moved.X[0] *= 1.1
+    for name, other, words in (
+        ("fewer", cells[:, :-1], "has other genes than run (7 and 8; 'G0007' is in one of them alone)"),
+        ("moved", moved, "moved was fitted to other measurements than run"),
+    ):
+        other.copy().write_h5ad(tmp_path / f"{name}.h5ad")
+        code, _, err = call("infer", tmp_path / f"{name}.h5ad", *COMMON, *QUICK, "--out", tmp_path / name)
+        assert code == 0, err
+        assert words in refused(fitted, tmp_path / name, "--out", tmp_path / "who")
+    assert "given twice" in refused(fitted, fitted / "model", "--out", tmp_path / "who")
+    assert not (tmp_path / "who").exists()
 
 
 def test_a_start_from_a_file(fitted, tmp_path):

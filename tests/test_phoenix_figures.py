@@ -220,6 +220,18 @@ class TestGenes:
         assert np.allclose(figure.axes[0].collections[0].get_segments()[0][:, 0], [2.9, 3.1])
         drawn(F.influence_bars(self.table.iloc[:0]))
 
+    def test_runs_side_by_side(self):
+        larger = self.table.assign(influence=[9.0, 8.0, 7.0], lower=6.0, upper=10.0)
+        figure = drawn(F.influence_beside({"a/run": self.table, "b/run": larger}, count=2))
+        left, right = figure.axes
+        assert [ax.get_title(loc="left") for ax in figure.axes] == ["a/run", "b/run"]
+        assert [bar.get_width() for bar in right.patches] == [9, 8]
+        assert left.get_xlim()[0] == 0
+        assert left.get_xlim() == right.get_xlim()
+        assert right.get_xlim()[1] > 10
+        assert sum(ax.axison for ax in drawn(F.influence_beside(dict.fromkeys("abcdef", self.table))).axes) == 6
+        drawn(F.influence_beside({"a": self.table.iloc[:0]}))
+
     def test_trajectories(self):
         rng = np.random.default_rng(0)
         times, predicted = np.linspace(0, 1, 6), rng.random((200, 6, 5))

@@ -23,9 +23,10 @@ from .style import (
     nothing_to_draw,
     shortened,
     styled,
+    told_apart,
 )
 
-COLUMNS = 3  # heat maps or courses side by side
+ABREAST = 4  # panels of runs side by side
 NAME = 44  # letters of a pathway's name
 
 
@@ -128,7 +129,8 @@ def pathway_scores(tables: Mapping[str, pd.DataFrame], *, top: int = 20, signifi
     ax.set_yticks(np.arange(len(z)), [shortened(_readable(str(name)), NAME) for name in z.index], size=7.5)
     many = len(tables) > 2
     counts = [int((table["bonferroni"] < significant).sum()) for table in tables.values()]
-    methods = [f"{shortened(name, 16)} ({count})" for name, count in zip(tables, counts, strict=True)]
+    names = told_apart(list(tables), 16)
+    methods = [f"{name} ({count})" for name, count in zip(names, counts, strict=True)]
     ax.set_xticks(np.arange(len(tables)), methods, rotation=35 if many else 0, ha="right" if many else "center")
     ax.set_xticks(np.arange(len(tables) - 1) + 0.5, minor=True)
     ax.grid(axis="x", which="minor", color="white", lw=2)
@@ -182,15 +184,7 @@ def influence_bars(influence: pd.DataFrame, *, degrees: pd.DataFrame | None = No
         nothing_to_draw(axes[0], "no genes")
         return figure
     y = np.arange(len(shown))[::-1]
-    drawn = bool(shown["sd"].notna().all())
-    mean, spread = shown["influence"], 2 * shown["error"]
-    low, high = (shown["lower"], shown["upper"]) if drawn else ((mean - spread).clip(lower=0), mean + spread)
-    axes[0].barh(y, mean, color=ACTIVATION, alpha=0.45, height=0.7)
-    axes[0].hlines(y, low, high, color=INK, lw=1.2)
-    axes[0].set_title("Influence, interval over draws" if drawn else "Influence ± 2 errors of random starts")
-    axes[0].set_xlabel("mean change of other genes' expression")
-    axes[0].set_yticks(y, [shortened(str(gene)) for gene in shown["gene"]])
-    axes[0].set_ylim(-0.8, len(shown) - 0.2)
+    _bars(axes[0], shown)
     if degrees is not None:
         row = degrees.set_index("gene").reindex(shown["gene"])
         axes[1].barh(y, row["out_degree"], color=KNOWN, alpha=0.45, height=0.7)
@@ -204,6 +198,61 @@ def influence_bars(influence: pd.DataFrame, *, degrees: pd.DataFrame | None = No
         ax.grid(axis="x", color=PALE, lw=0.6)
         ax.set_axisbelow(True)
     return figure
+
+
+@styled
+def influence_beside(tables: Mapping[str, pd.DataFrame], *, count: int = 25) -> Figure:
+    """The most influential genes of several runs, a panel each, all on one scale.
+
+    Parameters
+    ----------
+    tables
+        By run, from `influence_table`; intervals as in `influence_bars`.
+    count
+        Genes to draw of each.
+    """
+    most = max((len(table.head(count)) for table in tables.values()), default=0)
+    columns = min(ABREAST, max(len(tables), 1))
+    rows = max(1, math.ceil(len(tables) / columns))
+    height = 1.0 + 0.2 * max(most, 3)
+    figure = new_figure(figsize=(0.4 + 2.6 * columns, 0.3 + height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    if not most:
+        nothing_to_draw(axes[0], "no genes")
+        return figure
+    for ax, table, name in zip(axes, tables.values(), told_apart(list(tables), 26), strict=False):
+        _bars(ax, table.head(count))
+        ax.set(title=name, xlabel="")
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x", color=PALE, lw=0.6)
+        ax.set_axisbelow(True)
+    axes[0].set_xlim(left=0)  # of all, once all are drawn: the scale would end with the first
+    for ax in axes[len(tables) :]:
+        ax.axis("off")
+    drawn = all(bool(table["sd"].notna().all()) for table in tables.values())
+    figure.suptitle(
+        "Influence, interval over draws" if drawn else "Influence, interval over draws or ± 2 errors of random starts",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+        fontweight="bold",
+    )
+    figure.supxlabel("mean change of other genes' expression", fontsize=9)
+    return figure
+
+
+def _bars(ax: Axes, shown: pd.DataFrame) -> None:
+    """Influence of all genes of a table in given axes."""
+    y = np.arange(len(shown))[::-1]
+    drawn = bool(shown["sd"].notna().all())
+    mean, spread = shown["influence"], 2 * shown["error"]
+    low, high = (shown["lower"], shown["upper"]) if drawn else ((mean - spread).clip(lower=0), mean + spread)
+    ax.barh(y, mean, color=ACTIVATION, alpha=0.45, height=0.7)
+    ax.hlines(y, low, high, color=INK, lw=1.2)
+    ax.set_title("Influence, interval over draws" if drawn else "Influence ± 2 errors of random starts")
+    ax.set_xlabel("mean change of other genes' expression")
+    ax.set_yticks(y, [shortened(str(gene)) for gene in shown["gene"]])
+    ax.set_ylim(-0.8, len(shown) - 0.2)
 
 
 @styled

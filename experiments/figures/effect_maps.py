@@ -27,6 +27,7 @@ STRENGTH = LinearSegmentedColormap.from_list("strength", ["white", "#56B4E9", "#
 CELLS = 200  # a side of a heat map: a cell is then larger than a pixel
 MAX_CLUSTERED = 2500  # genes ordered by clustering, whose memory is quadratic
 COLUMNS = 3  # heat maps or courses side by side
+TRUTH = "truth"  # name of the panel with the known network
 
 
 def pooled(matrix: np.ndarray, cells: int = CELLS) -> np.ndarray:
@@ -91,14 +92,14 @@ def effect_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | N
     """
     panels = _panels(effects, truth)
     if truth is not None:
-        total = np.abs(panels["truth"]).sum(0)
-        panels["truth"] = np.divide(panels["truth"], total, out=panels["truth"], where=total > 0)
-    leading = panels["truth"] if truth is not None else _mean_size(panels)
+        total = np.abs(panels[TRUTH]).sum(0)
+        panels[TRUTH] = np.divide(panels[TRUTH], total, out=panels[TRUTH], where=total > 0)
+    leading = panels[TRUTH] if truth is not None else _mean_size(panels)
     rows, columns = effect_order(leading)
     drawn = {name: pooled(matrix[np.ix_(rows, columns)]) for name, matrix in panels.items()}
     limit = max(_limit(drawn[name]) for name in effects) or 1.0
     norm = FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: np.sign(v) * v**2), vmin=-limit, vmax=limit)
-    titles = {name: _title(name, matrix, panels.get("truth")) for name, matrix in panels.items()}
+    titles = {name: _title(name, matrix, panels.get(TRUTH)) for name, matrix in panels.items()}
     figure = _heat_maps(drawn, titles, SIGNED, norm, ("target gene", "source gene"), "effect on the target's rate")
     if truth is not None:
         _mark(figure, len(drawn), (leading != 0).any(1).mean(), None)
@@ -125,7 +126,7 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
     """
     panels = _panels(effects, truth)
     shared = {name: coregulation(matrix, cosine=True) for name, matrix in panels.items()}
-    order = similar_order(shared["truth"] if truth is not None else _mean_size(shared))
+    order = similar_order(shared[TRUTH] if truth is not None else _mean_size(shared))
     regulates = np.any([np.diag(matrix) > 0 for matrix in shared.values()], axis=0)
     order = order[regulates[order]]
     if not len(order):
@@ -136,20 +137,20 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
     for name, matrix in shared.items():
         np.fill_diagonal(matrix, 0)  # a gene with itself is 1 whatever was found, and would hide its neighbours
         drawn[name] = pooled(matrix[np.ix_(order, order)])
-    titles = {name: _title(name, matrix, panels.get("truth")) for name, matrix in panels.items()}
+    titles = {name: _title(name, matrix, panels.get(TRUTH)) for name, matrix in panels.items()}
     axes = (f"gene ({len(order):,} that regulate)", "gene")
     figure = _heat_maps(drawn, titles, STRENGTH, Normalize(0, 1), axes, "coregulation (cosine)")
     if truth is not None:
-        share = (panels["truth"][order] != 0).any(1).mean()
+        share = (panels[TRUTH][order] != 0).any(1).mean()
         _mark(figure, len(drawn), share, share)
     return figure
 
 
 def _panels(effects: Mapping[str, np.ndarray], truth: np.ndarray | None) -> dict[str, np.ndarray]:
     """The truth first, then the estimates, as new float64 matrices without self-edges."""
-    if not effects or "truth" in effects:
+    if not effects or TRUTH in effects:
         raise ValueError(f"effects of {list(effects)}: expected at least one method, and none called 'truth'")
-    given = {**({} if truth is None else {"truth": truth}), **effects}
+    given = {**({} if truth is None else {TRUTH: truth}), **effects}
     panels = {name: np.array(matrix, dtype=np.float64) for name, matrix in given.items()}
     shapes = {name: matrix.shape for name, matrix in panels.items()}
     n = next(iter(shapes.values()))[0]
@@ -184,7 +185,7 @@ def _title(name: str, matrix: np.ndarray, truth: np.ndarray | None) -> str:
     off = ~np.eye(len(matrix), dtype=bool)
     share = (matrix[off] != 0).mean()
     text = f"{'Truth' if name == 'truth' else shortened(name, 28)}\n{share:.1%} of pairs"
-    if truth is not None and name != "truth":
+    if truth is not None and name != TRUTH:
         text += f", balanced accuracy {balanced_accuracy(matrix[off] != 0, truth[off] != 0):.1%}"
     return text
 

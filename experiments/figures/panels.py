@@ -35,19 +35,67 @@ def plot_flux(table: pd.DataFrame, shares: np.ndarray, genes: Sequence[str], *, 
     side = 1.1 + 0.21 * len(names)
     figure = new_figure(figsize=(5.6 + side, max(side + 0.4, 2.6)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(4.2, side))
-    y = np.arange(len(names))
     draw_flux(left, shown)
+    _draw_flows(right, flows, names, names)
+    right.set_title("Flows among them")
+    return figure
+
+
+@styled
+def plot_outcomes(
+    table: pd.DataFrame, shares: np.ndarray, genes: Sequence[str], *, perturbed: Sequence[str], top: int = 25
+) -> Figure:
+    """Genes that were perturbed and export most variance, with intervals, and the genes to which it flows.
+
+    Parameters
+    ----------
+    table, shares
+        From `flux_table`.
+    genes
+        Names along both axes of ``shares``.
+    perturbed
+        Those that may be drawn as sources.
+    top
+        Sources, and outcomes, to show: of all genes those that receive most from these sources.
+    """
+    shown = table[table["gene"].isin(list(perturbed))].head(top)
+    if shown.empty:
+        figure = new_figure(figsize=(6, 1.2))
+        nothing_to_draw(figure.add_subplot(), "no gene was perturbed")
+        return figure
+    place = {gene: i for i, gene in enumerate(genes)}
+    rows = np.array([place[gene] for gene in shown["gene"]])
+    flows = shares[rows].copy()
+    flows[np.arange(len(rows)), rows] = np.nan  # what a gene keeps
+    received = np.nansum(flows, axis=0)
+    outcomes = np.argsort(-received, kind="stable")[:top]
+    outcomes = outcomes[received[outcomes] > 0]
+    sources = [shortened(name, 12) for name in shown["gene"]]
+    affected = [shortened(genes[i], 12) for i in outcomes]
+    height, width = 1.5 + 0.21 * len(sources), 1.5 + 0.21 * max(len(affected), 6)
+    figure = new_figure(figsize=(5.6 + width, max(height, 2.8)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(4.2, width))
+    draw_flux(left, shown)
+    left.legend(loc="lower right")  # where least is exported
+    if len(outcomes):
+        _draw_flows(right, flows[:, outcomes], affected, sources)
+    else:
+        nothing_to_draw(right, "none of them drives another gene")
+    right.set_title("From perturbed genes to outcomes")
+    return figure
+
+
+def _draw_flows(ax: Axes, flows: np.ndarray, affected: Sequence[str], sources: Sequence[str]) -> None:
+    """Shares of the variance of genes, ``(source, affected)`` and NaN where none is drawn, in given axes."""
     finite = flows[np.isfinite(flows)]
     limit = float(finite.max()) if len(finite) and finite.max() > 0 else 1.0
-    image = right.imshow(flows, cmap="Blues", vmin=0, vmax=limit, aspect="equal")
-    right.set_xticks(y, names, rotation=90)
-    right.set_yticks(y, names)
-    right.spines[:].set_visible(False)
-    right.set_xlabel("affected gene")
-    right.set_ylabel("source")
-    right.set_title("Flows among them")
-    figure.colorbar(image, ax=right, shrink=0.7, label="share of the affected gene's variance")
-    return figure
+    image = ax.imshow(flows, cmap="Blues", vmin=0, vmax=limit, aspect="equal")
+    ax.set_xticks(np.arange(len(affected)), affected, rotation=90)
+    ax.set_yticks(np.arange(len(sources)), sources)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("affected gene")
+    ax.set_ylabel("source")
+    ax.figure.colorbar(image, ax=ax, shrink=0.7, label="share of the affected gene's variance")
 
 
 def draw_flux(ax: Axes, shown: pd.DataFrame) -> None:

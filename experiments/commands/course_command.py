@@ -1,12 +1,11 @@
-"""The commands ``pyrogrn course`` and ``pyrogrn influence``, of networks fitted to time courses by PHOENIX."""
+"""``pyrogrn course``: a course of a network that PHOENIX fitted to time courses."""
 
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .terminal import LARGEST_SEED, LEVEL
+from .terminal import LEVEL
 
 COURSE_GENES = 12  # in the figure, where none are named
 
@@ -96,78 +95,3 @@ def start_levels(path: Path) -> dict[str, float]:
         row = int(levels.isna().argmax())
         raise ValueError(f"--start {path}: the level of {table['gene'].iloc[row]!r} is no number")
     return dict(zip(table["gene"], levels.astype(float), strict=True))
-
-
-def influence_command(
-    folder: Annotated[Path, typer.Argument(help="A folder made by `infer --method phoenix`")],
-    out: Annotated[Path, typer.Option(help="Folder to write tables and figures to")],
-    gene_sets: Annotated[
-        list[str] | None, typer.Option(help="LIBRARY=FILE.gmt: score pathways as well; repeatable")
-    ] = None,
-    starts: Annotated[int, typer.Option(help="Random starts of the dynamics, for each draw")] = 50,
-    draws: Annotated[int, typer.Option(help="Posterior draws to use")] = 8,
-    level: Annotated[float, typer.Option(help="Probability of the intervals")] = LEVEL,
-    seed: Annotated[int, typer.Option(help="Of starts and permutations", min=0, max=LARGEST_SEED)] = 0,
-) -> None:
-    """Which genes drive the dynamics, and which pathways: OUT/influence.csv, degrees.csv, pathways.csv and figures.
-
-    The influence of a gene is how far the others move, over a course from random levels, when its own is drawn anew
-    (Hossain et al. 2024, B.8), all in units of the fit, in which genes range from 0 to 1; the score of a pathway is
-    that of its genes against random sets of as many, with Bonferroni and Benjamini-Hochberg corrections.
-    """
-    import numpy as np
-    import torch
-
-    from ...inference import Posterior
-    from ...inference.neural_ode.degrees import degree_table
-    from ...inference.neural_ode.influence import Forward, gene_influence, influence_table
-    from ...inference.neural_ode.pathways import pathway_influence
-    from ...inference.neural_ode.surviving import weight_draws
-    from ...models.dynamics.phoenix_layers import BlowUp
-    from ...models.dynamics.phoenix_network import effect_matrix
-    from ..figures.courses import influence_bars, pathway_scores
-    from ..figures.effect_maps import coregulation_heat_maps, effect_heat_maps
-    from ..files.whole import check_place, whole_folder
-    from .options import read_gene_sets
-    from .terminal import say, write_figure, write_table
-
-    if min(starts, draws) < 1 or not 0 < level < 1:
-        raise ValueError(f"--starts {starts}, --draws {draws}, --level {level}: expected at least 1, 1, and 0 to 1")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: choose another folder with --out")
-    check_place(out)
-    libraries = read_gene_sets(gene_sets or [])
-    posterior = Posterior.load(folder / "model" if (folder / "model").is_dir() else folder)
-    model: Any = posterior.model
-    if not model.neural_ode:
-        raise ValueError(f"{folder} is a fit of {model.name}: influence is for --method phoenix")
-    weights, _ = weight_draws(posterior, draws, seed=seed)
-    times = torch.linspace(0, float(model.durations().max()), 6)
-    step = float(model.longest_step)
-    solver = model.solver if math.isnan(step) else Forward(step)
-    try:
-        found = gene_influence(weights, times, starts=starts, seed=seed, solver=solver)
-    except BlowUp as error:
-        raise ValueError(
-            f"{error}: the network is unstable far from the data; fit it with smaller steps (--set model.step=0.5)"
-        ) from error
-    table = influence_table(found, model.genes, level=level)
-    effects = effect_matrix(weights).cpu().numpy()
-    degrees = degree_table(effects, model.genes, threshold=posterior.threshold or 0.0, level=level)
-    tables = {"influence": table, "degrees": degrees}
-    mean = {"PHOENIX": np.asarray(effects).mean(0)}
-    pictures = {
-        "influence": influence_bars(table, degrees=degrees),
-        "effects": effect_heat_maps(mean),
-        "coregulation": coregulation_heat_maps(mean),
-    }
-    if libraries:
-        scores = table.set_index("gene")["influence"]
-        tables["pathways"] = pathway_influence(scores, libraries, seed=seed)
-        pictures["pathways"] = pathway_scores({"PHOENIX": tables["pathways"]})
-    with whole_folder(out) as place:
-        for name, found_table in tables.items():
-            write_table(found_table, place / f"{name}.csv")
-        for name, figure in pictures.items():
-            write_figure(figure, place / f"{name}.png")
-    say(f"{out}: {', '.join(f'{name}.csv' for name in tables)}, figures")
