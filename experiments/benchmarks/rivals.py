@@ -1,10 +1,10 @@
 """Other tools on the same cells, each as its authors ship it, in an environment of its own.
 
-``PYROGRN_RIVALS`` names a Python that has them (``python -m venv rivals; rivals/bin/pip install regdiffusion arboreto
-millipede-regression cascade-reg``); what it lacks is skipped with a word, and without it so are all, so tools that do
-not go together are run one Python after the other. Every tool has its defaults, one thread, and the regulators where it
-takes them. `millipede` selects variables one target at a time, so all are scored on the same few targets. Tools that
-answer other questions are in `rivals_others`.
+``PYROGRN_RIVALS`` names a Python that has them (``python -m venv rivals; rivals/bin/pip install regdiffusion
+millipede-regression cascade-reg``; arboreto 0.1.6 in another, with ``dask<2024.3``); what it lacks is skipped with a
+word, and without it so are all, so tools that do not go together are run one Python after the other. Every tool has
+its defaults, one thread, and the regulators where it takes them. `millipede` selects variables one target at a time, so
+all are scored on the same few targets. Tools that answer other questions are in `rivals_others`.
 """
 
 import os
