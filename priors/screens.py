@@ -54,10 +54,10 @@ class ScreenEffects:
     cells
         ``(perturbation,)`` cells with that gene, and no other, perturbed.
     effect, error
-        ``(perturbation, gene)`` change of the mean against the controls in the units of the data, less the centre of
-        the null; and its standard error, such that their ratio is the normal score of the moderated t-test over the
-        width of the null. NaN for the perturbed gene itself. Of logarithms of levels it is a log fold change (natural
-        logarithm), not of log1p of sparse counts, in which it is mostly how many cells have any.
+        ``(perturbation, gene)`` change of the mean against the controls in the units of the data (of logarithms a log
+        fold change; of log1p of sparse counts mostly how many cells have any), less the centre of the null; and its
+        standard error, such that their ratio is the normal score of the moderated t-test over the width of the null.
+        NaN for the perturbed gene itself.
     probability
         ``(perturbation, gene)`` that the change is real: one minus the local false discovery rate.
     shrunk
@@ -224,9 +224,8 @@ def screen_effects(
     .. math:: \tilde s^2_{pg} = \frac{d_0 s^2_g + d_p s^2_{pg}}{d_0 + d_p},
 
     :math:`s^2_g` the gene's variance pooled over groups and :math:`d_0` estimated from how much the variances of
-    groups scatter about it (moments of their logarithms; Smyth 2004, Stat Appl Genet Mol Biol 3:3), and none taken for
-    less than cells of p and controls have together: in sparse counts sixty cells often have no count of a gene, and
-    then neither a mean nor a variance, which is no change (a score test, where nothing has changed).
+    groups scatter about it (moments of their logarithms; Smyth 2004, Stat Appl Genet Mol Biol 3:3); none is taken for
+    less than p and controls have together: sixty cells without counts of a sparse gene have no variance of their own.
 
     *Panels.* Where no perturbation has three cells there is no noise within perturbations: the change is the deviation
     from the gene's median over perturbations, its error the gene's spread over them (1.4826 MAD).
@@ -362,10 +361,8 @@ def _welch(count: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.
     else:
         variance = (prior * pooled + degrees[:, None] * own) / (prior + degrees[:, None])
         freedom = prior + degrees
-        # a group in which a sparse gene has no counts has a low mean and no variance: none is taken for less than both
-        # groups have together, which is what it is where nothing has changed
-        total, both = square.sum(0), degrees[1:] + degrees[0]
-        together = (total[1:] + total[0]) / np.maximum(both, 1)[:, None]
+        total = square.sum(0)  # of a group without counts of a sparse gene zero
+        together = (total[1:] + total[0]) / np.maximum(degrees[1:] + degrees[0], 1)[:, None]
     treated, control = count[:, 1:], count[:, :1]  # (context, perturbation), (context, 1)
     compared = (treated > 0) & (control > 0)
     weight = np.where(compared, treated * control / np.maximum(treated + control, 1), 0.0)
