@@ -158,8 +158,8 @@ def influence_command(
     mean = {"PHOENIX": np.asarray(effects).mean(0)}
     pictures = {
         "influence": influence_bars(table, degrees=degrees),
-        "effects": effect_heat_maps(mean),
-        "coregulation": coregulation_heat_maps(mean),
+        "effects": effect_heat_maps(mean, genes=model.genes),
+        "coregulation": coregulation_heat_maps(mean, genes=model.genes),
     }
     if libraries:
         scores = table.set_index("gene")["influence"]
