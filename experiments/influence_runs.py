@@ -28,6 +28,7 @@ class RunInfluence(NamedTuple):
     table: pd.DataFrame
     degrees: pd.DataFrame
     effects: np.ndarray
+    genes: tuple[str, ...]
 
 
 class Origin(NamedTuple):
@@ -136,7 +137,9 @@ def influence_of(posterior: Posterior, *, label: str, starts: int, draws: int, l
         ) from error
     effects = effect_matrix(weights).cpu().numpy()
     degrees = degree_table(effects, model.genes, threshold=posterior.threshold or 0.0, level=level)
-    return RunInfluence(influence_table(found, model.genes, level=level), degrees, np.asarray(effects).mean(0))
+    return RunInfluence(
+        influence_table(found, model.genes, level=level), degrees, np.asarray(effects).mean(0), model.genes
+    )
 
 
 def _origin(posterior: Posterior) -> Origin:

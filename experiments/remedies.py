@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ..inference import Posterior
+from ..inference.answers.registry import answers_of
 from ..inference.choice import default_length, engine_for, engine_of
 from ..inference.confounding import CONFOUNDERS
 from ..inference.density_check import NAME as EDGE_NUMBER
@@ -28,6 +29,7 @@ SETTLED, SAME_OPTIMUM, IN_ORDER = "ELBO settled", "restarts find the same optimu
 OF_THE_MODEL = (RESIDUALS_SHARED, NON_LINEAR, COPIES)
 """Checks that see what a linear network gets wrong: longer fits change nothing."""
 OF_THE_NOISE = (INTERVALS, RESIDUALS)
+WIDTH = "with more genes than cells a width of loadings that is fixed decides how large programs are, not the cells"
 REMEDIES = "remedies"  # of a table of checks: `remedies`, in its `attrs`
 MENDED = "to mend it "  # begins lines that name what to type
 TRIED = ("linear", "grnular", "glad-tf", "glad")  # methods that `pyrogrn calibrate` takes
@@ -93,6 +95,9 @@ def remedies(
     if wrong:
         lines.append(_of_the_model(wrong, posterior, say, tried=length == "steps"))
     noise = [name for name in failed if name in OF_THE_NOISE]
+    if INTERVALS in noise and answers_of(posterior.model).prior_decides_size(posterior.model):
+        lines.append(f"{MENDED}{say.learned_width} ({INTERVALS}): {WIDTH}")
+        noise.remove(INTERVALS)
     if noise:
         told = (
             "the noise of the model is not that of these cells; intervals of predicted levels are as wrong as it says"
@@ -188,6 +193,7 @@ class _Typed:
     logarithms = "add --normalize auto"
     top = "as `pyrogrn convert --top 100` and `regulons --top 100` do"
     no_prior = "leave out --prior"
+    learned_width = "add --set prior.scale=none"
     linear = "--method linear"
     weights = "--set guide.weights=FILE"
     calibrate = "`pyrogrn calibrate` with the same options"
@@ -206,6 +212,7 @@ class _InPython(_Typed):
     logarithms = 'pass normalize="auto"'
     top = "`posterior.edges(top=100)`"
     no_prior = "leave out priors="
+    learned_width = "pass loading_prior=pyrogrn.NormalLoading(scale=None)"
     linear = 'method="linear"'
     weights = "guide=pyrogrn.Amortised(weights=FILE)"
     calibrate = "`pyrogrn.calibrate(adata, ...)`"

@@ -37,6 +37,7 @@ def density_check(inclusion: np.ndarray, runs: str) -> Check:
     if not good:
         meaning = (
             f"The {len(number)} {runs} expect {number.min():,.0f} to {number.max():,.0f} edges: probabilities are too "
-            "high or too low all together. Run longer (num_warmup, num_samples)."
+            "high or too low all together. Run longer"
+            f"{' (num_warmup, num_samples)' if runs == 'chains' else ''}."
         )
     return Check(NAME, value, MAX_ERROR, good, meaning)

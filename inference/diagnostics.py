@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..models import ExpressionData, Model
 from .answers.base import COVERAGE_RANGE
-from .answers.cells import predict_cells, squared_residuals
+from .answers.cells import checked_cells, squared_residuals
 from .answers.programs import set_checks
 from .answers.registry import answers_of
 from .answers.set_standing import MOST_OTHER as MOST_OTHER  # named among the limits
@@ -101,8 +101,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     cells like those of the training, prior networks tell something (amortised guides)
         See `training_worlds`; 0.05 (``LEAST_P``), 0.5 (``LEAST_WEIGHT``).
     predictive intervals (with ``data``)
-        Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``); 0.85 to 0.95
-        (``COVERAGE_RANGE``), and up to 1 where the model follows each value (`Answers.coverage_range`).
+        Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``), each predicted by the others
+        alone (`answers.left_out`); 0.85 to 0.95 (``COVERAGE_RANGE``). Where the model follows each value, with it, and
+        up to 1 (`Answers.coverage_range`).
     residual variance (with ``data``)
         Share of targets whose residual variance is more than 0.2 (``VARIANCE_RATIO``) of the fitted one away from it,
         by more than three standard errors; 0.05 (``MAX_SHARE_OFF``). Without targets that a regulator is like.
@@ -300,8 +301,11 @@ def _from_to(allowed: tuple[float, float]) -> str:
 
 
 def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, allowed: tuple[float, float]) -> Check:
-    cells = predict_cells(posterior, data, seed=seed)
+    cells = checked_cells(posterior, data, seed=seed)
     tail, rows = (1 - COVERAGE) / 2, posterior.model.rows
+    if not len(cells.observed):
+        because = "Not checked: the fit follows each value, as with more regulators than cells."
+        return Check(INTERVALS, math.nan, _from_to(allowed), None, because)
     # of the mixture over all draws: where few of a large network are kept, quantiles of replicates are too narrow
     place = cells.place
     covered = float(((tail <= place) & (place <= 1 - tail)).mean())

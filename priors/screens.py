@@ -54,9 +54,10 @@ class ScreenEffects:
     cells
         ``(perturbation,)`` cells with that gene, and no other, perturbed.
     effect, error
-        ``(perturbation, gene)`` change against the controls in the units of the data (log fold change, natural
-        logarithm, of log-scale data), less the centre of the null; and its standard error, such that their ratio is
-        the normal score of the moderated t-test over the width of the null. NaN for the perturbed gene itself.
+        ``(perturbation, gene)`` change of the mean against the controls in the units of the data (of logarithms a log
+        fold change; of log1p of sparse counts mostly how many cells have any), less the centre of the null; and its
+        standard error, such that their ratio is the normal score of the moderated t-test over the width of the null.
+        NaN for the perturbed gene itself.
     probability
         ``(perturbation, gene)`` that the change is real: one minus the local false discovery rate.
     shrunk
@@ -223,7 +224,8 @@ def screen_effects(
     .. math:: \tilde s^2_{pg} = \frac{d_0 s^2_g + d_p s^2_{pg}}{d_0 + d_p},
 
     :math:`s^2_g` the gene's variance pooled over groups and :math:`d_0` estimated from how much the variances of
-    groups scatter about it (moments of their logarithms; Smyth 2004, Stat Appl Genet Mol Biol 3:3).
+    groups scatter about it (moments of their logarithms; Smyth 2004, Stat Appl Genet Mol Biol 3:3); none is taken for
+    less than p and controls have together: sixty cells without counts of a sparse gene have no variance of their own.
 
     *Panels.* Where no perturbation has three cells there is no noise within perturbations: the change is the deviation
     from the gene's median over perturbations, its error the gene's spread over them (1.4826 MAD).
@@ -355,16 +357,19 @@ def _welch(count: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.
     prior = _prior_degrees(own, pooled, degrees)
     if np.isinf(prior):
         variance, freedom = np.broadcast_to(pooled, own.shape), np.full(len(degrees), np.inf)
+        together = pooled
     else:
         variance = (prior * pooled + degrees[:, None] * own) / (prior + degrees[:, None])
         freedom = prior + degrees
+        total = square.sum(0)  # of a group without counts of a sparse gene zero
+        together = (total[1:] + total[0]) / np.maximum(degrees[1:] + degrees[0], 1)[:, None]
     treated, control = count[:, 1:], count[:, :1]  # (context, perturbation), (context, 1)
-    both = (treated > 0) & (control > 0)
-    weight = np.where(both, treated * control / np.maximum(treated + control, 1), 0.0)
+    compared = (treated > 0) & (control > 0)
+    weight = np.where(compared, treated * control / np.maximum(treated + control, 1), 0.0)
     share = weight / np.where(weight.sum(0) > 0, weight.sum(0), np.nan)
     effect = np.einsum("kp,kpg->pg", share, mean[:, 1:] - mean[:, :1])
-    a = (share**2 / np.maximum(treated, 1)).sum(0)[:, None] * variance[1:]
-    b = (share**2 / np.maximum(control, 1)).sum(0)[:, None] * variance[0]
+    a = (share**2 / np.maximum(treated, 1)).sum(0)[:, None] * np.maximum(variance[1:], together)
+    b = (share**2 / np.maximum(control, 1)).sum(0)[:, None] * np.maximum(variance[0], together)
     with np.errstate(invalid="ignore", divide="ignore"):
         free = (a + b) ** 2 / (a**2 / freedom[1:, None] + b**2 / freedom[0])
     return effect, np.sqrt(a + b), free

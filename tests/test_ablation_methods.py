@@ -12,6 +12,7 @@ import typer
 from pyrogrn.experiments import ablation
 from pyrogrn.experiments.ablation import AblationResult, Change, Effort, ablate, method_names, standard_changes
 from pyrogrn.experiments.ablation.engines import strategies_of
+from pyrogrn.experiments.ablation.figures import bits
 from pyrogrn.experiments.ablation.inputs import read_inputs, write_inputs
 from pyrogrn.experiments.ablation.program_case import follows
 from pyrogrn.experiments.ablation.program_models import program_model
@@ -178,7 +179,7 @@ def test_words_of_programs_leave_pictures_alone():
     html = '<p>edges of regulators</p><img src="data:edge edges"><p>an edge</p>'
     assert in_words_of({}, html) == html
     found = in_words_of({"gene_sets": 3}, html)
-    assert found == '<p>memberships of programs</p><img src="data:edge edges"><p>an membership</p>'
+    assert found == '<p>memberships of programs</p><img src="data:edge edges"><p>a membership</p>'
 
 
 # -- the command ----
@@ -312,3 +313,12 @@ def test_settings_change_the_run_and_leave_others_their_keys(network, tmp_path):
     other = of(network, network.data, "linear", out=tmp_path, hold_out_cells=0, settings=fixed)
     assert other.rows["expected_edges"].iloc[0] < plain.rows["expected_edges"].iloc[0]
     assert before < {p.name for p in (tmp_path / "runs").iterdir()}
+
+
+def test_a_picture_of_bits_that_nobody_knows_says_so():
+    row = {"method": "muvi", "strategy": "horseshoe", "trust": "sampled", "change": "sets"}
+    known = {f"moved_bits{end}": [1.0] for end in ("", "_se", "_floor")}
+    unknown = {f"gain_bits{end}": [np.nan] for end in ("", "_se", "_floor")}
+    left, right = bits(pd.DataFrame({name: [value] for name, value in row.items()} | known | unknown)).axes
+    assert [t.get_text().partition(":")[0] for t in left.texts] == ["not known"]
+    assert not right.texts

@@ -48,6 +48,9 @@ def test_edges_are_those_of_the_method_for_edges(courses, fitted):
     prior = PriorNetwork.read(courses / "prior.csv", name="motif")
     by_hand = fit(TrajectoryNetwork.from_data(data, networks={"motif": prior}), guide=Gibbs(), seed=0).edges()
     table = pd.read_csv(fitted / "trajectory_edges.csv")
+    page = (fitted / "report.html").read_text()
+    assert "For a network do not use these edges" in page
+    assert page.index("For a network do not use") < page.index("An edge is a direct effect")
     assert list(table.columns) == list(by_hand.columns)
     pd.testing.assert_frame_equal(table, by_hand.reset_index(drop=True), check_dtype=False, rtol=1e-4, atol=1e-5)
     truth = pd.read_csv(courses / "network.csv")

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.figures.panels import plot_flux
-from pyrogrn.inference import Gibbs, fit
+from pyrogrn.inference import Gibbs, MeanField, fit
 from pyrogrn.inference.answers import flux
 from pyrogrn.inference.answers.flux import flux_table
-from pyrogrn.models import FactorBox, LinearNetwork
+from pyrogrn.models import CellBox, ExpressionData, FactorBox, LinearNetwork
 from pyrogrn.models.dynamics.flux import Unstable, variance_flux
 from pyrogrn.models.simulators.panel import simulate_panel
 
@@ -96,6 +97,27 @@ def test_only_draws_that_settle_count():
     np.testing.assert_allclose(shares, expected, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(shares.sum(0), 1.0, rtol=1e-9)
     assert table["gene"].tolist() == alone["gene"].tolist()
+
+
+def test_drugs_that_nobody_gives_do_not_vary():
+    """What a drug's node is off its curve is no fluctuation, however large; what is left is that of the others."""
+    nodes, rng = ("P0", "P1", "aX"), np.random.default_rng(0)
+    inputs = pd.DataFrame(np.c_[np.zeros((12, 2)), np.repeat([-0.5, -1, 0], 4)], columns=list(nodes))
+    levels = pd.DataFrame(0.3 * rng.standard_normal((12, 3)) + inputs.to_numpy(), columns=list(nodes))
+    model = CellBox(ExpressionData.from_frame(levels).with_inputs(inputs), kinds={"aX": "drug_activity"})
+    posterior = fit(model, guide=MeanField(spread=0.001), num_steps=2, num_draws=4, seed=0)
+    draws = {name: value.copy() for name, value in posterior.draws.items()}
+    draws["W"][:] = 0
+    draws["W"][..., model.tfs.index("aX"), :] = 1.5
+    draws["W"][..., model.tfs.index("P0"), model.targets.index("P1")] = 1.0
+    draws["log_gain"][:], draws["log_decay"][:] = 0, 0
+    draws["noise"][:] = [0.1, 0.2, 5.0]
+    table, shares = flux_table(replace(posterior, draws=draws), num_draws=2)
+    assert table["gene"].tolist() == ["P0", "P1"]
+    # x' = -x + noise, y' = x - y + noise: V_xy = D_x / 2, V_yy = D_y
+    share = 0.1**2 / 2 / (0.1**2 / 2 + 0.2**2)
+    np.testing.assert_allclose(table["exported"], [share, 0], rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(shares[2], 0)
 
 
 def test_a_draw_at_the_edge_of_oscillation_does_not_end_the_table(monkeypatch):

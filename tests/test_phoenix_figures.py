@@ -108,6 +108,21 @@ class TestHeatMaps:
         for name, matrix in before.items():
             assert (estimates[name] == matrix).all()
 
+    def test_few_genes_are_named_in_the_order_drawn(self, truth, estimates):
+        names = [f"gene{i}" for i in range(12)]
+        figure = drawn(E.effect_heat_maps(estimates, truth=truth, genes=names))
+        rows, columns = E.effect_order(truth)
+        for ax in figure.axes[:3]:
+            assert [t.get_text() for t in ax.get_yticklabels()] == [names[i] for i in rows]
+            assert [t.get_text() for t in ax.get_xticklabels()] == [names[i] for i in columns]
+        alike = drawn(E.coregulation_heat_maps({"DASH": truth}, genes=names)).axes[0]
+        shown = [t.get_text() for t in alike.get_yticklabels()]
+        assert sorted(shown) == ["gene3", "gene4", "gene8"]
+        assert [t.get_text() for t in alike.get_xticklabels()] == shown
+        many = np.eye(E.NAMED + 1)[::-1]
+        figure = drawn(E.effect_heat_maps({"DASH": many}, genes=[str(i) for i in range(E.NAMED + 1)]))
+        assert not figure.axes[0].get_yticklabels()
+
     def test_line_ends_the_true_sources(self, truth, estimates):
         figure = E.effect_heat_maps(estimates, truth=truth)
         assert figure.axes[1].lines[0].get_ydata()[0] == pytest.approx(3 - 0.5)

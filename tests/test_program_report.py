@@ -274,3 +274,18 @@ def test_many_groups_are_drawn():
     names = tuple(scores.columns[:2])
     assert isinstance(program_figures.scores_scatter(scores, names, groups), Figure)
     assert isinstance(program_figures.scores_by_group(scores, names, groups), Figure)
+
+
+def test_units_of_scores_that_are_far_from_the_cells_are_said(tmp_path):
+    posterior = StandIn()
+    tables = ProgramTables.collect(posterior, posterior.data)
+    assert tables.scores is not None
+    unit = tables.scores / tables.scores.std()
+    assert (
+        "standard deviation of scores is not 1"
+        not in written(posterior, tmp_path, tables=replace(tables, scores=unit)).text
+    )
+    name = tables.importance().index[0]
+    seen = written(posterior, tmp_path, tables=replace(tables, scores=unit.assign(**{name: 0.3 * unit[name]})))
+    label = tables.labelled().importance().index[0]
+    assert f"standard deviation of scores is not 1 but: {label} 0.30. Loadings" in seen.text

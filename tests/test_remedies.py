@@ -14,10 +14,11 @@ import torch
 from command_line import call
 from pyro.infer.autoguide import AutoNormal
 from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
-from pyrogrn.inference import Bagging, Gibbs, MeanField, Pruned, SparseGibbs
+from pyrogrn.inference import Bagging, Blocked, Gibbs, MeanField, Pruned, SparseGibbs, fit
 from pyrogrn.inference.draws.edge_table import RECORD
-from pyrogrn.models import LinearNetwork
+from pyrogrn.models import PPCA, ExpressionData, LinearNetwork
 from pyrogrn.models.simulators import simulate_linear
+from pyrogrn.priors import NormalLoading
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,31 @@ def test_what_no_option_mends_is_said(model):
     small = type(wide)(wide.X.exp().clamp(max=50), wide.genes, wide.tfs)  # --normalize auto leaves them alone
     first, _ = told(model, "shared residuals", "non-linearity", as_measured=small)
     assert first.startswith("to mend it give logarithms, if values from ")
+
+
+def test_a_prior_that_decides_the_size_of_programs_is_said_to():
+    """A hundred genes, forty cells and loadings of width one: its predictions are too wide, and a learned width mends
+    them."""
+    generator = torch.Generator().manual_seed(0)
+    x, W = torch.randn(40, 1, generator=generator), 0.2 * torch.randn(1, 100, generator=generator)
+    X = x @ W + 0.1 * torch.randn(40, 100, generator=generator)
+    data = ExpressionData(X, tuple(f"G{i}" for i in range(100)))
+    many = PPCA(data, num_factors=1)
+    first, second = told(many, "predictive intervals", "residual variance")
+    assert first.startswith("to mend it add --set prior.scale=none (predictive intervals)")
+    assert second.startswith("no option mends residual variance: the noise")
+    (line,) = told(many, "predictive intervals", in_python=True)
+    assert "loading_prior=pyrogrn.NormalLoading(scale=None)" in line
+    learned = PPCA(data, num_factors=1, loading_prior=NormalLoading(scale=None))
+    few = PPCA(data.select_genes(data.genes[:10]), num_factors=1)
+    for other in (learned, few):
+        assert told(other, "predictive intervals")[0].startswith("no option mends predictive intervals")
+    spread = {}
+    for name, one in (("fixed", many), ("learned", learned)):
+        posterior = fit(one, guide=Blocked(), seed=0, num_draws=40)
+        spread[name] = float(posterior.scores(data)[0].std().iloc[0])
+    assert spread["fixed"] < 0.5
+    assert spread["learned"] == pytest.approx(1, abs=0.25)
 
 
 def test_names_are_those_of_checks():

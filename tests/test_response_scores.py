@@ -254,6 +254,13 @@ def test_the_command_compares_networks(made, tmp_path):
     assert set(table["network"]) == {"true", "run"}
     assert set(table["score"]) == set(SCORES)
     assert table.loc[table["network"] == "run", "difference"].notna().sum() == len(SCORES) - 1
+    assert "differ in number" not in err
+    network().head(4).to_csv(tmp_path / "few.csv", index=False)
+    files_of_two = (*files[:2], tmp_path / "few.csv")
+    code, _, err = call("score-responses", *files_of_two, *keys, "--normalize", "none")
+    assert code == 0, err
+    whole = len(network())
+    assert f"differ in number, which some scores reward: true {whole}, few 4; equally many: --top 4" in err
     code, _, err = call("score-responses", *files, "--perturbation-key", "guide", "--normalize", "none")
     assert code == 2
     assert "no column 'guide' in .obs; found gene, rep" in err

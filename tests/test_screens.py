@@ -40,10 +40,15 @@ def test_effects_are_those_of_welch_and_of_the_pooled_test(monkeypatch, prior):
     effect, error, free = screens._welch(count, mean, square)
     pooled = square.sum((0, 1)) / 237
     for p in (1, 2):
-        expected = stats.ttest_ind(parts[p], parts[0], equal_var=False)
         if prior == 0:
+            both = (square[0, p] + square[0, 0]) / 178
+            own = [np.maximum(x.var(0, ddof=1), both) for x in (parts[p], parts[0])]
+            expected = stats.ttest_ind_from_stats(
+                *(parts[p].mean(0), np.sqrt(own[0]), 60, parts[0].mean(0), np.sqrt(own[1]), 120), equal_var=False
+            )
             np.testing.assert_allclose(effect[p - 1] / error[p - 1], expected.statistic, rtol=1e-9)
-            np.testing.assert_allclose(free[p - 1], expected.df, rtol=1e-9)
+            a, b = own[0] / 60, own[1] / 120
+            np.testing.assert_allclose(free[p - 1], (a + b) ** 2 / (a**2 / 59 + b**2 / 119), rtol=1e-9)
         else:
             np.testing.assert_allclose(error[p - 1], np.sqrt(pooled * (1 / 60 + 1 / 120)), rtol=1e-9)
             assert np.isinf(free).all()
@@ -96,6 +101,22 @@ def test_a_screen_without_effects_finds_none():
     probability = screen_effects(data, labels=labels).probability
     assert probability.mean() < 0.02
     assert (probability > 0.5).mean() < 0.001
+
+
+def test_a_sparse_gene_without_counts_in_some_cells_has_not_changed():
+    """Genes with a count in one cell of fifty: among sixty cells there are often none, and then no variance either."""
+    rng = np.random.default_rng(0)
+    counts = rng.binomial(1, rng.uniform(0.005, 0.05, 300), size=(1500, 300)).astype(np.float32)
+    counts[:, :20] = rng.poisson(2.0, size=(1500, 20))
+    changed = counts[1140:1200, 10:20]
+    changed *= rng.random(changed.shape) < 0.2
+    data = ExpressionData(torch.log1p(torch.tensor(counts)), tuple(f"G{i}" for i in range(300)))
+    names = [f"P{i}" for i in range(6)]
+    effects = screen_effects(data, labels=["control"] * 1140 + [name for name in names for _ in range(60)])
+    assert (effects.probability[0, 10:20] > 0.9).all()
+    null = np.delete(effects.probability.ravel(), np.arange(10, 20))
+    assert null.max() < 0.9
+    assert null.mean() < 0.01
 
 
 def test_batches_that_shift_all_cells_do_not_matter_within_contexts():

@@ -7,7 +7,7 @@ from pyrogrn.experiments.report import report
 from pyrogrn.experiments.report.program_tables import ProgramTables
 from pyrogrn.inference import Blocked, fit
 from pyrogrn.inference.answers.set_standing import Standing, of_library, standing_checks, standings
-from pyrogrn.models import MuVI
+from pyrogrn.models import ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 
 HOLDS, NOT = "mixed", "HYPOXIA"
@@ -70,3 +70,35 @@ def test_a_library_of_other_programs_is_not_borne_out():
     assert (one.check, one.passed) == ("gene sets hold: x", False)
     assert (other.check, other.value, other.passed) == ("gene sets hold: y", 0.5, True)
     assert standings(None, pd.DataFrame()) == {}
+
+
+def test_a_program_without_genes_is_no_other_program():
+    """Not one gene of the set and none from outside it: neither the set nor another program."""
+    empty = Standing(0, 0, 3)
+    assert empty.empty
+    assert not empty.minority
+    assert empty.label("HYPOXIA") == "HYPOXIA (no gene)"
+    found = {"a": empty, "b": empty, "c": Standing(20, 4, 18)}
+    libraries = {"a": "x", "b": "x+y", "c": "y"}
+    assert of_library("x", libraries, found) == (0, 0)
+    nothing, some = standing_checks(libraries, found)
+    assert nothing.passed is None
+    assert nothing.meaning == "No program named after a set of 'x' has a gene: these cells do not show these sets."
+    assert (some.value, some.passed) == (0.0, True)
+    assert some.meaning.endswith("1 more have no gene: these cells do not show their sets.")
+
+
+def test_cells_that_do_not_show_a_set_are_said_not_to(tmp_path):
+    noise = torch.randn(300, 30, generator=torch.Generator().manual_seed(0))
+    data = ExpressionData(noise, tuple(f"G{i}" for i in range(30)))
+    sets = {"lib": {NOT: list(data.genes)[:10]}}
+    model = MuVI(data, gene_sets=sets, num_factors=0)
+    posterior = fit(model, guide=Blocked(), seed=0, num_draws=40)
+    assert posterior.factors()["label"].tolist() == [f"{NOT} (no gene)"]
+    checks = posterior.diagnose().set_index("check")
+    assert checks.loc["gene sets hold: lib", "passed"] is None
+    report(posterior, tmp_path / "report.html", data)
+    page = (tmp_path / "report.html").read_text()
+    assert "of 1 program named after a gene set, 1 holds no gene: these cells do not show them" in page
+    assert "none of its programs has a gene" in page
+    assert "mostly not HYPOXIA" not in page

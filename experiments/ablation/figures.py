@@ -181,10 +181,14 @@ def bits(summary: pd.DataFrame) -> Figure:
         ax.set_xlabel(LABELS[name])
         ax.grid(axis="x", color=PALE, lw=0.6)
         ax.set_axisbelow(True)
+        if not np.isfinite(value).any():
+            told = "not known: without an inclusion variable\nthere is no probability before the data"
+            ax.text(0.5, 0.5, told, ha="center", va="center", transform=ax.transAxes, color=GREY)
+            ax.set_xticks([])
     left.set_yticks(place, [shortened(c, 40) for c in changes])
     left.set_ylim(len(changes) - 0.4, -0.6)
     title = next(iter(ways), "")
-    figure.suptitle(f"Information on edges: {title}", x=0.01, ha="left", fontweight="bold", fontsize=10)
+    figure.suptitle(f"Information: {title}", x=0.01, ha="left", fontweight="bold", fontsize=10)
     return figure
 
 

@@ -7,6 +7,7 @@ from typing import Any
 OF_PROGRAMS = (
     (r"\bedges between different genes\b", "memberships"),
     (r"\bedges\b", "memberships"),
+    (r"\b([Aa])n edge\b", r"\1 membership"),  # with its article
     (r"\bedge\b", "membership"),
     (r"\bregulators\b", "programs"),
     (r"\bpairs scored\b", "memberships scored"),

@@ -93,13 +93,14 @@ def _pictures(found: "Mapping[str, RunInfluence]", pathways: "Mapping[str, pd.Da
     from ..figures.effect_maps import coregulation_heat_maps, effect_heat_maps
 
     only = next(iter(found.values())) if len(found) == 1 else None
+    genes = next(iter(found.values())).genes  # of all runs
     effects = {"PHOENIX" if only else label: one.effects for label, one in found.items()}
     pictures = {
         "influence": influence_bars(only.table, degrees=only.degrees)
         if only
         else influence_beside({label: one.table for label, one in found.items()}),
-        "effects": effect_heat_maps(effects),
-        "coregulation": coregulation_heat_maps(effects),
+        "effects": effect_heat_maps(effects, genes=genes),
+        "coregulation": coregulation_heat_maps(effects, genes=genes),
     }
     if pathways:
         pictures["pathways"] = pathway_scores(dict(zip(effects, pathways.values(), strict=True)))

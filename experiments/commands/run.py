@@ -19,7 +19,7 @@ from ..files.stored_config import read_config
 from ..files.whole import refused, whole_file
 from ..remedies import REMEDIES
 from ..report.kind import Tables
-from ..report.parts import checked_cells
+from ..report.parts import checked_values
 from ..report.run import REPORTS
 from ..wording import for_command_line
 
@@ -39,7 +39,7 @@ def write_results(
 
 
 Page = Work[tuple[pd.DataFrame, str]]
-"""Makes the diagnostics table and the page; it receives what `checked_cells` finds in the DataTree."""
+"""Makes the diagnostics table and the page; it receives `checked_values`."""
 
 
 def page_of(
@@ -86,7 +86,7 @@ def write_reports(
     tree = posterior.to_datatree(data)
     with whole_file(folder / "posterior.nc") as path:
         write_netcdf(tree, path)
-    page.send(checked_cells(tree))
+    page.send(checked_values(posterior, data))
     checks, text = page.result()
     report = {
         "verdict": verdict(checks),

@@ -80,6 +80,11 @@ def score_responses_command(
     for score in SCORES:
         if score not in set(table["score"]):
             say(f"no score {score!r}: {NEEDS[score]}")
+    numbers = dict(zip(table["network"], table["num_edges"], strict=True))
+    if len(set(numbers.values())) > 1:
+        told = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+        equal = f"equally many: --top {min(numbers.values())}"
+        say(f"edges that were used differ in number, which some scores reward: {told}; {equal}")
     first = next(iter(networks))
     against = found.differences(first).rename(columns={"lower": "difference_lower", "upper": "difference_upper"})
     table = table.merge(against, how="left", on=["network", "score"])

@@ -1,7 +1,7 @@
 """Figures of effects between genes as matrices: heat maps of effects and of coregulation, like beside like."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import Colormap, FuncNorm, LinearSegmentedColormap, Normalize
@@ -26,6 +26,7 @@ SIGNED = LinearSegmentedColormap.from_list("effects", [REPRESSION, "white", ACTI
 STRENGTH = LinearSegmentedColormap.from_list("strength", ["white", "#56B4E9", "#0072B2", "#04243d"])
 CELLS = 200  # a side of a heat map: a cell is then larger than a pixel
 MAX_CLUSTERED = 2500  # genes ordered by clustering, whose memory is quadratic
+NAMED = 60  # genes with their names beside a heat map: of more they would not be read
 COLUMNS = 3  # heat maps or courses side by side
 TRUTH = "truth"  # name of the panel with the known network
 
@@ -71,7 +72,9 @@ def similar_order(similarity: np.ndarray) -> np.ndarray:
 
 
 @styled
-def effect_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | None = None) -> Figure:
+def effect_heat_maps(
+    effects: Mapping[str, np.ndarray], *, truth: np.ndarray | None = None, genes: Sequence[str] | None = None
+) -> Figure:
     r"""Estimated effects of every gene on every other beside the truth (figures 4 and 5 of the DASH paper).
 
     All panels have the same order of genes (that of the truth, else of the mean size of the estimates) and the same
@@ -84,6 +87,8 @@ def effect_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | N
         By method, ``(source, target)``; the diagonal is not drawn.
     truth
         ``(source, target)`` signs or weights, 0 where there is no edge.
+    genes
+        Their names, written beside the maps of at most 60 (``NAMED``).
 
     Raises
     ------
@@ -101,13 +106,16 @@ def effect_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | N
     norm = FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: np.sign(v) * v**2), vmin=-limit, vmax=limit)
     titles = {name: _title(name, matrix, panels.get(TRUTH)) for name, matrix in panels.items()}
     figure = _heat_maps(drawn, titles, SIGNED, norm, ("target gene", "source gene"), "effect on the target's rate")
+    _name(figure, len(drawn), genes, columns, rows)
     if truth is not None:
         _mark(figure, len(drawn), (leading != 0).any(1).mean(), None)
     return figure
 
 
 @styled
-def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarray | None = None) -> Figure:
+def coregulation_heat_maps(
+    effects: Mapping[str, np.ndarray], *, truth: np.ndarray | None = None, genes: Sequence[str] | None = None
+) -> Figure:
     """Which genes act on the same targets, beside the truth (figures 2 and 6 of the DASH paper).
 
     `coregulation` as a cosine, of effects without their diagonal; genes that are similar in the truth (else in the
@@ -116,7 +124,7 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
 
     Parameters
     ----------
-    effects, truth
+    effects, truth, genes
         As of `effect_heat_maps`.
 
     Raises
@@ -140,6 +148,7 @@ def coregulation_heat_maps(effects: Mapping[str, np.ndarray], *, truth: np.ndarr
     titles = {name: _title(name, matrix, panels.get(TRUTH)) for name, matrix in panels.items()}
     axes = (f"gene ({len(order):,} that regulate)", "gene")
     figure = _heat_maps(drawn, titles, STRENGTH, Normalize(0, 1), axes, "coregulation (cosine)")
+    _name(figure, len(drawn), genes, order, order)
     if truth is not None:
         share = (panels[TRUTH][order] != 0).any(1).mean()
         _mark(figure, len(drawn), share, share)
@@ -181,10 +190,23 @@ def _mark(figure: Figure, panels: int, row: float, column: float | None) -> None
             ax.axvline(left + column * (right - left), color=GREY, lw=0.7)
 
 
+def _name(figure: Figure, panels: int, genes: Sequence[str] | None, columns: np.ndarray, rows: np.ndarray) -> None:
+    """The genes of columns and rows beside each panel, where they are few enough to be read; the sides grow with
+    them."""
+    if genes is None or max(len(columns), len(rows)) > NAMED:
+        return
+    width, height = figure.get_size_inches() * max(1.2, max(len(columns), len(rows)) / 18)
+    figure.set_size_inches(width, height)
+    for ax in figure.axes[:panels]:
+        ax.set_xticks(range(len(columns)), [shortened(genes[i], 12) for i in columns], rotation=90, fontsize=7)
+        ax.set_yticks(range(len(rows)), [shortened(genes[i], 12) for i in rows], fontsize=7)
+        ax.tick_params(length=0)
+
+
 def _title(name: str, matrix: np.ndarray, truth: np.ndarray | None) -> str:
     off = ~np.eye(len(matrix), dtype=bool)
     share = (matrix[off] != 0).mean()
-    text = f"{'Truth' if name == 'truth' else shortened(name, 28)}\n{share:.1%} of pairs"
+    text = f"{'Truth' if name == TRUTH else shortened(name, 28)}\neffects in {share:.1%} of pairs"
     if truth is not None and name != TRUTH:
         text += f", balanced accuracy {balanced_accuracy(matrix[off] != 0, truth[off] != 0):.1%}"
     return text

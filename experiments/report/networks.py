@@ -27,7 +27,7 @@ from .degrees import out_degrees
 from .found import NUM_DRAWN, NUM_FOREST, NUM_LINKS, RATES, Results
 from .kind import Place, Predictive, ReportKind, asked, put
 from .knowledge import given, trusted
-from .next_steps import next_steps
+from .next_steps import OF_DYNAMICS, next_steps
 from .page import Cell, badge, bar, glossary, listing, page, paragraph, section, sign_cell, table, tiles
 from .parts import count, diagnostics_section, made, predictions_section, probability, records, trust_badges
 from .pictures import network, panels, picture
@@ -228,7 +228,9 @@ def _verdict(posterior: Posterior, results: Results | None, diagnostics: pd.Data
         f"An edge is a direct effect between measured genes in {posterior.model.story}: evidence of regulation, not "
         "proof of binding. An unmeasured common cause looks like an edge."
     )
-    return [f'<p class="lead">{sentence}</p>', f"<div>{found}{checked}{engine}</div>", paragraph(caution, "soft")]
+    instead = [paragraph(OF_DYNAMICS)] if posterior.model.neural_ode else []
+    badges = f"<div>{found}{checked}{engine}</div>"
+    return [f'<p class="lead">{sentence}</p>', badges, *instead, paragraph(caution, "soft")]
 
 
 def _edges(posterior: Posterior, results: Results) -> list[str]:

@@ -8,6 +8,12 @@ from ...inference.choice import engine_of
 from ...inference.draws.layout import has_edges
 from .page import Cell, table
 
+OF_DYNAMICS = (
+    "For a network do not use these edges but those of --method trajectory on the same courses "
+    "(trajectory_edges.csv of a run): many weights make the same dynamics, and most edges that trainings are sure of "
+    "are wrong where the truth is known."
+)
+
 
 def next_steps(posterior: Posterior, regulator: str | None, *, listed: bool) -> list[str]:
     """Questions and the commands that answer them.
@@ -23,6 +29,8 @@ def next_steps(posterior: Posterior, regulator: str | None, *, listed: bool) -> 
     """
     gene = regulator or "GENE"
     steps = [("What of one gene: its regulators, its targets?", f"pyrogrn show RUN {gene}")]
+    if posterior.model.neural_ode:
+        steps.insert(0, ("Which gene regulates which?", "trajectory_edges.csv in RUN"))
     if has_edges(posterior.model) and posterior.model.plain_regression:
         steps.append(("How wrong is such a list on cells like mine?", "pyrogrn calibrate FILE --tfs TFS --out trust"))
         steps.append(

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from scipy.special import ndtri
 
 from ...inference import Posterior
+from ...inference.answers.cells import checked_cells
+from ...inference.answers.registry import answers_of
 from ...inference.choice import engine_of
 from ...inference.draws.edge_table import RECORD
 from ...inference.engines.sparse_gibbs import BUT_FOR_TARGETS, OUT_OF_TIME
@@ -21,6 +22,7 @@ from ...inference.points import is_point
 from ...models import ExpressionData
 from .. import figures
 from ..remedies import REMEDIES
+from .kind import Checked
 from .page import Cell, badge, glossary, listing, paragraph, table
 from .pictures import panels
 
@@ -180,9 +182,10 @@ def _number(value: Any) -> str:
 def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
     """The posterior predictive check."""
     caption = (
-        "First: how many observations lie inside intervals of 10% to 90%: on the dashed line the model's noise is "
-        "right, above it too wide, below it too narrow. Second: flat means that the model describes the spread of the "
-        "data; a hump, that it predicts too wide; a bowl, too narrow; a slope, that it is off."
+        "Values of the fit, each predicted without itself, but by models that follow every value. First: how many of "
+        "them lie inside intervals of 10% to 90%: on the dashed line the model's noise is right, above it too wide, "
+        "below it too narrow. Second: flat means that the model describes the spread of the data; a hump, that it "
+        "predicts too wide; a bowl, too narrow; a slope, that it is off."
     )
     return [panels(figures.predictive_check(observed, predictive), caption)]
 
@@ -200,12 +203,18 @@ def made(posterior: Posterior, command: str, details: Mapping[str, str]) -> list
     return [f"<pre>{escape(command)}</pre>", glossary({**entries, "versions": versions})]
 
 
-def checked_cells(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray] | None:
-    """Observed values ``(observation,)`` and predictive draws ``(draw, observation)`` of a DataTree made with data.
+def checked_values(posterior: Posterior, data: ExpressionData | None) -> Checked:
+    """Observed values ``(observation,)`` of the fit and draws ``(draw, observation)`` of what it predicts of them, as
+    its checks compare them (`answers.cells.checked_cells`).
 
-    None where the model has no predictions of single values.
+    None without data, and where the model has no predictions of single values or follows each of them.
     """
-    if "observed_data" not in tree:
+    if (
+        data is None
+        or not posterior.draws
+        or answers_of(posterior.model).unpredictable(posterior.model, data) is not None
+    ):
         return None
-    observed = np.asarray(tree["observed_data/X"])
-    return observed, np.asarray(tree["posterior_predictive/X"]).reshape(-1, observed.size)
+    cells = checked_cells(posterior, data)
+    observed = cells.observed
+    return (observed, cells.draw().reshape(-1, len(observed))) if len(observed) else None

@@ -34,6 +34,7 @@ from .program_tables import GeneSets, ProgramTables
 from .program_trust import trust_section
 
 MIN_SHARE, MAX_FDR = 0.01, 0.05
+OFF_UNIT = 2.0  # times off one the sd of scores is said: it is below one where scores are not sure, too
 
 
 def write_program_report(
@@ -191,10 +192,11 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
             f"explains {share.iloc[0]:.2%}"
         )
     sets = tables.standings
-    other = sum(one.minority for one in sets.values())
-    if other:
-        text += f"; of {count(len(sets), 'program')} named after a gene set, {other} "
-        text += f"{'holds' if other == 1 else 'hold'} mostly other genes"
+    other, empty = (sum(getattr(one, kind) for one in sets.values()) for kind in ("minority", "empty"))
+    wrong = [(other, "mostly other genes"), (empty, "no gene: these cells do not show them")]
+    if other or empty:
+        told = " and ".join(f"{n} {'holds' if n == 1 else 'hold'} {what}" for n, what in wrong if n)
+        text += f"; of {count(len(sets), 'program')} named after a gene set, {told}"
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     good = len(strong) > 0 and len(named) > 0 and failed == []
     found = badge(f"{count(len(strong), 'program')} above {MIN_SHARE:.0%} of variance", True if good else None)
@@ -237,6 +239,11 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame, elsewhere: Sequence[str
         "gene belongs to the program. A program that holds more genes from outside its set than of it is called "
         "mostly not that set: read its genes, and not the name. All genes are in gene_sets.csv."
     )
+    if any(one.empty for one in tables.standings.values()):
+        intro += (
+            " A program without a gene is one that these cells do not show: its set is removed as a whole, and nothing "
+            "is said of single genes."
+        )
     shown = table(header, rows, numeric=("kept", "removed", "added", of_set))
     return [paragraph(intro), listing(elsewhere), tiles(totals), shown]
 
@@ -319,13 +326,26 @@ def _scores(tables: ProgramTables, scores: pd.DataFrame, data: ExpressionData | 
         "A score says how active a program is in a cell, in standard deviations of the program; scores.csv.gz has all."
     )
     by = ", by group" if groups is not None else ""
-    content = [paragraph(intro)]
+    content = [paragraph(intro + _units(tables.importance(), scores))]
     if len(names) > 1:
         drawn = program_figures.scores_scatter(scores, (names[0], names[1]), groups)
         content.append(picture(drawn, f"The two programs that explain most: the score of each cell{by}."))
     drawn = program_figures.scores_by_group(scores, names[:12], groups)
     content.append(picture(drawn, f"How the scores of the most important programs spread over the cells{by}."))
     return content
+
+
+def _units(importance: pd.Series, scores: pd.DataFrame) -> str:
+    """Where cells differ by far less, or more, than the unit of a score, that they do: its loadings are per unit."""
+    spread = scores[importance.index[importance > MIN_SHARE]].std()
+    if not len(off := spread[(spread < 1 / OFF_UNIT) | (spread > OFF_UNIT)]):
+        return ""
+    told = ", ".join(f"{name} {value:.2f}" for name, value in off.head(4).items())
+    return (
+        f" In these cells the standard deviation of scores is not 1 but: {told}{', …' if len(off) > 4 else ''}. "
+        "Loadings are the change of a gene by one unit of the score; times this number, by one standard deviation of "
+        "the cells."
+    )
 
 
 # -- what went in ----
@@ -371,8 +391,9 @@ def _columns(level: float) -> dict[str, str]:
     return {
         "program": "The name of its gene set, or factor_1, factor_2, … for programs found without one. Mostly not SET: "
         "it began with that set, and holds more genes from outside it.",
-        "loading": "Posterior mean: by how much the gene changes when the program rises by one of its standard "
-        "deviations. In units of the gene's own standard deviation where genes were standardised (muvi does).",
+        "loading": "Posterior mean: by how much the gene changes when the score of the program rises by one, its "
+        "standard deviation a priori. In units of the gene's own standard deviation where genes were standardised "
+        "(muvi does).",
         "sd": "Posterior standard deviation of the loading.",
         "lower, upper": f"The loading lies between them with a probability of {level:.0%}, given the model.",
         "sign_probability": "Probability that the gene rises (or falls) with the program, given that it belongs to it.",

@@ -12,7 +12,7 @@ from ..files.fitted_cells import cells_of_fit, written_fit
 from ..remedies import REMEDIES
 from .kind import ReportKind
 from .networks import NetworkReport
-from .parts import checked_cells
+from .parts import checked_values
 from .programs import ProgramReport
 
 REPORTS: dict[str, ReportKind] = {"network": NetworkReport(), "programs": ProgramReport()}
@@ -43,7 +43,7 @@ def report(
     kind.check(truth)
     checks = posterior.diagnose(data)
     checks.attrs[REMEDIES] = told
-    predictive = None if data is None else checked_cells(posterior.to_datatree(data))
+    predictive = checked_values(posterior, data)
     kind.page(
         posterior,
         path,

@@ -85,6 +85,10 @@ class Answers(Generic[M]):
         """Whether the draws have all sites that the density p(X, z) takes."""
         return True
 
+    def prior_decides_size(self, model: M) -> bool:
+        """Whether a prior of fixed width, and not the cells, decides how large effects are."""
+        return False
+
     def has_edge_prior(self, model: M) -> bool:
         """Whether the reported edges have a prior probability that the sources are in (`ablation.prior_inclusion`)."""
         return True

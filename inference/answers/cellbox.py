@@ -103,11 +103,12 @@ def of_nodes(
 
 
 def _fluctuations(model: CellBox, draw: Mapping[str, np.ndarray]) -> Fluctuations:
-    """The noise of a CellBox is in the levels."""
+    """The noise of a CellBox is in the levels of its measured nodes: without a drug its node is at rest."""
     sigma = torch.as_tensor(draw["noise"]).double()
     parts = [torch.as_tensor(draw[name]).to(model.constant.device) for name in ("W", "log_gain", "log_decay")]
     found = model.dynamics(parts[0] * model.edge_prior.allowed, parts[1], parts[2])
     W, gain, decay, bias = (v.double().cpu() for v in (found.W, found.gain, found.decay, found.bias))
-    free = torch.ones(len(model.genes), dtype=torch.bool)
+    free = torch.zeros(len(model.genes), dtype=torch.bool)
+    free[model.target_index.cpu()] = True
     start = torch.zeros(1, 1, len(free), dtype=torch.float64)
     return Fluctuations(Dynamics(W, gain, decay, bias, found.envelope), start, free, sigma, in_drive=False)

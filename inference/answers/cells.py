@@ -4,7 +4,9 @@ import numpy as np
 
 from ...models import ExpressionData, Model
 from ..draws.fitted import PosteriorLike
+from .base import COVERAGE_RANGE
 from .last_asked import LastAsked
+from .left_out import left_out
 from .registry import answers_of
 from .results import CellPredictions
 
@@ -43,6 +45,13 @@ def predict_cells(
     rng = np.random.default_rng([seed, 1])
     made = answers_of(posterior.model).cells(posterior, data, num_observations, rng)
     return PREDICTED.keep(posterior, data, num_observations, seed, answer=made)
+
+
+def checked_cells(posterior: PosteriorLike[Model], data: ExpressionData, *, seed: int = 0) -> CellPredictions:
+    """Predictions of 1,000 values of the fit that what was measured is to be compared with: each by the others alone
+    (`left_out`), but of models that follow each value, where only too narrow would be wrong."""
+    cells = predict_cells(posterior, data, seed=seed)
+    return left_out(cells) if answers_of(posterior.model).coverage_range == COVERAGE_RANGE else cells
 
 
 def squared_residuals(

@@ -33,7 +33,9 @@ def flux_table(
     drive, and :math:`\alpha_j\sigma_j^2` for CellBox, so that a gene without regulators would vary by exactly that (of
     log levels, where the drive is linear in them). Flows are shares of the affected gene's variance,
     :math:`v_{ji} = V_{ji}/\Sigma_{ii}`: *exported* :math:`\sum_{i\ne j} v_{ji}` counts genes' worth of variance,
-    *imported* :math:`\sum_{i\ne j} v_{ij}` is between 0 and 1.
+    *imported* :math:`\sum_{i\ne j} v_{ij}` is between 0 and 1. What has no equation of its own does not vary and has no
+    row: genes that are no targets, and the nodes of drugs, which nobody gives here; what the fit leaves unexplained of
+    these is how far their response to a dose is from the assumed curve, no fluctuation.
 
     Parameters
     ----------
@@ -62,9 +64,12 @@ def flux_table(
     fluctuations = answers_of(model).fluctuations(model, context)
     draws = posterior.sample(num_draws, seed=seed)
     shares, total = [], np.zeros((len(model.genes), len(model.genes)))
+    free = np.ones(len(model.genes), dtype=bool)
     for i in range(num_draws):
         one = {name: value[i : i + 1] for name, value in draws.items()}
-        found = _shares(fluctuations(one))
+        disturbed = fluctuations(one)
+        free = disturbed.free.numpy()  # in every draw the same
+        found = _shares(disturbed)
         if found is None:
             continue
         shares.append((exported(found).numpy(), imported(found).numpy()))
@@ -84,7 +89,7 @@ def flux_table(
     table["top_probability"] = (rank < 10).mean(0)
     table["settled"] = len(shares) / num_draws
     mean = total / len(shares)
-    table = table.sort_values("exported", ascending=False, ignore_index=True)
+    table = table[free].sort_values("exported", ascending=False, ignore_index=True)
     return without_certainty(posterior, table), mean
 
 

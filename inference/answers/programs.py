@@ -32,6 +32,11 @@ class ProgramAnswers(Answers[FactorModel]):
     def has_joint_density(self, model: FactorModel) -> bool:
         return model.integrated  # else factors were not kept
 
+    def prior_decides_size(self, model: FactorModel) -> bool:
+        """Of more genes than cells: what n cells with variance s² along a program tell of its size r is r^-n
+        exp(-n s² / 2 r²), and p loadings of width 1 have r^(p-1) exp(-r² / 2) a priori."""
+        return model.loading_prior.has_fixed_width and len(model.genes) > float(model.count.sum())
+
     def cells(
         self, posterior: PosteriorLike[FactorModel], data: ExpressionData, number: int, rng: np.random.Generator
     ) -> CellPredictions:
@@ -156,7 +161,8 @@ def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
 def factors(posterior: PosteriorLike[FactorModel], *, level: float = LEVEL) -> pd.DataFrame:
     """``program, library, view, group, variance_explained, lower, upper, genes, label``; ``genes`` is the expected
     number of member genes of the view, by the model's inclusion probability, or P(\\|loading\\| > δ); ``label`` the
-    program's name, or that most of its genes are not of the set it is named after (`set_standing`)."""
+    program's name, or that it has no gene, or mostly genes that are not of the set it is named after
+    (`set_standing`)."""
     check_level(level)
     model = posterior.model
     explained = variance_explained(posterior)

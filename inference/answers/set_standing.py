@@ -1,5 +1,6 @@
 """Whether a program still is the gene set that it is named after: which part of its genes the set lists."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -20,12 +21,19 @@ class Standing(NamedTuple):
     largest: int
 
     @property
+    def empty(self) -> bool:
+        """Whether the program holds no gene at all: these cells show neither its set nor another program."""
+        return self.kept + self.added == 0
+
+    @property
     def minority(self) -> bool:
         """Whether the set is no more than half of the genes that the program holds: it is then another program."""
-        return self.kept <= self.added
+        return self.kept <= self.added and not self.empty
 
     def label(self, name: str) -> str:
-        """The name of the program, or that it is mostly not what it is named after."""
+        """The name of the program, that it has no gene, or that it is mostly not what it is named after."""
+        if self.empty:
+            return f"{name} (no gene)"
         if not self.minority:
             return name
         return f"mostly not {name} ({self.kept} of {self.kept + self.added} genes)"
@@ -55,18 +63,29 @@ def standings(sets: pd.DataFrame | None, loadings: pd.DataFrame) -> dict[str, St
 
 
 def of_library(library: str, libraries: Mapping[str, str], found: Mapping[str, Standing]) -> tuple[int, int]:
-    """Programs of a library that hold mostly other genes, and all of its programs; ``libraries`` by program, joined by
-    ``+`` where several have the set."""
-    own = [found[name] for name, text in libraries.items() if name in found and library in text.split("+")]
-    return sum(one.minority for one in own), len(own)
+    """Programs of a library that hold mostly other genes, and all of its programs that hold genes; ``libraries`` by
+    program, joined by ``+`` where several have the set."""
+    own = _own(library, libraries, found)
+    return sum(one.minority for one in own), sum(not one.empty for one in own)
+
+
+def _own(library: str, libraries: Mapping[str, str], found: Mapping[str, Standing]) -> list[Standing]:
+    return [found[name] for name, text in libraries.items() if name in found and library in text.split("+")]
 
 
 def standing_checks(libraries: Mapping[str, str], found: Mapping[str, Standing]) -> Iterator[Check]:
-    """A row a library: the share of its programs that hold mostly genes which their set does not list."""
+    """A row a library: the share of its programs with genes that hold mostly genes which their set does not list."""
     for library in dict.fromkeys(one for text in libraries.values() for one in text.split("+") if one):
+        name = f"gene sets hold: {library}"
+        own = _own(library, libraries, found)
         other, number = of_library(library, libraries, found)
+        if own and not number:
+            meaning = f"No program named after a set of {library!r} has a gene: these cells do not show these sets."
+            yield Check(name, math.nan, MOST_OTHER, None, meaning)
         if not number:
             continue
         meaning = f"Of {number} programs named after sets of {library!r}, {other} hold mostly genes from outside them"
         meaning += ": they are called 'mostly not SET', and are not that set." if other else "."
-        yield Check(f"gene sets hold: {library}", other / number, MOST_OTHER, other / number <= MOST_OTHER, meaning)
+        if number < len(own):
+            meaning += f" {len(own) - number} more have no gene: these cells do not show their sets."
+        yield Check(name, other / number, MOST_OTHER, other / number <= MOST_OTHER, meaning)

@@ -41,6 +41,10 @@ class NormalLoading(LoadingPrior):
         return kept(self, "learns_scale", (self.fixed_scale,), lambda scale: bool(scale.isnan()))
 
     @property
+    def has_fixed_width(self) -> bool:
+        return not self.learns_scale
+
+    @property
     def rotates_freely(self) -> bool:
         return not self.learns_scale and not self.sources
 

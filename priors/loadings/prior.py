@@ -52,6 +52,11 @@ class LoadingPrior(EdgePrior):
     num_views: int
 
     @property
+    def has_fixed_width(self) -> bool:
+        """Whether the size of loadings is given, and not learned."""
+        return False
+
+    @property
     def rotates_freely(self) -> bool:
         """Whether it cannot tell a rotation of the factors: all loadings alike."""
         return False
