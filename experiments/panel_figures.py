@@ -123,8 +123,9 @@ def _contexts(made: PanelFigures, posterior: Posterior) -> None:
     share = _common_share(posterior, allowed)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(share, [tail, 1 - tail])
+    point = is_point(posterior)
     caption = (
-        f"Posterior mean weights of the {len(surest)} surest edges of the shared network in each of {len(contexts)} "
+        f"{'Weights' if point else 'Posterior mean weights'} of the {len(surest)} {'largest' if point else 'surest'} edges of the shared network in each of {len(contexts)} "
         "contexts. Right: correlations between contexts, above the diagonal of the weights of all edges (median "
         f"{np.median(above[upper]):.2f}), below it of measured log levels after the same knock-downs, each less its "
         "context's mean"
@@ -132,10 +133,11 @@ def _contexts(made: PanelFigures, posterior: Posterior) -> None:
     measured = below[upper]
     seen = measured[np.isfinite(measured)]
     caption += f" (median {np.median(seen):.2f}). " if len(seen) else " (too few knock-downs to say). "
+    between = "" if point else f" ({low:.0%} to {high:.0%})"
     caption += (
-        f"Of the squared weights {share.mean():.0%} ({low:.0%} to {high:.0%}) are common to all contexts. The prior "
-        "draws contexts together, so networks agree more than data do by construction: the share and its interval say "
-        "how much of that the data bear out."
+        f"Of the squared weights {share.mean():.0%}{between} are common to all contexts. The prior draws contexts "
+        "together, so networks agree more than data do by construction, and so does that share: compare the "
+        "correlations of the measured responses."
     )
     made.captions[NAMES[1]] = caption
 
@@ -187,7 +189,8 @@ def _flux(made: PanelFigures, posterior: Posterior, context: str, *, several: bo
         made.left_out[NAMES[3]] = str(error)
         return
     held = ~model.held[k].isnan().cpu().numpy()
-    perturbed = [gene for gene, one in zip(model.genes, held, strict=True) if one]
+    rows = set(table["gene"])  # a gene that is no target does not vary, and has none
+    perturbed = [gene for gene, one in zip(model.genes, held, strict=True) if one and gene in rows]
     made.figures[NAMES[3]] = plot_outcomes(table, shares, model.genes, perturbed=perturbed, top=top)
     made.tables[NAMES[3]] = table
     most = min(top, len(perturbed))

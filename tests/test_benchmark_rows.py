@@ -1,9 +1,12 @@
 """Benchmark rows: a results file goes on where it was, and a run that the file has is not run again."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.experiments.benchmarks import phoenix
+from pyrogrn.experiments.benchmarks import amortised_paper, phoenix
 from pyrogrn.experiments.benchmarks.provenance import made_by
 from pyrogrn.experiments.benchmarks.results import WHOLE, Results
 from pyrogrn.experiments.pages import rows
@@ -136,3 +139,23 @@ def test_rows_of_another_commit_are_made_again_where_asked_for(tmp_path, monkeyp
     kept = Results(path)
     kept.resume_parts()
     assert len(kept.rows) == 1
+
+
+def test_published_figures_are_added_once_and_never_differ(tmp_path):
+    results = Results(tmp_path / "rows.csv")
+    amortised_paper.add_published(results)
+    number = len(results.rows)
+    amortised_paper.add_published(results)
+    assert len(results.rows) == number == 12 * 5 * 2
+    results.rows[0]["value"] += 0.01
+    with pytest.raises(ValueError, match=r"of the paper is 0\.005, the results have"):
+        amortised_paper.add_published(results)
+
+
+def test_the_results_have_the_published_figures(tmp_path):
+    file = Path(amortised_paper.__file__).parents[1] / "results" / "amortised_beeline.csv"
+    results = Results(Path(shutil.copy(file, tmp_path)))
+    results.resume()
+    number = len(results.rows)
+    amortised_paper.add_published(results)
+    assert len(results.rows) == number

@@ -38,7 +38,7 @@ def loss_of(model, X, tf_index, weights):
     """J with Z = 0 and λ of goodINIT."""
     x, y = model._inputs(X, tf_index)
     zero, one = x.new_zeros(()), x.new_full(x.shape[:-2], model.init_penalty)
-    return float(model._loss(weights, x, y, zero, one))
+    return float(model._loss(weights, x, y, zero, one, 0.0))
 
 
 # -- losses ----
@@ -144,7 +144,7 @@ def test_objective_against_a_network_of_torch(layers, seeded):
     z, penalty = noise(3, 12, seed=5), torch.tensor(0.3, dtype=torch.float64)
     residual = nn.Sequential(*modules[:-1])(y[:, tf_index]) - y
     expected = residual.square().sum(1).mean() + 0.15 * (dependency(weights) - z).square().sum()
-    found = model._loss(weights, *model._inputs(X, tf_index), z, penalty)
+    found = model._loss(weights, *model._inputs(X, tf_index), z, penalty, 0.0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.0)  # 1e-6 in the standard deviation
 
 
@@ -253,7 +253,7 @@ def test_unrolling_is_adam_on_the_objective_with_z_and_penalty_held():
             penalty = model.penalty((z - theta).square().mean(), penalty)
         for _ in range(3):
             optimizer.zero_grad()
-            model._loss(parameters, x, y, z, penalty).backward()
+            model._loss(parameters, x, y, z, penalty, 0.0).backward()
             optimizer.step()
         with torch.no_grad():
             theta = dependency(parameters) * mask

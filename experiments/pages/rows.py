@@ -94,8 +94,11 @@ class Rows:
         return max(self.known(**more), key=lambda figure: figure.value)
 
     def known(self, **more: str) -> list[Figure]:
-        """The figures of all rows of these columns that have one."""
-        return [figure for figure in map(figure_of, self.all(**more)) if figure.value == figure.value]
+        """The figures of all rows of these columns that have one; ``ValueError`` where none has."""
+        found = [figure for figure in map(figure_of, self.all(**more)) if figure.value == figure.value]
+        if not found:
+            raise ValueError(f"{self.name} has no figure for {more}")
+        return found
 
     def above(self, other: Rows, tasks: list[str]) -> str:
         """On how many of the tasks that both have the value is larger: ``5 of 9``."""

@@ -48,7 +48,7 @@ class GRNULar(nn.Module):
     decay
         δ of δ/2 ‖∏|W|‖², added to the objective in every cell. Default 0, the paper's cells, in which from the second
         one on weights are pulled towards Z alone, and no longer towards zero as in goodINIT: they rank worse than
-        goodINIT does. With any pull they rank as well as it, and no better (docs/results/amortised.md, cell by cell).
+        goodINIT does. With 0.3 they rank as well as it, and hardly better (docs/results/amortised.md, cell by cell).
     max_cells
         More cells are thinned evenly: beyond a thousand the fit changes little and the time grows in proportion.
     num_extra
@@ -99,7 +99,7 @@ class GRNULar(nn.Module):
     def initialise(self, X: Tensor, tf_index: Tensor, *, seed: int = 0) -> Weights:
         """goodINIT; nothing learned enters, so it can be kept for training."""
         x, y = self._inputs(X, tf_index)
-        return self._fit(x, y, x.new_zeros(()), x.new_full(x.shape[:-2], self.init_penalty), seed)
+        return self._fit(x, y, x.new_zeros(()), x.new_full(x.shape[:-2], self.init_penalty), seed, decay=0.0)
 
     def unroll(
         self,
@@ -141,7 +141,7 @@ class GRNULar(nn.Module):
         state = UnrolledState(theta, z, penalty)
         return state if learning else UnrolledState(*(part.detach() for part in state))
 
-    def _fit(self, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, seed: int, decay: float = 0.0) -> Weights:
+    def _fit(self, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, seed: int, decay: float) -> Weights:
         """fitDNN: ``init_epochs`` steps of Adam from random weights (the same for every graph and every call of a
         seed)."""
         tfs, genes = x.shape[-1], y.shape[-1]
@@ -163,7 +163,7 @@ class GRNULar(nn.Module):
                 weights = [w.requires_grad_() for w in weights]
         return [w.detach() for w in weights]
 
-    def _loss(self, weights: Weights, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, decay: float = 0.0) -> Tensor:
+    def _loss(self, weights: Weights, x: Tensor, y: Tensor, z: Tensor, penalty: Tensor, decay: float) -> Tensor:
         """J (Eq. 12) with a decay, summed over graphs: their weights are separate, so each gets its own gradient."""
         h = x
         for i in range(self.num_layers):
