@@ -124,8 +124,9 @@ def _contexts(made: PanelFigures, posterior: Posterior) -> None:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(share, [tail, 1 - tail])
     point = is_point(posterior)
+    what = f"Weights of the {len(surest)} largest" if point else f"Posterior mean weights of the {len(surest)} surest"
     caption = (
-        f"{'Weights' if point else 'Posterior mean weights'} of the {len(surest)} {'largest' if point else 'surest'} edges of the shared network in each of {len(contexts)} "
+        f"{what} edges of the shared network in each of {len(contexts)} "
         "contexts. Right: correlations between contexts, above the diagonal of the weights of all edges (median "
         f"{np.median(above[upper]):.2f}), below it of measured log levels after the same knock-downs, each less its "
         "context's mean"
