@@ -64,7 +64,8 @@ def to_datatree(
     ``observed_data``, ``posterior_predictive``, ``log_likelihood``
         With ``data`` whose values the model predicts: random (cell, target) pairs, on a dimension ``observation``
         labelled "cell:target", in the units of the data (`answers.cells.predict_cells`). Power-scaling the likelihood
-        is then scaling that of these pairs.
+        is then scaling that of these pairs. Of cells of the fit, these predictions have seen the values: with many
+        regulators for the cells they follow them. `diagnose` compares each value with those of the others alone.
 
     Where ArviZ cannot compute something from it (one draw, no predictions), its attribute ``limits`` says what and why
     (`arviz_limits`).

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..models import ExpressionData, Model
 from .answers.base import COVERAGE_RANGE
+from .answers.cells import MIN_KEPT as MIN_KEPT  # named among the limits
 from .answers.cells import checked_cells, squared_residuals
 from .answers.programs import set_checks
 from .answers.registry import answers_of
@@ -102,8 +103,9 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
         See `training_worlds`; 0.05 (``LEAST_P``), 0.5 (``LEAST_WEIGHT``).
     predictive intervals (with ``data``)
         Share of 1,000 (cell, target) pairs inside their interval of 0.9 (``COVERAGE``), each predicted by the others
-        alone (`answers.left_out`); 0.85 to 0.95 (``COVERAGE_RANGE``). Where the model follows each value, with it, and
-        up to 1 (`Answers.coverage_range`).
+        alone (`answers.left_out`); 0.85 to 0.95 (``COVERAGE_RANGE``). Values that the fit follows are left out; not
+        checked where fewer than 0.75 (``MIN_KEPT``) are kept. Where the model follows each value, with it, and up to 1
+        (`Answers.coverage_range`); of time courses of `TrajectoryNetwork` with it, too.
     residual variance (with ``data``)
         Share of targets whose residual variance is more than 0.2 (``VARIANCE_RATIO``) of the fitted one away from it,
         by more than three standard errors; 0.05 (``MAX_SHARE_OFF``). Without targets that a regulator is like.
@@ -130,7 +132,8 @@ def diagnose(posterior: PosteriorLike[Model], data: ExpressionData | None = None
     posterior
         Any posterior of `fit`.
     data
-        The cells, for the predictive checks.
+        The cells of the fit, for the predictive checks: new ones have not been seen, and leaving each value out would
+        be wrong of them.
     seed
         Of the pairs, cells and edges that are looked at.
 
@@ -301,10 +304,12 @@ def _from_to(allowed: tuple[float, float]) -> str:
 
 
 def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, allowed: tuple[float, float]) -> Check:
-    cells = checked_cells(posterior, data, seed=seed)
+    checked = checked_cells(posterior, data, seed=seed)
+    cells, followed = checked.cells, checked.followed
     tail, rows = (1 - COVERAGE) / 2, posterior.model.rows
-    if not len(cells.observed):
-        because = "Not checked: the fit follows each value, as with more regulators than cells."
+    if not checked.enough:
+        because = f"Not checked: the fit follows {followed:,} of {checked.total:,} values, as with nearly as many "
+        because += f"regulators as {rows}; the other {len(cells.observed):,} would not tell."
         return Check(INTERVALS, math.nan, _from_to(allowed), None, because)
     # of the mixture over all draws: where few of a large network are kept, quantiles of replicates are too narrow
     place = cells.place
@@ -316,6 +321,8 @@ def _coverage(posterior: PosteriorLike[Model], data: ExpressionData, seed: int, 
         meaning = (
             f"{covered:.0%} of the values lie in their 90% interval: it is {kind}, the noise does not fit these {rows}."
         )
+    if followed:
+        meaning += f" Without {followed:,} of {checked.total:,} values, which the fit follows."
     return Check(INTERVALS, covered, _from_to(allowed), low <= covered <= high, meaning)
 
 

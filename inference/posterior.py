@@ -399,7 +399,8 @@ class Posterior(Described):
 
     @takes_anndata
     def diagnose(self, data: ExpressionData | None = None) -> pd.DataFrame:
-        """A verdict table: check, value, threshold, passed, meaning. See `diagnostics.diagnose`."""
+        """A verdict table: check, value, threshold, passed, meaning. ``data`` are the cells of the fit. See
+        `diagnostics.diagnose`."""
         from .diagnostics import diagnose  # here: ArviZ takes seconds
 
         return diagnose(self, data)

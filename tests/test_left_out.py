@@ -5,7 +5,8 @@ import pytest
 import torch
 from pyrogrn.experiments.report.parts import checked_values
 from pyrogrn.inference import Gibbs, fit
-from pyrogrn.inference.answers import CellPredictions
+from pyrogrn.inference.answers import ANSWERS, CellPredictions
+from pyrogrn.inference.answers import cells as single_values
 from pyrogrn.inference.answers.cells import checked_cells, predict_cells
 from pyrogrn.inference.answers.left_out import MOST_OWN, left_out
 from pyrogrn.inference.diagnostics import diagnose
@@ -59,6 +60,90 @@ def test_values_that_nothing_else_predicts_are_left_out():
     assert left_out(still).labels == []
 
 
+def test_sampled_noise_keeps_a_little_of_each_value():
+    """Flat priors of weights and log noise: the exact answer without a value is Student's, and covers 90%."""
+    rng = np.random.default_rng(1)
+    place = []
+    for _ in range(100):
+        X = rng.standard_normal((CELLS, REGULATORS))
+        y = X @ rng.standard_normal(REGULATORS) + SIGMA * rng.standard_normal(CELLS)
+        covariance = np.linalg.inv(X.T @ X)
+        centre = covariance @ X.T @ y
+        noise = np.square(y - X @ centre).sum() / rng.chisquare(CELLS - REGULATORS, (2, 500))
+        step = rng.standard_normal((2, 500, REGULATORS)) @ np.linalg.cholesky(covariance).T
+        mean = (centre + np.sqrt(noise)[..., None] * step) @ X.T
+        sd = np.broadcast_to(np.sqrt(noise)[..., None], mean.shape)
+        place.append(left_out(CellPredictions(y, mean, sd, [""] * CELLS, np.arange(CELLS))).place)
+    covered = np.mean(np.abs(np.concatenate(place) - 0.5) < 0.45)
+    assert covered == pytest.approx(0.915, abs=0.01)
+
+
+def predictions(share, draws, size=1000, seed=0):
+    """Draws of means of which the value itself is ``share``; noise of one, which is right."""
+    rng = np.random.default_rng(seed)
+    observed = rng.standard_normal(size) / np.sqrt(1 - share)  # without itself N(0, h / (1 - h)), and the noise
+    mean = share * observed + np.sqrt(share) * rng.standard_normal((2, draws // 2, size))
+    return CellPredictions(observed, mean, np.ones_like(mean), [str(i) for i in range(size)], np.arange(size))
+
+
+def test_values_with_a_draw_that_is_not_a_number_are_kept_as_they_are():
+    cells = predictions(0.3, 50)
+    whole = left_out(cells)
+    cells.mean[1, 7, :2], cells.sd[0, 3, 2] = (np.nan, np.inf), np.nan
+    found = left_out(cells)
+    assert found.labels == whole.labels == cells.labels
+    assert np.array_equal(found.mean[..., :3], cells.mean[..., :3], equal_nan=True)
+    assert np.array_equal(found.sd, cells.sd, equal_nan=True)
+    assert np.array_equal(found.mean[..., 3:], whole.mean[..., 3:])
+
+
+def checked(monkeypatch, wide, cells):
+    """The check of a fit that predicts so, and what the report draws of it."""
+    monkeypatch.setattr(single_values, "predict_cells", lambda *args, **options: cells)
+    return diagnose(*wide).set_index("check").loc["predictive intervals"], checked_values(*wide)
+
+
+def test_draws_that_blow_up_are_not_covered(monkeypatch, wide):
+    cells = predictions(0.3, 50)
+    right, drawn = checked(monkeypatch, wide, cells)
+    assert right["passed"]
+    assert drawn is not None
+    cells.mean[0, 0, ::5] = np.nan
+    row, drawn = checked(monkeypatch, wide, cells)
+    assert row["passed"] is False
+    assert row["value"] == pytest.approx(0.8 * right["value"], abs=0.02)
+    assert len(drawn[0]) == len(cells.observed)
+
+
+def test_where_the_noise_of_few_draws_says_what_is_kept_nothing_is_said(monkeypatch, wide):
+    cells = predictions(0.95, 50)
+    kept = left_out(cells)
+    assert 0.3 < len(kept.observed) / 1000 < single_values.MIN_KEPT
+    assert np.mean(np.abs(kept.place - 0.5) < 0.45) > 0.95  # too well predicted, as the noise is right
+    row, drawn = checked(monkeypatch, wide, cells)
+    assert row["passed"] is None
+    assert np.isnan(row["value"])
+    assert drawn is None
+    assert f"the fit follows {1000 - len(kept.observed)} of 1,000 values" in row["meaning"]
+    assert f"the other {len(kept.observed)} would" in row["meaning"]
+
+
+def test_how_many_are_left_out_is_said(monkeypatch, wide):
+    cells = predictions(0.75, 50)
+    number = 1000 - len(left_out(cells).observed)
+    row, drawn = checked(monkeypatch, wide, cells)
+    assert row["passed"]
+    assert 0 < number < 250
+    assert row["meaning"].endswith(f"Without {number} of 1,000 values, which the fit follows.")
+    assert len(drawn[0]) == 1000 - number
+
+
+def test_which_models_leave_values_out():
+    """Not those that follow each value, nor those whose sd has the leverage in it."""
+    kept = {model.__name__ for model, answers in ANSWERS.items() if not answers.leaves_values_out}
+    assert kept == {"FactorBox", "TrajectoryNetwork", "PMFGRN"}
+
+
 @pytest.fixture(scope="module")
 def wide():
     """Nearly as many regulators as cells, all of which act: the model is right."""
@@ -83,7 +168,7 @@ def test_noise_that_is_right_is_not_objected_to_in_wide_fits(wide):
 def test_report_draws_what_the_check_compares(wide):
     posterior, data = wide
     observed, drawn = checked_values(posterior, data)
-    expected = checked_cells(posterior, data)
+    expected = checked_cells(posterior, data).cells
     assert np.array_equal(observed, expected.observed)
     assert drawn.shape == (300, len(observed))
     np.testing.assert_allclose(drawn.mean(0), expected.mean.mean((0, 1)), atol=5 * expected.sd.max() / 300**0.5)
@@ -95,4 +180,4 @@ def test_where_every_value_is_followed_nothing_is_said(wide):
     tiny = {**posterior.draws, "noise_variance": posterior.draws["noise_variance"] * np.float32(1e-6)}
     table = diagnose(posterior.__class__(**{**vars(posterior), "draws": tiny}), data).set_index("check")
     assert table.loc["predictive intervals", "passed"] is None
-    assert "follows each value" in table.loc["predictive intervals", "meaning"]
+    assert "follows 1,000 of 1,000 values" in table.loc["predictive intervals", "meaning"]

@@ -182,10 +182,11 @@ def _number(value: Any) -> str:
 def predictions_section(observed: np.ndarray, predictive: np.ndarray) -> list[str]:
     """The posterior predictive check."""
     caption = (
-        "Values of the fit, each predicted without itself, but by models that follow every value. First: how many of "
-        "them lie inside intervals of 10% to 90%: on the dashed line the model's noise is right, above it too wide, "
-        "below it too narrow. Second: flat means that the model describes the spread of the data; a hump, that it "
-        "predicts too wide; a bowl, too narrow; a slope, that it is off."
+        "Values of the fit, each predicted without itself, but by models that follow every value and by linear ones of "
+        "time courses; values that the fit follows are left out. First: how many of them lie inside intervals of 10% "
+        "to 90%: on the dashed line the model's noise is right, above it too wide, below it too narrow. Second: flat "
+        "means that the model describes the spread of the data; a hump, that it predicts too wide; a bowl, too narrow; "
+        "a slope, that it is off."
     )
     return [panels(figures.predictive_check(observed, predictive), caption)]
 
@@ -207,7 +208,8 @@ def checked_values(posterior: Posterior, data: ExpressionData | None) -> Checked
     """Observed values ``(observation,)`` of the fit and draws ``(draw, observation)`` of what it predicts of them, as
     its checks compare them (`answers.cells.checked_cells`).
 
-    None without data, and where the model has no predictions of single values or follows each of them.
+    None without data, and where the check is not made: the model has no predictions of single values, or the fit
+    follows too many of them.
     """
     if (
         data is None
@@ -215,6 +217,6 @@ def checked_values(posterior: Posterior, data: ExpressionData | None) -> Checked
         or answers_of(posterior.model).unpredictable(posterior.model, data) is not None
     ):
         return None
-    cells = checked_cells(posterior, data)
-    observed = cells.observed
-    return (observed, cells.draw().reshape(-1, len(observed))) if len(observed) else None
+    checked = checked_cells(posterior, data)
+    observed = checked.cells.observed
+    return (observed, checked.cells.draw().reshape(-1, len(observed))) if checked.enough else None

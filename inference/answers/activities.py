@@ -17,6 +17,7 @@ class ActivityAnswers(Answers[PMFGRN]):
 
     # about as many activities as values: the fit follows each value, and only too narrow would be wrong
     coverage_range = (COVERAGE_RANGE[0], 1.0)
+    leaves_values_out = False
 
     def unpredictable(self, model: PMFGRN, data: ExpressionData) -> str | None:
         return None if _is_normal(model) else "Not checked: the predictions of counts are not normal."

@@ -51,6 +51,9 @@ class Answers(Generic[M]):
     # -- what the checks of a fit ask ----
     coverage_range: ClassVar[tuple[float, float]] = COVERAGE_RANGE
     """Share of values in their 90% interval between which the noise of the model fits the data."""
+    leaves_values_out: ClassVar[bool] = True
+    """Whether the checks compare each value with what the others alone predict (`left_out`). Not of models that follow
+    each value, nor where ``sd`` of `cells` is not the noise alone, as where it has the leverage in it."""
     directed: ClassVar[bool] = False
     """Whether the direction of an edge between two regulators is known."""
     links: ClassVar[bool] = False

@@ -1,15 +1,17 @@
 """Single values of cells, predicted: the basis of posterior predictive checks and of LOO."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...models import ExpressionData, Model
 from ..draws.fitted import PosteriorLike
-from .base import COVERAGE_RANGE
 from .last_asked import LastAsked
 from .left_out import left_out
 from .registry import answers_of
 from .results import CellPredictions
 
+MIN_KEPT = 0.75  # of the values; with fewer, which are kept is chance (h = 0.95, 50 draws: 47%, of which 99% covered)
 PREDICTED: LastAsked[CellPredictions] = LastAsked()
 
 
@@ -47,11 +49,29 @@ def predict_cells(
     return PREDICTED.keep(posterior, data, num_observations, seed, answer=made)
 
 
-def checked_cells(posterior: PosteriorLike[Model], data: ExpressionData, *, seed: int = 0) -> CellPredictions:
-    """Predictions of 1,000 values of the fit that what was measured is to be compared with: each by the others alone
-    (`left_out`), but of models that follow each value, where only too narrow would be wrong."""
+class CheckedCells(NamedTuple):
+    """``cells`` to compare with what was measured, and how many of ``total`` values they were chosen from: the fit
+    follows the others."""
+
+    cells: CellPredictions
+    total: int
+
+    @property
+    def followed(self) -> int:
+        return self.total - len(self.cells.observed)
+
+    @property
+    def enough(self) -> bool:
+        """Whether at least 0.75 (``MIN_KEPT``) of the values are kept, and so tell of the noise."""
+        return len(self.cells.observed) >= max(1, MIN_KEPT * self.total)
+
+
+def checked_cells(posterior: PosteriorLike[Model], data: ExpressionData, *, seed: int = 0) -> CheckedCells:
+    """Predictions of 1,000 values of ``data``, those of the fit, to compare with what was measured: each by the others
+    alone (`left_out`), but of models of which that cannot be said (`Answers.leaves_values_out`)."""
     cells = predict_cells(posterior, data, seed=seed)
-    return left_out(cells) if answers_of(posterior.model).coverage_range == COVERAGE_RANGE else cells
+    kept = left_out(cells) if answers_of(posterior.model).leaves_values_out else cells
+    return CheckedCells(kept, len(cells.observed))
 
 
 def squared_residuals(

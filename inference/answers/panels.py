@@ -28,6 +28,7 @@ class PanelAnswers(Answers[FactorBox]):
 
     # about as many regulators as conditions: the fit follows each value, and only too narrow would be wrong
     coverage_range = (COVERAGE_RANGE[0], 1.0)
+    leaves_values_out = False
 
     def unpredictable(self, model: FactorBox, data: ExpressionData) -> str | None:
         return None

@@ -12,6 +12,7 @@ from .results import CellPredictions
 class TrajectoryAnswers(Answers[TrajectoryNetwork]):
     """Ends of intervals between measurements, from their starts."""
 
+    leaves_values_out = False  # the sd of `of_panel` has the leverage in it
     directed = True  # by time
     predicts_held_out = True
 
