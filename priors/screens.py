@@ -179,9 +179,7 @@ def screen_to_network(
         ``"down"``: knock-outs and knock-downs; ``"up"``: over-expression.
     sources
         Perturbed genes to keep, e.g. the TFs. Default all.
-    hidden
-        As in `screen_effects`.
-    empirical_null
+    hidden, empirical_null
         As in `screen_effects`.
     min_probability
         Edges below it are left out. Default 0.05.
@@ -225,7 +223,8 @@ def screen_effects(
 
     :math:`s^2_g` the gene's variance pooled over groups and :math:`d_0` estimated from how much the variances of
     groups scatter about it (moments of their logarithms; Smyth 2004, Stat Appl Genet Mol Biol 3:3); none is taken for
-    less than p and controls have together: sixty cells without counts of a sparse gene have no variance of their own.
+    less than p and controls have together, moderated too (nearly a score test, which would pool about the common mean):
+    sixty cells without counts of a sparse gene have no variance of their own.
 
     *Panels.* Where no perturbation has three cells there is no noise within perturbations: the change is the deviation
     from the gene's median over perturbations, its error the gene's spread over them (1.4826 MAD).
@@ -355,14 +354,13 @@ def _welch(count: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.
     pooled = square.sum((0, 1)) / max(degrees.sum(), 1)  # (gene,)
     own = square.sum(0) / np.maximum(degrees, 1)[:, None]  # (group, gene)
     prior = _prior_degrees(own, pooled, degrees)
+    freedom, free_both = prior + degrees, prior + degrees[1:, None] + degrees[0]  # (group,), (perturbation, 1)
     if np.isinf(prior):
-        variance, freedom = np.broadcast_to(pooled, own.shape), np.full(len(degrees), np.inf)
-        together = pooled
+        variance, together = np.broadcast_to(pooled, own.shape), pooled
     else:
-        variance = (prior * pooled + degrees[:, None] * own) / (prior + degrees[:, None])
-        freedom = prior + degrees
-        total = square.sum(0)  # of a group without counts of a sparse gene zero
-        together = (total[1:] + total[0]) / np.maximum(degrees[1:] + degrees[0], 1)[:, None]
+        variance = (prior * pooled + degrees[:, None] * own) / freedom[:, None]
+        # moderated too: the larger of two is biased upward by the noise of either
+        together = (prior * pooled + degrees[1:, None] * own[1:] + degrees[0] * own[0]) / free_both
     treated, control = count[:, 1:], count[:, :1]  # (context, perturbation), (context, 1)
     compared = (treated > 0) & (control > 0)
     weight = np.where(compared, treated * control / np.maximum(treated + control, 1), 0.0)
@@ -370,8 +368,10 @@ def _welch(count: np.ndarray, mean: np.ndarray, square: np.ndarray) -> tuple[np.
     effect = np.einsum("kp,kpg->pg", share, mean[:, 1:] - mean[:, :1])
     a = (share**2 / np.maximum(treated, 1)).sum(0)[:, None] * np.maximum(variance[1:], together)
     b = (share**2 / np.maximum(control, 1)).sum(0)[:, None] * np.maximum(variance[0], together)
+    free_a = np.where(variance[1:] < together, free_both, freedom[1:, None])  # those of the variance that is taken
+    free_b = np.where(variance[0] < together, free_both, freedom[0])
     with np.errstate(invalid="ignore", divide="ignore"):
-        free = (a + b) ** 2 / (a**2 / freedom[1:, None] + b**2 / freedom[0])
+        free = (a + b) ** 2 / (a**2 / free_a + b**2 / free_b)
     return effect, np.sqrt(a + b), free
 
 
