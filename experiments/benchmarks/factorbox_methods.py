@@ -43,6 +43,7 @@ def alternating(data: ExpressionData, *, sparsity: float = 0.0) -> pd.DataFrame:
 
 
 def alternate_panels(panels: list[Panel], genes: tuple[str, ...], sparsity: float = 0.0) -> pd.DataFrame:
+    """The same of panels as they are."""
     found = alternate(panels, Penalties(sparsity=sparsity))
     return table_of((found.W * found.scale[:, None]).cpu().numpy(), genes)
 
