@@ -193,12 +193,12 @@ def _of_observed_edges(model: Symphony) -> Engine:
 
 
 def _programs_unearned(terms: Terms) -> str | None:
-    """Of programs, draws of `Blocked` are refreshed on complete data with all cells, else it is a product of factors;
-    even so its ranks are not uniform (docs/results/programs.md)."""
+    """Of programs, draws of `Blocked` walk on from its fit on complete data with all cells, else it is a product of
+    factors; even so ranks of what programs explain are not uniform (docs/results/programs.md)."""
     if isinstance(terms.engine, Blocked):
-        if terms.complete and terms.batch_size is None and terms.engine.refresh > 0:
-            return "NOT calibrated: intervals of loadings nearly, too narrow in how much programs explain of a gene"
-        return "NOT calibrated: a product of factors, without complete Gaussian data, all cells and refreshed draws"
+        if terms.complete and terms.batch_size is None and terms.engine.refresh != 0:
+            return "NOT calibrated: intervals of loadings hold, of what programs explain of a gene a little too narrow"
+        return "NOT calibrated: a product of factors, or untested, without complete Gaussian data and all cells"
     if isinstance(terms.engine, Gibbs) and not terms.complete:
         return "NOT calibrated: cell by cell exact in the long run, and untested at these lengths"
     return None

@@ -102,9 +102,15 @@ def fit(
 
     Raises
     ------
+    TypeError
+        ``data`` that are no cells.
     ValueError
         A guide that does not fit the prior, a checkpoint of another fit.
     """
+    if data is not None and not isinstance(data, ExpressionData):
+        raise TypeError(
+            f"`data` is {type(data).__name__}: expected ExpressionData or AnnData; give a guide by name, `guide=`"
+        )
     if batch_size is not None and data is None:
         raise ValueError(
             "`batch_size` needs the cells: pass `data` as well, or leave both out to fit the sufficient statistics"

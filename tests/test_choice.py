@@ -255,7 +255,7 @@ def test_badges_that_are_not_in_the_table():
         (Blocked(), {"complete": False}),
     ):
         assert "product of factors" in unearned(PPCA, NormalLoading, engine, **options)
-    assert "how much programs explain" in unearned(PPCA, NormalLoading, Blocked())
+    assert "what programs explain" in unearned(PPCA, NormalLoading, Blocked())
     assert unearned(PPCA, NormalLoading, Gibbs()) is None
     assert "cell by cell" in unearned(PPCA, NormalLoading, Gibbs(), complete=False)
     assert unearned(PPCA, NormalLoading, NUTS(), complete=False) is None

@@ -192,6 +192,35 @@ def test_intervals_of_effects_are_those_of_the_exact_sampler():
     assert sd["product"] < 0.7 * sd["exact"]
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_of_noise_hardly_a_loading_is_sure(missing):
+    """A fit alone takes directions of the noise for programs; draws that walk on leave them but for a program of one
+    gene, which is the gene's own noise under another name."""
+    generator = torch.Generator().manual_seed(0)
+    Y = torch.randn(300, 30, generator=generator, dtype=torch.float64)
+    Y[torch.rand(300, 30, generator=generator) < missing] = torch.nan
+    data = ExpressionData(Y, tuple(f"g{i}" for i in range(30)), missing=missing > 0)
+    model = MuVI(data, num_factors=3)
+    sure = {}
+    for refresh in (None, 0):
+        drawn = fit(model, data, guide=Blocked(refresh=refresh), restarts=2, num_draws=200).draws["W"]
+        positive = (drawn > 0).mean((0, 1))
+        sure[refresh] = int(((positive > 0.95) | (positive < 0.05)).sum())
+    assert sure[None] <= 3
+    assert sure[0] >= 11
+
+
+def test_a_guide_is_not_taken_for_cells():
+    model = MuVI(simulated().data, num_factors=1)
+    with pytest.raises(TypeError, match="`data` is Gibbs: expected ExpressionData or AnnData; give a guide by name"):
+        fit(model, SHORT_GIBBS)
+
+
+def test_rounds_are_a_number():
+    with pytest.raises(ValueError, match="refresh=-1"):
+        Blocked(refresh=-1)
+
+
 # -- simulation-based calibration ----
 # Truth from the prior, cells from the model, a fit, and the rank of the truth among the draws: quantities that no sign
 # or rotation of factors changes.

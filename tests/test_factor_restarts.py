@@ -16,7 +16,7 @@ from pyrogrn.inference.factors import blocked
 from pyrogrn.inference.factors.blocked import LEAST, num_drawn
 from pyrogrn.inference.factors.restarts import Restarts, same_place, select
 from pyrogrn.inference.factors.start import start
-from pyrogrn.inference.factors.sweep import GramRound
+from pyrogrn.inference.factors.sweep import REFRESH, GramRound
 from pyrogrn.inference.runs.callbacks import Progress
 from pyrogrn.models import PPCA, MuVI
 from pyrogrn.models.observation.gram_factors import GramFactors
@@ -98,7 +98,7 @@ def test_draws_are_told_of_after_the_ascent():
     model = MuVI(simulated().data, num_factors=2)
     fit(model, guide=Blocked(), restarts=2, num_draws=30, num_steps=12, callbacks=[Listener()])
     assert told[11][:2] == (12, 12)
-    assert told[-1] == (30, 30, "draws")
+    assert told[-1] == (30 + REFRESH - 1, 30 + REFRESH - 1, "draws")
 
 
 def test_the_bar_begins_anew_for_the_draws():

@@ -1,5 +1,5 @@
 """Which engine of `muvi` has the right intervals at small sizes, on genes divided by their sd as users' are: and
-what the exact one costs. Ranks of truths drawn from its prior, in its own units and on genes divided by their sd.
+what the exact one costs; what it says of cells without a program. Ranks of truths drawn from its prior, in its own units and on genes divided by their sd.
 Intervals of `ppca`, whose prior is in units of the data, on data in other units."""
 
 import time
@@ -19,7 +19,9 @@ from .results import Results, mean_se
 
 SIZES = {(24, 120, 2): 12, (50, 200, 3): 8, (100, 500, 5): 4}  # genes, cells, programs: data sets
 SBC_SIZE, SIMULATIONS, RANKS = (24, 120, 2), 60, 63
-ENGINES: dict[str, Any] = {"blocked": Blocked(), "gibbs": Gibbs()}
+ENGINES: dict[str, Any] = {"product form": Blocked(refresh=0), "blocked": Blocked(), "gibbs": Gibbs()}
+RANKED = ("blocked", "gibbs")
+NOISE, OF_NOISE, SURE = (30, 300, 3), 8, 0.95  # genes, cells, programs asked for; data sets; probability of a sign
 STATES, LOCAL = 20_000, 2000  # drawn of what all genes share, of which one is taken; and local scales of its weight
 WAYS = {"drawn from the prior, its own units": False, "drawn from the prior, standardised": True}
 UNITS, OF_PPCA = (0.1, 1.0, 10.0), 12  # sd of loadings and of noise; data sets of each
@@ -42,8 +44,15 @@ def run(folder: Path, results: Results) -> None:
                 found = [scores(sparse(*size, seed), engine, seed) for seed in range(number)]
                 for score in found[0]:
                     results.add(task, name, span, score, *mean_se([one[score] for one in found]))
+    for name, engine in ENGINES.items():
+        task, span = "noise of {} genes x {} cells, {} programs asked for".format(*NOISE), f"0-{OF_NOISE - 1}"
+        if results.value(task, name, span, "seconds") is None:
+            found = [noise_scores(engine, seed) for seed in range(OF_NOISE)]
+            for score in found[0]:
+                results.add(task, name, span, score, *mean_se([one[score] for one in found]))
     for task, standardize in WAYS.items():
-        for name, engine in ENGINES.items():
+        for name in RANKED:
+            engine = ENGINES[name]
             if results.value(task, name, f"0-{SIMULATIONS - 1}", "least p") is None:
                 ranks(results, task, name, engine, standardize)
     for unit in UNITS:
@@ -141,6 +150,24 @@ def scores(truth: Truth, engine: Any, seed: int) -> dict[str, float]:
         "loadings": inside(W, true_W),
         "large loadings": inside(W[:, large], true_W[large]),
         "noise": inside(noise, true_noise),
+        "correlation": float(np.corrcoef(W.mean(0).ravel(), true_W.ravel())[0, 1]),
+        "seconds": seconds,
+    }
+
+
+def noise_scores(engine: Any, seed: int) -> dict[str, float]:
+    """Of cells without a program: the share of loadings whose sign is said to be sure, and the largest share of a
+    gene's variance that programs are said to explain, by their mean."""
+    genes, number, programs = NOISE
+    generator = torch.Generator().manual_seed(seed)
+    nothing = torch.zeros(programs, genes, dtype=torch.float64)
+    started = time.process_time()
+    W, noise, _, _ = fitted(cells(nothing, torch.ones(genes, dtype=torch.float64), number, generator), engine, seed)
+    seconds = time.process_time() - started
+    explained = (W**2).sum(1)
+    return {
+        "sure": float((np.maximum((W > 0).mean(0), (W < 0).mean(0)) > SURE).mean()),
+        "explained": float((explained / (explained + noise)).mean(0).max()),
         "seconds": seconds,
     }
 

@@ -1,4 +1,4 @@
-"""The blocked guide of factor models: coordinate ascent in closed form, and draws that are refreshed once."""
+"""The blocked guide of factor models: coordinate ascent in closed form, and draws that walk on from it."""
 
 import math
 import time
@@ -22,22 +22,24 @@ from .alignment import Aligner
 from .cells import CellRound, CellStatistics
 from .restarts import BESIDE, LOOK, MASS, Restarts, best_restarts, pack, restart_agreement, select, unpack
 from .start import arrange, start
-from .sweep import FactorState, GramRound, Round, effects_factor
+from .sweep import MANY, FactorState, GramRound, Round, effects_factor
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
 LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
-MANY = 30_000  # loadings, of which by default fewer draws are made: each takes a hundredth of a second and more
+WALKERS = 10  # of each place: as many draws for hardly more time than one, while there are few loadings
+TOGETHER = 20_000  # numbers in a round from which its time grows with them
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
-def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: int) -> tuple[Collector, History]:
+def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: int | None) -> tuple[Collector, History]:
     """Fit by coordinate ascent, then draw.
 
     Every factor of q is optimal given the others, in closed form: of each gene the joint Gaussian q(w_j, β_j), of each
-    cell q(x), of each scale and noise variance an inverse gamma. Then each draw goes through ``refresh`` rounds of the
-    exact conditionals, which bring back what a product of factors loses, the dependence of (W, β, Γ) on where all the
-    factors stand: every round brings the draws closer to the posterior in Kullback–Leibler divergence.
+    cell q(x), of each scale and noise variance an inverse gamma. Then draws of q walk on by rounds of the exact
+    conditionals, ``refresh`` of them before the first is kept, which bring back what a product of factors loses, the
+    dependence of (W, β, Γ) on where all the factors stand: every round brings the draws closer to the posterior in
+    Kullback–Leibler divergence.
     """
     started = time.monotonic()
     resume, batch_size, place = run.resume, run.batch_size, model.constant.device
@@ -155,12 +157,12 @@ def draw(
     state: FactorState,
     restarts: Restarts,
     run: Run,
-    refresh: int,
+    refresh: int | None,
     snapshot: Callable[[], dict[str, Any]],
 ) -> Collector:
-    """Draws of q, refreshed by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
+    """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
 
-    Of each place that restarts have found, `num_drawn`.
+    Of each place that restarts have found, `num_drawn`, taken in turn from its walkers.
     """
     best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
@@ -174,23 +176,42 @@ def draw(
     number = num_drawn(planned(run.num_draws), given=run.draws_given)
     collector = planned(number)
     collector.notes = notes
-    take, copies = Take(draws=True), max(1, DRAWN // state.loadings.numel())
-    with run.steps(0, number) as steps:
-        for first in range(0, number, copies):
-            count = min(copies, number - first)
-            drawn = draw_state(engine, state, take, count)
-            for _ in range(refresh if engine.refreshes else 0):
-                drawn = engine(drawn, take)
+    walks = engine.refreshes and run.batch_size is None  # else draws are independent, of q
+    refresh = (engine.refresh if refresh is None else refresh) if walks else 0
+    chains = len(state.loadings)
+    walkers = min(WALKERS, TOGETHER // (chains * engine.work)) if refresh else DRAWN // state.loadings.numel()
+    walkers = min(number, max(1, walkers))
+    ahead = max(0, refresh - 1)
+    with run.steps(0, ahead + number) as steps:
+        for step, drawn in enumerate(walk(engine, state, walkers, refresh), 1):
+            first = walkers * (step - 1 - ahead)
+            if first < 0:
+                steps.tell(step, "draws", snapshot)
+                continue
+            count = min(walkers, number - first)
             sites = laid_out(model, align(sites_of(model, engine, drawn)))
             for i in range(count):
-                add_draw(model, collector, {n: v[i::count] for n, v in sites.items()}, run.threshold)
-            steps.tell(first + count, "draws", snapshot)
+                add_draw(model, collector, {n: v[i::walkers] for n, v in sites.items()}, run.threshold)
+            steps.tell(ahead + first + count, "draws", snapshot)
+            if first + count == number:
+                break
     return collector
+
+
+def walk(engine: Round, state: FactorState, walkers: int, refresh: int) -> Iterator[FactorState]:
+    """So many draws of q for each chain, again and again; with ``refresh`` each time a round further, from the first
+    round on."""
+    take = Take(draws=True)
+    drawn = draw_state(engine, state, take, walkers)
+    while True:
+        drawn = engine(drawn, take) if refresh else drawn
+        yield drawn
+        drawn = drawn if refresh else draw_state(engine, state, take, walkers)
 
 
 def num_drawn(planned: Collector, *, given: bool) -> int:
     """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
-    `LEAST` of each chain, and none that are not kept. They are independent, and one thrown away costs as much as any.
+    `LEAST` of each chain, and none that are not kept. One thrown away costs as much as any.
 
     Where nobody has asked (``given`` is False), of more than `MANY` loadings half as many in all: they know a mean to a
     fifteenth of its sd where all would know it to a twentieth.

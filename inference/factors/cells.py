@@ -13,7 +13,7 @@ goes through the data in blocks, of which a minibatch is one.
 import copy
 import math
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from ...models import LIKELIHOODS, ExpressionData, FactorModel
 from ...models.factor import BETA_SCALE, DISPERSION_MEAN, DISPERSION_SD, GAMMA_SCALE, INTERCEPT_SCALE
 from ...models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
 from ...priors import LoadingPrior, Take
-from .sweep import FactorState, GramRound, effects_factor
+from .sweep import REFRESH, FactorState, GramRound, effects_factor
 
+QUICK = 200_000  # cells x loadings of which a round takes up to 30 ms: of more, draws would cost far more than the fit
 BLOCK = 2048  # cells at a time: the moments of their factors, (cell, p²), stay below 10 MB for p = 24
 
 
@@ -52,8 +53,6 @@ class CellStatistics(NamedTuple):
 class CellRound:
     """Rounds through the conditionals, cell by cell; loadings are (w, β, μ by group), factors are never kept."""
 
-    refreshes: ClassVar[bool] = False
-
     def __init__(self, model: FactorModel, data: ExpressionData) -> None:
         self.model, self.data = model, data
         self.gram_round = GramRound(model, *_stand_in(model, data))
@@ -63,7 +62,9 @@ class CellRound:
         self.is_gaussian = kinds == LIKELIHOODS.index(GAUSSIAN)
         self.is_binary = kinds == LIKELIHOODS.index(BERNOULLI)
         self.is_count = kinds == LIKELIHOODS.index(NEGATIVE_BINOMIAL)
-        self.plain = bool(self.is_gaussian.all())
+        self.plain = self.refreshes = bool(self.is_gaussian.all())
+        self.work = data.num_cells * self.gram_round.work
+        self.refresh = REFRESH if self.work <= QUICK else 0
         self.zz = self._zz()
 
     @property

@@ -16,7 +16,7 @@ that costs the same for a thousand and a million cells.
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ from ...models.factor import BETA_SCALE, GAMMA_SCALE, FactorModel
 from ...priors import LoadingPrior, Take
 from ...priors.loadings.prior import State
 from .loadings import Optimum, Regressions, Spread, optimum
+
+MANY = 30_000  # loadings from which a round takes a hundredth of a second and more
+# rounds before the first draw: after 200 programs of pure noise are all but gone (30 genes, 300 cells: after 10 their
+# loadings are still sure, after 50 half so) and ranks are as uniform as the sampler's (docs/results/programs.md)
+REFRESH, REFRESH_MANY = 200, 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +72,12 @@ class Round(Protocol):
     """Rounds through one model's conditionals: a Gibbs sweep or a step of coordinate ascent, as `Take` says."""
 
     model: FactorModel
-    refreshes: ClassVar[bool]
-    """Whether a round brings a draw of q closer to the posterior at little cost."""
+    refreshes: bool
+    """Whether a round of draws leaves the posterior as it is: Gaussian views."""
+    work: int
+    """Numbers that a round of one chain goes through."""
+    refresh: int
+    """By default, rounds from a draw of q to the first that is kept."""
 
     @property
     def gram_round(self) -> "GramRound":
@@ -103,13 +112,15 @@ class Moments(NamedTuple):
 class GramRound:
     """Rounds through one model's conditionals; float64, on the model's device."""
 
-    refreshes: ClassVar[bool] = True
+    refreshes = True
 
     def __init__(self, model: FactorModel, gram: Tensor | None = None, dof: float | None = None) -> None:
         self.model = model
         self.prior: LoadingPrior = copy.deepcopy(model.loading_prior).double()
         self.num_factors, self.num_genes = len(model.factors), len(model.genes)
         self.num_covariates = len(model.covariates)
+        self.work = self.num_genes * (self.num_factors + self.num_covariates)
+        self.refresh = REFRESH if self.work <= MANY else REFRESH_MANY
         # (column, column); of data that are used cell by cell, a stand-in from which to start
         self.gram = model.gram.double().sum(0) if gram is None else gram
         self.dof = model.dof if dof is None else dof
