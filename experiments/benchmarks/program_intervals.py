@@ -1,6 +1,7 @@
 """Which engine of `muvi` has the right intervals at small sizes, on genes divided by their sd as users' are: and
-what the exact one costs; what it says of cells without a program. Ranks of truths drawn from its prior, in its own units and on genes divided by their sd.
-Intervals of `ppca`, whose prior is in units of the data, on data in other units."""
+what the exact one costs; what it says of cells without a program. Ranks of truths drawn from its prior, in its own
+units and on genes divided by their sd. Intervals of `ppca`, whose prior is in units of the data, on data in other
+units."""
 
 import time
 from pathlib import Path

@@ -265,8 +265,8 @@ class Blocked(GuideFactory):
         Of factor models, which this guide fits by coordinate ascent (`factors.blocked.ascend`): rounds of the exact
         conditionals from a draw of the fit to the first that is kept; one more leads to each that follows, so that
         draws are no longer independent. Default 200, of more than 30,000 loadings 50, after which a program that is
-        in the noise alone has lost most of its sure loadings; 0 gives independent draws of the product form, whose intervals
-        are too narrow and which is sure of such programs.
+        in the noise alone has lost most of its sure loadings; 0 gives independent draws of the product form, whose
+        intervals are too narrow and which is sure of such programs.
     """
 
     block: str = "W"
@@ -307,7 +307,7 @@ class Blocked(GuideFactory):
 
 
 GRAMS = 3
-Ascent = Callable[[Any, ExpressionData | None, Run, int], tuple[Collector, History]]
+Ascent = Callable[[Any, ExpressionData | None, Run, int | None], tuple[Collector, History]]
 ASCENTS: dict[type, Ascent] = {FactorModel: ascend}
 """Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""
 
