@@ -83,9 +83,23 @@ def test_a_program_without_genes_is_no_other_program():
     assert of_library("x", libraries, found) == (0, 0)
     nothing, some = standing_checks(libraries, found)
     assert nothing.passed is None
-    assert nothing.meaning == "No program named after a set of 'x' has a gene: these cells do not show these sets."
+    assert (
+        nothing.meaning == "No program named after a set of 'x' has several genes: these cells do not show these sets."
+    )
     assert (some.value, some.passed) == (0.0, True)
     assert some.meaning.endswith("1 more have no gene: these cells do not show their sets.")
+
+
+def test_a_program_of_one_gene_is_none():
+    """What one gene does by itself is its noise as well as a program."""
+    single = Standing(1, 0, 3)
+    assert single.label("HYPOXIA") == "HYPOXIA (one gene)"
+    assert not single.minority
+    found = {"a": single, "b": Standing(0, 1, 0), "c": Standing(0, 0, 0), "d": Standing(20, 4, 18)}
+    assert of_library("x", dict.fromkeys(found, "x"), found) == (0, 1)
+    (one,) = standing_checks(dict.fromkeys(found, "x"), found)
+    assert one.value == 0
+    assert "2 more have one gene, whose noise and whose program are the same thing. 1 more have no gene" in one.meaning
 
 
 def test_cells_that_do_not_show_a_set_are_said_not_to(tmp_path):
@@ -100,5 +114,5 @@ def test_cells_that_do_not_show_a_set_are_said_not_to(tmp_path):
     report(posterior, tmp_path / "report.html", data)
     page = (tmp_path / "report.html").read_text()
     assert "of 1 program named after a gene set, 1 holds no gene: these cells do not show them" in page
-    assert "none of its programs has a gene" in page
+    assert "none of its programs has several genes" in page
     assert "mostly not HYPOXIA" not in page

@@ -34,7 +34,7 @@ def trust_section(posterior: Posterior, tables: ProgramTables) -> list[str]:
         if number and other / number > MOST_OTHER and row.upper >= 0.3:
             word = f"not borne out: {other} of its {number} programs hold mostly other genes than their set"
         if not number:
-            word = "not told: none of its programs has a gene"
+            word = "not told: none of its programs has several genes"
         times = [f"×{np.exp(factor * value):.2f}" for value in (row.mean, row.lower, row.upper)]
         interval = f"{row.lower:.2f} to {row.upper:.2f}"
         library = Cell(escape(str(row.source)), "gene")

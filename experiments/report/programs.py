@@ -192,10 +192,16 @@ def _verdict(posterior: Posterior, tables: ProgramTables | None, diagnostics: pd
             f"explains {share.iloc[0]:.2%}"
         )
     sets = tables.standings
-    other, empty = (sum(getattr(one, kind) for one in sets.values()) for kind in ("minority", "empty"))
-    wrong = [(other, "mostly other genes"), (empty, "no gene: these cells do not show them")]
-    if other or empty:
-        told = " and ".join(f"{n} {'holds' if n == 1 else 'hold'} {what}" for n, what in wrong if n)
+    other, single, empty = (
+        sum(getattr(one, kind) for one in sets.values()) for kind in ("minority", "single", "empty")
+    )
+    wrong = [
+        (other, "mostly other genes"),
+        (single, "one gene alone, which may be its noise"),
+        (empty, "no gene: these cells do not show them"),
+    ]
+    if other or single or empty:
+        told = ", ".join(f"{n} {'holds' if n == 1 else 'hold'} {what}" for n, what in wrong if n)
         text += f"; of {count(len(sets), 'program')} named after a gene set, {told}"
     failed, checked, engine, advice = trust_badges(posterior, diagnostics)
     good = len(strong) > 0 and len(named) > 0 and failed == []
@@ -243,6 +249,11 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame, elsewhere: Sequence[str
         intro += (
             " A program without a gene is one that these cells do not show: its set is removed as a whole, and nothing "
             "is said of single genes."
+        )
+    if any(one.single for one in tables.standings.values()):
+        intro += (
+            " A program of one gene is no program: what one gene does by itself is its noise as well, and its loading "
+            "means nothing."
         )
     shown = table(header, rows, numeric=("kept", "removed", "added", of_set))
     return [paragraph(intro), listing(elsewhere), tiles(totals), shown]

@@ -26,14 +26,24 @@ class Standing(NamedTuple):
         return self.kept + self.added == 0
 
     @property
+    def single(self) -> bool:
+        """Whether it holds one gene: what that gene does by itself is its noise as well as a program."""
+        return self.kept + self.added == 1
+
+    @property
+    def told(self) -> bool:
+        """Whether it holds genes that go together, so that it can be asked which."""
+        return self.kept + self.added > 1
+
+    @property
     def minority(self) -> bool:
         """Whether the set is no more than half of the genes that the program holds: it is then another program."""
-        return self.kept <= self.added and not self.empty
+        return self.kept <= self.added and self.told
 
     def label(self, name: str) -> str:
-        """The name of the program, that it has no gene, or that it is mostly not what it is named after."""
-        if self.empty:
-            return f"{name} (no gene)"
+        """The name of the program, that it has no gene or one, or that it is mostly not what it is named after."""
+        if not self.told:
+            return f"{name} ({'no' if self.empty else 'one'} gene)"
         if not self.minority:
             return name
         return f"mostly not {name} ({self.kept} of {self.kept + self.added} genes)"
@@ -63,10 +73,10 @@ def standings(sets: pd.DataFrame | None, loadings: pd.DataFrame) -> dict[str, St
 
 
 def of_library(library: str, libraries: Mapping[str, str], found: Mapping[str, Standing]) -> tuple[int, int]:
-    """Programs of a library that hold mostly other genes, and all of its programs that hold genes; ``libraries`` by
+    """Programs of a library that hold mostly other genes, and all of its programs that hold several; ``libraries`` by
     program, joined by ``+`` where several have the set."""
     own = _own(library, libraries, found)
-    return sum(one.minority for one in own), sum(not one.empty for one in own)
+    return sum(one.minority for one in own), sum(one.told for one in own)
 
 
 def _own(library: str, libraries: Mapping[str, str], found: Mapping[str, Standing]) -> list[Standing]:
@@ -74,18 +84,23 @@ def _own(library: str, libraries: Mapping[str, str], found: Mapping[str, Standin
 
 
 def standing_checks(libraries: Mapping[str, str], found: Mapping[str, Standing]) -> Iterator[Check]:
-    """A row a library: the share of its programs with genes that hold mostly genes which their set does not list."""
+    """A row a library: of its programs of several genes, the share that hold mostly genes which their set does not
+    list."""
     for library in dict.fromkeys(one for text in libraries.values() for one in text.split("+") if one):
         name = f"gene sets hold: {library}"
         own = _own(library, libraries, found)
         other, number = of_library(library, libraries, found)
+        single = sum(one.single for one in own)
         if own and not number:
-            meaning = f"No program named after a set of {library!r} has a gene: these cells do not show these sets."
+            meaning = f"No program named after a set of {library!r} has several genes: these cells do not show these "
+            meaning += "sets."
             yield Check(name, math.nan, MOST_OTHER, None, meaning)
         if not number:
             continue
         meaning = f"Of {number} programs named after sets of {library!r}, {other} hold mostly genes from outside them"
         meaning += ": they are called 'mostly not SET', and are not that set." if other else "."
-        if number < len(own):
-            meaning += f" {len(own) - number} more have no gene: these cells do not show their sets."
+        if single:
+            meaning += f" {single} more have one gene, whose noise and whose program are the same thing."
+        if number + single < len(own):
+            meaning += f" {len(own) - number - single} more have no gene: these cells do not show their sets."
         yield Check(name, other / number, MOST_OTHER, other / number <= MOST_OTHER, meaning)
