@@ -196,7 +196,7 @@ def _programs_unearned(terms: Terms) -> str | None:
     """Of programs, draws of `Blocked` walk on from its fit on complete data with all cells, else it is a product of
     factors; even so ranks of what programs explain are not uniform (docs/results/programs.md)."""
     if isinstance(terms.engine, Blocked):
-        if terms.complete and terms.batch_size is None and terms.engine.refresh != 0:
+        if terms.complete and terms.batch_size is None and terms.engine.refresh is None:
             return "NOT calibrated: intervals of loadings hold, of what programs explain of a gene a little too narrow"
         return "NOT calibrated: a product of factors, or untested, without complete Gaussian data and all cells"
     if isinstance(terms.engine, Gibbs) and not terms.complete:
@@ -315,8 +315,8 @@ ENGINES: list[EngineRow] = [
     EngineRow(
         Blocked,
         "exact for the weights given scales and noise: calibrated",
-        programs="NOT calibrated: loadings and covariate effects of a gene jointly in closed form, sizes of programs "
-        "as if they were known",
+        programs="NOT calibrated: loadings and covariate effects of a gene jointly in closed form, and on Gaussian "
+        "cells rounds of the exact conditionals from there; sizes of programs a little too narrow",
     ),
     EngineRow(
         MeanField,

@@ -195,6 +195,8 @@ def _sampler_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Chec
 def _guide_checks(posterior: PosteriorLike[Model], seed: int) -> Iterator[Check]:
     yield from (_settled(posterior), *rhats_of(posterior, seed))
     yield _same_optimum(posterior) if "restart_agreement" in posterior.attributes else _khat(posterior)
+    if "walkers" in posterior.attributes:  # draws that go on from one another, as a sampler's do
+        yield effective_draws(posterior)
 
 
 def _same_optimum(posterior: PosteriorLike[Model]) -> Check:

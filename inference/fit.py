@@ -109,7 +109,8 @@ def fit(
     """
     if data is not None and not isinstance(data, ExpressionData):
         raise TypeError(
-            f"`data` is {type(data).__name__}: expected ExpressionData or AnnData; give a guide by name, `guide=`"
+            f"`data` is {type(data).__name__}: expected ExpressionData or AnnData, the cells of `batch_size=`; a guide "
+            "is given by name, `guide=`"
         )
     if batch_size is not None and data is None:
         raise ValueError(

@@ -65,7 +65,7 @@ def number_of_factors(
     test, train = data.subset(np.sort(order[:number])), data.subset(np.sort(order[number:]))
     rows, densities = [], []
     for size in candidates:
-        whole = fit(make_model(data, size), guide=Blocked(), restarts=restarts, num_draws=1, seed=seed)
+        whole = fit(make_model(data, size), guide=Blocked(refresh=0), restarts=restarts, num_draws=1, seed=seed)
         part = fit(make_model(train, size), guide=Blocked(), restarts=restarts, num_draws=50, seed=seed)
         densities.append(log_density(part, test))
         rows.append({"num_factors": size, "evidence": float(np.nanmax(whole.history.elbo[:, -1]))})

@@ -88,7 +88,8 @@ def effective_draws(posterior: PosteriorLike[Model]) -> Check:
     good = sizes[name] >= MIN_ESS
     meaning = f"The chains have drawn enough to know the hyperparameters (slowest: {name})."
     if not good:
-        meaning = f"The chains move slowly ({name}): probabilities are rough; raise num_warmup and num_samples."
+        longer = "num_warmup and num_samples" if engine_of(posterior.guide).draws_chains else "num_draws"
+        meaning = f"The chains move slowly ({name}): probabilities are rough; raise {longer}."
     return Check("effective draws", sizes[name], MIN_ESS, good, meaning)
 
 

@@ -18,7 +18,7 @@ NUMBERS = "fiub"  # kinds of numpy's types
 KEPT_EDGES = (EDGES, DRAWS)
 # what engines keep beside draws and diagnostics read; other arrays, of whoever saved them, may be text
 KEPT = (
-    *("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective"),
+    *("lp", "lq", "khat_target", "restart_agreement", "restarts_kept", "restart_objective", "walkers"),
     *("chain_inclusion", "differs"),
     *KEPT_EDGES,
 )

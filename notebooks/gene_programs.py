@@ -159,7 +159,7 @@ many("toy")
 # The first of two programs rises with the covariate. What the covariate does to a gene directly (β) and what it does
 # through the program ($\Gamma W$) are only told apart by all genes together, so β, Γ and W must be fitted jointly. A
 # guide that takes them as independent is too sure; where it has not found the balance, its errors line up with the
-# loadings. The blocked guide refreshes each of its draws by one round of exact conditionals.
+# loadings. From the fit of the blocked guide draws walk on by rounds of the exact conditionals.
 
 # %%
 rho, num_genes = 0.9, 50

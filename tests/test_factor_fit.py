@@ -212,13 +212,24 @@ def test_of_noise_hardly_a_loading_is_sure(missing):
 
 def test_a_guide_is_not_taken_for_cells():
     model = MuVI(simulated().data, num_factors=1)
-    with pytest.raises(TypeError, match="`data` is Gibbs: expected ExpressionData or AnnData; give a guide by name"):
+    with pytest.raises(
+        TypeError, match=r"`data` is Gibbs: expected ExpressionData or AnnData.* a guide is given by name"
+    ):
         fit(model, SHORT_GIBBS)
 
 
-def test_rounds_are_a_number():
-    with pytest.raises(ValueError, match="refresh=-1"):
-        Blocked(refresh=-1)
+@pytest.mark.parametrize("refresh", [-1, 2.5, "many"])
+def test_rounds_are_a_number(refresh):
+    with pytest.raises(ValueError, match="expected a number of rounds"):
+        Blocked(refresh=refresh)
+
+
+@pytest.mark.parametrize(("views", "batch_size"), [({"rna": "negative-binomial"}, None), ({"rna": "gaussian"}, 8)])
+def test_rounds_that_would_not_be_made_are_refused(views, batch_size):
+    data = simulated(views=views).data
+    model = MuVI(data, num_factors=1, likelihood=views)
+    with pytest.raises(ValueError, match="refresh=300: draws walk on where all cells are used"):
+        fit(model, data, guide=Blocked(refresh=300), num_steps=2, num_draws=2, restarts=1, batch_size=batch_size)
 
 
 # -- simulation-based calibration ----

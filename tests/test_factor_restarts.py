@@ -120,13 +120,13 @@ def test_the_bar_begins_anew_for_the_draws():
 
 
 def test_an_interrupt_ends_the_draws_between_two_blocks(monkeypatch):
-    monkeypatch.setattr("pyrogrn.inference.factors.blocked.DRAWN", 1)  # one by one
-    steps = []
+    monkeypatch.setattr(blocked, "TOGETHER", 1)  # one by one
+    steps, kept = [], REFRESH + 5
 
     class Interrupting:
         def __call__(self, state):
             steps.append((state.step, state.message))
-            if steps[-1] == (5, "draws"):
+            if steps[-1] == (kept, "draws"):
                 os.kill(os.getpid(), signal.SIGINT)
 
         def close(self):
@@ -135,7 +135,7 @@ def test_an_interrupt_ends_the_draws_between_two_blocks(monkeypatch):
     model, length = MuVI(simulated().data, num_factors=2), {"restarts": 1, "num_draws": 50, "num_steps": 12}
     with pytest.raises(KeyboardInterrupt):
         fit(model, guide=Blocked(), callbacks=[Interrupting()], **length)
-    assert steps[-1][0] < 50
+    assert kept <= steps[-1][0] < REFRESH - 1 + 50
 
 
 @pytest.mark.parametrize(("asked", "chains", "thin", "drawn"), [(500, 1, 1, 500), (500, 4, 3, 125), (500, 4, 9, 56)])
@@ -176,16 +176,43 @@ def test_two_restarts_are_made_of_many_loadings_by_blocked_alone(monkeypatch):
     assert default_length(model, MeanField()).restarts == 4
 
 
-@pytest.mark.parametrize("refresh", [0, 1])
-def test_many_draws_at_once_have_the_moments_of_one_by_one(monkeypatch, refresh):
+@pytest.mark.parametrize(("refresh", "effective", "wrong"), [(0, 600, 0.02), (50, 60, 0.15)])
+def test_many_draws_at_once_have_the_moments_of_one_by_one(monkeypatch, refresh, effective, wrong):
     model = MuVI(simulated(num_covariates=1, correlation=0.4).data, num_factors=2)
     options = {"guide": Blocked(refresh=refresh), "restarts": 1, "num_draws": 600}
     together = fit(model, **options).moments["W"]
-    monkeypatch.setattr("pyrogrn.inference.factors.blocked.DRAWN", 1)
+    monkeypatch.setattr(blocked, "DRAWN", 1)
+    monkeypatch.setattr(blocked, "WALKERS", 7)  # which does not divide their number
     single = fit(model, **options).moments["W"]
-    error = np.sqrt((together.sd**2 + single.sd**2) / 600)
+    error = np.sqrt((together.sd**2 + single.sd**2) / effective)
     assert np.abs((together.mean - single.mean) / error).max() < 4.5
-    np.testing.assert_allclose(np.log(together.sd / single.sd).mean(), 0, atol=0.02)
+    np.testing.assert_allclose(np.log(together.sd / single.sd).mean(), 0, atol=wrong)
+
+
+def test_draws_of_several_places_are_laid_walker_after_walker(monkeypatch):
+    """A place moves on by one round for each draw of a walker; between walkers it does not go on."""
+    monkeypatch.setattr(blocked, "WALKERS", 3)
+    place = iter(range(100))
+    engine = lambda state, take: next(place)
+    monkeypatch.setattr(blocked, "draw_state", lambda *_: -1)
+    assert [next(walk) for walk in [blocked.walk(engine, None, 3, 2)] for _ in range(4)] == [0, 1, 2, 3]
+
+    model = MuVI(simulated().data, num_factors=2)
+    collector = Collector(model, 2, 7, has_inclusion=False)
+    for draw in range(7):  # 0, 3, 6 of the first walker, 1, 4 of the second
+        collector.keep({"tau": torch.full((2,), float(draw))})
+    collector.by_walker(3)
+    assert torch.stack(collector.draws["tau"])[:, 1, 0].tolist() == [0, 3, 6, 1, 4, 2, 5]
+
+
+def test_walks_say_how_many_walkers_there_were():
+    model = MuVI(simulated().data, num_factors=2)
+    posterior = fit(model, restarts=1, num_draws=60, num_steps=50)
+    assert int(posterior.attributes["walkers"]) == 60
+    assert "effective draws" in set(posterior.diagnose()["check"])
+    alone = fit(model, guide=Blocked(refresh=0), restarts=1, num_draws=60, num_steps=50)
+    assert "walkers" not in alone.attributes
+    assert "effective draws" not in set(alone.diagnose()["check"])
 
 
 def test_prior_draws_ask_for_no_likelihood(monkeypatch):

@@ -99,7 +99,7 @@ def test_a_program_of_one_gene_is_none():
     assert of_library("x", dict.fromkeys(found, "x"), found) == (0, 1)
     (one,) = standing_checks(dict.fromkeys(found, "x"), found)
     assert one.value == 0
-    assert "2 more have one gene, whose noise and whose program are the same thing. 1 more have no gene" in one.meaning
+    assert "2 more have one gene, which may as well be its noise. 1 more have no gene" in one.meaning
 
 
 def test_cells_that_do_not_show_a_set_are_said_not_to(tmp_path):

@@ -52,7 +52,7 @@ def estimate(posterior: Posterior, data: ExpressionData) -> Estimate:
     return x, posterior.moments["W"].mean * model.scale.numpy()
 
 
-def blocked(model: FactorModel, *, refresh: int = 1, num_draws: int = 100) -> Posterior:
+def blocked(model: FactorModel, *, refresh: int | None = None, num_draws: int = 100) -> Posterior:
     """One run of coordinate ascent: more end at the same place here."""
     return fit(model, guide=Blocked(refresh=refresh), restarts=1, num_draws=num_draws)
 

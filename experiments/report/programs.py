@@ -251,10 +251,7 @@ def _repaired(tables: ProgramTables, sets: pd.DataFrame, elsewhere: Sequence[str
             "is said of single genes."
         )
     if any(one.single for one in tables.standings.values()):
-        intro += (
-            " A program of one gene is no program: what one gene does by itself is its noise as well, and its loading "
-            "means nothing."
-        )
+        intro += " A program of one gene is no program: what one gene does by itself may as well be its noise."
     shown = table(header, rows, numeric=("kept", "removed", "added", of_set))
     return [paragraph(intro), listing(elsewhere), tiles(totals), shown]
 

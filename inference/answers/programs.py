@@ -161,7 +161,7 @@ def variance_explained(posterior: PosteriorLike[FactorModel]) -> np.ndarray:
 def factors(posterior: PosteriorLike[FactorModel], *, level: float = LEVEL) -> pd.DataFrame:
     """``program, library, view, group, variance_explained, lower, upper, genes, label``; ``genes`` is the expected
     number of member genes of the view, by the model's inclusion probability, or P(\\|loading\\| > δ); ``label`` the
-    program's name, or that it has no gene, or mostly genes that are not of the set it is named after
+    program's name, or that it has no gene or one, or mostly genes that are not of the set it is named after
     (`set_standing`)."""
     check_level(level)
     model = posterior.model

@@ -100,7 +100,7 @@ def standing_checks(libraries: Mapping[str, str], found: Mapping[str, Standing])
         meaning = f"Of {number} programs named after sets of {library!r}, {other} hold mostly genes from outside them"
         meaning += ": they are called 'mostly not SET', and are not that set." if other else "."
         if single:
-            meaning += f" {single} more have one gene, whose noise and whose program are the same thing."
+            meaning += f" {single} more have one gene, which may as well be its noise."
         if number + single < len(own):
             meaning += f" {len(own) - number - single} more have no gene: these cells do not show their sets."
         yield Check(name, other / number, MOST_OTHER, other / number <= MOST_OTHER, meaning)

@@ -124,6 +124,14 @@ class Collector:
                 value.reshape(self.num_chains, *self.shape[name]).to(device="cpu", dtype=kind, copy=True)
             )
 
+    def by_walker(self, walkers: int) -> None:
+        """Lay draws that have come from so many walkers in turn walker after walker, as autocorrelations, halves of
+        chains and effective sizes of them ask for. Where draws are thinned, they stay as they came."""
+        if walkers == 1 or self.thin > 1:
+            return
+        order = sorted(range(self.num_draws), key=lambda draw: (draw % walkers, draw))
+        self.draws = {name: [values[draw] for draw in order] for name, values in self.draws.items()}
+
     def _accumulate(self, name: str, W: Tensor, inclusion: Tensor, present: Tensor) -> None:
         # a probability that has W integrated out (a Gibbs sweep's) says nothing of the sign of the W drawn with it:
         # signs go with

@@ -27,8 +27,8 @@ from .sweep import MANY, FactorState, GramRound, Round, effects_factor
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
 LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
-WALKERS = 10  # of each place: as many draws for hardly more time than one, while there are few loadings
-TOGETHER = 20_000  # numbers in a round from which its time grows with them
+WALKERS = 100  # of each place at most: each gives five of 500 draws, which are then nearly independent
+TOGETHER = 20_000  # numbers in a round of all walkers, from which its time grows with them
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -49,6 +49,10 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
         raise ValueError("this model is fitted cell by cell: pass `data`")
     cell_round = CellRound(model, cells) if by_cell and cells is not None else None
     engine: Round = cell_round if cell_round is not None else GramRound(model)
+    if refresh and (batch_size is not None or not engine.refreshes):
+        raise ValueError(
+            f"refresh={refresh}: draws walk on where all cells are used and all views are gaussian; leave it out"
+        )
     record: list[np.ndarray] = []
     first, reason, sums = 0, "budget", None
     restarts = Restarts(np.arange(run.restarts))
@@ -162,7 +166,7 @@ def draw(
 ) -> Collector:
     """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
 
-    Of each place that restarts have found, `num_drawn`, taken in turn from its walkers.
+    Of each place that restarts have found, `num_drawn`, walker after walker.
     """
     best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
     align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
@@ -176,11 +180,15 @@ def draw(
     number = num_drawn(planned(run.num_draws), given=run.draws_given)
     collector = planned(number)
     collector.notes = notes
-    walks = engine.refreshes and run.batch_size is None  # else draws are independent, of q
-    refresh = (engine.refresh if refresh is None else refresh) if walks else 0
+    if not engine.refreshes or run.batch_size is not None:
+        refresh = 0  # draws are independent, of q
+    elif refresh is None:
+        refresh = engine.refresh
     chains = len(state.loadings)
     walkers = min(WALKERS, TOGETHER // (chains * engine.work)) if refresh else DRAWN // state.loadings.numel()
     walkers = min(number, max(1, walkers))
+    if refresh:
+        notes["walkers"] = np.array(walkers)
     ahead = max(0, refresh - 1)
     with run.steps(0, ahead + number) as steps:
         for step, drawn in enumerate(walk(engine, state, walkers, refresh), 1):
@@ -195,6 +203,8 @@ def draw(
             steps.tell(ahead + first + count, "draws", snapshot)
             if first + count == number:
                 break
+    if refresh:
+        collector.by_walker(walkers)
     return collector
 
 

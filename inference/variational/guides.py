@@ -264,9 +264,11 @@ class Blocked(GuideFactory):
     refresh
         Of factor models, which this guide fits by coordinate ascent (`factors.blocked.ascend`): rounds of the exact
         conditionals from a draw of the fit to the first that is kept; one more leads to each that follows, so that
-        draws are no longer independent. Default 200, of more than 30,000 loadings 50, after which a program that is
-        in the noise alone has lost most of its sure loadings; 0 gives independent draws of the product form, whose
-        intervals are too narrow and which is sure of such programs.
+        draws are no longer independent. Default 200, after which a program that is in the noise alone has lost most
+        of its sure loadings; of more than 30,000 loadings and effects 50, after which it has not; with missing values
+        200 up to 200,000 cells × loadings, else none. 0 gives independent draws of the product form, whose intervals
+        are too narrow and which is sure of such programs; so do minibatches and views of counts, where another number
+        is an error.
     """
 
     block: str = "W"
@@ -277,8 +279,8 @@ class Blocked(GuideFactory):
     calibrated = True
 
     def __post_init__(self) -> None:
-        if self.refresh is not None and self.refresh < 0:
-            raise ValueError(f"refresh={self.refresh}: expected a number of rounds, 0 or more")
+        if self.refresh is not None and (not isinstance(self.refresh, int) or self.refresh < 0):
+            raise ValueError(f"refresh={self.refresh!r}: expected a number of rounds, 0 or more")
 
     def __call__(self, model: Model, batch: ExpressionData | None = None, num_restarts: int = 1) -> Guide:
         sites = latent_sites(model, batch)
