@@ -164,7 +164,7 @@ def draw(
     refresh: int | None,
     snapshot: Callable[[], dict[str, Any]],
 ) -> Collector:
-    """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian, complete data).
+    """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian views, all cells).
 
     Of each place that restarts have found, `num_drawn`, walker after walker.
     """
