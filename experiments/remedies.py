@@ -19,9 +19,10 @@ from ..inference.training_worlds import NAME as LIKE_TRAINING
 from ..models import ExpressionData
 from ..models.data.scale import COUNTS, LEVELS, scale_before
 
+EFFECTIVE = "effective draws"
 R_HAT = "R-hat of "  # chains, or restarts, that stay apart
 OF_LENGTH = (
-    *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", "effective draws"),
+    *("R-hat of the log-likelihood", "R-hat of the hyperparameters", "R-hat of the edges", EFFECTIVE),
     *("top edges agree", "inclusion agrees", EDGE_NUMBER),
 )
 BETWEEN_TRAININGS = ("R-hat of the edges", "top edges agree", "inclusion agrees", EDGE_NUMBER)
@@ -70,6 +71,10 @@ def remedies(
     of_edges = lambda name: name.replace("loadings", "edges")  # as checks of programs are called there
     short = [name for name in failed if of_edges(name) in (*OF_LENGTH, SETTLED) or name.startswith(R_HAT)]
     made_by = engine_for(engine)
+    walked = [name for name in short if name == EFFECTIVE and "walkers" in posterior.attributes]
+    short = [name for name in short if name not in walked]
+    if walked:  # the fit had settled: it is the draws from it that are few
+        lines.append(f"{MENDED}{say.sampler} ({EFFECTIVE})")
     if short and made_by.refines is not None:
         lines += _of_trainings(short, made_by, say)
     elif short and length == "steps" and _had_converged(posterior, made_by, short):
@@ -122,7 +127,7 @@ def remedies(
     if own:
         lines.append(f"{', '.join(own)}: what to do is said where the check is")
     known = [SAME_OPTIMUM, *CONFOUNDERS, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
-    known += [] if length is None else short
+    known += walked if length is None else [*short, *walked]
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]
     if others:
@@ -195,6 +200,7 @@ class _Typed:
     no_prior = "leave out --prior"
     learned_width = "add --set prior.scale=none"
     linear = "--method linear"
+    sampler = "add --guide gibbs"
     weights = "--set guide.weights=FILE"
     calibrate = "`pyrogrn calibrate` with the same options"
 
@@ -214,6 +220,7 @@ class _InPython(_Typed):
     no_prior = "leave out priors="
     learned_width = "pass loading_prior=pyrogrn.NormalLoading(scale=None)"
     linear = 'method="linear"'
+    sampler = "pass guide=pyrogrn.Gibbs()"
     weights = "guide=pyrogrn.Amortised(weights=FILE)"
     calibrate = "`pyrogrn.calibrate(adata, ...)`"
 

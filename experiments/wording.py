@@ -42,6 +42,7 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r", or leave out backed=True", ""),
         (r"raise num_warmup and num_samples", "raise --steps, and --set guide.num_warmup=NUMBER"),
         (r"\braise num_(steps|samples)\b", "raise --steps"),
+        (r"\braise num_draws\b", "take --guide gibbs"),
         (r"\braise guide\.svi_steps\b", "raise --set guide.svi_steps=NUMBER"),
         (r"\(adata\.var_names_make_unique\(\)\)", "(in Python: adata.var_names_make_unique())"),
         (r"drop the context$", "leave it out (--min-cells 3)"),

@@ -16,8 +16,8 @@ from pyro.infer.autoguide import AutoNormal
 from pyrogrn.experiments.remedies import OF_LENGTH, OF_THE_MODEL, remedies
 from pyrogrn.inference import Bagging, Blocked, Gibbs, MeanField, Pruned, SparseGibbs, fit
 from pyrogrn.inference.draws.edge_table import RECORD
-from pyrogrn.models import PPCA, ExpressionData, LinearNetwork
-from pyrogrn.models.simulators import simulate_linear
+from pyrogrn.models import PPCA, ExpressionData, LinearNetwork, MuVI
+from pyrogrn.models.simulators import simulate_linear, simulate_muvi
 from pyrogrn.priors import NormalLoading
 
 
@@ -179,6 +179,16 @@ def test_a_prior_that_decides_the_size_of_programs_is_said_to():
         spread[name] = float(posterior.scores(data)[0].std().iloc[0])
     assert spread["fixed"] < 0.5
     assert spread["learned"] == pytest.approx(1, abs=0.25)
+
+
+def test_few_draws_of_programs_are_mended_by_the_sampler():
+    """Their fit has converged, so that steps are not what is short."""
+    data = simulate_muvi(num_genes=12, num_cells=60, num_sets=1, set_size=6, seed=0).data
+    posterior = fit(MuVI(data, num_factors=1), guide=Blocked(), seed=0, num_draws=20)
+    checks = pd.DataFrame({"check": ["effective draws"], "passed": [False]})
+    for in_python, add in ((False, "add --guide gibbs"), (True, "pass guide=pyrogrn.Gibbs()")):
+        found = remedies(checks, posterior, Blocked(), steps=None, restarts=None, in_python=in_python)
+        assert found == [f"to mend it {add} (effective draws)"]
 
 
 def test_names_are_those_of_checks():
