@@ -127,7 +127,7 @@ def remedies(
     if own:
         lines.append(f"{', '.join(own)}: what to do is said where the check is")
     known = [SAME_OPTIMUM, *CONFOUNDERS, *OF_THE_MODEL, *OF_THE_NOISE, LISTS, UNMEASURED, KNOWLEDGE, LIKE_TRAINING]
-    known += walked if length is None else [*short, *walked]
+    known += walked if length is None else short + walked
     known += [] if budget is None else [IN_ORDER]
     others = [name for name in failed if name not in known]
     if others:

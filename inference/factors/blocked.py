@@ -26,8 +26,8 @@ from .sweep import MANY, FactorState, GramRound, Round, effects_factor
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
 DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
-LEAST = 100  # draws of a chain: a mean is known to a tenth of its sd
-WALKERS = 100  # of each place at most: each gives five of 500 draws, which are then nearly independent
+LEAST = 100  # draws of a chain: independent ones know a mean to a tenth of its sd
+WALKERS = 100  # of each place at most: each gives five of 500 draws, so that a hundred are independent
 TOGETHER = 20_000  # numbers in a round of all walkers, from which its time grows with them
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
@@ -49,10 +49,7 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
         raise ValueError("this model is fitted cell by cell: pass `data`")
     cell_round = CellRound(model, cells) if by_cell and cells is not None else None
     engine: Round = cell_round if cell_round is not None else GramRound(model)
-    if refresh and (batch_size is not None or not engine.refreshes):
-        raise ValueError(
-            f"refresh={refresh}: draws walk on where all cells are used and all views are gaussian; leave it out"
-        )
+    refresh = _rounds(engine, run, refresh)
     record: list[np.ndarray] = []
     first, reason, sums = 0, "budget", None
     restarts = Restarts(np.arange(run.restarts))
@@ -113,6 +110,17 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     return collector, History.every_step(reason, table, time.monotonic() - started)
 
 
+def _rounds(engine: Round, run: Run, refresh: int | None) -> int:
+    """Rounds before the first draw: as asked for, or by default; none where draws are of q, which are independent."""
+    if engine.refreshes and run.batch_size is None:
+        return engine.refresh if refresh is None else refresh
+    if refresh:
+        raise ValueError(
+            f"refresh={refresh}: draws walk on where all cells are used and all views are gaussian; leave it out"
+        )
+    return 0
+
+
 Progress = Iterator[tuple[FactorState, CellStatistics | None]]
 
 
@@ -161,7 +169,7 @@ def draw(
     state: FactorState,
     restarts: Restarts,
     run: Run,
-    refresh: int | None,
+    refresh: int,
     snapshot: Callable[[], dict[str, Any]],
 ) -> Collector:
     """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian views, all cells).
@@ -180,10 +188,6 @@ def draw(
     number = num_drawn(planned(run.num_draws), given=run.draws_given)
     collector = planned(number)
     collector.notes = notes
-    if not engine.refreshes or run.batch_size is not None:
-        refresh = 0  # draws are independent, of q
-    elif refresh is None:
-        refresh = engine.refresh
     chains = len(state.loadings)
     walkers = min(WALKERS, TOGETHER // (chains * engine.work)) if refresh else DRAWN // state.loadings.numel()
     walkers = min(number, max(1, walkers))
@@ -223,8 +227,8 @@ def num_drawn(planned: Collector, *, given: bool) -> int:
     """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
     `LEAST` of each chain, and none that are not kept. One thrown away costs as much as any.
 
-    Where nobody has asked (``given`` is False), of more than `MANY` loadings half as many in all: they know a mean to a
-    fifteenth of its sd where all would know it to a twentieth.
+    Where nobody has asked (``given`` is False), of more than `MANY` loadings half as many in all: independent
+    ones would know a mean to a fifteenth of its sd, all of them to a twentieth.
     """
     many = not given and math.prod(planned.shape["W"]) > MANY
     if planned.thin == 1 and not many:

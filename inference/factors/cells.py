@@ -25,7 +25,7 @@ from ...models.likelihoods import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
 from ...priors import LoadingPrior, Take
 from .sweep import REFRESH, FactorState, GramRound, effects_factor
 
-QUICK = 200_000  # cells x loadings of which a round takes up to 30 ms: of more, draws would cost far more than the fit
+QUICK = 200_000  # cells x loadings of which a round takes some 10 ms: of more, draws would cost far more than the fit
 BLOCK = 2048  # cells at a time: the moments of their factors, (cell, p²), stay below 10 MB for p = 24
 
 

@@ -28,7 +28,7 @@ from .loadings import Optimum, Regressions, Spread, optimum
 
 MANY = 30_000  # loadings from which a round takes a hundredth of a second and more
 # rounds before the first draw: after 200 programs of pure noise are all but gone (30 genes, 300 cells: after 10 their
-# loadings are still sure, after 50 half so) and ranks are as uniform as the sampler's (docs/results/programs.md)
+# loadings are still sure, after 50 half so) and ranks nearly as uniform as the sampler's (docs/results/programs.md)
 REFRESH, REFRESH_MANY = 200, 50
 
 
