@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pyrogrn.experiments.benchmarks import amortised_paper, phoenix
+from pyrogrn.experiments.benchmarks import amortised_paper, training_rows
+from pyrogrn.experiments.benchmarks.phoenix_published import add_paper
 from pyrogrn.experiments.benchmarks.provenance import made_by
 from pyrogrn.experiments.benchmarks.results import WHOLE, Results
 from pyrogrn.experiments.pages import rows
@@ -53,13 +54,13 @@ def test_a_run_is_done_once_and_an_unfinished_one_again(tmp_path):
 
     def run():
         calls.append(1)
-        return {"sparsity": 0.9, phoenix.LAST: float(len(calls))}
+        return {"sparsity": 0.9, training_rows.LAST: float(len(calls))}
 
     results.add("task", "DASH", 0, "sparsity", 0.1)  # the last score is missing: it was cut short
-    phoenix.once(results, "task", "DASH", 0, run)
+    training_rows.once(results, "task", "DASH", 0, run)
     again = Results(tmp_path / "rows.csv")
     again.resume()
-    phoenix.once(again, "task", "DASH", 0, run)
+    training_rows.once(again, "task", "DASH", 0, run)
     assert len(calls) == 1
     assert [r["value"] for r in again.rows] == [0.9, 1.0]
 
@@ -67,11 +68,11 @@ def test_a_run_is_done_once_and_an_unfinished_one_again(tmp_path):
 def test_summary_is_the_mean_and_sd_of_all_seeds_and_added_once(tmp_path):
     results = Results(tmp_path / "rows.csv")
     for seed, value in enumerate((0.9, 0.92, 0.97)):
-        phoenix.summarise(results, "task", "DASH", (0, 1, 2))
+        training_rows.summarise(results, "task", "DASH", (0, 1, 2))
         assert results.value("task", "DASH", "0-2", "sparsity") is None
-        phoenix.record(results, "task", "DASH", seed, {"sparsity": value, phoenix.LAST: 1.0})
+        training_rows.record(results, "task", "DASH", seed, {"sparsity": value, training_rows.LAST: 1.0})
     for _ in range(2):
-        phoenix.summarise(results, "task", "DASH", (0, 1, 2))
+        training_rows.summarise(results, "task", "DASH", (0, 1, 2))
     assert results.value("task", "DASH", "0-2", "sparsity") == pytest.approx(0.93)
     assert results.value("task", "DASH", "0-2", "sparsity: sd") == pytest.approx(np.std([0.9, 0.92, 0.97], ddof=1))
     assert len(results.rows) == 6 + 4
@@ -80,7 +81,7 @@ def test_summary_is_the_mean_and_sd_of_all_seeds_and_added_once(tmp_path):
 def test_the_papers_rows_are_in_our_units(tmp_path):
     results = Results(tmp_path / "rows.csv")
     for _ in range(2):
-        phoenix.add_paper(results, "SIM350, noise 5%")
+        add_paper(results, "SIM350, noise 5%")
     assert results.value("SIM350, noise 5%", "DASH", "paper", "balanced accuracy") == pytest.approx(0.907)
     assert results.value("SIM350, noise 5%", "DASH", "paper", "test MSE") == pytest.approx(2.4e-3)
     assert len(results.rows) == 8 * 8 + 2 * 6  # the two with the prior loss have no epochs

@@ -1,12 +1,15 @@
 """Sections that make the papers' tables: rows are made once, summaries are right, files say who made them."""
 
 import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pyrogrn.experiments.benchmarks import amortised_paper as P
+from pyrogrn.experiments.benchmarks import phoenix as D
+from pyrogrn.experiments.benchmarks import phoenix_stacks as K
 from pyrogrn.experiments.benchmarks import phoenix_table as T
 from pyrogrn.experiments.benchmarks import provenance
 from pyrogrn.experiments.benchmarks.__main__ import QUICK, SECTIONS
@@ -15,19 +18,25 @@ from pyrogrn.experiments.scores import auroc
 from pyrogrn.inference.neural_ode import Trained, TrainingHistory
 from pyrogrn.inference.pruning import CNODE, HardConcrete, NoPruning, PathReg
 from pyrogrn.models import ExpressionData
+from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
 
 GENES = ("A", "B", "C")
+TRUTH = np.roll(np.eye(3, dtype=bool), 1, axis=0)
+PAIRS = Transitions.from_arrays(torch.rand(12, 3), np.tile([0.0, 1.0], 6), np.repeat(list("abcdef"), 2), genes=GENES)
 
 
+@dataclass(frozen=True)
 class Courses:
     """As little of the benchmark's courses as a training that is not done needs."""
 
-    task = "SIM350, noise 5%"
-    training = validation = None
+    task: str = "SIM350, noise 5%"
+    training: Transitions = PAIRS
+    validation: Transitions = PAIRS
+    truth: np.ndarray = field(default_factory=TRUTH.copy)
 
-    def prior(self, noise=0.05, *, signed=False):
-        return torch.eye(3).roll(1, 0)
+    def prior(self, misplaced=None, *, signed=False):
+        return torch.eye(3).roll(1, 0) if not misplaced else torch.eye(3).roll(2, 0)
 
     def network(self, seed):
         return PhoenixNetwork(GENES, hidden=2, seed=seed)
@@ -53,19 +62,19 @@ def trained(monkeypatch):
         "seconds": float(seconds),
         T.LAST: 1.0,
     }
-    monkeypatch.setattr(T, "train_many", train_many)
-    monkeypatch.setattr(T, "scores", scores)
+    monkeypatch.setattr(K, "train_many", train_many)
+    monkeypatch.setattr(K, "scores", scores)
     monkeypatch.setattr(T.Courses, "read", classmethod(lambda cls, folder, noise: Courses()))
     return asked
 
 
 def test_stacks_hold_what_goes_together_and_rows_are_made_once(tmp_path, trained):
     results = Results(tmp_path / "rows.csv")
-    wanted = [T.Wanted(name, s, NoPruning, loss=False) for name in ("none", "L0", "IMP") for s in range(8)]
-    T.train_rows(results, Courses(), wanted, dense := {})
+    wanted = [K.Wanted(name, s, NoPruning) for name in ("none", "L0", "IMP") for s in range(8)]
+    K.train_rows(results, Courses(), wanted, dense := {})
     assert sorted(map(len, trained)) == [1, 8, 15]
     assert set(dense) == {(Courses.task, False, seed) for seed in range(8)}
-    T.train_rows(results, Courses(), wanted, {})
+    K.train_rows(results, Courses(), wanted, {})
     assert len(trained) == 3
 
 
@@ -90,6 +99,29 @@ def test_post_hoc_takes_the_sparsest_as_good_as_the_best_and_counts_all_training
     assert results.value(Courses.task, "post-hoc, prior loss", "0-2", "sparsity") == share
     assert results.value(Courses.task, "post-hoc, prior loss", 1, "epochs") == 1 + len(T.GRID)
     assert sum(map(len, trained)) == 3 * (1 + len(T.GRID))
+
+
+def test_lambda_is_chosen_over_the_folds_and_the_curve_made_with_it_once(tmp_path, trained, monkeypatch):
+    results = Results(tmp_path / "rows.csv")
+    errors = {0.1: 1.0, 0.3: 1.01, 0.5: 2.0, 0.8: 3.0}  # folds agree: only the best lies within its own error
+
+    def scored(courses, fitted, seconds, epochs):
+        return {"sparsity": 0.5, "validation MSE": errors.get(strengths.pop(0), 1.0), T.LAST: 1.0}
+
+    strengths = [value for _ in range(D.FOLDS) for value in D.GRID] + [9.0] * 20
+    monkeypatch.setattr(K, "scores", scored)
+    for _ in range(2):
+        D.run(tmp_path, results)
+    assert results.value(Courses.task, D.CHOICE, "all folds", "lambda") == 0.1
+    assert trained == [["DASH"] * 4] * 3 + [
+        (["DASH"] * 3 + ["BioPruning"]) * 3 + ["DASH"] * 3,
+        ["BioPruning", *["DASH"] * 3, "BioPruning"],
+    ]
+    right = [
+        results.value(f"{Courses.task}, prior noise {x:.0%}", "prior", 0, "share of true edges") for x in D.PRIOR_NOISES
+    ]
+    assert right == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert results.value(f"{Courses.task}, prior noise 40%", "DASH", "0-2", "sparsity") == 0.5
 
 
 def test_penalties_have_the_strengths_they_are_given():

@@ -14,7 +14,7 @@ from ...inference.draws.intervals import LEVEL
 from ...models import ExpressionData, Phoenix
 from ...priors import PriorNetwork
 from ..scores import balanced_accuracy, score_edges
-from .phoenix import HIDDEN, LAYERS, PUBLISHED_PRIORS
+from .phoenix_courses import HIDDEN, LAYERS, PUBLISHED_PRIORS
 from .results import Results, mean_se
 
 SEEDS = (0, 1, 2)

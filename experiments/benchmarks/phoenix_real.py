@@ -23,9 +23,9 @@ from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import BlowUp
 from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ..scores import average_precision, balanced_accuracy
-from .phoenix import LAST, once, summarise
 from .phoenix_studies import CELLS, Study, bone_marrow, breast, yeast
 from .results import Results
+from .training_rows import LAST, once, summarise
 
 SEEDS = (0, 1, 2)
 GRID = (0.1, 0.3, 0.5, 0.8)  # values of DASH's λ, equal for both layers

@@ -18,8 +18,8 @@ from ...models.dynamics.fixed_step import FixedStep, StepPlan
 from ...models.dynamics.phoenix_layers import derivative, initial_parameters
 from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ...models.dynamics.prior_loss import PriorLoss
-from .phoenix import Courses
-from .phoenix_table import POINTS
+from .phoenix_courses import Courses
+from .phoenix_stacks import POINTS
 from .results import Results
 
 TRAJECTORIES = 130  # in an epoch, of four pairs each: SIM350's

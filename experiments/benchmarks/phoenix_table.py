@@ -5,16 +5,12 @@ Trainings run in stacks (`train_many`); each is a row as soon as it ends, and ro
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
-from ...inference.neural_ode.stacked import Job, train_many
-from ...inference.neural_ode.training import Trained
 from ...inference.pruning import (
     CNODE,
     DASH,
@@ -28,16 +24,13 @@ from ...inference.pruning import (
     one_standard_error,
 )
 from ...inference.pruning.magnitude import GRID
-from ...models.dynamics.phoenix_network import PhoenixNetwork
-from ...models.dynamics.prior_loss import PriorLoss
-from .phoenix import FIXED, LAST, PAPER, SEEDS, Courses, add_paper, record, scores, summarise
-from .results import TEXT, Results
+from .phoenix_courses import SEEDS, Courses
+from .phoenix_published import PAPER, add_paper
+from .phoenix_stacks import Dense, Wanted, train_rows
+from .results import Results
+from .training_rows import LAST, record, summarise
 
-# the share of the prior's edges that is misplaced is the noise of the levels, as the paper's tables have it: BioPruning
-# has its published balanced accuracy at 0%, 5% and 10% with these priors, and one value with a single prior
-MISPLACED = {"0%": 0.0, "5%": 0.05, "10%": 0.1}
-POINTS = 25  # of the prior loss in a step, see `Job`
-STACK = 15  # trainings at once: more lie outside the cache
+LAMBDA = 0.3  # of DASH, its default; balanced accuracy of trial runs was known when it was set
 # the penalties: least validation error on SIM350, 5% noise, first seed, prior loss on, as in the baselines of the paper
 CHOSEN_ON = "SIM350, noise 5%"
 STRENGTHS: dict[str, list[tuple[float, ...]]] = {
@@ -45,7 +38,6 @@ STRENGTHS: dict[str, list[tuple[float, ...]]] = {
     "C-NODE": [(1e-3,), (1e-2,)],
     "PathReg": [(1e-4, 1e-3), (1e-4, 1e-2), (1e-3, 1e-3)],
 }
-GATED = ("L0", "PathReg")  # in stacks of their own: gates cost as much as the weights
 
 
 def named(method: str, loss: bool) -> str:
@@ -53,75 +45,11 @@ def named(method: str, loss: bool) -> str:
     return f"{method}, prior loss" if loss else method
 
 
-def prior_of(courses: Courses, *, signed: bool = False) -> Tensor:
-    """With as many edges misplaced as its levels have noise."""
-    return courses.prior(MISPLACED[courses.task.rpartition(" ")[2]], signed=signed)
-
-
 def penalty(method: str, strength: Sequence[float]) -> Sparsifier:
     """L0 (λ₀), C-NODE (λ₁), PathReg (λ₀, λ₁)."""
     if method == "PathReg":
         return PathReg(strength=strength[0], weight_strength=strength[1])
     return HardConcrete(strength=strength[0]) if method == "L0" else CNODE(strength=strength[0])
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One row: a training, with PHOENIX's prior loss or without."""
-
-    method: str
-    seed: int
-    make: Callable[[], Sparsifier]
-    loss: bool
-    network: Callable[[], PhoenixNetwork] | None = None  # default fresh weights of the seed
-    share: float = 0.05  # of the prior loss
-    patience: int = 40
-    slack: float = 0.0
-
-
-Dense = dict[tuple[str, bool, int], PhoenixNetwork]
-
-
-def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], dense: Dense) -> None:
-    """Train what the results lack, in stacks; networks of method ``none`` are kept in ``dense``."""
-    left = [w for w in wanted if results.value(courses.task, w.method, w.seed, LAST) is None]
-    groups: dict[tuple[bool, bool, int, float], list[Wanted]] = {}
-    for each in left:
-        kind = (each.loss, each.method.startswith(GATED), each.patience, each.slack)
-        groups.setdefault(kind, []).append(each)
-    signed = prior_of(courses, signed=True)
-    for (loss, _, patience, slack), group in groups.items():
-        for stack in (group[at : at + STACK] for at in range(0, len(group), STACK)):
-            extra = PriorLoss(signed) if loss else None
-            jobs = [
-                Job(
-                    w.network() if w.network else courses.network(w.seed),
-                    courses.training,
-                    courses.validation,
-                    w.make(),
-                    extra_loss=extra,
-                    extra_share=w.share,
-                    extra_points=POINTS if loss else None,
-                    seed=w.seed,
-                )
-                for w in stack
-            ]
-            train_many(jobs, patience=patience, slack=slack, done=partial(keep, results, courses, stack, dense))
-
-
-def keep(
-    results: Results,
-    courses: Courses,
-    stack: Sequence[Wanted],
-    dense: Dense,
-    number: int,
-    fitted: Trained[PhoenixNetwork],
-) -> None:
-    """A row of what has ended."""
-    one, epochs = stack[number], len(fitted.history.train)
-    if one.method.startswith("none"):
-        dense[courses.task, one.loss, one.seed] = fitted.network
-    record(results, courses.task, one.method, one.seed, scores(courses, fitted, fitted.history.seconds.sum(), epochs))
 
 
 # -- penalties ----
@@ -153,28 +81,16 @@ def choose(results: Results, folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 # -- tables ----
-def copy_rows(results: Results, source: pd.DataFrame, task: str, method: str) -> None:
-    """Rows of section `phoenix`, whose trainings are the same, with the commit that made them."""
-    for seed in map(str, SEEDS):
-        found = source[(source["task"] == task) & (source["method"] == method) & (source["seed"] == seed)]
-        if LAST in set(found["score"]) and results.value(task, method, seed, LAST) is None:
-            results.rows += [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
-
-
 def plain(results: Results, folder: Path, data: str, noise: str, loss: bool, dense: Dense) -> None:
     """What has no strength to choose, with the prior loss or without."""
     courses = Courses.read(folder / data, noise)
-    prior = prior_of(courses)
+    prior = courses.prior()
     made: dict[str, Callable[[], Sparsifier]] = {
         "none": NoPruning,
         "IMP": IMP,
         "BioPruning": lambda: BioPruning(prior),
-        "DASH": lambda: DASH(prior, strength=FIXED),
+        "DASH": lambda: DASH(prior, strength=LAMBDA),
     }
-    before = results.path.parent / "phoenix.csv"
-    if not loss and before.exists():
-        for method in made if noise == "5%" else ("none", "IMP"):  # of the others, that section has another prior
-            copy_rows(results, pd.read_csv(before, dtype=TEXT), courses.task, method)
     wanted = [Wanted(named(method, loss), seed, make, loss) for method, make in made.items() for seed in SEEDS]
     train_rows(results, courses, wanted, dense)
     for method in made:
@@ -201,8 +117,8 @@ def penalised(results: Results, folder: Path, data: str, noise: str, loss: bool)
 def factors(results: Results, folder: Path) -> None:
     """DASH with the prior loss, one thing changed at a time: why it loses balanced accuracy (Table 6)."""
     courses = Courses.read(folder / "sim350", "5%")
-    prior = prior_of(courses)
-    dash = lambda **options: lambda: DASH(prior, **{"strength": FIXED, **options})
+    prior = courses.prior()
+    dash = lambda **options: lambda: DASH(prior, **{"strength": LAMBDA, **options})
     changed: dict[str, dict[str, Any]] = {
         "share 0.01": {"make": dash(), "share": 0.01},
         "share 0.001": {"make": dash(), "share": 0.001},

@@ -1,0 +1,81 @@
+"""Trainings on PHOENIX's simulated courses, in stacks (`train_many`).
+
+Each is a row as soon as it ends, and rows that the results have are not made again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ...inference.neural_ode.stacked import Job, train_many
+from ...inference.neural_ode.training import Trained
+from ...inference.pruning import Sparsifier
+from ...models.dynamics.phoenix_network import PhoenixNetwork
+from ...models.dynamics.prior_loss import PriorLoss
+from .phoenix_courses import Courses, scores
+from .results import Results
+from .training_rows import LAST, record
+
+POINTS = 25  # of the prior loss in a step, see `Job`
+STACK = 15  # trainings at once: more lie outside the cache
+GATED = ("L0", "PathReg")  # in stacks of their own: gates cost as much as the weights
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One row: a training, with PHOENIX's prior loss or without; ``task`` defaults to that of the courses."""
+
+    method: str
+    seed: int
+    make: Callable[[], Sparsifier]
+    loss: bool = False
+    network: Callable[[], PhoenixNetwork] | None = None  # default fresh weights of the seed
+    share: float = 0.05  # of the prior loss
+    patience: int = 40
+    slack: float = 0.0
+    task: str = ""
+
+
+Dense = dict[tuple[str, bool, int], PhoenixNetwork]
+
+
+def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], dense: Dense) -> None:
+    """Train what the results lack, in stacks; networks of method ``none`` are kept in ``dense``."""
+    left = [w for w in wanted if results.value(w.task or courses.task, w.method, w.seed, LAST) is None]
+    groups: dict[tuple[bool, bool, int, float], list[Wanted]] = {}
+    for each in left:
+        kind = (each.loss, each.method.startswith(GATED), each.patience, each.slack)
+        groups.setdefault(kind, []).append(each)
+    for (loss, _, patience, slack), group in groups.items():
+        for stack in (group[at : at + STACK] for at in range(0, len(group), STACK)):
+            extra = PriorLoss(courses.prior(signed=True)) if loss else None
+            jobs = [
+                Job(
+                    w.network() if w.network else courses.network(w.seed),
+                    courses.training,
+                    courses.validation,
+                    w.make(),
+                    extra_loss=extra,
+                    extra_share=w.share,
+                    extra_points=POINTS if loss else None,
+                    seed=w.seed,
+                )
+                for w in stack
+            ]
+            train_many(jobs, patience=patience, slack=slack, done=partial(keep, results, courses, stack, dense))
+
+
+def keep(
+    results: Results,
+    courses: Courses,
+    stack: Sequence[Wanted],
+    dense: Dense,
+    number: int,
+    fitted: Trained[PhoenixNetwork],
+) -> None:
+    """A row of what has ended."""
+    one, epochs = stack[number], len(fitted.history.train)
+    if one.method.startswith("none"):
+        dense[courses.task, one.loss, one.seed] = fitted.network
+    made = scores(courses, fitted, fitted.history.seconds.sum(), epochs)
+    record(results, one.task or courses.task, one.method, one.seed, made)
