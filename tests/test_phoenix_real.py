@@ -79,24 +79,37 @@ def test_no_change_is_the_reference_and_missing_values_do_not_count(study):
     assert shifted["test MSE, first"] == pytest.approx(0.25)
 
 
-def test_strength_is_chosen_by_validation_and_once(study, tmp_path, monkeypatch):
+def test_strengths_are_chosen_by_validation_and_once(study, tmp_path, monkeypatch):
     monkeypatch.setattr(S, "EPOCHS", 3)
     monkeypatch.setattr(R, "GRID", (0.2, 0.8))
     results = Results(tmp_path / "rows.csv")
     monkeypatch.setattr(results, "write", lambda: None)
-    chosen = R.chosen_strength(results, study)
-    errors = {s: results.value("tiny", f"DASH, lambda {s:g}", 0, "validation MSE") for s in R.GRID}
-    assert errors[chosen] == min(errors.values())
+    chosen = R.choose(results, study, ("DASH", "PathReg"))
+    value = lambda method: results.value("tiny", method, 0, "validation MSE")
+    errors = {s: value(f"DASH, lambda {s:g}") for s in R.GRID}
+    assert errors[chosen.strength] == min(errors.values())
+    errors = {s: value(R.trial("PathReg", s)) for s in R.STRENGTHS["PathReg"]}
+    assert errors[chosen.penalties["PathReg"]] == min(errors.values())
+    assert list(chosen.penalties) == ["PathReg"], "the others are not asked for"
     rows = len(results.rows)
-    assert R.chosen_strength(results, study) == chosen
+    assert R.choose(results, study, ("DASH", "PathReg")) == chosen
     assert len(results.rows) == rows
+
+
+def test_a_fit_that_blows_up_is_not_chosen(study, tmp_path, monkeypatch):
+    results = Results(tmp_path / "rows.csv")
+    monkeypatch.setattr(results, "write", lambda: None)
+    errors = iter([float("nan"), 0.2, 0.3, 0.4, float("nan"), 0.1])
+    monkeypatch.setattr(R, "one", lambda *_: {"validation MSE": next(errors), R.LAST: 1.0})
+    assert R.choose(results, study, ("DASH", "L0")) == R.Chosen(R.GRID[1], {"L0": R.STRENGTHS["L0"][1]})
 
 
 def test_table_has_every_method_and_seed(study, tmp_path, monkeypatch):
     monkeypatch.setattr(S, "EPOCHS", 3)
     results = Results(tmp_path / "rows.csv")
     monkeypatch.setattr(results, "write", lambda: None)  # a few ms for each of 200 rows
-    R.compare(results, lambda seed: study, R.ALL, (0, 1), strength=0.3)
+    first = {method: grid[0] for method, grid in R.STRENGTHS.items()}
+    R.compare(results, lambda seed: study, R.ALL, (0, 1), R.Chosen(0.3, first))
     for method in R.ALL:
         for seed in (0, 1, "0-1"):
             assert results.value("tiny", method, seed, "sparsity") is not None

@@ -12,19 +12,17 @@ from typing import Any
 import pandas as pd
 
 from ...inference.pruning import (
-    CNODE,
     DASH,
     IMP,
     BioPruning,
-    HardConcrete,
     Magnitude,
     NoPruning,
-    PathReg,
     Sparsifier,
     one_standard_error,
 )
 from ...inference.pruning.magnitude import GRID
 from .phoenix_courses import SEEDS, Courses
+from .phoenix_penalties import STRENGTHS, penalty, trial
 from .phoenix_published import PAPER, add_paper
 from .phoenix_stacks import Dense, Wanted, train_rows
 from .results import Results
@@ -33,11 +31,6 @@ from .training_rows import LAST, record, summarise
 LAMBDA = 0.3  # of DASH, its default; balanced accuracy of trial runs was known when it was set
 # the penalties: least validation error on SIM350, 5% noise, first seed, prior loss on, as in the baselines of the paper
 CHOSEN_ON = "SIM350, noise 5%"
-STRENGTHS: dict[str, list[tuple[float, ...]]] = {
-    "L0": [(1e-3,), (1e-2,)],
-    "C-NODE": [(1e-3,), (1e-2,)],
-    "PathReg": [(1e-4, 1e-3), (1e-4, 1e-2), (1e-3, 1e-3)],
-}
 
 
 def named(method: str, loss: bool) -> str:
@@ -45,19 +38,7 @@ def named(method: str, loss: bool) -> str:
     return f"{method}, prior loss" if loss else method
 
 
-def penalty(method: str, strength: Sequence[float]) -> Sparsifier:
-    """L0 (λ₀), C-NODE (λ₁), PathReg (λ₀, λ₁)."""
-    if method == "PathReg":
-        return PathReg(strength=strength[0], weight_strength=strength[1])
-    return HardConcrete(strength=strength[0]) if method == "L0" else CNODE(strength=strength[0])
-
-
 # -- penalties ----
-def trial(method: str, strength: Sequence[float]) -> str:
-    """The name of a training that chooses a strength."""
-    return f"{method}, choice: {', '.join(f'{s:g}' for s in strength)}"
-
-
 def found(results: Results, method: str) -> dict[str, float]:
     """Scores of a training that chose."""
     rows = [r for r in results.rows if (r["task"], r["method"], str(r["seed"])) == (CHOSEN_ON, method, "0")]
