@@ -70,7 +70,7 @@ def fit(
     num_draws
         Draws by restart from a variational guide; default 500 (CellBox: 200). Of factor models (`Blocked`) by place
         that restarts have found, by default of more than 30,000 loadings 250 in all, and no more than are kept
-        (`factors.blocked.num_drawn`), which go on from one another (``Blocked.refresh``).
+        (`factors.walk.num_drawn`), which go on from one another (``Blocked.refresh``).
     restarts
         Independent variational fits from random starts, in one tensor program; they become the chains of the posterior.
         Default 4 (CellBox 1; `Blocked` of more than 30,000 loadings 2). Of factor models those that come to the

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pyrogrn.inference import Blocked, Gibbs, fit
 from pyrogrn.inference.factors.alignment import Aligner
-from pyrogrn.inference.factors.blocked import draw_state
 from pyrogrn.inference.factors.cells import CellRound
 from pyrogrn.inference.factors.start import start
 from pyrogrn.inference.factors.sweep import GramRound
+from pyrogrn.inference.factors.walk import draw_state
 from pyrogrn.models import PPCA, ExpressionData, MuVI
 from pyrogrn.models.simulators import simulate_muvi
 from pyrogrn.priors import HorseshoeLoading, NormalLoading, SpikeSlabLoading, Take

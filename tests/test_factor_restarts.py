@@ -12,11 +12,11 @@ from pyrogrn.inference.choice import default_length
 from pyrogrn.inference.datatree import prior_draws
 from pyrogrn.inference.draws import moments
 from pyrogrn.inference.draws.moments import Collector
-from pyrogrn.inference.factors import blocked
-from pyrogrn.inference.factors.blocked import LEAST, num_drawn
+from pyrogrn.inference.factors import walk as walks
 from pyrogrn.inference.factors.restarts import Restarts, same_place, select
 from pyrogrn.inference.factors.start import start
 from pyrogrn.inference.factors.sweep import REFRESH, GramRound
+from pyrogrn.inference.factors.walk import LEAST, num_drawn
 from pyrogrn.inference.runs.callbacks import Progress
 from pyrogrn.models import PPCA, MuVI
 from pyrogrn.models.observation.gram_factors import GramFactors
@@ -120,7 +120,7 @@ def test_the_bar_begins_anew_for_the_draws():
 
 
 def test_an_interrupt_ends_the_draws_between_two_blocks(monkeypatch):
-    monkeypatch.setattr(blocked, "TOGETHER", 1)  # one by one
+    monkeypatch.setattr(walks, "TOGETHER", 1)  # one by one
     steps, kept = [], REFRESH + 5
 
     class Interrupting:
@@ -154,13 +154,13 @@ def test_of_many_loadings_fewer_draws_are_made_where_nobody_asked(monkeypatch, c
     model = MuVI(simulated().data, num_factors=2)
     planned = Collector(model, chains, 500, has_inclusion=False)
     assert num_drawn(planned, given=False) == 500
-    monkeypatch.setattr(blocked, "MANY", model.edge_prior.allowed.numel() - 1)
+    monkeypatch.setattr(walks, "MANY", model.edge_prior.allowed.numel() - 1)
     assert num_drawn(planned, given=False) == drawn
     assert num_drawn(planned, given=True) == 500
 
 
 def test_what_is_asked_for_is_drawn(monkeypatch):
-    monkeypatch.setattr(blocked, "MANY", 1)
+    monkeypatch.setattr(walks, "MANY", 1)
     model = MuVI(simulated().data, num_factors=2)
     assert fit(model, num_steps=2, restarts=1, num_draws=300).draws["W"].shape[1] == 300
     assert fit(model, num_steps=2, restarts=1).draws["W"].shape[1] == 250
@@ -181,8 +181,8 @@ def test_many_draws_at_once_have_the_moments_of_one_by_one(monkeypatch, refresh,
     model = MuVI(simulated(num_covariates=1, correlation=0.4).data, num_factors=2)
     options = {"guide": Blocked(refresh=refresh), "restarts": 1, "num_draws": 600}
     together = fit(model, **options).moments["W"]
-    monkeypatch.setattr(blocked, "DRAWN", 1)
-    monkeypatch.setattr(blocked, "WALKERS", 7)  # which does not divide their number
+    monkeypatch.setattr(walks, "DRAWN", 1)
+    monkeypatch.setattr(walks, "WALKERS", 7)  # which does not divide their number
     single = fit(model, **options).moments["W"]
     error = np.sqrt((together.sd**2 + single.sd**2) / effective)
     assert np.abs((together.mean - single.mean) / error).max() < 4.5
@@ -191,11 +191,11 @@ def test_many_draws_at_once_have_the_moments_of_one_by_one(monkeypatch, refresh,
 
 def test_draws_of_several_places_are_laid_walker_after_walker(monkeypatch):
     """A place moves on by one round for each draw of a walker; between walkers it does not go on."""
-    monkeypatch.setattr(blocked, "WALKERS", 3)
+    monkeypatch.setattr(walks, "WALKERS", 3)
     place = iter(range(100))
     engine = lambda state, take: next(place)
-    monkeypatch.setattr(blocked, "draw_state", lambda *_: -1)
-    assert [next(walk) for walk in [blocked.walk(engine, None, 3, 2)] for _ in range(4)] == [0, 1, 2, 3]
+    monkeypatch.setattr(walks, "draw_state", lambda *_: -1)
+    assert [next(walk) for walk in [walks.walk(engine, None, 3, 2)] for _ in range(4)] == [0, 1, 2, 3]
 
     model = MuVI(simulated().data, num_factors=2)
     collector = Collector(model, 2, 7, has_inclusion=False)

@@ -67,8 +67,33 @@ def test_of_programs():
     model = MuVI.from_data(
         simulate_muvi(num_genes=12, num_cells=30, num_sets=2, set_size=4, seed=1).data, num_factors=2
     )
-    assert plan(model, guide=Blocked(), num_steps=50).seconds > 0
+    found = plan(model, guide=Blocked(), num_steps=50)
+    assert found.seconds > 0
+    assert found.total == 50 * found.seconds + found.draws
+    assert found.draws > 0
+    assert plan(model, guide=Blocked(refresh=0), num_steps=50).draws == 0, "each is less than a step"
     assert plan(model, guide=Gibbs(2, 5, 5)).num_steps == 10
+
+
+def test_draws_of_programs_are_told_from_as_many_rounds_as_a_fit_takes(monkeypatch):
+    from pyrogrn.inference.factors import walk
+
+    model = MuVI.from_data(
+        simulate_muvi(num_genes=12, num_cells=30, num_sets=2, set_size=4, seed=1).data, num_factors=2
+    )
+    taken, seconds = [], itertools.count(0, 0.5)
+    monkeypatch.setattr(walk.time, "perf_counter", lambda: next(seconds))
+    assert plan(model, guide=Blocked(refresh=7), num_draws=250).draws == pytest.approx(9 * 0.5 / walk.TIMED)
+    step = walk.walk
+
+    def counted(*given):
+        for drawn in step(*given):
+            taken.append(1)
+            yield drawn
+
+    monkeypatch.setattr(walk, "walk", counted)
+    fit(model, guide=Blocked(refresh=7), num_draws=250, restarts=1, num_steps=5)
+    assert len(taken) == 9, "six before the first, and three of a hundred walkers"
 
 
 def test_nothing_is_computed_without_timing(data, monkeypatch):

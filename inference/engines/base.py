@@ -100,6 +100,10 @@ class Engine(ABC):
         where the first steps of the whole are soon done, as here."""
         return ()
 
+    def seconds_of_draws(self, model: Model, data: ExpressionData | None, run: Run) -> float:
+        """Of what follows the steps, from a few of its rounds; 0 where that is soon done, as here."""
+        return 0.0
+
     def num_bytes(self, model: Model, run: Run) -> float:
         """Memory that `run` takes at its peak, beside the model and the data: an estimate before anything is computed.
 

@@ -28,16 +28,19 @@ class EnginePlan(NamedTuple):
         Of one of them; NaN where none was timed.
     num_bytes
         Memory at its peak, beside the model and the data.
+    draws
+        Seconds of the draws that follow the steps; 0 where they are soon made, or were not timed.
     """
 
     num_steps: int
     seconds: float
     num_bytes: float
+    draws: float = 0.0
 
     @property
     def total(self) -> float:
-        """Seconds of all steps."""
-        return self.num_steps * self.seconds
+        """Seconds of all steps and of the draws that follow them."""
+        return self.num_steps * self.seconds + self.draws
 
 
 def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run, *, timed: bool = True) -> EnginePlan:
@@ -59,7 +62,7 @@ def plan_of(engine: Engine, model: Model, data: ExpressionData | None, run: Run,
         total, seconds = _from_parts(timed_parts, len(model.coords[model.axes[1]]))
         return EnginePlan(total, seconds * parts[0].times, num_bytes)
     clock = _timed(engine, model, data, run)
-    return EnginePlan(clock.total, clock.seconds, num_bytes)
+    return EnginePlan(clock.total, clock.seconds, num_bytes, engine.seconds_of_draws(model, data, run))
 
 
 def _timed(engine: Engine, model: Model, data: ExpressionData | None, run: Run) -> "_Clock":

@@ -1,10 +1,8 @@
 """The blocked guide of factor models: coordinate ascent in closed form, and draws that walk on from it."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,22 +11,17 @@ from torch import Tensor
 
 from ...models import ExpressionData, FactorModel
 from ...priors import Take
-from ..draws.layout import laid_out
-from ..draws.moments import Collector, add_draw
+from ..draws.moments import Collector
 from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
 from ..runs.saving import restoring
-from .alignment import Aligner
 from .cells import CellRound, CellStatistics
-from .restarts import BESIDE, LOOK, MASS, Restarts, best_restarts, pack, restart_agreement, select, unpack
+from .restarts import BESIDE, LOOK, Restarts, pack, unpack
 from .start import arrange, start
-from .sweep import MANY, FactorState, GramRound, Round, effects_factor
+from .sweep import FactorState, GramRound, Round
+from .walk import collector_of, draw, num_drawn, rounds_before, timed_walk
 
 TOLERANCE = 1e-7  # nats a value (cell × gene) gained by a round, and at least a hundredth: below it a fit has settled
-DRAWN = 1_000_000  # loadings drawn at once (8 MB): small models draw hundreds of times at the price of one
-LEAST = 100  # draws of a chain: independent ones know a mean to a tenth of its sd
-WALKERS = 100  # of each place at most: each gives five of 500 draws, so that a hundred are independent
-TOGETHER = 20_000  # numbers in a round of all walkers, from which its time grows with them
 STEP_POWER, STEP_DELAY = 0.7, 1.0  # of minibatches: the t-th counts (t + delay)^-power (Hoffman et al. 2013)
 
 
@@ -43,13 +36,9 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     """
     started = time.monotonic()
     resume, batch_size, place = run.resume, run.batch_size, model.constant.device
-    cells = data if data is not None else model.cells
-    by_cell = not model.integrated or batch_size is not None
-    if by_cell and cells is None:
-        raise ValueError("this model is fitted cell by cell: pass `data`")
-    cell_round = CellRound(model, cells) if by_cell and cells is not None else None
-    engine: Round = cell_round if cell_round is not None else GramRound(model)
-    refresh = _rounds(engine, run, refresh)
+    engine = _engine(model, data, run)
+    cell_round = engine if isinstance(engine, CellRound) else None
+    refresh = rounds_before(engine, run, refresh)
     record: list[np.ndarray] = []
     first, reason, sums = 0, "budget", None
     restarts = Restarts(np.arange(run.restarts))
@@ -106,19 +95,30 @@ def ascend(model: FactorModel, data: ExpressionData | None, run: Run, refresh: i
     if table.shape[1] > 1 and np.isnan(table[:, 0]).all():
         table = table[:, 1:]  # the first round cell by cell comes before there is a bound
     before_draws = random_state(place)
-    collector = draw(model, engine, state, restarts, run, refresh, snapshot)
+    collector = draw(model, engine, state, restarts, run, refresh, tolerance(model), snapshot)
     return collector, History.every_step(reason, table, time.monotonic() - started)
 
 
-def _rounds(engine: Round, run: Run, refresh: int | None) -> int:
-    """Rounds before the first draw: as asked for, or by default; none where draws are of q, which are independent."""
-    if engine.refreshes and run.batch_size is None:
-        return engine.refresh if refresh is None else refresh
-    if refresh:
-        raise ValueError(
-            f"refresh={refresh}: draws walk on where all cells are used and all views are gaussian; leave it out"
-        )
-    return 0
+def _engine(model: FactorModel, data: ExpressionData | None, run: Run) -> Round:
+    """Rounds from sums over all cells, or cell by cell."""
+    if model.integrated and run.batch_size is None:
+        return GramRound(model)
+    cells = data if data is not None else model.cells
+    if cells is None:
+        raise ValueError("this model is fitted cell by cell: pass `data`")
+    return CellRound(model, cells)
+
+
+def seconds_of_draws(model: FactorModel, data: ExpressionData | None, run: Run, refresh: int | None) -> float:
+    """Of the draws that follow the steps, one restart kept, from their first rounds; 0 where draws are of q: each is
+    less than a step."""
+    engine = _engine(model, data, run)
+    refresh = rounds_before(engine, run, refresh)
+    if not refresh:
+        return 0.0
+    state = engine(engine.start(start(engine.gram_round, 1)), Take(draws=False))
+    number = num_drawn(collector_of(model, 1, run.num_draws), given=run.draws_given)
+    return timed_walk(engine, state, number, refresh)
 
 
 Progress = Iterator[tuple[FactorState, CellStatistics | None]]
@@ -160,125 +160,3 @@ def _settled(
     if len(record) < 10 or not np.isfinite(record[-4:]).all():
         return False
     return bool((np.abs(np.diff(np.array(record[-4:]), axis=0)) < gain).all())
-
-
-# -- draws ----
-def draw(
-    model: FactorModel,
-    engine: Round,
-    state: FactorState,
-    restarts: Restarts,
-    run: Run,
-    refresh: int,
-    snapshot: Callable[[], dict[str, Any]],
-) -> Collector:
-    """Draws of q that walk on by rounds of the exact conditionals where those can be drawn (Gaussian views, all cells).
-
-    Of each place that restarts have found, `num_drawn`, walker after walker.
-    """
-    best, kept = best_restarts(state, max(MASS, 20 * tolerance(model)))
-    align = Aligner(model, state.loadings[best, :, : len(model.factors)].mT)
-    notes = {
-        "restart_agreement": restarts.of_each(restart_agreement(model, state, best)),
-        "restarts_kept": np.flatnonzero(np.isin(restarts.row, kept.cpu().numpy())),
-    }
-    state = select(state, kept)
-    state = Restarts(np.arange(len(kept))).looked_at(model, state)
-    planned = partial(Collector, model, len(state.loadings), has_inclusion="inclusion" in model.dims, without=("x",))
-    number = num_drawn(planned(run.num_draws), given=run.draws_given)
-    collector = planned(number)
-    collector.notes = notes
-    chains = len(state.loadings)
-    walkers = min(WALKERS, TOGETHER // (chains * engine.work)) if refresh else DRAWN // state.loadings.numel()
-    walkers = min(number, max(1, walkers))
-    if refresh:
-        notes["walkers"] = np.array(walkers)
-    ahead = max(0, refresh - 1)
-    with run.steps(0, ahead + number) as steps:
-        for step, drawn in enumerate(walk(engine, state, walkers, refresh), 1):
-            first = walkers * (step - 1 - ahead)
-            if first < 0:
-                steps.tell(step, "draws", snapshot)
-                continue
-            count = min(walkers, number - first)
-            sites = laid_out(model, align(sites_of(model, engine, drawn)))
-            for i in range(count):
-                add_draw(model, collector, {n: v[i::walkers] for n, v in sites.items()}, run.threshold)
-            steps.tell(ahead + first + count, "draws", snapshot)
-            if first + count == number:
-                break
-    if refresh:
-        collector.by_walker(walkers)
-    return collector
-
-
-def walk(engine: Round, state: FactorState, walkers: int, refresh: int) -> Iterator[FactorState]:
-    """So many draws of q for each chain, again and again; with ``refresh`` each time a round further, from the first
-    round on."""
-    take = Take(draws=True)
-    drawn = draw_state(engine, state, take, walkers)
-    while True:
-        drawn = engine(drawn, take) if refresh else drawn
-        yield drawn
-        drawn = drawn if refresh else draw_state(engine, state, take, walkers)
-
-
-def num_drawn(planned: Collector, *, given: bool) -> int:
-    """Draws of each chain: those asked for; of a model so large that not all could be kept, that many in all, at least
-    `LEAST` of each chain, and none that are not kept. One thrown away costs as much as any.
-
-    Where nobody has asked (``given`` is False), of more than `MANY` loadings half as many in all: independent
-    ones would know a mean to a fifteenth of its sd, all of them to a twentieth.
-    """
-    many = not given and math.prod(planned.shape["W"]) > MANY
-    if planned.thin == 1 and not many:
-        return planned.num_draws
-    in_all = planned.num_draws / 2 if many else planned.num_draws
-    return min(planned.kept, max(LEAST, math.ceil(in_all / planned.num_chains)))
-
-
-def draw_state(engine: Round, state: FactorState, take: Take, copies: int = 1) -> FactorState:
-    """``copies`` draws of q for each chain, chain by chain: loadings, noise, effects, and scales given the loadings."""
-    chains = len(state.loadings)
-    if state.spread is not None and state.spread.regressions is not None:
-        theta = state.spread.regressions.around(state.loadings, copies)
-    else:
-        assert state.covariance is not None, "the state of coordinate ascent"
-        lower = torch.linalg.cholesky(state.covariance)[:, None]
-        noise = torch.randn(chains, copies, *state.loadings.shape[1:]).to(lower)
-        theta = (state.loadings[:, None] + (lower @ noise[..., None])[..., 0]).flatten(0, 1)
-    rows = torch.arange(chains, device=theta.device).repeat_interleave(copies)
-    state = select(replace(state, loadings=theta[:chains], spread=None, covariance=None, log_det=None), rows)
-    rounds = engine.gram_round
-    size = state.size if state.size is not None else torch.full_like(state.precision, rounds.dof)
-    if engine.model.isotropic:
-        shape = rounds.noise_shape + 0.5 * size.sum(1, keepdim=True)
-        precision = take.gamma(shape, shape / state.precision[:, :1]).expand_as(state.precision)
-    else:
-        shape = rounds.noise_shape + 0.5 * size
-        precision = take.gamma(shape, shape / state.precision)
-    square = theta[..., : rounds.num_factors].mT ** 2
-    prior = rounds.prior.update(state.prior, square, take)
-    gamma = state.gamma
-    if engine.model.factor_effects:
-        gamma = gamma + torch.linalg.solve_triangular(effects_factor(engine.zz).mT, torch.randn_like(gamma), upper=True)
-    return replace(state, loadings=theta, precision=precision, gamma=gamma, prior=prior)
-
-
-def sites_of(model: FactorModel, engine: Round, state: FactorState) -> dict[str, Tensor]:
-    """Pyro sites ``(chain, *dims)`` of a drawn state."""
-    m, v = len(model.factors), len(model.covariates)
-    sites = {"W": state.loadings[..., :m].mT, **engine.gram_round.prior.sites(state.prior)}
-    if v:
-        sites["beta"] = state.loadings[..., m : m + v].mT
-    if model.factor_effects:
-        sites["gamma"] = state.gamma
-    if model.has_noise:
-        variance = 1 / state.precision
-        sites["noise_variance"] = variance[:, 0] if model.isotropic else variance
-    if "mu" in model.dims:  # minibatches of a model that integrates μ out have no site
-        sites["mu"] = state.loadings[..., m + v :].mT
-        if model.has_dispersion and state.dispersion is not None:
-            sites["dispersion"] = state.dispersion
-    dtype = model.constant.dtype
-    return {name: value.to(dtype).contiguous() for name, value in sites.items()}

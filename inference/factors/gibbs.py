@@ -16,11 +16,11 @@ from ..runs.history import History, random_state, set_random_state
 from ..runs.run import Run
 from ..runs.saving import restoring
 from .alignment import Aligner
-from .blocked import draw_state, sites_of
 from .cells import CellRound
 from .restarts import best_restarts, pack, restart_agreement, select, unpack
 from .start import arrange, start
 from .sweep import FactorState, GramRound, Round
+from .walk import draw_state, sites_of
 
 ASCENT = 200  # rounds of coordinate ascent from as many starts as chains; the best is where all chains begin
 

@@ -42,8 +42,9 @@ class DASH(Sparsifier):
         C ``(source, source)``: how inputs act together. Default: :math:`|P||P|^\top`, as in the paper's simulations
         (B.3). Used with two layers only.
     strength
-        λ of all layers, or one for each. Default 0.3, set on SIM350 with its truth in sight (a rule on validation
-        error alone then chose it too); `choose_strength` finds it by cross-validation.
+        λ of all layers, or one for each. Default 0.3, set on SIM350 with its truth in sight (validation
+        error alone took it with one seed and 0.1 with others, which differ by little more than their error);
+        `choose_strength` finds it by cross-validation.
     schedule
         Default the paper's for SIM350.
     initial_scores

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...models import ExpressionData, FactorModel, Model
 from ..draws.moments import Collector
 from ..engines.base import Engine
-from ..factors.blocked import ascend
+from ..factors.blocked import ascend, seconds_of_draws
 from ..lookup import along_bases
 from ..runs.history import History
 from ..runs.run import Run
@@ -299,7 +299,12 @@ class Blocked(GuideFactory):
     def run(self, model: Model, data: ExpressionData | None, run: Run) -> tuple[Collector, History]:
         """Coordinate ascent where the model has one (`ASCENTS`), else stochastic gradients; then draw."""
         ascent = along_bases(ASCENTS, type(model))
-        return super().run(model, data, run) if ascent is None else ascent(model, data, run, self.refresh)
+        return super().run(model, data, run) if ascent is None else ascent.run(model, data, run, self.refresh)
+
+    def seconds_of_draws(self, model: Model, data: ExpressionData | None, run: Run) -> float:
+        """Of those that walk on from coordinate ascent."""
+        ascent = along_bases(ASCENTS, type(model))
+        return 0.0 if ascent is None else ascent.seconds_of_draws(model, data, run, self.refresh)
 
     def num_bytes(self, model: Model, run: Run) -> float:
         """Of programs also the Gram matrix in float64 and its root, and the model in float64 when densities of the
@@ -309,8 +314,17 @@ class Blocked(GuideFactory):
 
 
 GRAMS = 3
-Ascent = Callable[[Any, ExpressionData | None, Run, int | None], tuple[Collector, History]]
-ASCENTS: dict[type, Ascent] = {FactorModel: ascend}
+
+
+class Ascent(NamedTuple):
+    """A fit by coordinate ascent, and the seconds that its draws will take; the arguments of both are the model, cells,
+    the run, and `Blocked.refresh`."""
+
+    run: Callable[[Any, ExpressionData | None, Run, int | None], tuple[Collector, History]]
+    seconds_of_draws: Callable[[Any, ExpressionData | None, Run, int | None], float]
+
+
+ASCENTS: dict[type, Ascent] = {FactorModel: Ascent(ascend, seconds_of_draws)}
 """Coordinate ascent in closed form, by class of model: what `Blocked` is there, in place of stochastic gradients."""
 
 GUIDES = (MapEstimate, MeanField, LowRank, Blocked)
