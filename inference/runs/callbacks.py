@@ -74,9 +74,10 @@ class Progress:
             self._bar.set_postfix_str(state.message, refresh=False)
 
     def _line(self, state: FitState) -> None:
-        """At every tenth of the way that is not just behind the last."""
+        """At every tenth of the way that is not just behind the last; at the end there is nothing to wait for."""
         now = time.monotonic()
-        if 10 * state.step // state.total == 10 * self._told[0] // state.total or now - self._told[1] < QUIET:
+        tenth = 10 * state.step // state.total
+        if tenth >= 10 or tenth == 10 * self._told[0] // state.total or now - self._told[1] < QUIET:
             return
         self._told = (state.step, now)
         left = (now - self._first[1]) / (state.step - self._first[0]) * (state.total - state.step)
