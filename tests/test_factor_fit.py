@@ -307,7 +307,6 @@ def test_the_product_form_is_not():
     assert table.loc["β 0", "dispersion"] > 2
 
 
-NARROW = "Blocked(refresh=1): noise covered 72%, not 90%, where two factors of four genes leave it undetermined"
 SIZES = {
     "one factor": {"num_factors": 1},
     "two factors": {"num_factors": 2, "num_genes": 10, "num_cells": 40},
@@ -322,7 +321,6 @@ def test_blocked_is_calibrated_over_many_simulations(size):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason=NARROW)
 def test_blocked_is_calibrated_where_noise_and_factors_can_hardly_be_told_apart():
     table = calibration(Blocked(), 200, num_draws=63, num_factors=2)
     assert passes(table), table.round(3).to_string()
