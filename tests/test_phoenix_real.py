@@ -96,7 +96,7 @@ def test_strengths_are_chosen_by_validation_and_once(study, tmp_path, monkeypatc
     assert len(results.rows) == rows
 
 
-def test_a_fit_that_blows_up_is_not_chosen(study, tmp_path, monkeypatch):
+def test_a_fit_whose_error_is_not_finite_is_not_chosen(study, tmp_path, monkeypatch):
     results = Results(tmp_path / "rows.csv")
     monkeypatch.setattr(results, "write", lambda: None)
     errors = iter([float("nan"), 0.2, 0.3, 0.4, float("nan"), 0.1])

@@ -182,7 +182,7 @@ class Chosen:
 
 def choose(results: Results, study: Study, methods: Sequence[str]) -> Chosen:
     """λ, and the strengths of those methods that have one, by the criterion of B.4 and B.9.3 with one validation set,
-    seed 0; each fit is a row. A fit that blows up is none of those chosen."""
+    seed 0; each fit is a row. None is chosen whose error is not finite."""
     bare = replace(study, gene_sets=None)
 
     def error(method: str, make: Callable[[], Sparsifier]) -> float:

@@ -47,8 +47,8 @@ def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], den
         kind = (each.loss, each.method.startswith(GATED), each.patience, each.slack)
         groups.setdefault(kind, []).append(each)
     for (loss, _, patience, slack), group in groups.items():
+        extra = PriorLoss(courses.prior(signed=True)) if loss else None
         for stack in (group[at : at + STACK] for at in range(0, len(group), STACK)):
-            extra = PriorLoss(courses.prior(signed=True)) if loss else None
             jobs = [
                 Job(
                     w.network() if w.network else courses.network(w.seed),

@@ -42,9 +42,8 @@ class DASH(Sparsifier):
         C ``(source, source)``: how inputs act together. Default: :math:`|P||P|^\top`, as in the paper's simulations
         (B.3). Used with two layers only.
     strength
-        λ of all layers, or one for each. Default 0.3, set on SIM350 with its truth in sight (validation
-        error alone took it with one seed and 0.1 with others, which differ by little more than their error);
-        `choose_strength` finds it by cross-validation.
+        λ of all layers, or one for each. Default 0.3, set on SIM350 with its truth in sight, where
+        cross-validation takes 0.1 (docs/results/phoenix.md has both); `choose_strength` finds it for other data.
     schedule
         Default the paper's for SIM350.
     initial_scores
