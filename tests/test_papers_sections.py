@@ -101,6 +101,29 @@ def test_post_hoc_takes_the_sparsest_as_good_as_the_best_and_counts_all_training
     assert sum(map(len, trained)) == 3 * (1 + len(T.GRID))
 
 
+def test_a_share_that_blows_up_at_once_is_never_chosen(tmp_path, trained, monkeypatch):
+    made = K.train_many
+
+    def some(jobs, *, patience, slack, done):
+        def keep(number, fitted):
+            if getattr(jobs[number].sparsifier, "fraction", 0) == 0.92 and jobs[number].seed == 1:
+                history = TrainingHistory("diverged at epoch 1", *(np.zeros(0) for _ in range(5)), 0)
+                fitted = Trained(fitted.network, np.inf, 0.92, history)
+            done(number, fitted)
+
+        made(jobs, patience=patience, slack=slack, done=keep)
+
+    monkeypatch.setattr(K, "train_many", some)
+    results = Results(tmp_path / "rows.csv")
+    T.post_hoc(results, tmp_path, "sim350", "5%", False, {})
+    number = len(trained)
+    again = Results(tmp_path / "rows.csv")
+    again.resume()
+    T.post_hoc(again, tmp_path, "sim350", "5%", False, {})
+    assert len(trained) == number, "what blew up is not trained again"
+    assert again.value(Courses.task, "post-hoc", "0-2", "sparsity") == 0.9
+
+
 def test_lambda_is_chosen_over_the_folds_and_the_curve_made_with_it_once(tmp_path, trained, monkeypatch):
     results = Results(tmp_path / "rows.csv")
     errors = {0.1: 1.0, 0.3: 1.01, 0.5: 2.0, 0.8: 3.0}  # folds agree: only the best lies within its own error

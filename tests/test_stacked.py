@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pyrogrn.inference.neural_ode import LearningRate, train
+from pyrogrn.inference.neural_ode import fine_tuning as F
 from pyrogrn.inference.neural_ode.fine_tuning import Tuning, fine_tune, standard_error
 from pyrogrn.inference.neural_ode.stacked import Job, train_many
+from pyrogrn.inference.neural_ode.training import Diverged
 from pyrogrn.inference.pruning import CNODE, DASH, IMP, HardConcrete, Magnitude, NoPruning, PathReg, Schedule
 from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.dynamics.ode_solvers import Dopri5, RungeKutta
@@ -96,10 +98,13 @@ def test_some_points_of_the_prior_loss_a_step_are_all_of_them_in_an_epoch(data, 
 
 
 class Explodes(NoPruning):
-    """Makes the weights of a run too large for its solver in the third epoch."""
+    """Makes the weights of a run too large for its solver in one epoch, by default the third."""
+
+    def __init__(self, when=3):
+        self.when = when
 
     def before_epoch(self, epoch, network):
-        if epoch == 3:
+        if epoch == self.when:
             with torch.no_grad():
                 network.weights()["W_pi"].fill_(1e4)
         return False
@@ -114,6 +119,45 @@ def test_a_run_that_blows_up_ends_and_the_others_go_on(data, held):
     assert found[0].history.reason == "budget"
     alone = train(jobs[0].network, data, validation=held, learning=FAST, num_epochs=5)
     np.testing.assert_allclose(found[0].history.validation, alone.history.validation, rtol=2e-4)
+
+
+def test_a_run_that_blows_up_at_once_has_no_error_and_the_others_go_on(data, held):
+    jobs = [
+        Job(small(seed=s), data, held, sparsifier, learning=FAST) for s, sparsifier in ((0, None), (1, Explodes(1)))
+    ]
+    ended = {}
+    found = train_many(jobs, num_epochs=3, done=lambda number, fitted: ended.update({number: fitted}))
+    assert list(ended.values()) == [found[1], found[0]]
+    assert found[1].history.reason.startswith("diverged at epoch 1")
+    assert (found[1].validation, found[1].history.best, len(found[1].history.train)) == (np.inf, 0, 0)
+    assert all(torch.equal(v, jobs[1].network.state_dict()[n]) for n, v in found[1].network.state_dict().items())
+    alone = train(jobs[0].network, data, validation=held, learning=FAST, num_epochs=3)
+    np.testing.assert_allclose(found[0].history.validation, alone.history.validation, rtol=2e-4)
+    with pytest.raises(Diverged, match=r"diverged at epoch 1, step \d+ of the solver: .*Start from smaller weights"):
+        train_many(jobs[1:], num_epochs=3)
+    with pytest.raises(Diverged, match="diverged at epoch 1"):
+        train(jobs[1].network, data, validation=held, sparsifier=Explodes(1), num_epochs=3)
+
+
+@pytest.mark.parametrize("solver", [RungeKutta(0.5), Dopri5(rtol=1e-3, atol=1e-4)])
+def test_a_share_that_blows_up_at_once_is_never_taken(data, held, solver, monkeypatch):
+    broken = set()
+
+    class Pruned(Magnitude):
+        def before_epoch(self, epoch, network):
+            if self.fraction in broken:
+                Explodes(1).before_epoch(epoch, network)
+            return super().before_epoch(epoch, network)
+
+    monkeypatch.setattr(F, "Magnitude", Pruned)
+    dense, how = small(solver=solver), Tuning(num_epochs=1, learning=FAST)
+    broken.add(0.9)
+    share, fitted = fine_tune(dense, data, held, how, grid=(0.2, 0.9))
+    assert share == 0.2
+    assert np.isfinite(fitted.validation)
+    broken.add(0.2)
+    with pytest.raises(Diverged, match="diverged at epoch 1"):
+        fine_tune(dense, data, held, how, grid=(0.2, 0.9))
 
 
 @pytest.mark.parametrize("solver", [RungeKutta(0.5), Dopri5(rtol=1e-3, atol=1e-4)])

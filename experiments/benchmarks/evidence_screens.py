@@ -271,7 +271,7 @@ def predicted_rows(
     cells = rng.choice(cells, round(0.9 * number), replace=False)
     part = data.subset(cells)
     if "as data" in use:
-        part = part.with_interventions(labels[cells].tolist())
+        part = part.with_interventions(labels[cells].tolist(), unmeasured=True)
     networks = None
     if "prior" in use:
         rest = [effects.perturbations[i] for i in others]

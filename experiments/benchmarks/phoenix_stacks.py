@@ -73,8 +73,12 @@ def keep(
     number: int,
     fitted: Trained[PhoenixNetwork],
 ) -> None:
-    """A row of what has ended."""
+    """A row of what has ended; of what blew up in its first epoch, an infinite error and no other score."""
     one, epochs = stack[number], len(fitted.history.train)
+    if not epochs:
+        nothing = {"validation MSE": fitted.validation, "epochs": 0.0, "seconds": 0.0, LAST: 0.0}
+        record(results, one.task or courses.task, one.method, one.seed, nothing)
+        return
     if one.method.startswith("none"):
         dense[courses.task, one.loss, one.seed] = fitted.network
     made = scores(courses, fitted, fitted.history.seconds.sum(), epochs)

@@ -14,7 +14,7 @@ from ...models.dynamics.prior_loss import PriorLoss
 from ..pruning import Magnitude
 from ..pruning.magnitude import GRID
 from .stacked import Job, train_many
-from .training import LearningRate, Trained, train
+from .training import Diverged, LearningRate, Trained, train
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def fine_tune(
     sparsest whose validation error is within one standard error of the lowest.
 
     The nine trainings go as one stack (`train_many`), or one by one where the solver's steps adapt or there are not two
-    layers.
+    layers. A share with which the network blows up in its first epoch of tuning is never taken.
 
     Parameters
     ----------
@@ -60,12 +60,13 @@ def fine_tune(
     ------
     ValueError
         An empty grid, and as `train`.
+    Diverged
+        The network blows up with every share.
     """
     if not grid:
         raise ValueError("no share to prune: give at least one")
     if dense.depth.layers != 2 or math.isnan(getattr(dense.solver, "longest_step", math.nan)):
-        options: dict[str, Any] = dict(vars(how))
-        fits = [train(dense, training, validation=validation, sparsifier=Magnitude(p), **options) for p in grid]
+        fits = [_alone(dense, training, validation, how, share) for share in grid]
     else:
         jobs = [
             Job(
@@ -82,10 +83,22 @@ def fine_tune(
         ]
         fits = train_many(jobs, num_epochs=how.num_epochs, batch_size=how.batch_size, patience=how.patience)
     best = min(fits, key=lambda fitted: fitted.validation)
+    if not best.history.best:
+        raise Diverged(best)
     limit = best.validation + standard_error(best.network, validation)
     within = [k for k, fitted in enumerate(fits) if fitted.validation <= limit]
     chosen = max(within, key=lambda k: grid[k])
     return grid[chosen], fits[chosen]
+
+
+def _alone(
+    dense: PhoenixNetwork, training: Transitions, validation: Transitions, how: Tuning, share: float
+) -> Trained[PhoenixNetwork]:
+    options: dict[str, Any] = dict(vars(how))
+    try:
+        return train(dense, training, validation=validation, sparsifier=Magnitude(share), **options)
+    except Diverged as error:
+        return error.fitted
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from ...models.dynamics.phoenix_network import WEIGHTS, PhoenixNetwork
 from ...models.dynamics.prior_loss import PriorLoss, mismatch
 from ..pruning import NoPruning, Sparsifier
 from ..runs.interrupts import deferred_interrupts
-from .training import LearningRate, Trained, Training
+from .training import Diverged, LearningRate, Trained, Training
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +66,16 @@ def train_many(
     Returns
     -------
     list of Trained
-        In the order of the jobs. A run that blows up ends by itself, with its best model so far, and the others go on.
+        In the order of the jobs. A run that blows up ends by itself, with its best model so far, and the others go on;
+        in its first epoch, with the network it was given, an infinite validation error and a history of no epoch.
 
     Raises
     ------
     ValueError
         No job, networks of different sizes or of other than two layers, solvers whose steps adapt, some jobs with a
-        prior loss and some without, a run that blows up in its first epoch, and as `train`.
+        prior loss and some without, and as `train`.
+    Diverged
+        Every run blows up in its first epoch.
     """
     _check(jobs)
     stack = _Stack(jobs, batch_size, patience, slack)
@@ -84,6 +87,8 @@ def train_many(
                 if done is not None:
                     done(number, results[number])
             raise_interrupt()
+    if not any(result.history.best for result in results.values()):
+        raise Diverged(results[0])
     return [results[number] for number in range(len(jobs))]
 
 
@@ -194,8 +199,6 @@ class _Stack:
                 run.close_epoch(losses[n], (time.monotonic() - started) / number)
             except BlowUp as error:
                 reason = f"diverged at epoch {run.epoch + 1}, step {error.step} of the solver: {error}"
-                if not run.rows:
-                    raise ValueError(f"{reason}. Start from smaller weights, or take smaller steps") from error
                 run.restore(run.last)
                 ended.append((n, reason))
                 continue

@@ -94,6 +94,15 @@ class Trained(Generic[Network]):
     history: TrainingHistory
 
 
+class Diverged(ValueError):
+    """A network blew up before its first epoch was done. ``fitted`` is what came of it: the network that was given, an
+    infinite validation error and a history of no epoch."""
+
+    def __init__(self, fitted: Trained[Any]) -> None:
+        super().__init__(f"{fitted.history.reason}. Start from smaller weights, or take smaller steps")
+        self.fitted = fitted
+
+
 def train(
     network: Network,
     data: Batch,
@@ -151,7 +160,9 @@ def train(
     Raises
     ------
     ValueError
-        Options out of range, a checkpoint of another run, a network that blows up before its first epoch is done.
+        Options out of range, a checkpoint of another run.
+    Diverged
+        A network that blows up before its first epoch is done.
     """
     if min(num_epochs, batch_size, patience) < 1 or slack < 0 or not 0 < extra_share < 1:
         raise ValueError(
@@ -183,9 +194,9 @@ def train(
                 run.one_epoch()
             except BlowUp as error:
                 reason = f"diverged at epoch {epoch + 1}, step {error.step} of the solver: {error}"
-                if not run.rows:
-                    raise ValueError(f"{reason}. Start from smaller weights, or take smaller steps") from error
                 run.restore(run.last)
+                if not run.rows:
+                    raise Diverged(run.result(reason)) from error
                 write_checkpoints(callbacks)
                 break
             message = f"validation {run.rows[-1][1]:.3g}, sparsity {run.rows[-1][3]:.1%}"
@@ -354,6 +365,10 @@ class Training:
         self.kept = dict(state["kept"])
 
     def result(self, reason: str) -> Trained[Any]:
+        if not self.rows:
+            none = np.zeros(0)
+            history = TrainingHistory(reason, none, none, none, none, none, best=0)
+            return Trained(self.network, float("inf"), sparsity(self._effective(None)), history)
         chosen = min(self.kept.values(), key=lambda k: k["validation"])
         if self.slack:
             self._load(chosen)
