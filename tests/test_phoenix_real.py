@@ -1,5 +1,6 @@
 """Benchmark of PHOENIX on measured courses: how data are cut, and what is scored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,18 @@ def test_no_change_is_the_reference_and_missing_values_do_not_count(study):
     part.observed[0, 0] = True
     shifted = R.held_out_errors(study, lambda batch: batch.stop + 0.5)
     assert shifted["test MSE, first"] == pytest.approx(0.25)
+
+
+def test_pairs_further_apart_than_any_of_training_are_told_apart(study):
+    tests = {name: test.rows(torch.arange(test.num_pairs)) for name, test in study.tests.items()}
+    tests["first"].dt[0] = 2 * study.training.dt.max()
+    apart = replace(study, tests=tests)
+    off = lambda batch: batch.stop + (batch.dt > study.training.dt.max())[:, None] * 10.0
+    found = R.held_out_errors(apart, off)
+    assert found["longer intervals"] == 1.0
+    assert found["test MSE"] > 1.0
+    assert found["test MSE, intervals of training"] == found["test MSE / no change, intervals of training"] == 0.0
+    assert R.held_out_errors(study, R.no_change)["longer intervals"] == 0.0
 
 
 def test_strengths_are_chosen_by_validation_and_once(study, tmp_path, monkeypatch):

@@ -84,24 +84,39 @@ def edge_scores(study: Study, strength: np.ndarray) -> dict[str, float]:
     return found
 
 
-@torch.no_grad()
 def held_out_errors(study: Study, predict: Callable[[Transitions], Tensor]) -> dict[str, float]:
     """Mean squared error of each test (infinite where the solution blows up), their mean, and how it compares with no
-    change at all."""
-    found, still = {}, {}
-    for name, test in study.tests.items():
-        seen = test.observed
-        try:
-            found[name] = float((predict(test) - test.stop).square()[seen].mean())
-        except BlowUp:
-            found[name] = float("inf")
-        still[name] = float((test.start - test.stop).square()[seen].mean())
-    error = float(np.mean(list(found.values())))
+    change at all; the same over the pairs that lie no further apart than any of training."""
+    longest = study.training.dt.max()
+    near = {name: test.rows(test.dt <= longest) for name, test in study.tests.items()}
+    found = {name: error(test, predict) for name, test in study.tests.items()}
+    still, trained, unmoved = (
+        float(np.mean([error(test, of) for test in tests.values()]))
+        for tests, of in ((study.tests, no_change), (near, predict), (near, no_change))
+    )
+    mean = float(np.mean(list(found.values())))
     return {
-        "test MSE": error,
-        "test MSE / no change": error / float(np.mean(list(still.values()))),
+        "test MSE": mean,
+        "test MSE / no change": mean / still,
+        "test MSE, intervals of training": trained,
+        "test MSE / no change, intervals of training": trained / unmoved,
+        "longer intervals": float(sum(test.num_pairs - near[name].num_pairs for name, test in study.tests.items())),
         **{f"test MSE, {name}": value for name, value in found.items()},
     }
+
+
+@torch.no_grad()
+def error(test: Transitions, predict: Callable[[Transitions], Tensor]) -> float:
+    """Mean squared error of what was seen, infinite where the solution blows up."""
+    try:
+        return float((predict(test) - test.stop).square()[test.observed].mean())
+    except BlowUp:
+        return math.inf
+
+
+def no_change(batch: Transitions) -> Tensor:
+    """Predicts that every pair stays as it starts."""
+    return batch.start
 
 
 def influences(study: Study, network: PhoenixNetwork) -> pd.Series:
@@ -152,7 +167,7 @@ def one(study: Study, sparsifier: Callable[[], Sparsifier], seed: int) -> dict[s
 def reference(study: Study) -> dict[str, float]:
     """Of no change at all, and of the prior's edges alone; gene sets by the prior's out-degrees: what any network would
     show whose regulators are the prior's."""
-    found = held_out_errors(study, lambda batch: batch.start)
+    found = held_out_errors(study, no_change)
     if study.truth is not None:
         assert study.assayed is not None
         found |= edge_scores(study, study.prior.numpy())
@@ -185,16 +200,16 @@ def choose(results: Results, study: Study, methods: Sequence[str]) -> Chosen:
     seed 0; each fit is a row. None is chosen whose error is not finite."""
     bare = replace(study, gene_sets=None)
 
-    def error(method: str, make: Callable[[], Sparsifier]) -> float:
+    def validated(method: str, make: Callable[[], Sparsifier]) -> float:
         once(results, study.task, method, 0, partial(one, bare, make, 0))
         found = results.value(study.task, method, 0, "validation MSE")
         assert found is not None, "made above"
         return found if math.isfinite(found) else math.inf
 
-    strength = min(GRID, key=lambda s: error(f"DASH, lambda {s:g}", partial(dash, study, s)))
+    strength = min(GRID, key=lambda s: validated(f"DASH, lambda {s:g}", partial(dash, study, s)))
     penalties: dict[str, tuple[float, ...]] = {}
     for method in (m for m in STRENGTHS if m in methods):
-        errors = {s: error(trial(method, s), partial(penalty, method, s)) for s in STRENGTHS[method]}
+        errors = {s: validated(trial(method, s), partial(penalty, method, s)) for s in STRENGTHS[method]}
         penalties[method] = min(errors, key=lambda s: errors[s])
     if results.value(study.task, "DASH, choice of lambda", 0, "lambda") is None:
         results.add(study.task, "DASH, choice of lambda", 0, "lambda", strength)
