@@ -73,7 +73,7 @@ def course() -> Course:
     times = np.linspace(0, 4, 9)
     middle = np.stack([np.exp(-times), 1 - np.exp(-2 * times), 0.5 + 0.4 * np.sin(times)], axis=1)
     levels = middle[None] + np.random.default_rng(2).normal(0, 0.05, (30, 1, 3))
-    return Course(tuple("ABC"), times, levels, np.zeros_like(levels), np.ones(3), 0.0, np.arange(30))
+    return Course(tuple("ABC"), times, levels, np.zeros_like(levels), np.ones(3), 0.0, np.arange(30), 2.0)
 
 
 def flux(ax: Axes | None) -> Axes:

@@ -64,6 +64,7 @@ def test_predictions(fitted, tmp_path):
     options = ["--times", "0,1,4", "--knockout", "G0002", "--genes", "G0001,G0002"]
     code, _, err = call("course", fitted, *options, "--out", out)
     assert code == 0, err
+    assert "1 of 3 times lie further from the start than any two measurements of the fit" in " ".join(err.split())
     table = pd.read_csv(out)
     assert len(table) == 3 * 8
     assert table.loc[table["gene"] == "G0002", "mean"].abs().max() < 1e-6

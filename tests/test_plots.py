@@ -73,7 +73,7 @@ def known(truth):
 def course():
     rng = np.random.default_rng(0)
     levels = rng.normal(size=(20, 5, 4)).cumsum(1)
-    return Course(tuple("ABCD"), np.arange(5.0), levels, levels, np.ones(4), 0.0, np.arange(20))
+    return Course(tuple("ABCD"), np.arange(5.0), levels, levels, np.ones(4), 0.0, np.arange(20), 2.0)
 
 
 NETWORK = {

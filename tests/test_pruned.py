@@ -397,6 +397,19 @@ def test_courses_start_where_told_and_keep_what_is_held(courses, posterior):
     assert table["settled"].eq(1).all()
 
 
+def test_times_beyond_the_intervals_of_the_fit_are_counted(courses):
+    data = courses.data.with_times(
+        (3 * courses.data.time).tolist(), [f"t{c}" for c in courses.data.trajectory.tolist()]
+    )
+    longest = max(
+        float(data.time[data.trajectory == c].diff().max()) for c in data.trajectory.unique()
+    )  # the rows of a trajectory follow in time
+    posterior = fit(Phoenix.from_data(data, hidden=2), guide=QUICK, seed=2)
+    course = posterior.course([1, 1 + longest, 1.01 + longest, 2 + longest], num_draws=2)
+    assert course.longest == pytest.approx(longest, rel=1e-5)
+    assert course.beyond == 2
+
+
 def test_velocity_is_the_slope_of_the_course(courses, posterior):
     weights, _ = weight_draws(posterior)
     mean = posterior.velocity(courses.data, num_draws=30).to_numpy()

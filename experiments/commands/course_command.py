@@ -66,6 +66,12 @@ def course_command(
     picture = write_table_and_figure(course.table(level), figure, out)
     if course.lost:
         say(f"in {course.lost:.0%} of the draws the solution blows up; they are left out")
+    if course.beyond:
+        say(
+            f"{course.beyond} of {len(course.times)} times lie further from the start than any two measurements of the "
+            f"fit from each other ({course.longest:g}): the network was held to changes over such intervals, beyond "
+            "them its errors add up and levels can run away"
+        )
     say(f"{out}, {picture}")
 
 

@@ -188,7 +188,8 @@ def predict_course(
     drawn, rate = (torch.stack(value).double().cpu().numpy() for value in (levels, rates))
     error = (noise.square().mean().sqrt() * model.size).double().cpu().numpy()
     lost = 1 - len(levels) / len(noise)
-    return Course(model.genes, np.asarray(list(times), dtype=float), drawn, rate, error, lost, np.array(kept))
+    longest = float(model.data_dt.max() * model.time_unit)
+    return Course(model.genes, np.asarray(list(times), dtype=float), drawn, rate, error, lost, np.array(kept), longest)
 
 
 def velocity(

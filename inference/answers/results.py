@@ -49,7 +49,8 @@ class CellPredictions:
 class Course:
     """Draws of a trajectory in the units of the data: ``times`` (time,), ``levels`` and ``velocities`` (draw, time,
     gene), ``noise`` (gene,) the sd of a measurement; ``lost`` the share of draws whose solution blew up, ``kept``
-    (draw,) the places of the others among those drawn."""
+    (draw,) the places of the others among those drawn; ``longest`` the longest interval between two measurements of the
+    fit."""
 
     genes: tuple[str, ...]
     times: np.ndarray
@@ -58,6 +59,14 @@ class Course:
     noise: np.ndarray
     lost: float
     kept: np.ndarray
+    longest: float
+
+    @property
+    def beyond(self) -> int:
+        """How many of the times lie further from the start than any two measurements from each other: a fit is held
+        to changes over intervals, and what lies further is those changes added up, errors too."""
+        # times as written and intervals in units of the fit differ by rounding
+        return int((self.times - self.times[0] > self.longest * (1 + 1e-5)).sum())
 
     def table(self, level: float) -> pd.DataFrame:
         """``time, gene, mean, sd, lower, upper, noise_sd, velocity, velocity_sd``."""
