@@ -20,7 +20,17 @@ from .matching import Matching, align, evidence_rank, named_pairs
 
 
 def ranking_curve(score: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return true positives and pairs selected, both (threshold,), at each distinct score from the highest down."""
+    """Return true positives and pairs selected, both (threshold,), at each distinct score from the highest down.
+
+    Raises
+    ------
+    ValueError
+        Scores that are not numbers: sorted, they would come first and pass for a ranking.
+    """
+    if bool(np.isnan(score).any()):
+        raise ValueError(
+            f"{int(np.isnan(score).sum())} of {len(score)} scores are not numbers: a ranking needs them all"
+        )
     order = np.argsort(score)[::-1]
     last = _threshold_ends(score[order])
     return np.cumsum(true[order])[last].astype(float), last + 1.0

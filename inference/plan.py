@@ -26,8 +26,9 @@ def plan(
 ) -> EnginePlan:
     """Steps, seconds of each, and memory of `fit` with the same arguments.
 
-    Its first steps are taken, two to twelve of them, and thrown away. The time of variational fits is the most that
-    they may take: they stop when they have converged.
+    Its first steps are taken, two to twelve of them, and thrown away; so are the first rounds of draws that walk on
+    from the fit (programs). The time of variational steps is the most that they may take: they stop when they have
+    converged. That of draws is for one restart kept: where restarts end apart and several are kept, as many times more.
 
     Parameters
     ----------

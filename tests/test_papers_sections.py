@@ -15,7 +15,7 @@ from pyrogrn.experiments.benchmarks import provenance
 from pyrogrn.experiments.benchmarks.__main__ import QUICK, SECTIONS
 from pyrogrn.experiments.benchmarks.results import Results
 from pyrogrn.experiments.scores import auroc
-from pyrogrn.inference.neural_ode import Trained, TrainingHistory
+from pyrogrn.inference.neural_ode import Diverged, Trained, TrainingHistory
 from pyrogrn.inference.pruning import CNODE, HardConcrete, NoPruning, PathReg
 from pyrogrn.models import ExpressionData
 from pyrogrn.models.data.transitions import Transitions
@@ -101,19 +101,50 @@ def test_post_hoc_takes_the_sparsest_as_good_as_the_best_and_counts_all_training
     assert sum(map(len, trained)) == 3 * (1 + len(T.GRID))
 
 
-def test_a_share_that_blows_up_at_once_is_never_chosen(tmp_path, trained, monkeypatch):
+NOTHING = TrainingHistory("diverged at epoch 1", *(np.zeros(0) for _ in range(5)), 0)
+
+
+def test_networks_are_made_again_without_touching_their_rows(tmp_path, trained):
+    results = Results(tmp_path / "rows.csv")
+    wanted = [K.Wanted("none", s, NoPruning) for s in range(2)]
+    K.train_rows(results, Courses(), wanted, {})
+    rows = [dict(row) for row in results.rows]
+    dense = {}
+    K.train_rows(results, Courses(), [K.Wanted("none", s, NoPruning, again=True) for s in range(2)], dense)
+    assert len(trained) == 2
+    assert len(dense) == 2
+    assert results.rows == rows
+
+
+def test_folds_that_blow_up_are_not_chosen_and_end_nothing(tmp_path, trained, monkeypatch):
     made = K.train_many
 
     def some(jobs, *, patience, slack, done):
-        def keep(number, fitted):
-            if getattr(jobs[number].sparsifier, "fraction", 0) == 0.92 and jobs[number].seed == 1:
-                history = TrainingHistory("diverged at epoch 1", *(np.zeros(0) for _ in range(5)), 0)
-                fitted = Trained(fitted.network, np.inf, 0.92, history)
-            done(number, fitted)
-
+        blown = lambda number, fitted: jobs[number].sparsifier.strength[0] == 0.1
+        keep = lambda n, fitted: done(n, Trained(fitted.network, np.inf, 0, NOTHING) if blown(n, fitted) else fitted)
         made(jobs, patience=patience, slack=slack, done=keep)
 
     monkeypatch.setattr(K, "train_many", some)
+    results = Results(tmp_path / "rows.csv")
+    assert D.chosen_strength(results, Courses()) > 0.1
+
+
+def test_a_share_that_blows_up_at_once_is_never_chosen(tmp_path, trained, monkeypatch):
+    made = K.train_many
+    fraction = lambda job: getattr(job.sparsifier, "fraction", 0)
+
+    def some(jobs, *, patience, slack, done):
+        def keep(number, fitted):
+            if fraction(jobs[number]) == 0.97 or (fraction(jobs[number]) == 0.92 and jobs[number].seed == 1):
+                fitted = Trained(fitted.network, np.inf, fraction(jobs[number]), NOTHING)
+            done(number, fitted)
+
+        made(jobs, patience=patience, slack=slack, done=keep)
+        if all(fraction(job) == 0.97 for job in jobs):
+            raise Diverged(Trained(jobs[0].network, np.inf, 0.97, NOTHING))
+
+    monkeypatch.setattr(K, "train_many", some)
+    monkeypatch.setattr(K, "STACK", 3)  # all three seeds of one share, which may all blow up
     results = Results(tmp_path / "rows.csv")
     T.post_hoc(results, tmp_path, "sim350", "5%", False, {})
     number = len(trained)

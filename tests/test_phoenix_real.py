@@ -10,6 +10,7 @@ import torch
 from pyrogrn.experiments.benchmarks import phoenix_real as R
 from pyrogrn.experiments.benchmarks import phoenix_studies as S
 from pyrogrn.experiments.benchmarks.results import Results
+from pyrogrn.inference.neural_ode import Diverged, Trained, TrainingHistory
 from pyrogrn.inference.pruning import Schedule
 from pyrogrn.models.data.transitions import Transitions
 from pyrogrn.models.dynamics.phoenix_network import PhoenixNetwork
@@ -107,6 +108,27 @@ def test_strengths_are_chosen_by_validation_and_once(study, tmp_path, monkeypatc
     rows = len(results.rows)
     assert R.choose(results, study, ("DASH", "PathReg")) == chosen
     assert len(results.rows) == rows
+
+
+def test_a_fit_that_blows_up_at_once_is_a_row_and_not_chosen(study, tmp_path, monkeypatch):
+    made = S.Study.fit
+
+    def fit(self, sparsifier, seed):
+        if getattr(sparsifier, "strength", (0,))[0] in blown:
+            history = TrainingHistory("diverged at epoch 1", *(np.zeros(0) for _ in range(5)), 0)
+            raise Diverged(Trained(None, np.inf, 0.0, history))
+        return made(self, sparsifier, seed)
+
+    blown = {0.2}
+    monkeypatch.setattr(S, "EPOCHS", 1)
+    monkeypatch.setattr(S.Study, "fit", fit)
+    monkeypatch.setattr(R, "GRID", (0.2, 0.8))
+    results = Results(tmp_path / "rows.csv")
+    assert R.choose(results, study, ("DASH",)).strength == 0.8
+    assert results.value("tiny", "DASH, lambda 0.2", 0, "validation MSE") == np.inf
+    blown.add(0.8)
+    with pytest.raises(ValueError, match=r"DASH blows up with each of \[0.2, 0.8\]"):
+        R.choose(Results(tmp_path / "others.csv"), study, ("DASH",))
 
 
 def test_a_fit_whose_error_is_not_finite_is_not_chosen(study, tmp_path, monkeypatch):

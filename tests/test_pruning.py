@@ -258,6 +258,9 @@ def test_post_hoc_takes_the_sparsest_within_one_standard_error():
     table = pd.DataFrame({"x": [1.0, 1, 2, 2], "validation": [1.0, 1.2, 1.15, 1.2]})
     assert one_standard_error(table, by="x", prefer="largest") == 2.0
     assert one_standard_error(table, by="x", prefer="smallest") == 1.0
+    blown = table.assign(validation=float("inf"))
+    with pytest.raises(ValueError, match=r"no x of .* has finite errors in every repeat"):
+        one_standard_error(blown, by="x", prefer="largest")
 
 
 def test_strength_is_chosen_by_validation():

@@ -76,6 +76,8 @@ def test_ranking_scores_without_both_classes():
         assert np.isnan(S.auroc(score, true))
         assert np.isnan(S.balanced_accuracy(score > 1, true))
     assert np.isnan(S.average_precision(score, np.zeros(4, bool)))
+    with pytest.raises(ValueError, match="1 of 4 scores are not numbers"):
+        S.average_precision(np.where(np.arange(4) == 2, np.nan, score), np.ones(4, bool))
     assert np.isnan(S.auprc_trapezoid(score, np.zeros(4, bool)))
     assert np.isnan(S.early_precision(score, np.zeros(4, bool)))
     assert S.average_precision(score, np.ones(4, bool)) == 1.0

@@ -2,6 +2,7 @@
 misplaced. The tables of all methods: `phoenix_table`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,8 @@ from .training_rows import summarise
 
 PRIOR_NOISES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
-# λ of DASH by validation error alone, once, on SIM350 with noise 5%, for all data: the prior and the weights are both
-# scaled to sum one. The largest λ within one standard error of the best (over folds, of the difference), on a grid with
+# λ of DASH by validation error alone, on SIM350 with noise 5%, for the curve of misplaced priors; the tables have its
+# default. The largest λ within one standard error of the best (over folds, of the difference), on a grid with
 # equal λ for both layers: 12 fits on two thirds of the training trajectories; the seed is that of the fold.
 GRID, FOLDS, SLACK = (0.1, 0.3, 0.5, 0.8), 3, 1.0
 CHOICE = "DASH, choice of lambda"
@@ -46,8 +47,7 @@ def chosen_strength(results: Results, courses: Courses) -> float:
         name = f"{CHOICE}: {sparsifier.strength[0]:g}"
         error, zeros = (results.value(courses.task, name, fold, score) for score in ("validation MSE", "sparsity"))
         assert error is not None, "made above"
-        assert zeros is not None, "made above"
-        return Stored(None, error, zeros)
+        return Stored(None, error, math.nan if zeros is None else zeros)  # of what blew up nothing else is known
 
     grid = [(value, value) for value in GRID]
     choice = choose_strength(stored, lambda s: DASH(prior, strength=s), folds, grid=grid, slack=SLACK)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from torch import Tensor
 from ...inference.neural_ode.degrees import network_summary
 from ...inference.neural_ode.influence import gene_influence, influence_table
 from ...inference.neural_ode.pathways import pathway_influence
+from ...inference.neural_ode.training import Diverged
 from ...inference.pruning import DASH, IMP, BioPruning, NoPruning, Sparsifier
 from ...models.data.transitions import Transitions
 from ...models.dynamics.phoenix_layers import BlowUp
@@ -140,9 +142,12 @@ def pathways(study: Study, scores: pd.Series) -> dict[str, float]:
 
 
 def one(study: Study, sparsifier: Callable[[], Sparsifier], seed: int) -> dict[str, float]:
-    """Scores of one fit."""
+    """Scores of one fit; of one that blows up in its first epoch, an infinite error and no other."""
     started = time.perf_counter()
-    fitted = study.fit(sparsifier(), seed)
+    try:
+        fitted = study.fit(sparsifier(), seed)
+    except Diverged as blown:
+        return {"validation MSE": blown.fitted.validation, LAST: 0.0}
     seconds, epochs = time.perf_counter() - started, len(fitted.history.train)
     effects = fitted.network.edges().numpy()
     summary = network_summary(effects)
@@ -178,6 +183,9 @@ def reference(study: Study) -> dict[str, float]:
 
 
 # -- tables ----
+Strength = TypeVar("Strength")
+
+
 def add_paper(results: Results) -> None:
     """The paper's numbers, in our units."""
     for task, methods in PAPER.items():
@@ -197,7 +205,7 @@ class Chosen:
 
 def choose(results: Results, study: Study, methods: Sequence[str]) -> Chosen:
     """λ, and the strengths of those methods that have one, by the criterion of B.4 and B.9.3 with one validation set,
-    seed 0; each fit is a row. None is chosen whose error is not finite."""
+    seed 0; each fit is a row. None is chosen whose error is not finite (`least`)."""
     bare = replace(study, gene_sets=None)
 
     def validated(method: str, make: Callable[[], Sparsifier]) -> float:
@@ -206,17 +214,31 @@ def choose(results: Results, study: Study, methods: Sequence[str]) -> Chosen:
         assert found is not None, "made above"
         return found if math.isfinite(found) else math.inf
 
-    strength = min(GRID, key=lambda s: validated(f"DASH, lambda {s:g}", partial(dash, study, s)))
+    found = {s: validated(f"DASH, lambda {s:g}", partial(dash, study, s)) for s in GRID}
+    strength = least(found, study.task, "DASH")
     penalties: dict[str, tuple[float, ...]] = {}
     for method in (m for m in STRENGTHS if m in methods):
         errors = {s: validated(trial(method, s), partial(penalty, method, s)) for s in STRENGTHS[method]}
-        penalties[method] = min(errors, key=lambda s: errors[s])
+        penalties[method] = least(errors, study.task, method)
     if results.value(study.task, "DASH, choice of lambda", 0, "lambda") is None:
         results.add(study.task, "DASH, choice of lambda", 0, "lambda", strength)
         for method, values in penalties.items():
             for layer, value in enumerate(values):
                 results.add(study.task, f"{method}, choice", 0, f"strength {layer}", value)
     return Chosen(strength, penalties)
+
+
+def least(errors: Mapping[Strength, float], task: str, method: str) -> Strength:
+    """The strength of least error.
+
+    Raises
+    ------
+    ValueError
+        No error is finite.
+    """
+    if not any(map(math.isfinite, errors.values())):
+        raise ValueError(f"{task}: {method} blows up with each of {list(errors)}, so none can be chosen")
+    return min(errors, key=lambda s: errors[s])
 
 
 def dash(study: Study, strength: float) -> Sparsifier:

@@ -4,11 +4,12 @@ Each is a row as soon as it ends, and rows that the results have are not made ag
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from ...inference.neural_ode.stacked import Job, train_many
-from ...inference.neural_ode.training import Trained
+from ...inference.neural_ode.training import Diverged, Trained
 from ...inference.pruning import Sparsifier
 from ...models.dynamics.phoenix_network import PhoenixNetwork
 from ...models.dynamics.prior_loss import PriorLoss
@@ -23,7 +24,8 @@ GATED = ("L0", "PathReg")  # in stacks of their own: gates cost as much as the w
 
 @dataclass(frozen=True)
 class Wanted:
-    """One row: a training, with PHOENIX's prior loss or without; ``task`` defaults to that of the courses."""
+    """One row: a training, with PHOENIX's prior loss or without; ``task`` defaults to that of the courses. ``again``:
+    for its network, though its row is there, which stays."""
 
     method: str
     seed: int
@@ -34,6 +36,7 @@ class Wanted:
     patience: int = 40
     slack: float = 0.0
     task: str = ""
+    again: bool = False
 
 
 Dense = dict[tuple[str, bool, int], PhoenixNetwork]
@@ -41,7 +44,7 @@ Dense = dict[tuple[str, bool, int], PhoenixNetwork]
 
 def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], dense: Dense) -> None:
     """Train what the results lack, in stacks; networks of method ``none`` are kept in ``dense``."""
-    left = [w for w in wanted if results.value(w.task or courses.task, w.method, w.seed, LAST) is None]
+    left = [w for w in wanted if w.again or results.value(w.task or courses.task, w.method, w.seed, LAST) is None]
     groups: dict[tuple[bool, bool, int, float], list[Wanted]] = {}
     for each in left:
         kind = (each.loss, each.method.startswith(GATED), each.patience, each.slack)
@@ -62,7 +65,8 @@ def train_rows(results: Results, courses: Courses, wanted: Sequence[Wanted], den
                 )
                 for w in stack
             ]
-            train_many(jobs, patience=patience, slack=slack, done=partial(keep, results, courses, stack, dense))
+            with suppress(Diverged):  # all of them at once: their rows say so
+                train_many(jobs, patience=patience, slack=slack, done=partial(keep, results, courses, stack, dense))
 
 
 def keep(
@@ -75,11 +79,13 @@ def keep(
 ) -> None:
     """A row of what has ended; of what blew up in its first epoch, an infinite error and no other score."""
     one, epochs = stack[number], len(fitted.history.train)
-    if not epochs:
-        nothing = {"validation MSE": fitted.validation, "epochs": 0.0, "seconds": 0.0, LAST: 0.0}
-        record(results, one.task or courses.task, one.method, one.seed, nothing)
-        return
+    task = one.task or courses.task
     if one.method.startswith("none"):
         dense[courses.task, one.loss, one.seed] = fitted.network
-    made = scores(courses, fitted, fitted.history.seconds.sum(), epochs)
-    record(results, one.task or courses.task, one.method, one.seed, made)
+    if one.again and results.value(task, one.method, one.seed, LAST) is not None:
+        return
+    if epochs:
+        made = scores(courses, fitted, fitted.history.seconds.sum(), epochs)
+    else:
+        made = {"validation MSE": fitted.validation, "epochs": 0.0, "seconds": 0.0, LAST: 0.0}
+    record(results, task, one.method, one.seed, made)

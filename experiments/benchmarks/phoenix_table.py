@@ -126,10 +126,7 @@ def post_hoc(results: Results, folder: Path, data: str, noise: str, loss: bool, 
     grid = [(share, seed) for share in GRID for seed in SEEDS]
     if any(results.value(task, named(f"post-hoc {p:g}", loss), seed, LAST) is None for p, seed in grid):
         if any((task, loss, seed) not in dense for seed in SEEDS):  # again, where an earlier call had made them
-            stack = [Wanted(named("none", loss), seed, NoPruning, loss) for seed in SEEDS]
-            results.rows = [
-                r for r in results.rows if (r["task"], r["method"]) != (task, stack[0].method) or r["seed"] == "paper"
-            ]
+            stack = [Wanted(named("none", loss), seed, NoPruning, loss, again=True) for seed in SEEDS]
             train_rows(results, courses, stack, dense)
             summarise(results, task, stack[0].method, SEEDS)
         network = lambda seed: dense[task, loss, seed]

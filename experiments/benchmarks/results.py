@@ -94,7 +94,8 @@ def machine() -> str:
 
 
 def mean_se(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error over replicates."""
+    """Mean and its standard error over replicates; NaN of one, and of values that are not all finite."""
     array = np.asarray(list(values), dtype=float)
-    error = array.std(ddof=1) / len(array) ** 0.5 if len(array) > 1 else float("nan")
+    known = len(array) > 1 and bool(np.isfinite(array).all())
+    error = array.std(ddof=1) / len(array) ** 0.5 if known else float("nan")
     return float(array.mean()), float(error)

@@ -106,17 +106,20 @@ def references(yeast: Yeast, results: Results) -> None:
 
 def scored(yeast: Yeast, build: Build, networks: Mapping[str, PriorNetwork]) -> dict[str, float]:
     """Average precision of edge probabilities, of those of the most certain pairs, calibration, trust in the
-    sources."""
+    sources; of a method without probabilities that of the sizes of its weights alone."""
     started = time.perf_counter()
     posterior = build(yeast.data, networks)
     seconds = time.perf_counter() - started
     edges = posterior.edges()
     every = pairs(yeast.data)
     probability, size = (matrix(edges.assign(size=edges["weight"].abs()), yeast.data, c) for c in ("inclusion", "size"))
-    probability, true = probability[every], yeast.true[every]
+    probability, size, true = probability[every], size[every], yeast.true[every]
+    if bool(edges["inclusion"].isna().all()):
+        precision = average_precision(size, true)
+        return {"average precision": precision, "average precision of weights": precision, "seconds": seconds}
     values = {
         "average precision": average_precision(probability, true),
-        "average precision of weights": average_precision(size[every], true),
+        "average precision of weights": average_precision(size, true),
         "ece": expected_calibration_error(probability, true),
         "edges expected": float(probability.sum()),
     }

@@ -58,7 +58,8 @@ class RunPlan:
             most = "" if self.engine.draws_chains else "at most "
             each = f"{self.fit.num_steps:,} {steps} of {duration(self.fit.seconds)}"
             draws = f", draws {duration(self.fit.draws)}" if self.fit.draws else ""
-            said.append(f"guide {name}: {most}{each}{draws}, {most or 'about '}{duration(self.fit.total)}")
+            bound = most if most and not draws else "about "  # draws of several restarts take longer than of one
+            said.append(f"guide {name}: {most}{each}{draws}, {bound}{duration(self.fit.total)}")
         peak = resident() + self.num_bytes
         said.append(f"memory: about {size(peak)} at its peak, {size(available())} are free beside what is in use")
         said.append(f"writes {out or 'OUT'}: {', '.join(kind.writes(self.model, self.num_rows))}")

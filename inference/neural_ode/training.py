@@ -73,7 +73,7 @@ class LearningRate:
 class TrainingHistory:
     """``reason`` training ended: ``"converged"`` (no improvement for ``patience`` epochs), ``"budget"``, ``"diverged at
     epoch ..."``; one value an epoch of training and validation error, learning rate, sparsity and seconds;
-    ``best`` the epoch (from 1) whose model was returned."""
+    ``best`` the epoch (from 1) whose model was returned; 0 of a run that ended before its first."""
 
     reason: str
     train: np.ndarray

@@ -1,6 +1,7 @@
 r"""DASH's λ by cross-validation."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ def choose_strength(
     seed: int = 0,
 ) -> StrengthChoice:
     """λ = (λ₁, ..., λ_L) of least validation error over the splits (B.4), or the one that trusts the prior most among
-    those as good.
+    those as good. A λ whose error is infinite in some split is never taken.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def choose_strength(
     Raises
     ------
     ValueError
-        No split, an empty grid, ``slack`` with a single split.
+        No split, an empty grid, ``slack`` with a single split, errors that are infinite in some split for every λ.
     """
     candidates = strengths() if grid is None else list(grid)
     rows = []
@@ -72,6 +73,10 @@ def choose_strength(
         raise ValueError(f"{len(candidates)} values of lambda and no split to try them on: expected at least 1 of each")
     table = pd.DataFrame(rows, columns=["strength", "fold", "validation", "sparsity"])
     errors = table.pivot_table(index="strength", columns="fold", values="validation")
+    sound = [s for s in candidates if math.isfinite(errors.mean(axis=1)[s])]
+    if not sound:
+        raise ValueError(f"training blows up with each of {len(candidates)} values of lambda: none can be chosen")
+    errors, candidates = errors.loc[sound], sound
     best = min(candidates, key=lambda s: errors.mean(axis=1)[s])
     if slack == 0:
         return StrengthChoice(best, table)

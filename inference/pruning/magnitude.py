@@ -116,10 +116,18 @@ def prune_post_hoc(
 
 def one_standard_error(table: pd.DataFrame, *, by: str, prefer: str) -> float:
     """The ``"largest"`` or ``"smallest"`` value of column ``by`` whose mean validation error lies within one standard
-    error of the lowest (Hastie et al. 2009)."""
+    error of the lowest (Hastie et al. 2009).
+
+    Raises
+    ------
+    ValueError
+        No value whose errors are all finite: training blew up with every one.
+    """
     values = np.sort(table[by].unique())
     errors = [table.loc[table[by] == value, "validation"].to_numpy() for value in values]
     mean = np.array([each.mean() for each in errors])
+    if not np.isfinite(mean).any():
+        raise ValueError(f"no {by} of {values.tolist()} has finite errors in every repeat: training blew up with each")
     best = errors[int(mean.argmin())]
     spread = best.std(ddof=1) / np.sqrt(len(best)) if len(best) > 1 else 0.0
     within = values[mean <= mean.min() + spread]
