@@ -29,7 +29,8 @@ def ranking_curve(score: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.n
     """
     if bool(np.isnan(score).any()):
         raise ValueError(
-            f"{int(np.isnan(score).sum())} of {len(score)} scores are not numbers: a ranking needs them all"
+            f"{int(np.isnan(score).sum())} of {len(score)} scores are not numbers: give 0 to pairs without evidence, "
+            "or leave them out"
         )
     order = np.argsort(score)[::-1]
     last = _threshold_ends(score[order])

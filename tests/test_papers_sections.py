@@ -120,8 +120,8 @@ def test_folds_that_blow_up_are_not_chosen_and_end_nothing(tmp_path, trained, mo
     made = K.train_many
 
     def some(jobs, *, patience, slack, done):
-        blown = lambda number, fitted: jobs[number].sparsifier.strength[0] == 0.1
-        keep = lambda n, fitted: done(n, Trained(fitted.network, np.inf, 0, NOTHING) if blown(n, fitted) else fitted)
+        blown = lambda number: jobs[number].sparsifier.strength[0] == 0.1
+        keep = lambda n, fitted: done(n, Trained(fitted.network, np.inf, 0, NOTHING) if blown(n) else fitted)
         made(jobs, patience=patience, slack=slack, done=keep)
 
     monkeypatch.setattr(K, "train_many", some)

@@ -183,9 +183,6 @@ def reference(study: Study) -> dict[str, float]:
 
 
 # -- tables ----
-Strength = TypeVar("Strength")
-
-
 def add_paper(results: Results) -> None:
     """The paper's numbers, in our units."""
     for task, methods in PAPER.items():
@@ -193,6 +190,9 @@ def add_paper(results: Results) -> None:
             for score, value in row.items():
                 if results.value(task, method, "paper", score) is None:
                     results.add(task, method, "paper", score, value)
+
+
+Strength = TypeVar("Strength")
 
 
 @dataclass(frozen=True)

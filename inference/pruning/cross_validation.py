@@ -75,7 +75,10 @@ def choose_strength(
     errors = table.pivot_table(index="strength", columns="fold", values="validation")
     sound = [s for s in candidates if math.isfinite(errors.mean(axis=1)[s])]
     if not sound:
-        raise ValueError(f"training blows up with each of {len(candidates)} values of lambda: none can be chosen")
+        raise ValueError(
+            f"training blows up with each of {len(candidates)} values of lambda: none can be chosen. Start from "
+            "smaller weights, or take smaller steps"
+        )
     errors, candidates = errors.loc[sound], sound
     best = min(candidates, key=lambda s: errors.mean(axis=1)[s])
     if slack == 0:

@@ -127,7 +127,10 @@ def one_standard_error(table: pd.DataFrame, *, by: str, prefer: str) -> float:
     errors = [table.loc[table[by] == value, "validation"].to_numpy() for value in values]
     mean = np.array([each.mean() for each in errors])
     if not np.isfinite(mean).any():
-        raise ValueError(f"no {by} of {values.tolist()} has finite errors in every repeat: training blew up with each")
+        raise ValueError(
+            f"no {by} of {values.tolist()} has finite errors in every repeat: training blew up with each. Start from "
+            "smaller weights, or take smaller steps"
+        )
     best = errors[int(mean.argmin())]
     spread = best.std(ddof=1) / np.sqrt(len(best)) if len(best) > 1 else 0.0
     within = values[mean <= mean.min() + spread]
